@@ -1,0 +1,71 @@
+// The identity of a blob: SHA-256 of its bytes, and their number. The same name `sha256sum`, OCI
+// registries and the Hugging Face Hub use. FIPS 180-4; computed by OpenSSL's EVP.
+#pragma once
+
+#include <array>
+#include <compare>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+
+#include "cas/base/result.h"
+
+struct evp_md_ctx_st;
+
+namespace modelfs {
+
+using Sha256 = std::array<uint8_t, 32>;
+
+struct Digest {
+  Sha256 sha256{};
+  uint64_t size_bytes = 0;
+
+  friend auto operator<=>(const Digest&, const Digest&) = default;
+
+  // 64 lower-case hexadecimal digits.
+  std::string Hex() const;
+  // "sha256:<64 hex digits>", as people and messages name it.
+  std::string ToString() const { return "sha256:" + Hex(); }
+};
+
+// 64 hexadecimal digits of either case, without a prefix. kInvalidArgument otherwise.
+Result<Sha256> ParseSha256Hex(std::string_view hex);
+
+// Hashes a stream in one pass. Not thread-safe; one a stream.
+class Sha256Hasher {
+ public:
+  Sha256Hasher();
+  ~Sha256Hasher();
+  Sha256Hasher(Sha256Hasher&&) noexcept;
+  Sha256Hasher& operator=(Sha256Hasher&&) noexcept;
+
+  void Update(std::span<const std::byte> bytes);
+  // The digest of all since construction or the last Finish, and starts over.
+  Digest Finish();
+
+ private:
+  struct FreeContext {
+    void operator()(evp_md_ctx_st* context) const;
+  };
+  std::unique_ptr<evp_md_ctx_st, FreeContext> context_;
+  uint64_t size_bytes_ = 0;
+};
+
+Digest DigestOf(std::span<const std::byte> bytes);
+Digest DigestOf(std::string_view bytes);
+
+}  // namespace modelfs
+
+template <>
+struct std::hash<modelfs::Digest> {
+  // SHA-256 is uniform already: its first bytes are the hash.
+  size_t operator()(const modelfs::Digest& digest) const noexcept {
+    size_t value = 0;
+    for (size_t i = 0; i < sizeof(value); ++i) value = (value << 8U) | digest.sha256[i];
+    return value;
+  }
+};

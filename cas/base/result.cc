@@ -1,0 +1,69 @@
+#include "cas/base/result.h"
+
+#include <fmt/core.h>
+
+#include <cerrno>
+#include <system_error>
+
+#include "cas/base/error_table.h"
+
+namespace modelfs {
+
+std::string_view CodeName(Code code) { return RowOf(code).name; }
+
+Error Error::Wrap(std::string_view subject) const {
+  return {code_, fmt::format("{}: {}", subject, message_)};
+}
+
+namespace {
+
+Code CodeOfErrno(int errno_value) {
+  switch (errno_value) {
+    case ENOENT:
+    case ENOTDIR:
+    case ENODATA:
+      return Code::kNotFound;
+    case ENOSPC:
+    case EDQUOT:
+    case EFBIG:
+      return Code::kNoSpace;
+    case EACCES:
+    case EPERM:
+    case EROFS:
+      return Code::kPermissionDenied;
+    case EEXIST:
+      return Code::kAlreadyExists;
+    case ENOTEMPTY:
+    case EBUSY:
+      return Code::kFailedPrecondition;
+    case EIO:
+      return Code::kDataLoss;
+    case EINVAL:
+    case ENAMETOOLONG:
+    case EISDIR:
+      return Code::kInvalidArgument;
+    case EINTR:
+    case ECANCELED:
+      return Code::kCancelled;
+    case ETIMEDOUT:
+      return Code::kDeadlineExceeded;
+    case EHOSTUNREACH:
+    case ECONNREFUSED:
+    case ECONNRESET:
+      return Code::kUnavailable;
+    default:
+      return Code::kInternal;
+  }
+}
+
+}  // namespace
+
+Error ErrnoError(int errno_value, std::string_view subject) {
+  std::string reason = std::generic_category().message(errno_value);
+  if (!reason.empty() && reason[0] >= 'A' && reason[0] <= 'Z' && reason.substr(1, 2) != "/O") {
+    reason[0] = static_cast<char>(reason[0] - 'A' + 'a');
+  }
+  return {CodeOfErrno(errno_value), fmt::format("{}: {}", subject, reason)};
+}
+
+}  // namespace modelfs

@@ -1,0 +1,40 @@
+// What may stand in a name: the rules that catalog, schema, model, alias and file names share.
+// Unicode facts come from utf8proc (Unicode 15), which is small and does normalisation and folding;
+// ICU would bring 30 MB for the same three calls.
+#pragma once
+
+#include <string>
+#include <string_view>
+
+#include "cas/base/result.h"
+
+namespace modelfs {
+
+// Longest file name Linux takes, in bytes (NAME_MAX, limits.h).
+inline constexpr size_t kNameMaxBytes = 255;
+
+bool IsValidUtf8(std::string_view text);
+
+// Valid UTF-8 in Unicode normalisation form C.
+bool IsNfc(std::string_view text);
+
+// Valid UTF-8 that folding to lower case leaves as it is.
+bool IsLowerCase(std::string_view text);
+
+// For comparing names that differ only in case; `text` as it is where it is not UTF-8.
+std::string FoldCase(std::string_view text);
+
+// Control characters (C0, DEL, C1), bidirectional controls, zero-width and other invisible format
+// characters, line and paragraph separators, private-use and unassigned code points: what makes two
+// names look the same, or one name look like something else.
+bool HasHiddenCharacters(std::string_view text);
+
+// One component of an artifact's path: not empty, not "." or "..", no '/' or NUL, at most
+// kNameMaxBytes, valid UTF-8, no hidden characters. kInvalidArgument says which rule, with the
+// name made printable.
+Status CheckPathComponent(std::string_view component);
+
+// `text` with everything unprintable as \xNN, for messages and logs.
+std::string Printable(std::string_view text);
+
+}  // namespace modelfs

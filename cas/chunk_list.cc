@@ -1,0 +1,1 @@
+#include "cas/chunk_list.h"

@@ -1,0 +1,1 @@
+#include "cas/draft_store.h"

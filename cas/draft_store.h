@@ -1,0 +1,143 @@
+// Drafts: file trees that are still being written, and become a Tree when they are sealed.
+//
+// On disk a draft is a directory of numbered nodes, so that a node's number alone says where it is,
+// survives renames and restarts, and needs neither a table nor an open descriptor:
+//
+//   drafts/<draft>/label          what the front end wants to remember about it (one JSON line)
+//   drafts/<draft>/n/0/           the root directory
+//   drafts/<draft>/n/<node>/      a directory: one symlink per entry, <name> -> "<node>" + 'd' or 'f'
+//   drafts/<draft>/n/<node>       a file with bytes of its own (mode 0600, or 0700 with its x bit)
+//   drafts/<draft>/n/<node> ->    a symlink "<sha256>:<size>:<length>:<x>": the first <length> bytes of
+//                                 a blob of the store, shared and not copied; the first write copies
+//
+// A draft belongs to one process at a time. Nothing in it is durable until Seal: what a power cut
+// leaves of a draft is a draft still, and never part of a version.
+//
+// Thread-safe; calls on one draft are serialised where they change names, not for reads and writes.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cas/base/fd.h"
+#include "cas/local_store.h"
+#include "cas/tree.h"
+
+namespace modelfs::cas {
+
+using DraftNumber = uint32_t;
+using DraftNode = uint32_t;
+inline constexpr DraftNode kDraftRoot = 0;
+
+struct DraftAttr {
+  bool directory = false;
+  bool executable = false;
+  uint64_t size_bytes = 0;
+  uint64_t blocks_512 = 0;
+  int64_t mtime_s = 0;
+  int64_t mtime_ns = 0;
+  uint32_t links = 1;
+  std::optional<Digest> shares;  // the blob whose bytes it still shares
+};
+
+struct DraftEntry {
+  std::string name;
+  DraftNode node = 0;
+  bool directory = false;
+};
+
+// An open file of a draft. Reads see writes at once, also through other handles of the same node.
+class DraftFile {
+ public:
+  virtual ~DraftFile() = default;
+  virtual Result<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out) = 0;
+  // kFailedPrecondition once the draft was sealed; kNoSpace.
+  virtual Status Write(uint64_t offset_bytes, std::span<const std::byte> bytes) = 0;
+  virtual Status Allocate(uint64_t offset_bytes, uint64_t length_bytes) = 0;  // fallocate(2) mode 0
+  virtual Status Sync() = 0;                                                  // fsync(2), for those who ask
+};
+
+class Draft {
+ public:
+  virtual ~Draft() = default;
+
+  virtual DraftNumber number() const = 0;
+  virtual const std::string& label() const = 0;
+  // Replaces the label, durably enough to survive a restart of the process.
+  virtual Status SetLabel(const std::string& label) = 0;
+
+  virtual Result<DraftAttr> GetAttr(DraftNode node) = 0;
+  // kNotFound. Names are checked by CheckPathComponent when they are made.
+  virtual Result<DraftEntry> Lookup(DraftNode directory, std::string_view name) = 0;
+  virtual Result<std::vector<DraftEntry>> List(DraftNode directory) = 0;  // sorted by name
+  // ".." of a directory; the root's is itself. Works for a directory that was removed too.
+  virtual Result<DraftNode> Parent(DraftNode directory) = 0;
+
+  virtual Result<DraftEntry> MakeFile(DraftNode directory, std::string_view name, bool executable) = 0;
+  virtual Result<DraftEntry> MakeDirectory(DraftNode directory, std::string_view name) = 0;
+  // The node stays readable by number until Forget (files stay readable through open handles).
+  virtual Status RemoveFile(DraftNode directory, std::string_view name) = 0;
+  virtual Status RemoveDirectory(DraftNode directory,
+                                 std::string_view name) = 0;  // kFailedPrecondition: not empty
+  enum class RenameMode { kReplace, kNoReplace, kExchange };
+  virtual Status Rename(DraftNode from_directory, std::string_view from_name, DraftNode to_directory,
+                        std::string_view to_name, RenameMode mode) = 0;
+  virtual Status SetExecutable(DraftNode file, bool executable) = 0;
+  virtual Status SetMtime(DraftNode node, int64_t mtime_s, int64_t mtime_ns) = 0;
+  virtual Status Truncate(DraftNode file, uint64_t size_bytes) = 0;
+
+  enum class Access { kRead, kWrite };
+  virtual Result<std::shared_ptr<DraftFile>> Open(DraftNode file, Access access) = 0;
+  // Handles opened with kWrite that still live.
+  virtual size_t open_writers() const = 0;
+
+  // Appends to an open file the bytes [offset, offset + length) of a blob, sharing instead of copying
+  // where the file's content so far is the blob's first `offset_bytes` bytes (in particular none), and
+  // copying otherwise. Answers how many bytes were added, short only at the blob's end.
+  virtual Result<uint64_t> CopyFromBlob(DraftNode file, uint64_t to_offset_bytes, const Digest& blob,
+                                        uint64_t from_offset_bytes, uint64_t length_bytes, Epoch epoch) = 0;
+
+  // No name in the draft leads to `node` any more, and the caller's kernel has forgotten it too.
+  virtual void Forget(DraftNode node) = 0;
+
+  // Makes every file durable in the store and answers the stored tree. While it runs, and after it
+  // succeeded until Unseal or Discard, every change is kFailedPrecondition. On error the draft is as
+  // before and writable. The bytes are taken over, not copied.
+  //   kFailedPrecondition   a file is open for writing
+  //   kNotFound             the draft holds no file
+  virtual Result<Digest> Seal(Epoch epoch, const LocalStore::Progress& progress) = 0;
+  // After a Seal whose version could not be committed: the draft is writable again.
+  virtual void Unseal() = 0;
+};
+
+class DraftStore {
+ public:
+  struct Options {
+    std::string root;  // on the same file system as the LocalStore's
+    LocalStore* blobs = nullptr;
+  };
+  static Result<std::unique_ptr<DraftStore>> Open(Files& files, Options options);
+  virtual ~DraftStore() = default;
+
+  virtual Result<std::shared_ptr<Draft>> Create(const std::string& label) = 0;
+  // Those on disk whose label `wanted` accepts; opened ones are answered as they are.
+  virtual Result<std::vector<std::shared_ptr<Draft>>> Load(
+      const std::function<bool(std::string_view label)>& wanted) = 0;
+  virtual Status Discard(const std::shared_ptr<Draft>& draft) = 0;
+
+  // Blobs that any draft on disk, of any process, shares. For the sweep's mark.
+  virtual Result<std::vector<Digest>> SharedBlobs() = 0;
+  // Removes drafts that nothing was written to for `unused_for` and that no live process holds.
+  // Answers how many.
+  virtual Result<uint64_t> RemoveExpired(std::chrono::seconds unused_for, int64_t now_s) = 0;
+};
+
+}  // namespace modelfs::cas

@@ -1,0 +1,74 @@
+// The file system as the store sees it: a seam so that tests can fail any call and cut the power.
+// RealFiles is the one that ships; FakeFiles (tests/cas/fake_files.h) remembers what was synced.
+//
+// Only what changes names or bytes goes through here. Reading a finished, immutable blob uses its
+// descriptor directly.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cas/base/fd.h"
+#include "cas/base/result.h"
+
+namespace modelfs::cas {
+
+struct FileInfo {
+  uint64_t size_bytes = 0;
+  uint64_t inode = 0;
+  uint64_t device = 0;
+  uint64_t links = 0;
+  int64_t mtime_s = 0;
+  int64_t mtime_ns = 0;
+  int64_t ctime_s = 0;
+  int64_t ctime_ns = 0;
+  uint32_t mode = 0;
+};
+
+// A file being written. Not thread-safe.
+class WritableFile {
+ public:
+  virtual ~WritableFile() = default;
+  virtual Status Append(std::span<const std::byte> bytes) = 0;
+  // fsync(2): bytes and size survive a power cut.
+  virtual Status Sync() = 0;
+};
+
+// Thread-safe. Paths are absolute. Errors as ErrnoError gives them, with call and path in the message.
+class Files {
+ public:
+  virtual ~Files() = default;
+
+  // A new file, mode 0600; kAlreadyExists where the name is taken.
+  virtual Result<std::unique_ptr<WritableFile>> Create(const std::string& path) = 0;
+  virtual Result<std::string> ReadAll(const std::string& path, uint64_t limit_bytes) = 0;
+  virtual Result<Fd> OpenRead(const std::string& path) = 0;
+  virtual Result<FileInfo> Stat(const std::string& path) = 0;  // does not follow symlinks
+  // fsync(2) of an existing file that somebody else wrote.
+  virtual Status SyncFile(const std::string& path) = 0;
+  // syncfs(2): every file of the file system that `path` is on. For many files at once.
+  virtual Status SyncFileSystem(const std::string& path) = 0;
+  virtual Status SyncDirectory(const std::string& path) = 0;
+  virtual Status Rename(const std::string& from, const std::string& to) = 0;
+  // link(2); kAlreadyExists where the name is taken.
+  virtual Status Link(const std::string& from, const std::string& to) = 0;
+  virtual Status Unlink(const std::string& path) = 0;
+  // With parents. OK where it is there already.
+  virtual Status MakeDirectories(const std::string& path) = 0;
+  virtual Status SetMode(const std::string& path, uint32_t mode) = 0;
+  // utimensat(2): sets mtime to `mtime_s` seconds after 1970.
+  virtual Status SetMtime(const std::string& path, int64_t mtime_s) = 0;
+  // Names in a directory, unsorted, without "." and "..".
+  virtual Result<std::vector<std::string>> List(const std::string& path) = 0;
+};
+
+// The operating system's. Lives for the whole process.
+Files& RealFiles();
+
+}  // namespace modelfs::cas

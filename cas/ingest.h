@@ -1,0 +1,36 @@
+// A directory of the host becomes a tree in the store.
+#pragma once
+
+#include <string>
+
+#include "cas/local_store.h"
+#include "cas/tree.h"
+
+namespace modelfs::cas {
+
+struct IngestedTree {
+  Digest digest;  // of the encoded tree, which is stored too
+  Tree tree;
+};
+
+// Stores every regular file below `directory` and the tree that lists them. A symlink to a file or
+// directory that lies inside `directory` is followed and stored as what it points to (model hubs lay
+// out their caches so); any other symlink, and every device, socket or FIFO, is refused by name.
+// setuid, setgid and all mode bits but the owner's x are dropped. All durable on OK.
+//   kInvalidArgument   a name or kind of file that cannot be stored; nothing was added to the registry
+//   kNotFound          no such directory
+Result<IngestedTree> IngestDirectory(LocalStore& store, const std::string& directory, Epoch epoch,
+                                     const LocalStore::Progress& progress);
+
+// Stores an encoded tree that was made from blobs that are stored already.
+Result<Digest> PutTree(BlobStore& store, const Tree& tree, Epoch epoch);
+
+// Reads and decodes. kDataLoss, kNotFound as BlobStore::ReadAll.
+Result<Tree> ReadTree(BlobStore& store, const Digest& digest);
+
+// Writes a tree's files below `directory`, which must be new or empty. Bytes are verified on the way,
+// and cloned by the file system where it can (copy_file_range).
+Status ExportTree(BlobStore& store, const Tree& tree, const std::string& directory,
+                  const LocalStore::Progress& progress);
+
+}  // namespace modelfs::cas

@@ -1,0 +1,1 @@
+#include "cas/local_store.h"

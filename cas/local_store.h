@@ -1,0 +1,123 @@
+// Blobs on this host's disk.
+//
+//   objects/ab/cdef…   whole blobs, read-only files named by SHA-256, so that the kernel can open them
+//   sums/ab/cdef…      for blobs of more than one chunk: XXH3-128 of each chunk, and the chunk list's digest
+//   staging/           files on their way in; a name here is never read by anyone else
+//   quarantine/        blobs that failed their check, kept for people to look at
+//   sweep.lock         shared by whoever relies on a present blob, exclusive for a batch of a sweep
+//
+// Publishing: temp name in staging, write, fsync, rename, fsync the directory. A blob's epoch is kept
+// as the file's mtime in seconds: the one mutable attribute that costs neither a file nor a write.
+// Several processes may use one directory at once. Thread-safe.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <unordered_set>
+#include <vector>
+
+#include "cas/blob_store.h"
+#include "cas/files.h"
+
+namespace spdlog {
+class logger;
+}
+
+namespace modelfs::cas {
+
+// A blob larger than this is verified in the background on its first use after a restart; a smaller
+// one while it is being opened.
+inline constexpr uint64_t kVerifyAtOpenBytes = uint64_t{16} << 20U;
+
+// What a file became when it was stored.
+struct StoredFile {
+  Digest blob;
+  std::optional<Digest> chunk_list;
+};
+
+// One file for PublishAll: `source_path` is on the store's own file system and is hard-linked in,
+// never copied. The caller promises that nobody writes to it any more, through any handle.
+struct PublishItem {
+  std::string source_path;
+  // Set where the caller hashed it already (HashFile).
+  std::optional<StoredFile> known;
+};
+
+struct DamagedBlob {
+  Digest digest;
+  std::string reason;
+};
+
+struct FsckReport {
+  uint64_t blobs_checked = 0;
+  uint64_t bytes_checked = 0;
+  std::vector<DamagedBlob> damaged;  // wrong bytes, a wrong size, or a missing or wrong sums file
+};
+
+struct SweepReport {
+  uint64_t blobs_removed = 0;
+  uint64_t bytes_removed = 0;
+  uint64_t blobs_kept = 0;
+};
+
+class LocalStore : public BlobStore {
+ public:
+  struct Options {
+    std::string root;                     // an existing or new directory, private to the registry's owner
+    int hash_threads = 0;                 // 0: one a core
+    std::shared_ptr<spdlog::logger> log;  // may be null
+  };
+
+  // Makes the directories. Removes nothing.
+  static Result<std::unique_ptr<LocalStore>> Open(Files& files, Options options);
+  ~LocalStore() override;
+
+  Status Put(const Digest& digest, std::string_view bytes, Epoch epoch) override;
+  Result<std::shared_ptr<OpenBlob>> Open(const Digest& digest) override;
+  bool IsNative(const Digest& digest) override;
+  uint64_t LocalBytes(const Digest& digest) override;
+  void OnNative(std::function<void(const Digest&)> listener) override;
+
+  // Reports how many bytes have been stored so far; called from any thread.
+  using Progress = std::function<void(uint64_t bytes_done)>;
+
+  // Copies files from anywhere on this host into the store, several at once, each in one pass over
+  // its bytes. Answers in the order of `paths`. All durable on OK; on error some may be stored,
+  // unreferenced, for a sweep to take. kAborted where a file changed while it was read.
+  Result<std::vector<StoredFile>> ImportAll(const std::vector<std::string>& paths, Epoch epoch,
+                                            const Progress& progress);
+
+  // Takes in files that are on the store's file system already, without copying a byte: hashes what
+  // is not known yet, makes all durable, links them in. Answers in the order of `items`.
+  Result<std::vector<StoredFile>> PublishAll(const std::vector<PublishItem>& items, Epoch epoch,
+                                             const Progress& progress);
+
+  // Whole-file and chunk digests in one pass, without storing anything.
+  Result<StoredFile> HashFile(const std::string& path);
+
+  // Marks a present blob as used in `epoch`, so that no sweep takes it before that lease ends.
+  // kNotFound where it is gone.
+  Status Reuse(const Digest& digest, Epoch epoch);
+
+  // The path under which a present blob can be linked or opened. For this process's own use.
+  std::string ObjectPath(const Digest& digest) const;
+
+  // Reads and checks every blob. With `quarantine`, damaged ones are moved aside and no longer open.
+  Result<FsckReport> Fsck(bool quarantine, const Progress& progress);
+
+  // Removes every blob that is not in `live` and whose epoch is before `horizon`, and staging files
+  // whose epoch is before it. `live` holds blobs, chunk lists and trees. With `dry_run` it only counts.
+  Result<SweepReport> Sweep(const std::unordered_set<Digest>& live, Epoch horizon, bool dry_run);
+
+ private:
+  class Impl;
+  explicit LocalStore(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace modelfs::cas

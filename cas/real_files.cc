@@ -1,0 +1,1 @@
+#include "cas/files.h"

@@ -1,0 +1,1 @@
+#include "cas/tree.h"

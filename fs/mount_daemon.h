@@ -1,0 +1,59 @@
+// The FUSE front end: one mount of a registry. docs/mount.md says what each system call means.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "cas/base/result.h"
+#include "cas/blob_store.h"
+#include "cas/draft_store.h"
+#include "store/registry.h"
+
+namespace spdlog {
+class logger;
+}
+
+namespace modelfs::fs {
+
+struct MountOptions {
+  std::string mount_point;  // an existing directory
+  bool allow_other = false;
+  bool read_only = false;
+  bool passthrough = true;         // false: never use it, for comparison and old kernels
+  uint32_t read_ahead_kib = 1024;  // written to the mount's bdi; 0 leaves the kernel's 128
+  int64_t draft_lifetime_s = int64_t{7} * 24 * 60 * 60;
+};
+
+// What the daemon works on. All outlive it.
+struct MountParts {
+  store::Registry* registry = nullptr;
+  cas::BlobStore* blobs = nullptr;
+  cas::DraftStore* drafts = nullptr;
+  std::shared_ptr<spdlog::logger> log;
+  // Called, from a background thread and at most every few seconds, after something was deleted.
+  std::function<void()> reclaim;
+};
+
+class MountDaemon {
+ public:
+  // Mounts. A dead FUSE end point that an earlier daemon left at the mount point is cleared first.
+  //   kNotFound, kInvalidArgument   no such directory, or not a directory
+  //   kAlreadyExists                something that is alive is mounted there
+  //   kPermissionDenied             /dev/fuse or the mount itself was refused; says what to install or allow
+  static Result<std::unique_ptr<MountDaemon>> Mount(const MountParts& parts, const MountOptions& options);
+  virtual ~MountDaemon() = default;  // unmounts
+
+  // Serves until Stop, an unmount from outside, or the kernel's end of the session.
+  // `ready` is called once requests are being answered.
+  virtual Status Serve(const std::function<void()>& ready) = 0;
+  // From any thread; async-signal-safe. Requests under way are answered first.
+  virtual void Stop() = 0;
+};
+
+// Unmounts, as root or by fusermount3. kFailedPrecondition: busy, and names who holds it where that can
+// be seen; kNotFound: nothing of ours is mounted there. `lazy` detaches a busy one (umount2(2), MNT_DETACH).
+Status Unmount(const std::string& mount_point, bool lazy);
+
+}  // namespace modelfs::fs

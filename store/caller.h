@@ -1,0 +1,33 @@
+// Who is asking. Every registry call carries one, made at the edge from something that was proved,
+// never from something that was claimed.
+#pragma once
+
+#include <unistd.h>
+
+#include <cstdint>
+#include <string>
+
+namespace modelfs::store {
+
+enum class Proof {
+  kProcess,     // the process itself: its uid, by getuid(2)
+  kMount,       // the kernel's word in a FUSE request
+  kUnixSocket,  // SO_PEERCRED
+  kToken,       // a bearer token
+};
+
+struct Caller {
+  std::string principal;  // the user's name; "uid:1234" where the host has none
+  uid_t uid = 0;
+  Proof proof = Proof::kProcess;
+  std::string door;        // "cli", "mount /models": for the audit record
+  std::string request_id;  // travels through logs and audit
+};
+
+// The name of a uid in the host's user database, else "uid:<n>".
+std::string PrincipalOfUid(uid_t uid);
+
+// This process as a caller.
+Caller ProcessCaller(std::string door);
+
+}  // namespace modelfs::store

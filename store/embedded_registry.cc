@@ -1,0 +1,1 @@
+#include "store/embedded_registry.h"

@@ -1,0 +1,41 @@
+// The registry over a KV engine of this host. Domain rules live here and below, once.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string>
+#include <unordered_set>
+
+#include "cas/base/clock.h"
+#include "cas/blob_store.h"
+#include "store/kv/kv.h"
+#include "store/registry.h"
+
+namespace modelfs::store {
+
+// Writes the first record of an empty registry. kAlreadyExists where it has one.
+Result<RegistrySettings> InitializeRegistry(Kv& kv, const Clock& clock, const Caller& owner,
+                                            RegistrySettings::SignaturePolicy signature);
+
+// What a sweep may rely on: every blob outside `live_trees` (and what those trees list) and outside
+// drafts, whose epoch is before `horizon`, is unreferenced and will stay so.
+struct Mark {
+  cas::Epoch horizon;
+  std::vector<Digest> live_trees;
+};
+
+class EmbeddedRegistry : public Registry {
+ public:
+  // Both must outlive it. kFailedPrecondition where `kv` holds no registry or one of a newer format.
+  static Result<std::unique_ptr<EmbeddedRegistry>> Open(Kv& kv, cas::BlobStore& blobs, const Clock& clock);
+
+  // Ends expired leases, ages PENDING versions to FAILED, finishes deletions that were interrupted,
+  // then reads the mark from one snapshot.
+  virtual Result<Mark> MarkForSweep(const Caller& caller) = 0;
+
+  // Which versions need a blob, as "c.s.m/3" (for fsck). `digests` holds damaged blobs.
+  virtual Result<std::vector<std::string>> VersionsThatNeed(const Caller& caller,
+                                                            const std::unordered_set<Digest>& digests) = 0;
+};
+
+}  // namespace modelfs::store

@@ -1,0 +1,101 @@
+// Ordered keys with snapshots and optimistic transactions: what LMDB and etcd both keep by default.
+//
+// Keys are bytes, 1 to kKvMaxKeyBytes, in bytewise order. Every key remembers the revision of the
+// commit that last wrote it. A commit names the revisions it read and is kAborted if one moved; the
+// caller reads again and retries. Each commit may append one entry to the log, whose sequence number
+// is the commit's own revision: what watchers resume from. Revisions only grow, across restarts too.
+//
+// Thread-safe, but no thread holds a Snapshot across a Commit of its own.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cas/base/clock.h"
+#include "cas/base/result.h"
+
+namespace modelfs::store {
+
+inline constexpr size_t kKvMaxKeyBytes = 500;  // LMDB's 511 less what the engine puts in front
+inline constexpr size_t kKvMaxOperations = 128;
+inline constexpr size_t kKvMaxCommitBytes = size_t{1536} << 10U;
+
+using Revision = uint64_t;  // 0 is before the first commit
+
+struct KvEntry {
+  std::string key;
+  std::string value;
+  Revision revision = 0;
+};
+
+// The state after one commit, unmoved by later ones. Short-lived: an old snapshot keeps an engine
+// from reusing space. One thread at a time.
+class Snapshot {
+ public:
+  virtual ~Snapshot() = default;
+  virtual Revision revision() const = 0;
+  virtual Result<std::optional<KvEntry>> Get(std::string_view key) = 0;
+  // Up to `limit` entries with begin <= key < end, in order; an empty `end` is the end of all keys.
+  virtual Result<std::vector<KvEntry>> Range(std::string_view begin, std::string_view end, size_t limit) = 0;
+  // The last entry with begin <= key < end.
+  virtual Result<std::optional<KvEntry>> Last(std::string_view begin, std::string_view end) = 0;
+};
+
+struct KvWrite {
+  std::string key;
+  std::optional<std::string> value;  // nothing: delete
+};
+
+struct KvExpectation {
+  std::string key;
+  Revision revision = 0;  // 0: the key is absent
+};
+
+struct KvTransaction {
+  std::vector<KvExpectation> expectations;
+  std::vector<KvWrite> writes;
+  std::optional<std::string> log_entry;
+
+  void Expect(std::string_view key, const std::optional<KvEntry>& read) {
+    expectations.push_back({std::string(key), read ? read->revision : 0});
+  }
+  void Put(std::string_view key, std::string value) {
+    writes.push_back({std::string(key), std::move(value)});
+  }
+  void Delete(std::string_view key) { writes.push_back({std::string(key), std::nullopt}); }
+};
+
+struct LogEntry {
+  Revision revision = 0;
+  std::string payload;
+};
+
+class Kv {
+ public:
+  virtual ~Kv() = default;
+
+  virtual Result<std::unique_ptr<Snapshot>> Read() = 0;
+
+  // All of it or nothing, durable on OK. Answers the commit's revision.
+  //   kAborted           an expectation does not hold
+  //   kInvalidArgument   a key's length, or more than kKvMaxOperations (expectations and writes
+  //                      together) or kKvMaxCommitBytes; nothing was written
+  //   kNoSpace           disk full; nothing was written
+  virtual Result<Revision> Commit(const KvTransaction& transaction) = 0;
+
+  // Up to `limit` log entries with revision > after, oldest first.
+  virtual Result<std::vector<LogEntry>> ReadLog(Revision after, size_t limit) = 0;
+  // Forgets log entries with revision <= through, in steps.
+  virtual Status TrimLog(Revision through) = 0;
+
+  // Returns when a commit after `after` may have been made, by any process; at the deadline; or when
+  // stopped. Spurious returns are allowed: read the log to know.
+  virtual void WaitForCommit(Revision after, const Deadline& deadline, const std::stop_token& stop) = 0;
+};
+
+}  // namespace modelfs::store

@@ -1,0 +1,1 @@
+#include "store/kv/lmdb_kv.h"

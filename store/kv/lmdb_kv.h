@@ -1,0 +1,32 @@
+// The embedded engine: one LMDB environment, shared by every process of the host.
+//
+// LMDB's default durability: a commit is on disk when it returns. The map grows by itself, also
+// under other processes that have it open. A process killed at any point leaves it usable; readers
+// that died are cleared. Other processes learn of a commit by inotify on the data file, with a poll
+// once a second behind it.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+
+#include "cas/base/result.h"
+#include "store/kv/kv.h"
+
+namespace modelfs::store {
+
+struct LmdbOptions {
+  std::string directory;
+  enum class Mode { kCreate, kOpenExisting } mode = Mode::kOpenExisting;
+  uint64_t initial_map_bytes = uint64_t{64} << 20U;
+  // For the negative control of the crash tests only: MDB_NOSYNC.
+  bool unsafe_no_sync = false;
+};
+
+// Opens the environment; once a process and directory, and after any fork.
+//   kNotFound             no registry there
+//   kDataLoss             the data file is cut short or not LMDB's; says to restore it
+//   kFailedPrecondition   on a network file system, where LMDB's locks and map do not hold
+Result<std::unique_ptr<Kv>> OpenLmdbKv(const LmdbOptions& options);
+
+}  // namespace modelfs::store

@@ -1,0 +1,1 @@
+#include "store/kv/memory_kv.h"

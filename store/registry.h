@@ -1,0 +1,298 @@
+// The registry: catalogs, schemas, models and their versions, aliases, tags, descriptions, owners,
+// events and audit. What both front ends and the command line speak to.
+//
+// Objects have ids that never change and are never reused, and names that can; calls take ids, so that
+// a rename between two calls changes nothing about what is acted on. Every change is one transaction:
+// authorisation, change, audit record and event, all or none, durable when the call returns.
+//
+// Thread-safe. Calls may wait for the disk; no caller holds a lock across one. Messages name the object.
+// Errors that any call may answer, besides its own:
+//   kNotFound            no such object (also: no such parent, version, alias, tag)
+//   kPermissionDenied    the caller may not; the message says what would allow it
+//   kInvalidArgument     a name, key or value breaks a rule of store/names.h
+//   kNoSpace             the disk is full; nothing was changed
+//   kDataLoss            a record failed its checksum
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cas/base/clock.h"
+#include "cas/base/digest.h"
+#include "cas/base/result.h"
+#include "cas/blob_store.h"
+#include "store/caller.h"
+#include "store/names.h"
+
+namespace modelfs::store {
+
+// Limits (docs/semantics.md): each is refused with kResourceExhausted and named in the message.
+inline constexpr size_t kMaxAliasesPerModel = 10;
+inline constexpr size_t kMaxTagsPerObject = 50;
+inline constexpr size_t kMaxTagValueCharacters = 1000;
+inline constexpr size_t kMaxDescriptionCharacters = 65536;
+
+using ObjectId = uint64_t;  // 1.. ; counts every catalog, schema and model ever made in this registry
+inline constexpr ObjectId kMetastoreId = 0;
+using VersionId = uint64_t;  // 1.. ; counts every version ever made in this registry
+
+enum class ObjectKind : uint8_t { kMetastore = 0, kCatalog = 1, kSchema = 2, kModel = 3 };
+std::string_view KindName(ObjectKind kind);  // "catalog"
+
+struct AliasInfo {
+  std::string name;
+  VersionNumber version = 0;
+  VersionId version_id = 0;
+  uint8_t slot = 0;  // 0..9, unique among the model's aliases for as long as the alias exists
+  int64_t updated_at_ms = 0;
+};
+
+// A catalog, schema or model (or the metastore itself).
+struct ObjectInfo {
+  ObjectId id = 0;
+  ObjectKind kind = ObjectKind::kMetastore;
+  ObjectId parent = 0;
+  std::string name;     // the leaf
+  FullName full_name;   // no parts for the metastore
+  std::string owner;    // principal
+  std::string comment;  // the description; filled by Get and Lookup, not by List
+  int64_t created_at_ms = 0;
+  std::string created_by;
+  int64_t updated_at_ms = 0;
+  std::string updated_by;
+  // Models only; filled by Get, Lookup and List.
+  std::vector<AliasInfo> aliases;  // sorted by name
+  VersionNumber next_version = 1;  // the number that the next version will get
+  VersionNumber latest_ready = 0;  // the newest READY version, 0 for none
+};
+
+enum class VersionStatus : uint8_t { kPending = 1, kReady = 2, kFailed = 3 };
+std::string_view StatusName(VersionStatus status);  // "PENDING_REGISTRATION", "READY", "FAILED_REGISTRATION"
+
+enum class Signature : uint8_t { kNone = 0, kPresent = 1 };  // kNone: no MLmodel in the version
+
+struct VersionInfo {
+  VersionId id = 0;
+  ObjectId model = 0;
+  FullName model_name;
+  VersionNumber number = 0;
+  VersionStatus status = VersionStatus::kPending;
+  std::string status_message;
+  Digest tree;               // READY only
+  uint64_t total_bytes = 0;  // READY only
+  uint64_t file_count = 0;   // READY only
+  Signature signature = Signature::kNone;
+  std::string source;  // where it came from: a path, URI, or "models:/c.s.m/3"
+  std::string run_id;
+  std::string comment;  // filled by GetVersion, not by ListVersions
+  std::vector<std::string> aliases;
+  int64_t created_at_ms = 0;
+  std::string created_by;
+  int64_t updated_at_ms = 0;
+  std::string updated_by;
+};
+
+// What tags and descriptions hang on: an object, or one version of a model.
+struct Target {
+  ObjectId object = 0;
+  std::optional<VersionNumber> version;
+};
+
+struct PageRequest {
+  size_t limit = 1000;
+  std::string token;  // empty: from the start; else what the page before answered
+};
+
+template <typename T>
+struct Page {
+  std::vector<T> items;
+  std::string next_token;  // empty: this was the last page
+};
+
+struct NewVersion {
+  std::string source;
+  std::string run_id;
+  std::string comment;
+  std::map<std::string, std::string> tags;
+};
+
+// Something changed; in the order of commits. `revision` is the engine's own commit revision.
+enum class EventKind : uint8_t {
+  kCreated = 1,
+  kUpdated,
+  kRenamed,
+  kDeleted,  // objects
+  kVersionCreated,
+  kVersionReady,
+  kVersionFailed,
+  kVersionUpdated,
+  kVersionDeleted,
+  kAliasSet,
+  kAliasDeleted,
+  kTagsChanged,
+  kOther,
+};
+struct Event {
+  uint64_t revision = 0;
+  int64_t time_ms = 0;
+  EventKind kind = EventKind::kOther;
+  ObjectKind object_kind = ObjectKind::kMetastore;
+  ObjectId object = 0;   // a model for version and alias events
+  ObjectId parent = 0;   // the object's container
+  std::string name;      // the object's leaf name; after the change for kRenamed
+  std::string old_name;  // kRenamed: the leaf name before
+  std::optional<VersionNumber> version;
+  VersionId version_id = 0;
+  std::vector<std::string> aliases;  // the aliases that were set, moved or removed
+};
+
+// One line of the audit log. The chain: `hash` = SHA-256 over the record's encoding, which holds
+// `previous_hash`. Format and field names: docs/formats.md.
+struct AuditRecord {
+  uint64_t sequence = 0;  // 1, 2, 3, … without gaps
+  int64_t time_ms = 0;
+  std::string principal;
+  Proof proof = Proof::kProcess;
+  std::string door;
+  std::string request_id;
+  std::string action;     // "setRegisteredModelAlias", names as Unity Catalog's
+  std::string full_name;  // "prod.ml.iris"
+  ObjectId object = 0;
+  std::map<std::string, std::string> params;
+  Sha256 previous_hash{};
+  Sha256 hash{};
+};
+
+// Protects blobs on their way into a version. See docs/formats.md, "reclaim".
+struct Lease {
+  std::string id;
+  cas::Epoch epoch;
+};
+
+struct RegistrySettings {
+  enum class SignaturePolicy : uint8_t {
+    kIfMlmodel = 0,  // a version with an MLmodel must have inputs and outputs in its signature
+    kRequired = 1,   // and every version must have an MLmodel
+  };
+  SignaturePolicy signature = SignaturePolicy::kIfMlmodel;
+  std::string owner;  // principal that ran init
+  uid_t owner_uid = 0;
+  std::string id;  // 32 hex digits, random: the metastore's identity
+  int64_t created_at_ms = 0;
+};
+
+class Registry {
+ public:
+  virtual ~Registry() = default;
+
+  // Whether the caller may use this registry at all.
+  virtual Status Authenticate(const Caller& caller) = 0;
+  virtual Result<RegistrySettings> Settings(const Caller& caller) = 0;
+
+  // --- objects ---
+  virtual Result<ObjectInfo> Lookup(const Caller& caller, const FullName& name) = 0;
+  virtual Result<ObjectInfo> LookupChild(const Caller& caller, ObjectId parent, std::string_view leaf) = 0;
+  virtual Result<ObjectInfo> Get(const Caller& caller, ObjectId id) = 0;
+  // Children by name, ascending bytewise.
+  virtual Result<Page<ObjectInfo>> List(const Caller& caller, ObjectId parent, const PageRequest& page) = 0;
+  // kAlreadyExists. The child's kind follows from the parent's. The caller becomes the owner.
+  virtual Result<ObjectInfo> Create(const Caller& caller, ObjectId parent, std::string_view leaf,
+                                    std::string_view comment) = 0;
+  enum class DeleteMode {
+    kIfEmpty,       // kFailedPrecondition where it holds schemas, models or versions
+    kWithVersions,  // a model and all its versions, at once; a container must still be empty
+  };
+  virtual Status Delete(const Caller& caller, ObjectId id, DeleteMode mode) = 0;
+  // A model, within its schema. kAlreadyExists, kInvalidArgument.
+  virtual Result<ObjectInfo> Rename(const Caller& caller, ObjectId model, std::string_view new_leaf) = 0;
+  virtual Result<ObjectInfo> SetOwner(const Caller& caller, ObjectId id, std::string_view principal) = 0;
+
+  // --- descriptions and tags ---
+  virtual Status SetDescription(const Caller& caller, const Target& target, std::string_view text) = 0;
+  enum class TagMode { kSet, kCreateOnly, kReplaceOnly };  // setxattr(2): XATTR_CREATE, XATTR_REPLACE
+  virtual Status SetTag(const Caller& caller, const Target& target, std::string_view key,
+                        std::string_view value, TagMode mode = TagMode::kSet) = 0;
+  virtual Status DeleteTag(const Caller& caller, const Target& target, std::string_view key) = 0;
+  virtual Result<std::map<std::string, std::string>> Tags(const Caller& caller, const Target& target) = 0;
+
+  // --- versions ---
+  // Makes a READY version of a stored tree, in one transaction.
+  //   kOutOfRange           `expected` is not the next number
+  //   kFailedPrecondition   the signature is missing (the message names MLmodel and what to add), the
+  //                         tree is empty or not stored
+  //   kAborted              the lease ended meanwhile; put the blobs again under a new one
+  virtual Result<VersionInfo> CommitVersion(const Caller& caller, ObjectId model, const Digest& tree,
+                                            const Lease& lease, const NewVersion& fields,
+                                            std::optional<VersionNumber> expected) = 0;
+  // The two-step way, for uploads: PENDING takes the number now; it ages to FAILED when not finalized
+  // within kPendingLifetimeMs.
+  virtual Result<VersionInfo> BeginVersion(const Caller& caller, ObjectId model,
+                                           const NewVersion& fields) = 0;
+  // kFailedPrecondition where it is not PENDING, or as CommitVersion (the version is FAILED then).
+  // Finalizing a READY version with the same tree is OK.
+  virtual Result<VersionInfo> FinalizeVersion(const Caller& caller, ObjectId model, VersionNumber number,
+                                              const Digest& tree, const Lease& lease) = 0;
+  virtual Status FailVersion(const Caller& caller, ObjectId model, VersionNumber number,
+                             std::string_view reason) = 0;
+  virtual Result<VersionInfo> GetVersion(const Caller& caller, ObjectId model, VersionNumber number) = 0;
+  virtual Result<VersionInfo> GetVersionById(const Caller& caller, VersionId id) = 0;
+  virtual Result<VersionInfo> ResolveAlias(const Caller& caller, ObjectId model, std::string_view alias) = 0;
+  // By number, ascending. All states.
+  virtual Result<Page<VersionInfo>> ListVersions(const Caller& caller, ObjectId model,
+                                                 const PageRequest& page) = 0;
+  // With its aliases and tags. Its number is never given again.
+  virtual Status DeleteVersion(const Caller& caller, ObjectId model, VersionNumber number) = 0;
+  // A READY version becomes the destination's next: one record, no byte is copied. Carries description,
+  // tags and run id; `source` becomes "models:/<source>/<n>"; no aliases.
+  virtual Result<VersionInfo> CopyVersion(const Caller& caller, ObjectId source, VersionNumber number,
+                                          ObjectId destination) = 0;
+
+  // --- aliases ---
+  enum class AliasMode { kSet, kCreateOnly };
+  // kResourceExhausted for the 11th, kFailedPrecondition for a version that is not READY, kAlreadyExists
+  // for kCreateOnly and for a name equal under case folding to another alias of the model.
+  virtual Status SetAlias(const Caller& caller, ObjectId model, std::string_view alias, VersionNumber version,
+                          AliasMode mode = AliasMode::kSet) = 0;
+  virtual Status DeleteAlias(const Caller& caller, ObjectId model, std::string_view alias) = 0;
+  // `to` points where `from` did, and `from` is gone, in one commit. kCreateOnly: kAlreadyExists.
+  virtual Status RenameAlias(const Caller& caller, ObjectId model, std::string_view from, std::string_view to,
+                             AliasMode mode = AliasMode::kSet) = 0;
+  virtual Status SwapAliases(const Caller& caller, ObjectId model, std::string_view a,
+                             std::string_view b) = 0;
+
+  // --- search ---
+  // Models that match `filter` (docs/semantics.md, "search"): name, catalog, schema, owner, alias, tags.x
+  // compared by = != LIKE ILIKE, joined by AND, OR, parentheses. Empty: all. Ordered by full name.
+  virtual Result<Page<ObjectInfo>> SearchModels(const Caller& caller, std::string_view filter,
+                                                const PageRequest& page) = 0;
+
+  // --- events and audit ---
+  virtual Result<std::vector<Event>> Events(uint64_t after_revision, size_t limit) = 0;
+  virtual Result<uint64_t> CurrentRevision() = 0;
+  // As Kv::WaitForCommit.
+  virtual void WaitForChange(uint64_t after_revision, const Deadline& deadline,
+                             const std::stop_token& stop) = 0;
+  // Records with sequence > after, oldest first; `full_name` empty: all; else that object and what is in it.
+  virtual Result<std::vector<AuditRecord>> Audit(const Caller& caller, uint64_t after_sequence, size_t limit,
+                                                 std::string_view full_name) = 0;
+  // Walks the whole chain. kDataLoss names the first record that was removed, edited or reordered.
+  virtual Result<uint64_t> VerifyAudit(const Caller& caller) = 0;
+
+  // --- blobs in flight ---
+  // Taken before the first blob of a version is written, released after the commit or on giving up. A
+  // lease that is not renewed ends after kLeaseLifetimeMs.
+  virtual Result<Lease> AcquireLease(const Caller& caller, std::string_view purpose) = 0;
+  virtual Status RenewLease(const Lease& lease) = 0;  // kAborted where it has ended
+  virtual Status ReleaseLease(const Lease& lease) = 0;
+};
+
+inline constexpr int64_t kLeaseLifetimeMs = int64_t{60} * 60 * 1000;
+inline constexpr int64_t kPendingLifetimeMs = int64_t{24} * 60 * 60 * 1000;
+
+}  // namespace modelfs::store
