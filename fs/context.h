@@ -1,0 +1,38 @@
+// What every zone of one mount works on. Made once, before the first request; all parts are thread-safe
+// and outlive the zones.
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <string>
+
+#include "cas/blob_store.h"
+#include "cas/draft_store.h"
+#include "store/registry.h"
+
+namespace spdlog {
+class logger;
+}
+
+namespace modelfs::fs {
+
+class Notifier;   // fs/notifier.h: tells the kernel what it must forget
+class TreeCache;  // fs/tree_cache.h: decoded trees by digest, and versions by id
+
+struct Context {
+  store::Registry* registry = nullptr;
+  cas::BlobStore* blobs = nullptr;
+  cas::DraftStore* drafts = nullptr;
+  Notifier* notifier = nullptr;
+  TreeCache* trees = nullptr;
+  std::shared_ptr<spdlog::logger> log;
+  std::string mount_point;  // canonical; also the identity of the mount that a draft belongs to
+  store::Caller daemon;     // for what the daemon does by itself
+  uid_t uid = 0;            // whom files belong to: the user of the mount
+  gid_t gid = 0;
+  bool native = false;  // passthrough works on this mount
+  int64_t draft_lifetime_s = 0;
+};
+
+}  // namespace modelfs::fs

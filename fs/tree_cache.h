@@ -1,0 +1,37 @@
+// READY versions and their decoded trees, kept in memory: what a warm path walk needs without asking the
+// registry or the disk. A version never changes, so an entry is only ever dropped: for room, or because
+// the version was deleted.
+#pragma once
+
+#include <cstddef>
+#include <memory>
+
+#include "cas/base/result.h"
+#include "cas/blob_store.h"
+#include "cas/tree.h"
+#include "store/registry.h"
+
+namespace modelfs::fs {
+
+struct CachedVersion {
+  store::VersionInfo info;  // as it was when it was read: aliases and comment may be older
+  std::shared_ptr<const cas::TreeIndex> tree;
+};
+
+// Thread-safe; concurrent misses on one version share one load.
+class TreeCache {
+ public:
+  // Room for about `max_nodes` tree nodes (some 150 bytes each).
+  TreeCache(store::Registry& registry, cas::BlobStore& blobs, store::Caller daemon, size_t max_nodes);
+  ~TreeCache();
+
+  // kNotFound for a version that was deleted; kFailedPrecondition for one that is not READY.
+  Result<std::shared_ptr<const CachedVersion>> Get(store::VersionId version);
+  void Drop(store::VersionId version);
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace modelfs::fs
