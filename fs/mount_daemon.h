@@ -18,7 +18,8 @@ class logger;
 namespace modelfs::fs {
 
 struct MountOptions {
-  std::string mount_point;  // an existing directory
+  std::string mount_point;         // an existing directory
+  std::string source = "modelfs";  // what mountinfo shows as the device: the registry's home
   bool allow_other = false;
   bool read_only = false;
   bool passthrough = true;         // false: never use it, for comparison and old kernels
