@@ -17,8 +17,10 @@ class logger;
 
 namespace modelfs::fs {
 
-class Notifier;   // fs/notifier.h: tells the kernel what it must forget
-class TreeCache;  // fs/tree_cache.h: decoded trees by digest, and versions by id
+class Notifier;    // fs/notifier.h: tells the kernel what it must forget
+class TreeCache;   // fs/tree_cache.h: decoded trees by digest, and versions by id
+class Refusals;    // fs/refusals.h: what `modelfs why` shows
+class Statistics;  // fs/info_zone.h: what /.modelfs/status and metrics show
 
 struct Context {
   store::Registry* registry = nullptr;
@@ -26,6 +28,8 @@ struct Context {
   cas::DraftStore* drafts = nullptr;
   Notifier* notifier = nullptr;
   TreeCache* trees = nullptr;
+  Refusals* refusals = nullptr;            // may be null in tests
+  const Statistics* statistics = nullptr;  // may be null in tests
   std::shared_ptr<spdlog::logger> log;
   std::string mount_point;  // canonical; also the identity of the mount that a draft belongs to
   store::Caller daemon;     // for what the daemon does by itself

@@ -57,7 +57,8 @@ class FuseChannel {
   // error or was interrupted, as fuse_reply_open's -ENOENT.
   virtual bool ReplyOpenNative(fuse_req* request, const fuse_file_info& info, int32_t backing_id) = 0;
 
-  // As fuse_lowlevel_notify_inval_entry and _inod(ino, -1, 0). Never from a thread that answers requests.
+  // As fuse_lowlevel_notify_expire_entry (_inval_entry where the kernel cannot expire) and
+  // _inval_inode(ino, -1, 0). Never from a thread that answers requests.
   virtual void InvalidateEntry(NodeId parent, std::string_view name) = 0;
   virtual void InvalidateAttr(NodeId node) = 0;
 };

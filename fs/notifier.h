@@ -15,7 +15,9 @@ namespace modelfs::fs {
 class Notifier {
  public:
   virtual ~Notifier() = default;
-  // The name `parent`/`name` may mean something else now. The kernel keeps open files and mappings.
+  // The name `parent`/`name` may mean something else now. The kernel keeps open files and mappings. The
+  // entry is expired (FUSE_EXPIRE_ONLY) where the kernel knows how, so that it is looked up again: thrown
+  // out, it would take the working directory from under a process that stands in it.
   virtual void EntryChanged(NodeId parent, std::string_view name) = 0;
   // The attributes of `node` changed. Its pages stay (never for an inode with open handles).
   virtual void AttrChanged(NodeId node) = 0;

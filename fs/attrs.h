@@ -1,0 +1,44 @@
+// What stat(2) shows, made in one place so that a name looks the same however it was reached: by lookup,
+// by READDIRPLUS or by its nodeid.
+//
+// Everything belongs to the mount's user. Directories whose children are not counted (catalogs, schemas,
+// `versions`, a version's root) show one link, as file systems do that do not count them; the others
+// show two and one for each subdirectory. st_ino is the dispatcher's.
+#pragma once
+
+#include <sys/stat.h>
+
+#include <cstdint>
+
+#include "cas/tree.h"
+#include "fs/context.h"
+#include "fs/zone.h"
+#include "store/registry.h"
+
+namespace modelfs::fs {
+
+// st_blksize of everything: the page size, since the kernel derives block arithmetic from it.
+inline constexpr blksize_t kBlockBytes = 4096;
+inline constexpr nlink_t kLinksNotCounted = 1;
+
+// A directory, 0755.
+struct stat DirectoryStat(const Context& context, int64_t mtime_ms, nlink_t links = kLinksNotCounted);
+// A regular file, 0644 or 0755: the daemon refuses writers with a sentence, the mode bits would not.
+struct stat FileStat(const Context& context, uint64_t size_bytes, bool executable, int64_t mtime_ms);
+// A symbolic link, 0777.
+struct stat SymlinkStat(const Context& context, uint64_t target_bytes, int64_t mtime_ms);
+
+// A catalog, schema, model or the root.
+struct stat ObjectStat(const Context& context, const store::ObjectInfo& object);
+// <model>/versions and <model>/aliases.
+struct stat ModelPartStat(const Context& context, const store::ObjectInfo& model);
+// The root directory of a READY version, as versions/<N> and as <model>@<Alias>. Needs no tree.
+struct stat VersionRootStat(const Context& context, const store::VersionInfo& version);
+// Any directory or file below it (and the root, for node 0).
+struct stat TreeStat(const Context& context, const store::VersionInfo& version, const cas::TreeIndex& tree,
+                     uint32_t node);
+
+// What a LOOKUP of versions/<N> answers for a READY version.
+Entry VersionEntry(const Context& context, const store::VersionInfo& version);
+
+}  // namespace modelfs::fs
