@@ -1,1 +1,52 @@
 #include "cas/chunk_list.h"
+
+#include <algorithm>
+
+#include "cas/base/codec.h"
+#include "cas/blob_store.h"
+
+namespace modelfs::cas {
+namespace {
+
+constexpr std::string_view kMagic = "MFC\x01";  // the last byte is the version
+
+constexpr uint64_t ChunkCount(uint64_t blob_bytes) {
+  return (blob_bytes / kChunkBytes) + (blob_bytes % kChunkBytes == 0 ? 0 : 1);
+}
+
+}  // namespace
+
+std::string ChunkList::Encode() const {
+  Encoder out;
+  out.Raw(kMagic).Varint(blob_bytes);
+  for (const Sha256& chunk : chunks) {
+    out.Raw(std::string_view(reinterpret_cast<const char*>(chunk.data()), chunk.size()));
+  }
+  return out.Take();
+}
+
+Result<ChunkList> ChunkList::Decode(std::string_view encoded) {
+  const auto refuse = [](std::string_view why) {
+    return Error(Code::kDataLoss, "chunk list: " + std::string(why));
+  };
+  Decoder in(encoded);
+  if (in.Raw(kMagic.size()) != kMagic) return refuse("does not begin with its magic number and version 1");
+  ChunkList list;
+  list.blob_bytes = in.Varint();
+  if (!in.ok()) return refuse("the blob's size is malformed");
+  if (list.blob_bytes <= kChunkBytes) return refuse("the blob has only one chunk");
+  const uint64_t count = ChunkCount(list.blob_bytes);
+  // Compared by division: `count` comes from outside and must not overflow a product.
+  if (in.remaining() % sizeof(Sha256) != 0 || in.remaining() / sizeof(Sha256) != count) {
+    return refuse("the number of chunks does not fit the blob's size");
+  }
+  list.chunks.resize(count);
+  for (Sha256& chunk : list.chunks) {
+    const std::string_view raw = in.Raw(chunk.size());
+    std::copy(raw.begin(), raw.end(), reinterpret_cast<char*>(chunk.data()));
+  }
+  RETURN_IF_ERROR(in.Finish("chunk list"));
+  return list;
+}
+
+}  // namespace modelfs::cas

@@ -35,6 +35,7 @@ struct FileInfo {
 class WritableFile {
  public:
   virtual ~WritableFile() = default;
+  // May start writing back what was appended, so that a Sync finds little left to do.
   virtual Status Append(std::span<const std::byte> bytes) = 0;
   // fsync(2): bytes and size survive a power cut.
   virtual Status Sync() = 0;
@@ -45,8 +46,8 @@ class Files {
  public:
   virtual ~Files() = default;
 
-  // A new file, mode 0600; kAlreadyExists where the name is taken.
-  virtual Result<std::unique_ptr<WritableFile>> Create(const std::string& path) = 0;
+  // A new file with these permission bits, whatever the umask; kAlreadyExists where the name is taken.
+  virtual Result<std::unique_ptr<WritableFile>> Create(const std::string& path, uint32_t mode) = 0;
   virtual Result<std::string> ReadAll(const std::string& path, uint64_t limit_bytes) = 0;
   virtual Result<Fd> OpenRead(const std::string& path) = 0;
   virtual Result<FileInfo> Stat(const std::string& path) = 0;  // does not follow symlinks
@@ -56,6 +57,8 @@ class Files {
   virtual Status SyncFileSystem(const std::string& path) = 0;
   virtual Status SyncDirectory(const std::string& path) = 0;
   virtual Status Rename(const std::string& from, const std::string& to) = 0;
+  // renameat2(2) with RENAME_NOREPLACE; kAlreadyExists where the name is taken.
+  virtual Status RenameNew(const std::string& from, const std::string& to) = 0;
   // link(2); kAlreadyExists where the name is taken.
   virtual Status Link(const std::string& from, const std::string& to) = 0;
   virtual Status Unlink(const std::string& path) = 0;

@@ -1,1 +1,210 @@
+#include <dirent.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <ctime>
+
+#include "cas/base/chandle.h"
 #include "cas/files.h"
+
+namespace modelfs::cas {
+namespace {
+
+using Directory = CHandle<DIR, closedir>;
+
+// Write-back is started each time this much has been appended: small enough to keep the disk busy
+// from the beginning, large enough to be written as one request.
+constexpr uint64_t kWritebackBytes = uint64_t{8} << 20U;
+
+Error Failed(const char* call, const std::string& path) {
+  return ErrnoError(errno, std::string(call) + " " + path);
+}
+
+Status SyncPath(const std::string& path, int flags) {
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | flags));
+  if (!fd.valid()) return Failed("open", path);
+  if (::fsync(fd.get()) != 0) return Failed("fsync", path);
+  return OkStatus();
+}
+
+class RealWritableFile : public WritableFile {
+ public:
+  RealWritableFile(Fd fd, std::string path) : fd_(std::move(fd)), path_(std::move(path)) {}
+
+  Status Append(std::span<const std::byte> bytes) override {
+    while (!bytes.empty()) {
+      const ssize_t count = ::write(fd_.get(), bytes.data(), bytes.size());
+      if (count < 0) {
+        if (errno == EINTR) continue;
+        return Failed("write", path_);
+      }
+      bytes = bytes.subspan(static_cast<size_t>(count));
+      size_bytes_ += static_cast<uint64_t>(count);
+    }
+    if (size_bytes_ - writeback_from_ >= kWritebackBytes) {
+      // Only a hint: whether it worked is for Sync to say.
+      (void)::sync_file_range(fd_.get(), static_cast<off64_t>(writeback_from_),
+                              static_cast<off64_t>(size_bytes_ - writeback_from_), SYNC_FILE_RANGE_WRITE);
+      writeback_from_ = size_bytes_;
+    }
+    return OkStatus();
+  }
+
+  Status Sync() override {
+    if (::fsync(fd_.get()) != 0) return Failed("fsync", path_);
+    return OkStatus();
+  }
+
+ private:
+  const Fd fd_;
+  const std::string path_;
+  uint64_t size_bytes_ = 0;
+  uint64_t writeback_from_ = 0;
+};
+
+class OperatingSystemFiles : public Files {
+ public:
+  Result<std::unique_ptr<WritableFile>> Create(const std::string& path, uint32_t mode) override {
+    Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode));
+    if (!fd.valid()) return Failed("create", path);
+    if (::fchmod(fd.get(), mode) != 0) return Failed("fchmod", path);
+    return std::make_unique<RealWritableFile>(std::move(fd), path);
+  }
+
+  Result<std::string> ReadAll(const std::string& path, uint64_t limit_bytes) override {
+    ASSIGN_OR_RETURN(const Fd fd, OpenRead(path));
+    struct stat info {};
+    if (::fstat(fd.get(), &info) != 0) return Failed("fstat", path);
+    std::string bytes;
+    const auto too_large = [&] {
+      return Error(Code::kInvalidArgument,
+                   path + ": is larger than the " + std::to_string(limit_bytes) + " bytes expected");
+    };
+    if (static_cast<uint64_t>(info.st_size) > limit_bytes) return too_large();
+    // One more than its size: only a read of 0 says that the end is reached.
+    bytes.resize(static_cast<size_t>(info.st_size) + 1);
+    size_t filled = 0;
+    while (true) {
+      const ssize_t count = ::read(fd.get(), bytes.data() + filled, bytes.size() - filled);
+      if (count < 0) {
+        if (errno == EINTR) continue;
+        return Failed("read", path);
+      }
+      if (count == 0) break;
+      filled += static_cast<size_t>(count);
+      if (filled > limit_bytes) return too_large();
+      if (filled == bytes.size()) bytes.resize(2 * bytes.size());
+    }
+    bytes.resize(filled);
+    return bytes;
+  }
+
+  Result<Fd> OpenRead(const std::string& path) override {
+    Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    if (!fd.valid()) return Failed("open", path);
+    return fd;
+  }
+
+  Result<FileInfo> Stat(const std::string& path) override {
+    struct stat info {};
+    if (::lstat(path.c_str(), &info) != 0) return Failed("stat", path);
+    return FileInfo{.size_bytes = static_cast<uint64_t>(info.st_size),
+                    .inode = info.st_ino,
+                    .device = info.st_dev,
+                    .links = info.st_nlink,
+                    .mtime_s = info.st_mtim.tv_sec,
+                    .mtime_ns = info.st_mtim.tv_nsec,
+                    .ctime_s = info.st_ctim.tv_sec,
+                    .ctime_ns = info.st_ctim.tv_nsec,
+                    .mode = info.st_mode};
+  }
+
+  Status SyncFile(const std::string& path) override { return SyncPath(path, 0); }
+
+  Status SyncFileSystem(const std::string& path) override {
+    const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    if (!fd.valid()) return Failed("open", path);
+    if (::syncfs(fd.get()) != 0) return Failed("syncfs", path);
+    return OkStatus();
+  }
+
+  Status SyncDirectory(const std::string& path) override { return SyncPath(path, O_DIRECTORY); }
+
+  Status Rename(const std::string& from, const std::string& to) override {
+    if (::rename(from.c_str(), to.c_str()) != 0) return Failed("rename", from + " to " + to);
+    return OkStatus();
+  }
+
+  Status RenameNew(const std::string& from, const std::string& to) override {
+    if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0) return OkStatus();
+    if (errno != EINVAL) return Failed("rename", from + " to " + to);
+    // A file system without the flag (renameat2(2), EINVAL): the same in two steps.
+    RETURN_IF_ERROR(Link(from, to));
+    return Unlink(from);
+  }
+
+  Status Link(const std::string& from, const std::string& to) override {
+    if (::link(from.c_str(), to.c_str()) != 0) return Failed("link", from + " to " + to);
+    return OkStatus();
+  }
+
+  Status Unlink(const std::string& path) override {
+    if (::unlink(path.c_str()) != 0) return Failed("unlink", path);
+    return OkStatus();
+  }
+
+  Status MakeDirectories(const std::string& path) override {
+    if (::mkdir(path.c_str(), 0700) == 0) return OkStatus();
+    if (errno == ENOENT && path.find_last_of('/') != 0) {
+      RETURN_IF_ERROR(MakeDirectories(path.substr(0, path.find_last_of('/'))));
+      if (::mkdir(path.c_str(), 0700) == 0) return OkStatus();
+    }
+    if (errno != EEXIST) return Failed("mkdir", path);
+    struct stat info {};
+    if (::stat(path.c_str(), &info) != 0) return Failed("stat", path);
+    if (!S_ISDIR(info.st_mode)) {
+      errno = ENOTDIR;
+      return Failed("mkdir", path);
+    }
+    return OkStatus();
+  }
+
+  Status SetMode(const std::string& path, uint32_t mode) override {
+    if (::chmod(path.c_str(), mode) != 0) return Failed("chmod", path);
+    return OkStatus();
+  }
+
+  Status SetMtime(const std::string& path, int64_t mtime_s) override {
+    const timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, {.tv_sec = mtime_s, .tv_nsec = 0}};
+    if (::utimensat(AT_FDCWD, path.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0)
+      return Failed("utimensat", path);
+    return OkStatus();
+  }
+
+  Result<std::vector<std::string>> List(const std::string& path) override {
+    const Directory directory(::opendir(path.c_str()));
+    if (directory == nullptr) return Failed("opendir", path);
+    std::vector<std::string> names;
+    while (true) {
+      errno = 0;
+      const dirent* entry = ::readdir(directory.get());
+      if (entry == nullptr) break;
+      std::string name = entry->d_name;
+      if (name != "." && name != "..") names.push_back(std::move(name));
+    }
+    if (errno != 0) return Failed("readdir", path);
+    return names;
+  }
+};
+
+}  // namespace
+
+Files& RealFiles() {
+  static OperatingSystemFiles files;
+  return files;
+}
+
+}  // namespace modelfs::cas

@@ -1,0 +1,46 @@
+// What the tests of cas/ share.
+#pragma once
+
+#include <cstdint>
+#include <random>
+#include <string>
+#include <string_view>
+
+namespace modelfs::cas {
+
+// A new directory below the system's temporary one, removed with all that is in it at the end.
+class TempDirectory {
+ public:
+  TempDirectory();
+  ~TempDirectory();
+  TempDirectory(const TempDirectory&) = delete;
+  TempDirectory& operator=(const TempDirectory&) = delete;
+
+  const std::string& path() const { return path_; }
+  std::string operator/(std::string_view name) const { return path_ + "/" + std::string(name); }
+
+ private:
+  std::string path_;
+};
+
+// From the environment's TEST_SEED, else new each time; printed, so that a failure can be replayed.
+uint64_t TestSeed();
+
+std::string Hex(std::string_view bytes);
+
+// The bytes of the worked example in docs/formats.md that stands under "## <section>": the hexadecimal
+// digits in its first ```hex block, without blanks and comments.
+std::string DocumentedBytes(std::string_view section);
+
+// `bytes` with one to three random edits: a bit flipped, a byte replaced, inserted or removed, a piece
+// doubled, the end cut off. Never equal to `bytes`.
+std::string Mutate(const std::string& bytes, std::mt19937_64& random);
+
+// That many bytes, the same for the same seed.
+std::string RandomBytes(size_t size_bytes, uint64_t seed);
+
+// Plain files, for what a test compares with. They abort the test program where they fail.
+void WriteFile(const std::string& path, std::string_view bytes);
+std::string ReadFile(const std::string& path);
+
+}  // namespace modelfs::cas
