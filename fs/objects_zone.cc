@@ -1,0 +1,389 @@
+#include "fs/objects_zone.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+#include <vector>
+
+#include "cas/base/check.h"
+#include "cas/base/text.h"
+#include "fs/attrs.h"
+#include "fs/info_zone.h"
+#include "fs/tree_cache.h"
+#include "fs/xattrs.h"
+
+namespace modelfs::fs {
+namespace {
+
+using store::ObjectId;
+using store::ObjectInfo;
+using store::ObjectKind;
+
+// One registry call fills this many names of a listing.
+constexpr size_t kListPage = 1000;
+
+ObjectId ObjectOf(NodeId node) {
+  if (node == kRootNode) return store::kMetastoreId;
+  const NodeParts parts = Parse(node);
+  CHECK(parts.kind == NodeKind::kObject);
+  return parts.object;
+}
+
+NodeId NodeOf(ObjectId object) { return object == store::kMetastoreId ? kRootNode : ObjectNode(object); }
+
+std::string NameOf(const ObjectInfo& object) {
+  return object.kind == ObjectKind::kMetastore ? "the registry" : object.full_name.ToString();
+}
+
+ObjectKind ChildKind(ObjectKind parent) {
+  CHECK(parent != ObjectKind::kModel);
+  return static_cast<ObjectKind>(static_cast<uint8_t>(parent) + 1);
+}
+
+// Who holds a nodeid of an object that is gone walks the path again on ESTALE (fs/trees_zone.h).
+tl::unexpected<Refusal> RefuseNode(const Error& error) {
+  if (error.code() == Code::kNotFound) return Refuse(ESTALE, error.message());
+  return Refuse(error);
+}
+
+// The children of a catalog, schema or the root, read in pages as the reader comes to them and kept, so
+// that an offset means the same name for as long as the directory is open.
+class ChildrenHandle : public DirectoryHandle {
+ public:
+  ChildrenHandle(const Context& context, store::Caller caller, ObjectId parent, ObjectKind child_kind)
+      : context_(context), caller_(std::move(caller)), parent_(parent), child_kind_(child_kind) {}
+
+  Outcome<void> FetchPage() {
+    auto page = context_.registry->List(caller_, parent_, {.limit = kListPage, .token = next_token_});
+    if (!page.ok()) return RefuseNode(page.error());
+    items_.reserve(items_.size() + page->items.size());
+    for (ObjectInfo& object : page->items) {
+      items_.push_back({std::move(object.name), object.id, object.updated_at_ms});
+    }
+    next_token_ = std::move(page->next_token);
+    complete_ = next_token_.empty();
+    return {};
+  }
+
+  Outcome<std::optional<DirectoryEntry>> At(uint64_t index, bool plus) override {
+    while (index >= items_.size() && !complete_) {
+      if (auto fetched = FetchPage(); !fetched) return tl::unexpected(fetched.error());
+    }
+    if (index >= items_.size()) return std::optional<DirectoryEntry>();
+    const Item& item = items_[index];
+    DirectoryEntry entry;
+    entry.name = item.name;
+    entry.node = ObjectNode(item.id);
+    entry.type = S_IFDIR;
+    if (plus) {
+      ObjectInfo object;
+      object.kind = child_kind_;
+      object.updated_at_ms = item.updated_at_ms;
+      entry.entry = Entry{entry.node, ObjectStat(context_, object), kNamesTtlS, kNamesTtlS};
+    }
+    return std::optional<DirectoryEntry>(std::move(entry));
+  }
+
+ private:
+  struct Item {  // as small as it can be: a schema may hold 100,000
+    std::string name;
+    ObjectId id = 0;
+    int64_t updated_at_ms = 0;
+  };
+
+  const Context& context_;
+  const store::Caller caller_;
+  const ObjectId parent_;
+  const ObjectKind child_kind_;
+  std::vector<Item> items_;
+  std::string next_token_;
+  bool complete_ = false;
+};
+
+class ObjectsZone : public Zone {
+ public:
+  explicit ObjectsZone(Context& context) : context_(context) {}
+
+  Outcome<Entry> Lookup(const Request& request, NodeId parent, std::string_view name) override;
+  Outcome<Attr> GetAttr(const Request& request, NodeId node) override;
+  Outcome<NodeId> ParentOf(NodeId directory) override;
+  Outcome<Attr> SetAttr(const Request& request, NodeId node, const AttrChange& change) override;
+  Outcome<Entry> MakeDirectory(const Request& request, NodeId parent, std::string_view name,
+                               mode_t mode) override;
+  Outcome<CreatedFile> Create(const Request& request, NodeId parent, std::string_view name, mode_t mode,
+                              int flags) override;
+  Outcome<Entry> MakeSymlink(const Request& request, NodeId parent, std::string_view name,
+                             std::string_view target) override;
+  Outcome<void> RemoveDirectory(const Request& request, NodeId parent, std::string_view name) override;
+  Outcome<void> Rename(const Request& request, NodeId parent, std::string_view name, NodeId new_parent,
+                       std::string_view new_name, unsigned flags) override;
+  Outcome<OpenedDirectory> OpenDirectory(const Request& request, NodeId node) override;
+  Outcome<std::string> GetXattr(const Request& request, NodeId node, std::string_view name) override;
+  Outcome<std::vector<std::string>> ListXattr(const Request& request, NodeId node) override;
+  Outcome<void> SetXattr(const Request& request, NodeId node, std::string_view name, std::string_view value,
+                         int flags) override;
+  Outcome<void> RemoveXattr(const Request& request, NodeId node, std::string_view name) override;
+
+ protected:
+  Refusal Unsupported(std::string_view operation) const override {
+    return {EPERM, fmt::format("{} is not done to catalogs, schemas and models; mkdir, rmdir, mv of a model "
+                               "within its schema and setfattr are",
+                               operation)};
+  }
+
+ private:
+  // LOOKUP does not depend on the caller, so it asks in the daemon's name.
+  Result<ObjectInfo> Get(NodeId node) { return context_.registry->Get(context_.daemon, ObjectOf(node)); }
+
+  Outcome<Entry> LookupAlias(ObjectId schema, std::string_view model, std::string_view alias);
+  Entry ObjectEntry(const ObjectInfo& object) const {
+    return {NodeOf(object.id), ObjectStat(context_, object), kNamesTtlS, kNamesTtlS};
+  }
+  Entry PartEntry(NodeId node, const ObjectInfo& model) const {
+    return {node, ModelPartStat(context_, model), kNamesTtlS, kNamesTtlS};
+  }
+
+  Context& context_;
+};
+
+Outcome<Entry> ObjectsZone::LookupAlias(ObjectId schema, std::string_view model, std::string_view alias) {
+  const auto info = context_.registry->LookupChild(context_.daemon, schema, model);
+  if (!info.ok()) return Refuse(ENOENT, info.error().message());
+  const auto found = std::find_if(info->aliases.begin(), info->aliases.end(),
+                                  [&](const store::AliasInfo& each) { return each.name == alias; });
+  if (info->kind != ObjectKind::kModel || found == info->aliases.end()) {
+    return Refuse(ENOENT, fmt::format("{}: there is no alias {}", NameOf(*info), Printable(alias)));
+  }
+  const auto version = context_.registry->GetVersionById(context_.daemon, found->version_id);
+  if (!version.ok()) return Refuse(version.error());
+  Entry entry;
+  entry.node = AliasTreeNode(found->slot, found->version_id, 0);
+  entry.attr = VersionRootStat(context_, *version);
+  entry.attr_ttl_s = kForever;
+  entry.entry_ttl_s = 0;
+  return entry;
+}
+
+Outcome<Entry> ObjectsZone::Lookup(const Request& /*request*/, NodeId parent, std::string_view name) {
+  if (parent == kRootNode && name == ".modelfs") return ControlDirectoryEntry(context_);
+  const ObjectId object = ObjectOf(parent);
+
+  // In a model these are its parts; elsewhere the first two are ordinary names.
+  if (name == "versions" || name == "aliases" || name == ".info") {
+    const auto info = context_.registry->Get(context_.daemon, object);
+    if (!info.ok()) return RefuseNode(info.error());
+    if (info->kind == ObjectKind::kModel) {
+      if (name == "versions") return PartEntry(VersionsNode(object), *info);
+      if (name == "aliases") return PartEntry(AliasesNode(object), *info);
+      return InfoDirectoryEntry(context_, object);
+    }
+  }
+  if (const size_t at = name.find('@'); at != std::string_view::npos) {
+    return LookupAlias(object, name.substr(0, at), name.substr(at + 1));
+  }
+  if (const Status legal = store::CheckObjectName(name); !legal.ok()) {
+    return Refuse(ENOENT, legal.error().message());
+  }
+  const auto child = context_.registry->LookupChild(context_.daemon, object, name);
+  if (!child.ok()) return Refuse(child.error());
+  return ObjectEntry(*child);
+}
+
+Outcome<Attr> ObjectsZone::GetAttr(const Request& /*request*/, NodeId node) {
+  const auto object = Get(node);
+  if (!object.ok()) return RefuseNode(object.error());
+  return Attr{ObjectStat(context_, *object), kNamesTtlS};
+}
+
+Outcome<NodeId> ObjectsZone::ParentOf(NodeId directory) {
+  if (directory == kRootNode) return kRootNode;
+  const auto object = Get(directory);
+  if (!object.ok()) return RefuseNode(object.error());
+  return NodeOf(object->parent);
+}
+
+Outcome<Attr> ObjectsZone::SetAttr(const Request& /*request*/, NodeId node, const AttrChange& change) {
+  const auto object = Get(node);
+  if (!object.ok()) return RefuseNode(object.error());
+  const struct stat now = ObjectStat(context_, *object);
+  constexpr mode_t kPermissions = 07777;
+  if (change.mode && (*change.mode & kPermissions) != (now.st_mode & kPermissions)) {
+    return Refuse(EPERM, fmt::format("{}: access is a matter of the registry's grants and not of mode bits, "
+                                     "which stay 0755",
+                                     NameOf(*object)));
+  }
+  if ((change.uid && *change.uid != now.st_uid) || (change.gid && *change.gid != now.st_gid)) {
+    return Refuse(EPERM, fmt::format("{}: chown does not transfer ownership here; use `setfattr -n "
+                                     "user.modelfs.owner -v PRINCIPAL`",
+                                     NameOf(*object)));
+  }
+  if (change.atime || change.mtime) {
+    return Refuse(EPERM,
+                  fmt::format("{}: its times are the registry's record of its last change and cannot be "
+                              "set",
+                              NameOf(*object)));
+  }
+  return Attr{now, kNamesTtlS};
+}
+
+Outcome<Entry> ObjectsZone::MakeDirectory(const Request& request, NodeId parent, std::string_view name,
+                                          mode_t /*mode*/) {
+  const auto container = Get(parent);
+  if (!container.ok()) return RefuseNode(container.error());
+  if (container->kind == ObjectKind::kModel) {
+    return Refuse(EPERM,
+                  fmt::format("{}: a model holds versions/ and aliases/ and nothing else; a new version "
+                              "begins with `mkdir versions/draft`",
+                              NameOf(*container)));
+  }
+  if (parent == kRootNode && name == ".modelfs") {
+    return Refuse(EEXIST, ".modelfs: the mount's own directory is there already");
+  }
+  const auto created = context_.registry->Create(request.caller, container->id, name, "");
+  if (!created.ok()) return RefuseNode(created.error());
+  return ObjectEntry(*created);
+}
+
+Outcome<CreatedFile> ObjectsZone::Create(const Request& /*request*/, NodeId parent, std::string_view name,
+                                         mode_t /*mode*/, int /*flags*/) {
+  const auto container = Get(parent);
+  if (!container.ok()) return RefuseNode(container.error());
+  const std::string subject = fmt::format("{}: {}", NameOf(*container), Printable(name));
+  if (container->kind == ObjectKind::kModel) {
+    return Refuse(EPERM,
+                  fmt::format("{}: files belong to a version; make a draft with `mkdir versions/draft`, "
+                              "write there, and `mv versions/draft versions/next`",
+                              subject));
+  }
+  return Refuse(EPERM, fmt::format("{}: only directories stand here: mkdir makes a {}; files belong into "
+                                   "MODEL/versions/draft/",
+                                   subject, store::KindName(ChildKind(container->kind))));
+}
+
+Outcome<Entry> ObjectsZone::MakeSymlink(const Request& /*request*/, NodeId parent, std::string_view name,
+                                        std::string_view /*target*/) {
+  const auto container = Get(parent);
+  if (!container.ok()) return RefuseNode(container.error());
+  return Refuse(EPERM, fmt::format("{}: {}: symlinks are aliases and stand in MODEL/aliases/: "
+                                   "`ln -sfn ../versions/N MODEL/aliases/NAME`",
+                                   NameOf(*container), Printable(name)));
+}
+
+Outcome<void> ObjectsZone::RemoveDirectory(const Request& request, NodeId parent, std::string_view name) {
+  const auto container = Get(parent);
+  if (!container.ok()) return RefuseNode(container.error());
+  const std::string subject = fmt::format("{}: {}", NameOf(*container), Printable(name));
+  if (container->kind == ObjectKind::kModel) {
+    return Refuse(EPERM,
+                  fmt::format("{}: it is part of the model and goes with it: rmdir the model once it has "
+                              "no versions",
+                              subject));
+  }
+  if (parent == kRootNode && name == ".modelfs") {
+    return Refuse(EPERM, ".modelfs: the mount's own directory cannot be removed");
+  }
+  if (const size_t at = name.find('@'); at != std::string_view::npos) {
+    return Refuse(EPERM,
+                  fmt::format("{}: this is an alias seen as a directory; `rm {}/aliases/{}` removes the "
+                              "alias, `rmdir {}/versions/N` a version",
+                              subject, Printable(name.substr(0, at)), Printable(name.substr(at + 1)),
+                              Printable(name.substr(0, at))));
+  }
+  const auto child = context_.registry->LookupChild(request.caller, container->id, name);
+  if (!child.ok()) return Refuse(child.error());
+  const Status deleted =
+      context_.registry->Delete(request.caller, child->id, store::Registry::DeleteMode::kIfEmpty);
+  if (deleted.ok()) return {};
+  if (deleted.error().code() == Code::kFailedPrecondition) {
+    return Refuse(ENOTEMPTY, deleted.error().message());
+  }
+  return Refuse(deleted.error());
+}
+
+Outcome<void> ObjectsZone::Rename(const Request& request, NodeId parent, std::string_view name,
+                                  NodeId new_parent, std::string_view new_name, unsigned flags) {
+  const auto container = Get(parent);
+  if (!container.ok()) return Refuse(container.error());
+  const std::string subject = fmt::format("{}: {}", NameOf(*container), Printable(name));
+  if ((flags & (RENAME_EXCHANGE | RENAME_WHITEOUT)) != 0) {
+    return Refuse(EPERM,
+                  fmt::format("{}: two models cannot be exchanged; rename one after the other", subject));
+  }
+  if (container->kind == ObjectKind::kModel || name == ".modelfs") {
+    return Refuse(EPERM, fmt::format("{}: this name is fixed and cannot be moved", subject));
+  }
+  if (container->kind != ObjectKind::kSchema) {
+    return Refuse(EPERM, fmt::format("{}: only models can be renamed, a {} cannot", subject,
+                                     store::KindName(ChildKind(container->kind))));
+  }
+  if (const size_t at = name.find('@'); at != std::string_view::npos) {
+    return Refuse(
+        EPERM, fmt::format("{}: this is an alias seen as a directory; rename the alias: `mv -T {}/aliases/{} "
+                           "{}/aliases/NEW`",
+                           subject, Printable(name.substr(0, at)), Printable(name.substr(at + 1)),
+                           Printable(name.substr(0, at))));
+  }
+  if (new_parent != parent) {
+    return Refuse(EPERM,
+                  fmt::format("{}: a model stays in its schema; to bring a version elsewhere: `cp -r "
+                              "{}/versions/N CATALOG/SCHEMA/MODEL/versions/draft`, which copies no bytes",
+                              subject, Printable(name)));
+  }
+  const auto model = context_.registry->LookupChild(request.caller, container->id, name);
+  if (!model.ok()) return Refuse(model.error());
+  if (name == new_name) return {};
+  const auto renamed = context_.registry->Rename(request.caller, model->id, new_name);
+  if (renamed.ok()) return {};
+  switch (renamed.error().code()) {
+    case Code::kAlreadyExists:  // a model is never replaced; and `mv` must not hear EEXIST or EINVAL
+    case Code::kInvalidArgument:
+      return Refuse(EPERM, renamed.error().message());
+    default:
+      return Refuse(renamed.error());
+  }
+}
+
+Outcome<OpenedDirectory> ObjectsZone::OpenDirectory(const Request& request, NodeId node) {
+  const auto object = context_.registry->Get(request.caller, ObjectOf(node));
+  if (!object.ok()) return RefuseNode(object.error());
+  if (object->kind == ObjectKind::kModel) {
+    const Entry aliases = PartEntry(AliasesNode(object->id), *object);
+    const Entry versions = PartEntry(VersionsNode(object->id), *object);
+    return OpenedDirectory{MakeDirectoryHandle({{"aliases", aliases.node, S_IFDIR, aliases},
+                                                {"versions", versions.node, S_IFDIR, versions}}),
+                           false};
+  }
+  auto children =
+      std::make_shared<ChildrenHandle>(context_, request.caller, object->id, ChildKind(object->kind));
+  if (auto fetched = children->FetchPage(); !fetched) return tl::unexpected(fetched.error());
+  return OpenedDirectory{std::move(children), false};
+}
+
+Outcome<std::string> ObjectsZone::GetXattr(const Request& request, NodeId node, std::string_view name) {
+  return GetObjectXattr(context_, request, ObjectOf(node), name);
+}
+
+Outcome<std::vector<std::string>> ObjectsZone::ListXattr(const Request& request, NodeId node) {
+  return ListObjectXattrs(context_, request, ObjectOf(node));
+}
+
+Outcome<void> ObjectsZone::SetXattr(const Request& request, NodeId node, std::string_view name,
+                                    std::string_view value, int flags) {
+  const auto object = Get(node);
+  if (!object.ok()) return RefuseNode(object.error());
+  return SetXattrOf(context_, request, {object->id, std::nullopt}, NameOf(*object), name, value, flags);
+}
+
+Outcome<void> ObjectsZone::RemoveXattr(const Request& request, NodeId node, std::string_view name) {
+  const auto object = Get(node);
+  if (!object.ok()) return RefuseNode(object.error());
+  return RemoveXattrOf(context_, request, {object->id, std::nullopt}, NameOf(*object), name);
+}
+
+}  // namespace
+
+std::unique_ptr<Zone> MakeObjectsZone(Context& context) { return std::make_unique<ObjectsZone>(context); }
+
+}  // namespace modelfs::fs

@@ -1,0 +1,427 @@
+#include "fs/trees_zone.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <unordered_map>
+#include <utility>
+#include <vector>
+
+#include "cas/base/check.h"
+#include "cas/base/text.h"
+#include "cas/base/thread.h"
+#include "fs/attrs.h"
+#include "fs/notifier.h"
+#include "fs/tree_cache.h"
+#include "fs/xattrs.h"
+
+namespace modelfs::fs {
+namespace {
+
+using VersionPtr = std::shared_ptr<const CachedVersion>;
+
+// A reader waits no longer than this for bytes that are not here yet.
+constexpr std::chrono::seconds kReadDeadline{60};
+
+std::string NameOf(const CachedVersion& version) {
+  return fmt::format("{}/{}", version.info.model_name.ToString(), version.info.number);
+}
+
+// ---------------------------------------------------------------------------------------------------
+
+// The names under which the kernel may know a file by a nodeid whose reads go through the daemon. When
+// the file's blob becomes native, those names are to be looked up again. Bounded; thread-safe.
+class CachedNames {
+ public:
+  // More than this many files that are still being verified are not remembered one by one.
+  static constexpr size_t kMaxNodes = 100'000;
+  // What then bounds how long a name leads to a nodeid that is read the slow way.
+  static constexpr double kUnrememberedTtlS = 10;
+
+  struct Name {
+    NodeId parent = 0;
+    std::string name;
+    friend bool operator==(const Name&, const Name&) = default;
+  };
+
+  // False where there is no room.
+  bool Add(const Digest& blob, NodeId node, NodeId parent, std::string_view name) {
+    MutexLock lock(mu_);
+    auto found = nodes_.find(node);
+    if (found == nodes_.end()) {
+      if (nodes_.size() >= kMaxNodes) return false;
+      found = nodes_.emplace(node, Known{blob, {}}).first;
+      by_blob_[blob].push_back(node);
+    }
+    Name added{parent, std::string(name)};
+    std::vector<Name>& names = found->second.names;
+    if (std::find(names.begin(), names.end(), added) == names.end()) names.push_back(std::move(added));
+    return true;
+  }
+
+  void Remove(NodeId node) {
+    MutexLock lock(mu_);
+    const auto found = nodes_.find(node);
+    if (found == nodes_.end()) return;
+    const auto nodes = by_blob_.find(found->second.blob);
+    CHECK(nodes != by_blob_.end());
+    std::erase(nodes->second, node);
+    if (nodes->second.empty()) by_blob_.erase(nodes);
+    nodes_.erase(found);
+  }
+
+  std::vector<Name> Take(const Digest& blob) {
+    MutexLock lock(mu_);
+    std::vector<Name> names;
+    const auto nodes = by_blob_.find(blob);
+    if (nodes == by_blob_.end()) return names;
+    for (const NodeId node : nodes->second) {
+      const auto known = nodes_.find(node);
+      CHECK(known != nodes_.end());
+      std::move(known->second.names.begin(), known->second.names.end(), std::back_inserter(names));
+      nodes_.erase(known);
+    }
+    by_blob_.erase(nodes);
+    return names;
+  }
+
+ private:
+  struct Known {
+    Digest blob;
+    std::vector<Name> names;
+  };
+
+  Mutex mu_;
+  std::unordered_map<NodeId, Known> nodes_ GUARDED_BY(mu_);
+  std::unordered_map<Digest, std::vector<NodeId>> by_blob_ GUARDED_BY(mu_);
+};
+
+// ---------------------------------------------------------------------------------------------------
+
+class BlobHandle : public FileHandle {
+ public:
+  BlobHandle(std::string subject, std::shared_ptr<cas::OpenBlob> blob, bool native)
+      : subject_(std::move(subject)), blob_(std::move(blob)), native_(native) {}
+
+  Outcome<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out) override {
+    const auto read = blob_->Read(offset_bytes, out, Deadline::After(kReadDeadline));
+    if (!read.ok()) return Refuse(read.error().Wrap(subject_));
+    return *read;
+  }
+
+  Outcome<void> Sync() override { return {}; }  // a READY version is durable already
+
+  Outcome<uint64_t> Seek(uint64_t offset_bytes, int whence) override {
+    // No holes but the one that every file ends with, lseek(2).
+    if (offset_bytes >= blob_->digest().size_bytes) {
+      return Refuse(ENXIO, fmt::format("{}: the offset {} lies beyond its end", subject_, offset_bytes));
+    }
+    return whence == SEEK_HOLE ? blob_->digest().size_bytes : offset_bytes;
+  }
+
+  std::optional<Digest> Blob() const override { return blob_->digest(); }
+  std::optional<int> NativeFd() const override { return native_ ? blob_->NativeFd() : std::nullopt; }
+
+ private:
+  const std::string subject_;
+  const std::shared_ptr<cas::OpenBlob> blob_;
+  const bool native_;
+};
+
+// ---------------------------------------------------------------------------------------------------
+
+class TreesZone : public Zone {
+ public:
+  explicit TreesZone(Context& context) : context_(context) {
+    context_.blobs->OnNative([this](const Digest& blob) { BlobIsNative(blob); });
+  }
+  ~TreesZone() override { context_.blobs->OnNative(nullptr); }
+
+  Outcome<Entry> Lookup(const Request& request, NodeId parent, std::string_view name) override;
+  Outcome<Attr> GetAttr(const Request& request, NodeId node) override;
+  Outcome<NodeId> ParentOf(NodeId directory) override;
+  Outcome<OpenedFile> Open(const Request& request, NodeId node, int flags) override;
+  Outcome<OpenedDirectory> OpenDirectory(const Request& request, NodeId node) override;
+  void Forget(NodeId node) override { names_.Remove(node); }
+
+  Outcome<std::string> GetXattr(const Request& request, NodeId node, std::string_view name) override;
+  Outcome<std::vector<std::string>> ListXattr(const Request& request, NodeId node) override;
+  Outcome<void> SetXattr(const Request& request, NodeId node, std::string_view name, std::string_view value,
+                         int flags) override;
+  Outcome<void> RemoveXattr(const Request& request, NodeId node, std::string_view name) override;
+
+  Outcome<Attr> SetAttr(const Request& /*request*/, NodeId node, const AttrChange& /*change*/) override {
+    return ReadOnly(node, "");
+  }
+  Outcome<Entry> MakeDirectory(const Request& /*request*/, NodeId parent, std::string_view name,
+                               mode_t /*mode*/) override {
+    return ReadOnly(parent, name);
+  }
+  Outcome<CreatedFile> Create(const Request& /*request*/, NodeId parent, std::string_view name,
+                              mode_t /*mode*/, int /*flags*/) override {
+    return ReadOnly(parent, name);
+  }
+  Outcome<Entry> MakeSymlink(const Request& request, NodeId parent, std::string_view name,
+                             std::string_view target) override;
+  Outcome<void> Unlink(const Request& /*request*/, NodeId parent, std::string_view name) override {
+    return ReadOnly(parent, name);
+  }
+  Outcome<void> RemoveDirectory(const Request& /*request*/, NodeId parent, std::string_view name) override {
+    return ReadOnly(parent, name);
+  }
+  Outcome<void> Rename(const Request& /*request*/, NodeId parent, std::string_view name,
+                       NodeId /*new_parent*/, std::string_view /*new_name*/, unsigned /*flags*/) override {
+    return ReadOnly(parent, name);
+  }
+
+  // One name of a directory as LOOKUP and READDIRPLUS answer it.
+  Entry EntryOf(const CachedVersion& version, const NodeParts& parent, NodeId parent_node, uint32_t child);
+  // The nodeid alone, for READDIR.
+  NodeId NodeOf(const NodeParts& parent, const CachedVersion& version, uint32_t child) const;
+
+ protected:
+  Refusal Unsupported(std::string_view operation) const override {
+    return {EROFS, fmt::format("{}: a READY version never changes; make a draft of it with `cp -r versions/N "
+                               "versions/draft`, change that, and `mv versions/draft versions/next`",
+                               operation)};
+  }
+
+ private:
+  struct Found {
+    NodeParts parts;
+    VersionPtr version;
+    const cas::TreeIndex::Node* node = nullptr;
+  };
+
+  Outcome<Found> Find(NodeId node);
+  std::string PathOf(const CachedVersion& version, uint32_t node) const;
+  tl::unexpected<Refusal> ReadOnly(NodeId node, std::string_view name) const;
+  void BlobIsNative(const Digest& blob);
+
+  Context& context_;
+  CachedNames names_;
+};
+
+// The entries of one directory of a tree, made as they are read.
+class TreeDirectoryHandle : public DirectoryHandle {
+ public:
+  TreeDirectoryHandle(TreesZone& zone, VersionPtr version, NodeId directory)
+      : zone_(zone), version_(std::move(version)), directory_(directory), parts_(Parse(directory)) {}
+
+  Outcome<std::optional<DirectoryEntry>> At(uint64_t index, bool plus) override {
+    const std::vector<uint32_t>& children = version_->tree->Get(parts_.tree_node)->children;
+    if (index >= children.size()) return std::optional<DirectoryEntry>();
+    const uint32_t child = children[index];
+    const cas::TreeIndex::Node* node = version_->tree->Get(child);
+    DirectoryEntry entry;
+    entry.name = node->name;
+    entry.type = node->file == nullptr ? S_IFDIR : S_IFREG;
+    if (plus) {
+      entry.entry = zone_.EntryOf(*version_, parts_, directory_, child);
+      entry.node = entry.entry->node;
+    } else {
+      entry.node = zone_.NodeOf(parts_, *version_, child);
+    }
+    return std::optional<DirectoryEntry>(std::move(entry));
+  }
+
+ private:
+  TreesZone& zone_;
+  const VersionPtr version_;
+  const NodeId directory_;
+  const NodeParts parts_;
+};
+
+Outcome<TreesZone::Found> TreesZone::Find(NodeId node) {
+  Found found;
+  found.parts = Parse(node);
+  CHECK(found.parts.kind == NodeKind::kTree || found.parts.kind == NodeKind::kAliasTree);
+  auto version = context_.trees->Get(found.parts.version);
+  if (!version.ok()) {
+    if (version.error().code() == Code::kNotFound) {
+      return Refuse(ESTALE, fmt::format("the version was deleted: {}", version.error().message()));
+    }
+    return Refuse(version.error());
+  }
+  found.version = *std::move(version);
+  found.node = found.version->tree->Get(found.parts.tree_node);
+  if (found.node == nullptr) {
+    return Refuse(ESTALE, fmt::format("{}: it has no file with the number {}", NameOf(*found.version),
+                                      found.parts.tree_node));
+  }
+  return found;
+}
+
+NodeId TreesZone::NodeOf(const NodeParts& parent, const CachedVersion& version, uint32_t child) const {
+  if (parent.kind == NodeKind::kAliasTree && version.tree->Get(child)->file == nullptr) {
+    return AliasTreeNode(parent.slot, parent.version, child);
+  }
+  return TreeNode(parent.version, child, Flavour::kCached);
+}
+
+Entry TreesZone::EntryOf(const CachedVersion& version, const NodeParts& parent, NodeId parent_node,
+                         uint32_t child) {
+  const cas::TreeIndex::Node* node = version.tree->Get(child);
+  Entry entry;
+  entry.node = NodeOf(parent, version, child);
+  entry.attr = TreeStat(context_, version.info, *version.tree, child);
+  entry.attr_ttl_s = kForever;
+  entry.entry_ttl_s = kForever;
+  if (node->file == nullptr || !context_.native) return entry;
+
+  const Digest& blob = node->file->blob;
+  if (!context_.blobs->IsNative(blob)) {
+    if (!names_.Add(blob, entry.node, parent_node, node->name)) {
+      entry.entry_ttl_s = CachedNames::kUnrememberedTtlS;
+      return entry;
+    }
+    // Asked again, now that nobody can make it native unheard.
+    if (!context_.blobs->IsNative(blob)) return entry;
+    BlobIsNative(blob);
+  }
+  entry.node = TreeNode(parent.version, child, Flavour::kNative);
+  return entry;
+}
+
+void TreesZone::BlobIsNative(const Digest& blob) {
+  for (const CachedNames::Name& each : names_.Take(blob))
+    context_.notifier->EntryChanged(each.parent, each.name);
+}
+
+std::string TreesZone::PathOf(const CachedVersion& version, uint32_t node) const {
+  std::string path;
+  for (const cas::TreeIndex::Node* at = version.tree->Get(node); node != 0;
+       node = at->parent, at = version.tree->Get(node)) {
+    path = path.empty() ? std::string(at->name) : fmt::format("{}/{}", at->name, path);
+  }
+  return path;
+}
+
+tl::unexpected<Refusal> TreesZone::ReadOnly(NodeId node, std::string_view name) const {
+  const NodeParts parts = Parse(node);
+  const auto version = context_.trees->Get(parts.version);
+  // Whatever became of the version, it is not to be written to.
+  if (!version.ok()) return Refuse(EROFS, version.error().message());
+  const std::string path = PathOf(**version, parts.tree_node);
+  std::string subject = NameOf(**version);
+  if (!path.empty()) subject += fmt::format(": {}", Printable(path));
+  if (!name.empty()) subject += fmt::format("{}{}", path.empty() ? ": " : "/", Printable(name));
+  const store::VersionNumber number = (*version)->info.number;
+  return Refuse(EROFS,
+                fmt::format("{}: a READY version never changes; make a draft of it with `cp -r versions/{} "
+                            "versions/draft`, change that, and `mv versions/draft versions/next`",
+                            subject, number));
+}
+
+Outcome<Entry> TreesZone::MakeSymlink(const Request& /*request*/, NodeId parent, std::string_view name,
+                                      std::string_view /*target*/) {
+  Refusal refusal = ReadOnly(parent, name).value();
+  refusal.message +=
+      ". To move an alias that exists: `ln -sfn ../versions/N aliases/NAME`; without -n, ln goes into the "
+      "version that the alias points to";
+  return tl::unexpected<Refusal>(std::move(refusal));
+}
+
+Outcome<Entry> TreesZone::Lookup(const Request& /*request*/, NodeId parent, std::string_view name) {
+  const auto found = Find(parent);
+  if (!found) return tl::unexpected(found.error());
+  const std::optional<uint32_t> child = found->version->tree->Child(found->parts.tree_node, name);
+  if (!child) {
+    return Refuse(ENOENT,
+                  fmt::format("{}: there is no file {} in it", NameOf(*found->version), Printable(name)));
+  }
+  return EntryOf(*found->version, found->parts, parent, *child);
+}
+
+Outcome<Attr> TreesZone::GetAttr(const Request& /*request*/, NodeId node) {
+  const auto found = Find(node);
+  if (!found) return tl::unexpected(found.error());
+  return Attr{TreeStat(context_, found->version->info, *found->version->tree, found->parts.tree_node),
+              kForever};
+}
+
+Outcome<NodeId> TreesZone::ParentOf(NodeId directory) {
+  const auto found = Find(directory);
+  if (!found) return tl::unexpected(found.error());
+  const NodeParts& parts = found->parts;
+  const uint32_t parent = found->node->parent;
+  if (parts.kind == NodeKind::kTree) {
+    if (parts.tree_node == 0) return VersionsNode(found->version->info.model);
+    return TreeNode(parts.version, parent, Flavour::kCached);
+  }
+  if (parts.tree_node != 0) return AliasTreeNode(parts.slot, parts.version, parent);
+  const auto model = context_.registry->Get(context_.daemon, found->version->info.model);
+  if (!model.ok()) return Refuse(model.error());
+  return ObjectNode(model->parent);
+}
+
+Outcome<OpenedFile> TreesZone::Open(const Request& /*request*/, NodeId node, int flags) {
+  if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0) return ReadOnly(node, "");
+  const auto found = Find(node);
+  if (!found) return tl::unexpected(found.error());
+  CHECK(found->node->file != nullptr);
+  const Digest& digest = found->node->file->blob;
+  std::string subject = fmt::format("{}: {}", NameOf(*found->version), Printable(found->node->file->path));
+  const auto blob = context_.blobs->Open(digest);
+  if (!blob.ok()) {
+    const Error error = blob.error().Wrap(subject);
+    // The version lists it, so that it is not there is damage; ENOENT would deny the file.
+    if (error.code() == Code::kNotFound) return Refuse(EIO, error.message() + "; run `modelfs fsck`");
+    return Refuse(error);
+  }
+  const bool native = found->parts.flavour == Flavour::kNative;
+  // It became native by being opened: whoever looks the name up from now on gets the other nodeid.
+  if (context_.native && !native && (*blob)->NativeFd()) BlobIsNative(digest);
+  return OpenedFile{std::make_shared<BlobHandle>(std::move(subject), *blob, native), PageCache::kKeep};
+}
+
+Outcome<OpenedDirectory> TreesZone::OpenDirectory(const Request& /*request*/, NodeId node) {
+  const auto found = Find(node);
+  if (!found) return tl::unexpected(found.error());
+  CHECK(found->node->file == nullptr);
+  return OpenedDirectory{std::make_shared<TreeDirectoryHandle>(*this, found->version, node), true};
+}
+
+Outcome<std::string> TreesZone::GetXattr(const Request& request, NodeId node, std::string_view name) {
+  if (!IsRegistryXattr(name))
+    return Refuse(ENODATA, fmt::format("{}: there is no such attribute here", name));
+  const auto found = Find(node);
+  if (!found) return tl::unexpected(found.error());
+  if (found->parts.tree_node == 0) return GetVersionXattr(context_, request, *found->version, name);
+  if (found->node->file != nullptr) return GetFileXattr(context_, *found->node->file, name);
+  return Refuse(ENODATA, fmt::format("{}: directories inside a version have no attributes", name));
+}
+
+Outcome<std::vector<std::string>> TreesZone::ListXattr(const Request& request, NodeId node) {
+  const auto found = Find(node);
+  if (!found) return tl::unexpected(found.error());
+  if (found->parts.tree_node == 0) return ListVersionXattrs(context_, request, *found->version);
+  if (found->node->file != nullptr) return ListFileXattrs();
+  return std::vector<std::string>();
+}
+
+Outcome<void> TreesZone::SetXattr(const Request& request, NodeId node, std::string_view name,
+                                  std::string_view value, int flags) {
+  const auto found = Find(node);
+  if (!found) return tl::unexpected(found.error());
+  if (found->parts.tree_node != 0 || !IsRegistryXattr(name)) return ReadOnly(node, "");
+  const store::VersionInfo& info = found->version->info;
+  return SetXattrOf(context_, request, {info.model, info.number}, NameOf(*found->version), name, value,
+                    flags);
+}
+
+Outcome<void> TreesZone::RemoveXattr(const Request& request, NodeId node, std::string_view name) {
+  const auto found = Find(node);
+  if (!found) return tl::unexpected(found.error());
+  if (found->parts.tree_node != 0 || !IsRegistryXattr(name)) return ReadOnly(node, "");
+  const store::VersionInfo& info = found->version->info;
+  return RemoveXattrOf(context_, request, {info.model, info.number}, NameOf(*found->version), name);
+}
+
+}  // namespace
+
+std::unique_ptr<Zone> MakeTreesZone(Context& context) { return std::make_unique<TreesZone>(context); }
+
+}  // namespace modelfs::fs
