@@ -1,0 +1,168 @@
+#!/usr/bin/env python3
+"""Keeps the floor plan true: who may include what, every source in CMake, nothing private in the tree.
+
+Prints one line for each breach and exits 1. Needs Python's standard library only.
+    tests/structure_test.py [ROOT]
+"""
+
+import pathlib
+import re
+import subprocess
+import sys
+
+SOURCE_FOLDERS = ("cas", "store", "fs", "api", "tools", "tests")
+
+# folder -> what its files may include of this repository: a folder with a closing slash (that folder's own
+# files, not what is below it) or one file. A file's own folder is always allowed.
+MAY_INCLUDE = {
+    "cas/base": (),
+    "cas": ("cas/base/",),
+    "store/kv": ("cas/base/",),
+    "store": ("store/kv/kv.h", "cas/blob_store.h", "cas/tree.h", "cas/ingest.h", "cas/base/"),
+    "fs": ("store/registry.h", "store/caller.h", "store/names.h", "cas/blob_store.h", "cas/draft_store.h",
+           "cas/tree.h", "cas/base/"),
+    "api": ("store/registry.h", "store/caller.h", "store/names.h", "cas/blob_store.h", "cas/tree.h", "cas/base/"),
+    "tools": ("cas/", "cas/base/", "store/", "store/kv/", "fs/", "api/"),
+}
+
+# A library's header -> the only places that may include it: a folder, or a file.
+LIBRARIES = {
+    r"lmdb\.h": ("store/kv/lmdb_kv.cc",),
+    r"openssl/": ("cas/base/digest.cc",),
+    r"xxhash\.h": ("cas/base/checksum.cc",),
+    r"utf8proc\.h": ("cas/base/text.cc",),
+    r"(fuse3/)?fuse(_lowlevel|_opt|_common|_kernel)?\.h": ("fs/",),
+    r"linux/fuse\.h": ("fs/",),
+    r"curl/": ("cas/", "api/"),
+    r"yaml-cpp/": ("store/mlmodel.cc",),
+    r"CLI/": ("tools/",),
+    r"systemd/": ("tools/",),
+    r"spdlog/": ("cas/", "store/", "store/kv/", "fs/", "api/", "tools/"),
+    r"nlohmann/": ("store/", "fs/", "api/", "tools/"),
+}
+
+# Of no use to anyone who reads the project elsewhere: the paths of one machine, the hosts of registries.
+# Written in two pieces, so that this file is not its own first breach.
+FORBIDDEN = re.compile(
+    "|".join((
+        r"(?<![\w.])/" + r"work/",
+        r"\bpypi\." + r"org", r"pythonhosted\." + r"org", r"registry\.npmjs\." + r"org",
+        r"proxy\.golang\." + r"org", r"crates\." + r"io/", r"repo1?\.maven\." + r"org",
+        r"(deb|snapshot|security)\.debian\." + r"org", r"artifact-" + r"registry",
+    )))
+
+INCLUDE = re.compile(r'^\s*#\s*include\s+([<"])([^>"]+)[>"]', re.MULTILINE)
+
+
+def files_of(root: pathlib.Path) -> list[str]:
+    """The tracked files and the new ones that are not ignored; without git, all but build/."""
+    listed = subprocess.run(
+        ["git", "-C", str(root), "-c", "safe.directory=*", "ls-files", "-z", "-co", "--exclude-standard"],
+        capture_output=True, check=False) if (root / ".git").exists() and has_git() else None
+    if listed is not None and listed.returncode == 0:
+        names = [name for name in listed.stdout.decode().split("\0") if name]
+        return sorted(name for name in names if (root / name).is_file())
+    return sorted(
+        str(path.relative_to(root)) for path in root.rglob("*")
+        if path.is_file() and path.relative_to(root).parts[0] not in ("build", ".git"))
+
+
+def has_git() -> bool:
+    try:
+        return subprocess.run(["git", "--version"], capture_output=True, check=False).returncode == 0
+    except FileNotFoundError:
+        return False
+
+
+def folder_of(name: str) -> str:
+    return name.rpartition("/")[0]
+
+
+def allowed(name: str, wanted: str, permitted: tuple[str, ...]) -> bool:
+    """`permitted` names files, and folders whose own files are meant."""
+    return any(wanted == one or one == folder_of(wanted) + "/" for one in permitted) or \
+        folder_of(name) == folder_of(wanted)
+
+
+def include_breaches(root: pathlib.Path, sources: list[str]) -> list[str]:
+    breaches = []
+    for name in sources:
+        folder = folder_of(name)
+        text = (root / name).read_text()
+        for bracket, wanted in INCLUDE.findall(text):
+            if name.startswith("tests/"):
+                continue
+            if bracket == '"':
+                if not (root / wanted).is_file():
+                    breaches.append(f'{name}: includes "{wanted}", which is no file of the repository; '
+                                    "include from the root, third parties in <>")
+                elif wanted.startswith("tests/"):
+                    breaches.append(f'{name}: includes "{wanted}"; nothing includes tests/')
+                elif folder not in MAY_INCLUDE:
+                    breaches.append(f"{name}: folder {folder} is not on the floor plan")
+                elif not allowed(name, wanted, MAY_INCLUDE[folder]):
+                    breaches.append(f'{name}: may not include "{wanted}"')
+                continue
+            for library, places in LIBRARIES.items():
+                if re.match(library, wanted) and name not in places and folder + "/" not in places:
+                    breaches.append(f"{name}: may not include <{wanted}>; its place is {', '.join(places)}")
+            if folder == "cas/base" and "/" in wanted:
+                if not wanted.startswith(("fmt/", "sys/", "tl/", "openssl/", "linux/")):
+                    breaches.append(f"{name}: cas/base includes std, fmt and tl::expected only, not <{wanted}>")
+    return breaches
+
+
+def unlisted_sources(root: pathlib.Path, sources: list[str], every: list[str]) -> list[str]:
+    """A .cc file must be named, relative to it, in the CMakeLists.txt of a folder above it."""
+    listed = set()
+    for name in every:
+        if name.rpartition("/")[2] != "CMakeLists.txt" or "/" not in name:
+            continue
+        text = re.sub(r"#.*", "", (root / name).read_text())
+        for word in re.findall(r"[\w./{}$-]+\.cc\b", text):
+            word = re.sub(r"^\$\{(PROJECT|CMAKE)_SOURCE_DIR\}/", "/", word)
+            word = re.sub(r"^\$\{CMAKE_CURRENT_(SOURCE|LIST)_DIR\}/", "", word)
+            path = word[1:] if word.startswith("/") else f"{folder_of(name)}/{word}"
+            parts: list[str] = []
+            for part in path.split("/"):
+                if part == "..":
+                    parts.pop()
+                elif part != ".":
+                    parts.append(part)
+            listed.add("/".join(parts))
+    return [f"{name}: no CMakeLists.txt lists it, so nobody builds it"
+            for name in sources if name.endswith(".cc") and name not in listed]
+
+
+def forbidden_words(root: pathlib.Path, every: list[str]) -> list[str]:
+    breaches = []
+    for name in every:
+        try:
+            text = (root / name).read_text()
+        except UnicodeDecodeError:
+            continue  # binary
+        for number, line in enumerate(text.splitlines(), 1):
+            found = FORBIDDEN.search(line)
+            if found:
+                breaches.append(f"{name}:{number}: {found.group(0)!r} says something about one machine")
+    return breaches
+
+
+def main() -> int:
+    root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent.parent).resolve()
+    every = files_of(root)
+    sources = [name for name in every
+               if name.split("/")[0] in SOURCE_FOLDERS and name.endswith((".cc", ".h"))]
+    if len(sources) < 10:
+        print(f"structure: only {len(sources)} sources under {root}; is it the repository?")
+        return 1
+    breaches = include_breaches(root, sources) + unlisted_sources(root, sources, every) + \
+        forbidden_words(root, every)
+    for breach in breaches:
+        print(breach)
+    print(f"structure: {len(sources)} sources, {len(every)} files, {len(breaches)} breaches")
+    return 1 if breaches else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
