@@ -5,7 +5,8 @@
 // caller reads again and retries. Each commit may append one entry to the log, whose sequence number
 // is the commit's own revision: what watchers resume from. Revisions only grow, across restarts too.
 //
-// Thread-safe, but no thread holds a Snapshot across a Commit of its own.
+// Thread-safe, but no thread holds a Snapshot across a Commit or another Read of its own: an engine may
+// have to wait for every snapshot of the process to end before it can go on.
 #pragma once
 
 #include <cstdint>
@@ -83,12 +84,14 @@ class Kv {
 
   // All of it or nothing, durable on OK. Answers the commit's revision.
   //   kAborted           an expectation does not hold
-  //   kInvalidArgument   a key's length, or more than kKvMaxOperations (expectations and writes
-  //                      together) or kKvMaxCommitBytes; nothing was written
-  //   kNoSpace           disk full; nothing was written
+  //   kInvalidArgument   a key's length, one key written twice, or more than kKvMaxOperations
+  //                      (expectations and writes together) or kKvMaxCommitBytes; nothing was written
+  //   kNoSpace           disk full; nothing was written. A transaction that deletes something may use a
+  //                      reserve that others may not, so that a full disk can be tidied up.
   virtual Result<Revision> Commit(const KvTransaction& transaction) = 0;
 
   // Up to `limit` log entries with revision > after, oldest first.
+  //   kOutOfRange   entries after `after` were trimmed: start again from a snapshot
   virtual Result<std::vector<LogEntry>> ReadLog(Revision after, size_t limit) = 0;
   // Forgets log entries with revision <= through, in steps.
   virtual Status TrimLog(Revision through) = 0;
@@ -97,5 +100,10 @@ class Kv {
   // stopped. Spurious returns are allowed: read the log to know.
   virtual void WaitForCommit(Revision after, const Deadline& deadline, const std::stop_token& stop) = 0;
 };
+
+// What every engine refuses before it looks at its data: the kInvalidArgument of Commit.
+Status CheckTransaction(const KvTransaction& transaction);
+// The kOutOfRange of ReadLog.
+Error LogTrimmed(Revision after);
 
 }  // namespace modelfs::store

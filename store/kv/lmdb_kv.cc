@@ -1,1 +1,613 @@
 #include "store/kv/lmdb_kv.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <lmdb.h>
+#include <poll.h>
+#include <sys/eventfd.h>
+#include <sys/inotify.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <map>
+#include <utility>
+
+#include "cas/base/chandle.h"
+#include "cas/base/codec.h"
+#include "cas/base/fail_point.h"
+#include "cas/base/fd.h"
+#include "cas/base/thread.h"
+#include "store/kv/lmdb_file.h"
+
+namespace modelfs::store {
+namespace {
+
+using TxnHandle = CHandle<MDB_txn, mdb_txn_abort>;
+using CursorHandle = CHandle<MDB_cursor, mdb_cursor_close>;
+using EnvHandle = CHandle<MDB_env, mdb_env_close>;
+
+// One unnamed database; the first byte of a key says whose it is (docs/formats.md, "data.mdb").
+constexpr char kDataPrefix = 'k';
+constexpr char kLogPrefix = 'l';
+constexpr std::string_view kHeadKey = "m";
+constexpr uint8_t kHeadVersion = 1;
+
+constexpr unsigned kMaxReaders = 1024;         // slots of 64 bytes in lock.mdb, one a snapshot
+constexpr uint64_t kReaderCheckEvery = 256;    // commits
+constexpr size_t kTrimStep = 2048;             // entries a transaction
+constexpr uint64_t kReserveBytes = 1U << 20U;  // of disk, behind the data, for deletions on a full disk
+constexpr auto kPollEvery = std::chrono::seconds(1);
+constexpr mode_t kDirectoryMode = 0700;
+constexpr mode_t kFileMode = 0600;
+
+struct Head {
+  Revision revision = 0;
+  Revision trimmed_through = 0;
+};
+
+MDB_val ValueOf(std::string_view bytes) {
+  return {bytes.size(), const_cast<char*>(bytes.data())};  // LMDB's inputs are not const, and not written
+}
+std::string_view ViewOf(const MDB_val& value) {
+  return {static_cast<const char*>(value.mv_data), value.mv_size};
+}
+
+std::string DataKey(std::string_view key) {
+  std::string prefixed(1, kDataPrefix);
+  prefixed += key;
+  return prefixed;
+}
+// The end of a range of data keys: an empty one means all of them.
+std::string DataEnd(std::string_view end) {
+  return end.empty() ? std::string(1, static_cast<char>(kDataPrefix + 1)) : DataKey(end);
+}
+std::string LogKey(Revision revision) {
+  return Encoder().Raw(std::string_view(&kLogPrefix, 1)).U64(revision).Take();
+}
+
+// A process's rule for its map: it may be moved only while no transaction of the process is open.
+// Transactions hold the shared side, from any thread and possibly handed between threads.
+class MapGate {
+ public:
+  class Pass {
+   public:
+    explicit Pass(MapGate& gate) : gate_(&gate) { gate.Enter(); }
+    ~Pass() { gate_->Leave(); }
+    Pass(const Pass&) = delete;
+    Pass& operator=(const Pass&) = delete;
+
+   private:
+    MapGate* gate_;
+  };
+
+  template <typename Change>
+  Status ChangeMap(Change change) {
+    {
+      const MutexLock lock(mu_);
+      while (changing_) cv_.Wait(mu_);
+      changing_ = true;  // nobody enters from now on
+      while (inside_ > 0) cv_.Wait(mu_);
+    }
+    Status changed = change();
+    const MutexLock lock(mu_);
+    changing_ = false;
+    cv_.NotifyAll();
+    return changed;
+  }
+
+ private:
+  void Enter() {
+    const MutexLock lock(mu_);
+    while (changing_) cv_.Wait(mu_);
+    ++inside_;
+  }
+  void Leave() {
+    const MutexLock lock(mu_);
+    --inside_;
+    if (inside_ == 0) cv_.NotifyAll();
+  }
+
+  Mutex mu_;
+  CondVar cv_;
+  int inside_ GUARDED_BY(mu_) = 0;
+  bool changing_ GUARDED_BY(mu_) = false;
+};
+
+// One environment; shared by every Kv and Snapshot of this process that uses the directory.
+class Environment {
+ public:
+  Environment(EnvHandle env, std::string directory, int data_fd)
+      : env_(std::move(env)), directory_(std::move(directory)), data_fd_(data_fd) {}
+
+  MDB_env* get() const { return env_.get(); }
+  MapGate& gate() { return gate_; }
+  std::string DataPath() const { return directory_ + "/data.mdb"; }
+
+  Error Failure(int rc, std::string_view what) const {
+    const std::string subject = fmt::format("{}: {}", DataPath(), what);
+    if (rc == ENOSPC || rc == EDQUOT || rc == EFBIG) return ErrnoError(ENOSPC, subject);
+    // LMDB answers EIO for a write that the disk took only in part.
+    struct statvfs disk {};
+    if (rc == EIO && ::fstatvfs(data_fd_, &disk) == 0 && disk.f_bavail * disk.f_frsize < kReserveBytes) {
+      return ErrnoError(ENOSPC, subject);
+    }
+    if (rc > 0) return ErrnoError(rc, subject);
+    const bool damaged = rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID;
+    const Code code = damaged                  ? Code::kDataLoss
+                      : rc == MDB_READERS_FULL ? Code::kUnavailable
+                                               : Code::kInternal;
+    return Error(code, fmt::format("{}: {}", subject, mdb_strerror(rc)));
+  }
+
+  // Opens a transaction inside the gate, and calls `use(txn)`; where another process had made the map
+  // larger, or ours turns out to be too small, changes it and starts over. `use` answers LMDB's code.
+  template <typename Use>
+  Status WithTransaction(unsigned flags, std::string_view what, Use use) {
+    for (bool cleared_readers = false;;) {
+      size_t map_bytes = 0;
+      int rc = 0;
+      {
+        const MapGate::Pass pass(gate_);
+        if (unusable_)
+          return Error(Code::kInternal, fmt::format("{}: the map was lost; start again", DataPath()));
+        map_bytes = MapBytes();
+        MDB_txn* raw = nullptr;
+        rc = mdb_txn_begin(env_.get(), nullptr, flags, &raw);
+        if (rc == 0) rc = use(TxnHandle(raw));
+      }
+      if (rc == 0) return OkStatus();
+      if (rc == MDB_MAP_FULL) {
+        RETURN_IF_ERROR(ResizeMap(map_bytes, map_bytes * 2));
+      } else if (rc == MDB_MAP_RESIZED) {
+        RETURN_IF_ERROR(ResizeMap(map_bytes, 0));
+      } else if (rc == MDB_READERS_FULL && !cleared_readers) {
+        cleared_readers = true;
+        ClearDeadReaders();
+      } else {
+        return Failure(rc, what);
+      }
+    }
+  }
+
+  void ClearDeadReaders() {
+    int cleared = 0;
+    // A failure leaves a stale reader, which costs space only; the next check tries again.
+    static_cast<void>(mdb_reader_check(env_.get(), &cleared));
+  }
+
+  // Keeps some disk behind the data allocated, so that a full disk is noticed while there is still
+  // room to delete things. False where there is none.
+  bool HasReserve() {
+    struct stat info {};
+    if (::fstat(data_fd_, &info) != 0) return true;
+    const auto size = static_cast<uint64_t>(info.st_size);
+    if (size + kReserveBytes <= reserved_through_.load()) return true;
+    const uint64_t through = size + 2 * kReserveBytes;
+    if (::fallocate(data_fd_, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(size),
+                    static_cast<off_t>(through - size)) == 0) {
+      reserved_through_ = through;
+      return true;
+    }
+    return errno != ENOSPC && errno != EDQUOT;  // a file system that cannot reserve: go without
+  }
+
+  std::atomic<uint64_t> commits{0};
+
+ private:
+  size_t MapBytes() const {
+    MDB_envinfo info{};
+    mdb_env_info(env_.get(), &info);
+    return info.me_mapsize;
+  }
+
+  // `to_bytes` 0 adopts the size that another process chose.
+  Status ResizeMap(size_t from_bytes, size_t to_bytes) {
+    return gate_.ChangeMap([&]() -> Status {
+      if (unusable_ || (to_bytes != 0 && MapBytes() != from_bytes))
+        return OkStatus();  // done by another thread
+      const int rc = mdb_env_set_mapsize(env_.get(), to_bytes);
+      if (rc == 0) return OkStatus();
+      unusable_ = true;  // LMDB has unmapped the old one by now
+      return Failure(rc, fmt::format("map {} bytes", to_bytes));
+    });
+  }
+
+  EnvHandle env_;
+  std::string directory_;
+  int data_fd_;  // LMDB's own
+  MapGate gate_;
+  std::atomic<bool> unusable_{false};
+  std::atomic<uint64_t> reserved_through_{0};
+};
+
+int ReadHead(MDB_txn* txn, Head* head) {
+  MDB_val key = ValueOf(kHeadKey);
+  MDB_val value{};
+  if (const int rc = mdb_get(txn, 1, &key, &value); rc != 0) return rc == MDB_NOTFOUND ? MDB_INVALID : rc;
+  Decoder decoder(ViewOf(value));
+  if (decoder.U8() != kHeadVersion) return MDB_VERSION_MISMATCH;
+  head->revision = decoder.U64();
+  head->trimmed_through = decoder.U64();
+  return decoder.Finish("head").ok() ? 0 : MDB_INVALID;
+}
+
+int WriteHead(MDB_txn* txn, const Head& head) {
+  const std::string bytes = Encoder().U8(kHeadVersion).U64(head.revision).U64(head.trimmed_through).Take();
+  MDB_val key = ValueOf(kHeadKey);
+  MDB_val value = ValueOf(bytes);
+  return mdb_put(txn, 1, &key, &value, 0);
+}
+
+// The unnamed database has the fixed number 1 (MAIN_DBI), but a transaction must have opened it once.
+int OpenMain(MDB_txn* txn) {
+  MDB_dbi dbi = 0;
+  return mdb_dbi_open(txn, nullptr, 0, &dbi);
+}
+
+constexpr size_t kRevisionBytes = 8;
+
+KvEntry DecodeEntry(const MDB_val& key, const MDB_val& value) {
+  const std::string_view stored = ViewOf(value);
+  KvEntry entry;
+  entry.key = ViewOf(key).substr(1);
+  entry.revision = Decoder(stored.substr(0, kRevisionBytes)).U64();
+  entry.value = stored.substr(std::min(kRevisionBytes, stored.size()));
+  return entry;
+}
+
+class LmdbSnapshot : public Snapshot {
+ public:
+  LmdbSnapshot(std::shared_ptr<Environment> env) : env_(std::move(env)), pass_(env_->gate()) {}
+
+  // LMDB's code; the transaction lives on in the snapshot.
+  int Begin() {
+    MDB_txn* raw = nullptr;
+    if (const int rc = mdb_txn_begin(env_->get(), nullptr, MDB_RDONLY, &raw); rc != 0) return rc;
+    txn_.reset(raw);
+    Head head;
+    if (const int rc = ReadHead(raw, &head); rc != 0) return rc;
+    revision_ = head.revision;
+    return 0;
+  }
+
+  Revision revision() const override { return revision_; }
+
+  Result<std::optional<KvEntry>> Get(std::string_view key) override {
+    const std::string prefixed = DataKey(key);
+    MDB_val wanted = ValueOf(prefixed);
+    MDB_val value{};
+    const int rc = mdb_get(txn_.get(), 1, &wanted, &value);
+    if (rc == MDB_NOTFOUND) return std::optional<KvEntry>();
+    if (rc != 0) return env_->Failure(rc, "get");
+    return std::optional<KvEntry>(DecodeEntry(wanted, value));
+  }
+
+  Result<std::vector<KvEntry>> Range(std::string_view begin, std::string_view end, size_t limit) override {
+    std::vector<KvEntry> entries;
+    ASSIGN_OR_RETURN(const CursorHandle cursor, OpenCursor());
+    const std::string first = DataKey(begin);
+    const std::string stop = DataEnd(end);
+    MDB_val key = ValueOf(first);
+    MDB_val value{};
+    int rc = mdb_cursor_get(cursor.get(), &key, &value, MDB_SET_RANGE);
+    while (rc == 0 && entries.size() < limit && ViewOf(key) < stop) {
+      entries.push_back(DecodeEntry(key, value));
+      rc = mdb_cursor_get(cursor.get(), &key, &value, MDB_NEXT);
+    }
+    if (rc != 0 && rc != MDB_NOTFOUND) return env_->Failure(rc, "range");
+    return entries;
+  }
+
+  Result<std::optional<KvEntry>> Last(std::string_view begin, std::string_view end) override {
+    ASSIGN_OR_RETURN(const CursorHandle cursor, OpenCursor());
+    const std::string stop = DataEnd(end);
+    MDB_val key = ValueOf(stop);
+    MDB_val value{};
+    int rc = mdb_cursor_get(cursor.get(), &key, &value, MDB_SET_RANGE);
+    rc = mdb_cursor_get(cursor.get(), &key, &value, rc == 0 ? MDB_PREV : MDB_LAST);
+    if (rc == MDB_NOTFOUND || (rc == 0 && ViewOf(key) < DataKey(begin))) return std::optional<KvEntry>();
+    if (rc != 0) return env_->Failure(rc, "last");
+    return std::optional<KvEntry>(DecodeEntry(key, value));
+  }
+
+ private:
+  Result<CursorHandle> OpenCursor() {
+    MDB_cursor* raw = nullptr;
+    if (const int rc = mdb_cursor_open(txn_.get(), 1, &raw); rc != 0) return env_->Failure(rc, "cursor");
+    return CursorHandle(raw);
+  }
+
+  std::shared_ptr<Environment> env_;
+  MapGate::Pass pass_;  // outlives the transaction below
+  TxnHandle txn_;
+  Revision revision_ = 0;
+};
+
+int ApplyWrites(MDB_txn* txn, const KvTransaction& transaction, Revision revision) {
+  for (const KvWrite& write : transaction.writes) {
+    const std::string prefixed = DataKey(write.key);
+    MDB_val key = ValueOf(prefixed);
+    if (!write.value) {
+      const int rc = mdb_del(txn, 1, &key, nullptr);
+      if (rc != 0 && rc != MDB_NOTFOUND) return rc;
+      continue;
+    }
+    const std::string stamped = Encoder().U64(revision).Raw(*write.value).Take();
+    MDB_val value = ValueOf(stamped);
+    if (const int rc = mdb_put(txn, 1, &key, &value, 0); rc != 0) return rc;
+  }
+  if (!transaction.log_entry) return 0;
+  const std::string log_key = LogKey(revision);
+  MDB_val key = ValueOf(log_key);
+  MDB_val value = ValueOf(*transaction.log_entry);
+  return mdb_put(txn, 1, &key, &value, 0);
+}
+
+// Sets `holds` to whether every key still has the revision that the transaction read.
+int CheckExpectations(MDB_txn* txn, const KvTransaction& transaction, bool* holds) {
+  *holds = true;
+  for (const KvExpectation& expectation : transaction.expectations) {
+    const std::string prefixed = DataKey(expectation.key);
+    MDB_val key = ValueOf(prefixed);
+    MDB_val value{};
+    const int rc = mdb_get(txn, 1, &key, &value);
+    if (rc != 0 && rc != MDB_NOTFOUND) return rc;
+    const Revision now = rc == 0 ? Decoder(ViewOf(value).substr(0, kRevisionBytes)).U64() : 0;
+    if (now != expectation.revision) *holds = false;
+  }
+  return 0;
+}
+
+class LmdbKv : public Kv {
+ public:
+  explicit LmdbKv(std::shared_ptr<Environment> env) : env_(std::move(env)) {}
+
+  Result<std::unique_ptr<Snapshot>> Read() override {
+    for (;;) {
+      auto snapshot = std::make_unique<LmdbSnapshot>(env_);
+      const int rc = snapshot->Begin();
+      if (rc == 0) return std::unique_ptr<Snapshot>(std::move(snapshot));
+      snapshot.reset();  // leaves the gate, which what follows may have to close
+      // Cures what can be cured (a larger map, dead readers), and says what cannot.
+      RETURN_IF_ERROR(env_->WithTransaction(MDB_RDONLY, "read", [](const TxnHandle& txn) {
+        Head head;
+        return ReadHead(txn.get(), &head);
+      }));
+    }
+  }
+
+  Result<Revision> Commit(const KvTransaction& transaction) override {
+    RETURN_IF_ERROR(CheckTransaction(transaction));
+    const bool deletes = std::any_of(transaction.writes.begin(), transaction.writes.end(),
+                                     [](const KvWrite& write) { return !write.value; });
+    if (!env_->HasReserve() && !deletes) {
+      return env_->Failure(ENOSPC, "the disk is full (what is left is kept for deletions)");
+    }
+    Head head;
+    bool holds = false;
+    FAIL_POINT("kv.commit.begin");
+    RETURN_IF_ERROR(env_->WithTransaction(0, "commit", [&](TxnHandle txn) {
+      if (const int rc = ReadHead(txn.get(), &head); rc != 0) return rc;
+      if (const int rc = CheckExpectations(txn.get(), transaction, &holds); rc != 0 || !holds) return rc;
+      ++head.revision;
+      if (const int rc = ApplyWrites(txn.get(), transaction, head.revision); rc != 0) return rc;
+      if (const int rc = WriteHead(txn.get(), head); rc != 0) return rc;
+      FAIL_POINT("kv.commit.applied");
+      return mdb_txn_commit(txn.release());
+    }));
+    if (!holds) return Error(Code::kAborted, "another commit changed what this one had read");
+    FAIL_POINT("kv.commit.done");
+    if (++env_->commits % kReaderCheckEvery == 0) env_->ClearDeadReaders();
+    return head.revision;
+  }
+
+  Result<std::vector<LogEntry>> ReadLog(Revision after, size_t limit) override {
+    std::vector<LogEntry> entries;
+    bool trimmed = false;
+    RETURN_IF_ERROR(env_->WithTransaction(MDB_RDONLY, "read log", [&](const TxnHandle& txn) {
+      entries.clear();
+      Head head;
+      if (const int rc = ReadHead(txn.get(), &head); rc != 0) return rc;
+      trimmed = after < head.trimmed_through;
+      if (trimmed || after == ~Revision{0}) return 0;
+      MDB_cursor* raw = nullptr;
+      if (const int rc = mdb_cursor_open(txn.get(), 1, &raw); rc != 0) return rc;
+      const CursorHandle cursor(raw);
+      const std::string first = LogKey(after + 1);
+      MDB_val key = ValueOf(first);
+      MDB_val value{};
+      int rc = mdb_cursor_get(cursor.get(), &key, &value, MDB_SET_RANGE);
+      while (rc == 0 && entries.size() < limit && ViewOf(key)[0] == kLogPrefix) {
+        entries.push_back({Decoder(ViewOf(key).substr(1)).U64(), std::string(ViewOf(value))});
+        rc = mdb_cursor_get(cursor.get(), &key, &value, MDB_NEXT);
+      }
+      return rc == MDB_NOTFOUND ? 0 : rc;
+    }));
+    if (trimmed) return LogTrimmed(after);
+    return entries;
+  }
+
+  Status TrimLog(Revision through) override {
+    for (bool more = true; more;) {
+      RETURN_IF_ERROR(env_->WithTransaction(0, "trim log", [&](TxnHandle txn) {
+        Head head;
+        if (const int rc = ReadHead(txn.get(), &head); rc != 0) return rc;
+        head.trimmed_through = std::max(head.trimmed_through, std::min(through, head.revision));
+        if (const int rc = WriteHead(txn.get(), head); rc != 0) return rc;
+        if (const int rc = DeleteLogEntries(txn.get(), head.trimmed_through, &more); rc != 0) return rc;
+        return mdb_txn_commit(txn.release());
+      }));
+    }
+    return OkStatus();
+  }
+
+  void WaitForCommit(Revision after, const Deadline& deadline, const std::stop_token& stop) override {
+    const Fd bell(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+    const Fd stopped(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+    if (bell.valid()) ::inotify_add_watch(bell.get(), env_->DataPath().c_str(), IN_MODIFY);
+    const std::stop_callback wake(stop, [&stopped] { ::eventfd_write(stopped.get(), 1); });
+    while (!stop.stop_requested() && !deadline.Passed()) {
+      // The bell hangs before the revision is read, so a commit in between rings it.
+      const Result<Revision> now = CurrentRevision();
+      if (!now.ok() || *now > after) return;  // an error shows itself at the caller's next call
+      const auto left = std::min<std::chrono::steady_clock::duration>(
+          kPollEvery, deadline.at() - std::chrono::steady_clock::now());
+      const auto left_ms = std::chrono::ceil<std::chrono::milliseconds>(left).count();
+      std::array<pollfd, 2> wanted = {pollfd{bell.get(), POLLIN, 0}, pollfd{stopped.get(), POLLIN, 0}};
+      ::poll(wanted.data(), wanted.size(), static_cast<int>(std::max<int64_t>(0, left_ms)));
+      std::array<char, 4096> events{};
+      while (bell.valid() && ::read(bell.get(), events.data(), events.size()) > 0) {
+      }
+    }
+  }
+
+ private:
+  Result<Revision> CurrentRevision() {
+    Head head;
+    RETURN_IF_ERROR(env_->WithTransaction(MDB_RDONLY, "read",
+                                          [&](const TxnHandle& txn) { return ReadHead(txn.get(), &head); }));
+    return head.revision;
+  }
+
+  static int DeleteLogEntries(MDB_txn* txn, Revision through, bool* more) {
+    MDB_cursor* raw = nullptr;
+    if (const int rc = mdb_cursor_open(txn, 1, &raw); rc != 0) return rc;
+    const CursorHandle cursor(raw);
+    for (size_t i = 0; i < kTrimStep; ++i) {
+      const std::string first = LogKey(0);
+      MDB_val key = ValueOf(first);
+      MDB_val value{};
+      const int rc = mdb_cursor_get(cursor.get(), &key, &value, MDB_SET_RANGE);
+      *more = rc == 0 && ViewOf(key) <= LogKey(through);
+      if (!*more) return rc == MDB_NOTFOUND ? 0 : rc;
+      if (const int deleted = mdb_cursor_del(cursor.get(), 0); deleted != 0) return deleted;
+    }
+    return 0;
+  }
+
+  std::shared_ptr<Environment> env_;
+};
+
+Status SyncDirectory(const std::string& path) {
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!fd.valid() || ::fsync(fd.get()) != 0) return ErrnoError(errno, fmt::format("fsync {}", path));
+  return OkStatus();
+}
+
+std::string ParentOf(std::string_view path) {
+  while (path.size() > 1 && path.back() == '/') path.remove_suffix(1);
+  const size_t slash = path.rfind('/');
+  if (slash == std::string_view::npos) return ".";
+  return std::string(slash == 0 ? "/" : path.substr(0, slash));
+}
+
+Result<std::shared_ptr<Environment>> OpenEnvironment(const std::string& directory,
+                                                     const LmdbOptions& options) {
+  MDB_env* raw = nullptr;
+  if (const int rc = mdb_env_create(&raw); rc != 0) return Error(Code::kInternal, mdb_strerror(rc));
+  EnvHandle env(raw);
+  mdb_env_set_maxreaders(raw, kMaxReaders);
+  mdb_env_set_mapsize(raw, options.initial_map_bytes);
+  const unsigned flags = MDB_NOTLS | (options.unsafe_no_sync ? static_cast<unsigned>(MDB_NOSYNC) : 0U);
+  int rc = mdb_env_open(raw, directory.c_str(), flags, kFileMode);
+  mdb_filehandle_t fd = -1;
+  if (rc == 0) rc = mdb_env_get_fd(raw, &fd);
+  auto opened = std::make_shared<Environment>(std::move(env), directory, fd);
+  if (rc != 0) return opened->Failure(rc, "open");
+  opened->ClearDeadReaders();
+  RETURN_IF_ERROR(opened->WithTransaction(MDB_RDONLY, "open", [](TxnHandle txn) {
+    const int opened_main = OpenMain(txn.get());
+    return opened_main == 0 ? mdb_txn_commit(txn.release()) : opened_main;
+  }));
+  return opened;
+}
+
+// Makes data.mdb in one step: written and synced in a folder of its own, then linked into place. So a
+// data.mdb that can be seen is whole, and an empty or short one is always damage. A folder that a killed
+// creation left behind holds nothing of value and is never looked at.
+Status CreateDataFile(const LmdbOptions& options) {
+  const std::string& directory = options.directory;
+  if (::mkdir(directory.c_str(), kDirectoryMode) != 0 && errno != EEXIST) {
+    return ErrnoError(errno, fmt::format("mkdir {}", directory));
+  }
+  RETURN_IF_ERROR(CheckFileSystem(directory));
+  const std::string data_path = directory + "/data.mdb";
+  struct stat info {};
+  if (::stat(data_path.c_str(), &info) == 0) return OkStatus();
+  std::string scratch = directory + "/new-XXXXXX";
+  if (::mkdtemp(scratch.data()) == nullptr) return ErrnoError(errno, fmt::format("mkdtemp {}", scratch));
+  Status made = [&]() -> Status {
+    ASSIGN_OR_RETURN(const std::shared_ptr<Environment> env, OpenEnvironment(scratch, options));
+    return env->WithTransaction(0, "create", [](TxnHandle txn) {
+      if (const int rc = WriteHead(txn.get(), Head()); rc != 0) return rc;
+      return mdb_txn_commit(txn.release());
+    });
+  }();
+  FAIL_POINT("kv.create.written");
+  const std::string scratch_data = scratch + "/data.mdb";
+  if (made.ok() && ::link(scratch_data.c_str(), data_path.c_str()) != 0 && errno != EEXIST) {
+    made = ErrnoError(errno, fmt::format("link {}", data_path));
+  }
+  ::unlink(scratch_data.c_str());
+  ::unlink((scratch + "/lock.mdb").c_str());
+  ::rmdir(scratch.c_str());
+  RETURN_IF_ERROR(made);
+  RETURN_IF_ERROR(SyncDirectory(directory));
+  return SyncDirectory(ParentOf(directory));
+}
+
+struct EnvironmentKey {
+  dev_t device;
+  ino_t inode;
+  pid_t process;  // a fork's child may not use its parent's
+  friend auto operator<=>(const EnvironmentKey&, const EnvironmentKey&) = default;
+};
+
+Mutex& TableMutex() {
+  static Mutex mu;
+  return mu;
+}
+std::map<EnvironmentKey, std::weak_ptr<Environment>>& Table() {
+  static auto* table = new std::map<EnvironmentKey, std::weak_ptr<Environment>>();  // outlives static Kvs
+  return *table;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Kv>> OpenLmdbKv(const LmdbOptions& options) {
+  if (options.mode == LmdbOptions::Mode::kCreate) {
+    RETURN_IF_ERROR(CreateDataFile(options));
+  }
+  const std::string data_path = options.directory + "/data.mdb";
+  struct stat info {};
+  if (::stat(data_path.c_str(), &info) != 0) {
+    if (errno != ENOENT && errno != ENOTDIR) return ErrnoError(errno, fmt::format("stat {}", data_path));
+    return Error(Code::kNotFound, fmt::format("{}: there is no registry here; make one with `modelfs init`",
+                                              options.directory));
+  }
+  // LMDB's locks go when any descriptor of its lock file is closed (fcntl(2)), so a process must not open
+  // one environment twice: a second Kv shares the first's.
+  const MutexLock lock(TableMutex());
+  std::weak_ptr<Environment>& known = Table()[{info.st_dev, info.st_ino, ::getpid()}];
+  std::shared_ptr<Environment> env = known.lock();
+  if (env == nullptr) {
+    RETURN_IF_ERROR(CheckFileSystem(options.directory));
+    RETURN_IF_ERROR(CheckDataFile(data_path));
+    ASSIGN_OR_RETURN(env, OpenEnvironment(options.directory, options));
+    RETURN_IF_ERROR(env->WithTransaction(MDB_RDONLY, "open", [](const TxnHandle& txn) {
+      Head head;
+      return ReadHead(txn.get(), &head);
+    }));
+    known = env;
+  }
+  return std::unique_ptr<Kv>(std::make_unique<LmdbKv>(std::move(env)));
+}
+
+}  // namespace modelfs::store

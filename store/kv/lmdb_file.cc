@@ -1,0 +1,205 @@
+#include "store/kv/lmdb_file.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <optional>
+#include <vector>
+
+#include "cas/base/fd.h"
+
+namespace modelfs::store {
+namespace {
+
+// LMDB 0.9's file format, as far as following its page numbers needs it (mdb.c: MDB_page, MDB_meta,
+// MDB_node). Integers are in the machine's own order: the file is not portable between machines either.
+constexpr size_t kPageHeaderBytes = 16;
+constexpr uint32_t kMagic = 0xBEEFC0DE;
+constexpr uint32_t kDataVersion = 1;
+constexpr uint64_t kNoPage = ~uint64_t{0};
+constexpr uint16_t kBranchPage = 0x01;
+constexpr uint16_t kLeafPage = 0x02;
+constexpr uint16_t kBigData = 0x01;
+constexpr size_t kNodeHeaderBytes = 8;
+constexpr uint32_t kSmallestPage = 512;
+constexpr uint32_t kLargestPage = 65536;
+
+struct MetaTree {
+  uint32_t pad;  // of the first tree: the page size
+  uint16_t flags;
+  uint16_t depth;
+  uint64_t branch_pages;
+  uint64_t leaf_pages;
+  uint64_t overflow_pages;
+  uint64_t entries;
+  uint64_t root;
+};
+struct Meta {
+  uint32_t magic;
+  uint32_t version;
+  uint64_t address;
+  uint64_t map_size;
+  MetaTree free_list;
+  MetaTree main;
+  uint64_t last_page;
+  uint64_t transaction;
+};
+static_assert(sizeof(Meta) == 136);
+
+template <typename T>
+T Load(const std::vector<char>& page, size_t at) {
+  T value{};
+  std::memcpy(&value, page.data() + at, sizeof(value));
+  return value;
+}
+
+class DataFile {
+ public:
+  DataFile(int fd, uint64_t size_bytes) : fd_(fd), size_bytes_(size_bytes) {}
+
+  // The newer of the two meta pages; nothing where neither is LMDB's.
+  std::optional<Meta> NewestMeta() {
+    std::optional<Meta> newest = MetaAt(0);
+    // The second lies one page further; where the first is damaged, its page size is unknown, so all
+    // sizes are tried.
+    for (uint64_t page = kSmallestPage; page <= kLargestPage; page *= 2) {
+      if (newest && newest->free_list.pad != page) continue;
+      const std::optional<Meta> second = MetaAt(page);
+      if (second && (!newest || second->transaction > newest->transaction)) newest = second;
+      if (newest) break;
+    }
+    if (newest) page_bytes_ = newest->free_list.pad;
+    return newest;
+  }
+
+  bool Holds(const Meta& meta) const { return (meta.last_page + 1) * page_bytes_ <= size_bytes_; }
+
+  // Whether every page that `root` leads to is inside the file. Pages at the end that were given back
+  // before they were ever written may be missing, which is why the length alone is no proof.
+  bool ReachesOnlyPresentPages(uint64_t root) {
+    std::vector<uint64_t> open;
+    if (root != kNoPage) open.push_back(root);
+    std::vector<char> page(page_bytes_);
+    for (uint64_t visits_left = size_bytes_ / page_bytes_ + 1; !open.empty(); --visits_left) {
+      const uint64_t number = open.back();
+      open.pop_back();
+      if (visits_left == 0 || !ReadPage(number, page)) return false;
+      const auto flags = Load<uint16_t>(page, 10);
+      const size_t nodes = (size_t{Load<uint16_t>(page, 12)} - kPageHeaderBytes) / sizeof(uint16_t);
+      if (((flags & (kBranchPage | kLeafPage)) == 0) || nodes > page_bytes_ / sizeof(uint16_t)) return false;
+      for (size_t i = 0; i < nodes; ++i) {
+        const size_t node = Load<uint16_t>(page, kPageHeaderBytes + i * sizeof(uint16_t));
+        if (node + kNodeHeaderBytes > page_bytes_) return false;
+        const uint64_t low = Load<uint16_t>(page, node);
+        const uint64_t high = Load<uint16_t>(page, node + 2);
+        const uint64_t node_flags = Load<uint16_t>(page, node + 4);
+        if ((flags & kBranchPage) != 0) {
+          open.push_back(low | high << 16U | node_flags << 32U);
+        } else if ((node_flags & kBigData) != 0) {
+          const size_t at = node + kNodeHeaderBytes + Load<uint16_t>(page, node + 6);
+          if (at + sizeof(uint64_t) > page_bytes_) return false;
+          const uint64_t value_bytes = low | high << 16U;
+          const uint64_t first = Load<uint64_t>(page, at);
+          const uint64_t pages = (kPageHeaderBytes - 1 + value_bytes) / page_bytes_ + 1;
+          if ((first + pages) * page_bytes_ > size_bytes_) return false;
+        }
+      }
+    }
+    return true;
+  }
+
+ private:
+  std::optional<Meta> MetaAt(uint64_t offset) const {
+    Meta meta{};
+    const auto got = ::pread(fd_, &meta, sizeof(meta), static_cast<off_t>(offset + kPageHeaderBytes));
+    if (got != static_cast<ssize_t>(sizeof(meta))) return std::nullopt;
+    const uint32_t page = meta.free_list.pad;
+    const bool ours = meta.magic == kMagic && meta.version == kDataVersion && page >= kSmallestPage &&
+                      page <= kLargestPage && (page & (page - 1)) == 0;
+    return ours ? std::optional(meta) : std::nullopt;
+  }
+
+  bool ReadPage(uint64_t number, std::vector<char>& page) const {
+    if (number >= size_bytes_ / page_bytes_) return false;
+    const auto got = ::pread(fd_, page.data(), page.size(), static_cast<off_t>(number * page_bytes_));
+    return got == static_cast<ssize_t>(page.size());
+  }
+
+  int fd_;
+  uint64_t size_bytes_;
+  uint64_t page_bytes_ = 4096;
+};
+
+struct FileSystemRow {
+  uint64_t type;
+  std::string_view name;
+};
+// statfs(2) and linux/magic.h; those that the kernel's headers lack are from the projects' own sources.
+constexpr std::array kUnsuitable = {
+    FileSystemRow{0x6969, "NFS"},        FileSystemRow{0x517B, "SMB"},
+    FileSystemRow{0xFF534D42, "CIFS"},   FileSystemRow{0xFE534D42, "SMB"},
+    FileSystemRow{0x01021997, "9P"},     FileSystemRow{0x65735546, "FUSE"},
+    FileSystemRow{0x00C36400, "Ceph"},   FileSystemRow{0x0BD00BD0, "Lustre"},
+    FileSystemRow{0x5346414F, "AFS"},    FileSystemRow{0x6B414653, "AFS"},
+    FileSystemRow{0x73757245, "Coda"},   FileSystemRow{0x7461636F, "OCFS2"},
+    FileSystemRow{0x01161970, "GFS2"},   FileSystemRow{0x47504653, "GPFS"},
+    FileSystemRow{0x19830326, "BeeGFS"}, FileSystemRow{0x786F4256, "VirtualBox shared folder"},
+    FileSystemRow{0x564C, "NCP"},
+};
+
+}  // namespace
+
+std::string_view UnsuitableFileSystem(uint64_t statfs_type) {
+  for (const FileSystemRow& row : kUnsuitable) {
+    if (row.type == statfs_type) return row.name;
+  }
+  return {};
+}
+
+Status CheckFileSystem(const std::string& directory) {
+  struct statfs info {};
+  if (::statfs(directory.c_str(), &info) != 0) return ErrnoError(errno, fmt::format("statfs {}", directory));
+  // f_type is signed on some machines: only its low 32 bits are the number.
+  const std::string_view name = UnsuitableFileSystem(static_cast<uint32_t>(info.f_type));
+  if (name.empty()) return OkStatus();
+  return Error(
+      Code::kFailedPrecondition,
+      fmt::format("{} is on a network or user-space file system ({}), where the registry's locks do not "
+                  "hold; keep the registry on a local disk and share it with `modelfs serve`",
+                  directory, name));
+}
+
+Status CheckDataFile(const std::string& path) {
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return ErrnoError(errno, fmt::format("open {}", path));
+  const auto damaged = [&](std::string_view how) {
+    return Error(Code::kDataLoss,
+                 fmt::format("{} {}; restore it from a backup, with every modelfs stopped", path, how));
+  };
+  uint64_t checked_transaction = 0;
+  constexpr int kAttempts = 8;  // each time because another process committed meanwhile
+  for (int attempt = 0; attempt < kAttempts; ++attempt) {
+    struct stat info {};
+    if (::fstat(fd.get(), &info) != 0) return ErrnoError(errno, fmt::format("stat {}", path));
+    DataFile file(fd.get(), static_cast<uint64_t>(info.st_size));
+    const std::optional<Meta> meta = file.NewestMeta();
+    if (!meta)
+      return damaged(info.st_size == 0 ? "is empty"
+                                       : "is not a registry's data file (or its start is damaged)");
+    if (file.Holds(*meta)) return OkStatus();
+    if (file.ReachesOnlyPresentPages(meta->free_list.root) && file.ReachesOnlyPresentPages(meta->main.root)) {
+      return OkStatus();
+    }
+    if (meta->transaction == checked_transaction) break;
+    checked_transaction = meta->transaction;
+  }
+  return damaged("is cut short: pages that it refers to are missing");
+}
+
+}  // namespace modelfs::store
