@@ -30,6 +30,7 @@ struct StatisticsSnapshot {
   uint64_t open_files = 0;
   uint64_t open_directories = 0;
   uint64_t native_handles = 0;  // of open_files, those the kernel reads by itself
+  uint64_t drafts = 0;          // of this mount
 };
 
 // Kept by the dispatcher. Thread-safe.
@@ -44,6 +45,6 @@ std::unique_ptr<Zone> MakeInfoZone(Context& context);
 
 // What a lookup of /.modelfs and of <model>/.info answers.
 Entry ControlDirectoryEntry(const Context& context);
-Entry InfoDirectoryEntry(const Context& context, store::ObjectId model);
+Entry InfoDirectoryEntry(const Context& context, const store::ObjectInfo& model);
 
 }  // namespace modelfs::fs

@@ -177,7 +177,7 @@ Outcome<Entry> ObjectsZone::Lookup(const Request& /*request*/, NodeId parent, st
     if (info->kind == ObjectKind::kModel) {
       if (name == "versions") return PartEntry(VersionsNode(object), *info);
       if (name == "aliases") return PartEntry(AliasesNode(object), *info);
-      return InfoDirectoryEntry(context_, object);
+      return InfoDirectoryEntry(context_, *info);
     }
   }
   if (const size_t at = name.find('@'); at != std::string_view::npos) {

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <functional>
 #include <list>
 #include <optional>
 #include <unordered_map>
@@ -54,6 +55,17 @@ class TreeCache::Impl {
     MutexLock lock(mu_);
     loads_.erase(version);
     if (const auto found = cached_.find(version); found != cached_.end()) Erase(found->second);
+  }
+
+  // Loads under way are dropped with the rest: which of them are of `model` is not known yet.
+  void DropIf(const std::function<bool(const CachedVersion&)>& wanted) {
+    MutexLock lock(mu_);
+    loads_.clear();
+    for (auto slot = recent_.begin(); slot != recent_.end();) {
+      const auto next = std::next(slot);
+      if (wanted(*slot->value)) Erase(slot);
+      slot = next;
+    }
   }
 
   size_t size() const {
@@ -129,6 +141,14 @@ Result<std::shared_ptr<const CachedVersion>> TreeCache::Get(store::VersionId ver
 }
 
 void TreeCache::Drop(store::VersionId version) { impl_->Drop(version); }
+
+void TreeCache::DropModel(store::ObjectId model) {
+  impl_->DropIf([model](const CachedVersion& version) { return version.info.model == model; });
+}
+
+void TreeCache::DropAll() {
+  impl_->DropIf([](const CachedVersion&) { return true; });
+}
 
 size_t TreeCache::size() const { return impl_->size(); }
 

@@ -28,6 +28,8 @@ class TreeCache {
   // kNotFound for a version that was deleted; kFailedPrecondition for one that is not READY.
   Result<std::shared_ptr<const CachedVersion>> Get(store::VersionId version);
   void Drop(store::VersionId version);
+  void DropModel(store::ObjectId model);  // all its versions
+  void DropAll();
   // How many versions are cached.
   size_t size() const;
 

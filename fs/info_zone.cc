@@ -1,0 +1,452 @@
+#include "fs/info_zone.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <deque>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "cas/base/check.h"
+#include "cas/base/text.h"
+#include "fs/attrs.h"
+#include "fs/refusals.h"
+#include "fs/tree_cache.h"
+
+namespace modelfs::fs {
+namespace {
+
+using Json = nlohmann::ordered_json;
+using store::ObjectInfo;
+using store::VersionInfo;
+using store::VersionNumber;
+
+// Of a model's log, activity.jsonl shows the newest so many records.
+constexpr size_t kActivityRecords = 10'000;
+constexpr size_t kPage = 1000;
+constexpr std::string_view kJsonSuffix = ".json";
+
+std::string Dump(const Json& json, int indent) {
+  // Names and texts are UTF-8 by the registry's rules; what is not, in an old record, must not throw here.
+  return json.dump(indent, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+std::string HexOf(const Sha256& sha256) { return Digest{sha256, 0}.Hex(); }
+
+// --- what the files say --------------------------------------------------------------------------
+
+Json TagsOf(const std::map<std::string, std::string>& tags) {
+  Json json = Json::array();
+  for (const auto& tag : tags) json.push_back(Json{{"key", tag.first}, {"value", tag.second}});
+  return json;
+}
+
+Json ModelJson(const ObjectInfo& model, const std::map<std::string, std::string>& tags) {
+  Json aliases = Json::array();
+  for (const store::AliasInfo& alias : model.aliases) {
+    aliases.push_back(Json{{"alias_name", alias.name}, {"version_num", alias.version}});
+  }
+  const std::vector<std::string>& parts = model.full_name.parts;
+  return Json{{"name", model.name},
+              {"catalog_name", parts.empty() ? "" : parts[0]},
+              {"schema_name", parts.size() < 2 ? "" : parts[1]},
+              {"full_name", model.full_name.ToString()},
+              {"id", model.id},
+              {"owner", model.owner},
+              {"comment", model.comment},
+              {"aliases", std::move(aliases)},
+              {"tags", TagsOf(tags)},
+              {"latest_version", model.latest_ready},
+              {"created_at", model.created_at_ms},
+              {"created_by", model.created_by},
+              {"updated_at", model.updated_at_ms},
+              {"updated_by", model.updated_by}};
+}
+
+Json VersionJson(const VersionInfo& version, const std::map<std::string, std::string>& tags) {
+  const std::vector<std::string>& parts = version.model_name.parts;
+  Json json{{"model_name", parts.empty() ? "" : parts.back()},
+            {"catalog_name", parts.empty() ? "" : parts[0]},
+            {"schema_name", parts.size() < 2 ? "" : parts[1]},
+            {"full_name", version.model_name.ToString()},
+            {"version", version.number},
+            {"id", version.id},
+            {"status", store::StatusName(version.status)}};
+  if (!version.status_message.empty()) json["status_message"] = version.status_message;
+  if (version.status == store::VersionStatus::kReady) {
+    json["tree_sha256"] = version.tree.Hex();
+    json["total_bytes"] = version.total_bytes;
+    json["file_count"] = version.file_count;
+    json["signature"] = version.signature == store::Signature::kPresent ? "present" : "none";
+  }
+  json["source"] = version.source;
+  json["run_id"] = version.run_id;
+  json["comment"] = version.comment;
+  json["aliases"] = version.aliases;
+  json["tags"] = TagsOf(tags);
+  json["created_at"] = version.created_at_ms;
+  json["created_by"] = version.created_by;
+  json["updated_at"] = version.updated_at_ms;
+  json["updated_by"] = version.updated_by;
+  return json;
+}
+
+// Where a version came from: the version it was copied from, the run that logged it, or the place its
+// files were taken from.
+Json LineageJson(const VersionInfo& version) {
+  Json upstream = Json::array();
+  constexpr std::string_view kModelScheme = "models:/";
+  if (version.source.starts_with(kModelScheme)) {
+    const std::string_view parent = std::string_view(version.source).substr(kModelScheme.size());
+    const size_t slash = parent.rfind('/');
+    Json edge{{"kind", "parent_version"}, {"full_name", parent.substr(0, slash)}};
+    if (slash != std::string_view::npos) {
+      if (const auto number = store::ParseVersionNumber(parent.substr(slash + 1))) edge["version"] = *number;
+    }
+    upstream.push_back(std::move(edge));
+  } else if (!version.source.empty()) {
+    upstream.push_back(Json{{"kind", "source"}, {"uri", version.source}});
+  }
+  if (!version.run_id.empty()) upstream.push_back(Json{{"kind", "run"}, {"run_id", version.run_id}});
+  return Json{{"full_name", version.model_name.ToString()},
+              {"version", version.number},
+              {"created_at", version.created_at_ms},
+              {"created_by", version.created_by},
+              {"upstream", std::move(upstream)}};
+}
+
+std::string_view ProofName(store::Proof proof) {
+  switch (proof) {
+    case store::Proof::kProcess:
+      return "process";
+    case store::Proof::kMount:
+      return "mount";
+    case store::Proof::kUnixSocket:
+      return "unix_socket";
+    case store::Proof::kToken:
+      return "token";
+  }
+  return "unknown";
+}
+
+Json AuditJson(const store::AuditRecord& record) {
+  return Json{{"sequence", record.sequence},   {"time_ms", record.time_ms},
+              {"principal", record.principal}, {"proof", ProofName(record.proof)},
+              {"door", record.door},           {"request_id", record.request_id},
+              {"action", record.action},       {"full_name", record.full_name},
+              {"params", record.params},       {"hash", HexOf(record.hash)}};
+}
+
+Json StatusJson(const Context& context, const StatisticsSnapshot& numbers, const std::string& registry_id) {
+  return Json{{"registry", registry_id},
+              {"mount_point", context.mount_point},
+              {"version", MODELFS_VERSION},
+              {"pid", ::getpid()},
+              {"user", context.daemon.principal},
+              {"started_at_ms", numbers.started_at_ms},
+              {"uptime_s", std::max<int64_t>(0, numbers.now_ms - numbers.started_at_ms) / 1000},
+              {"passthrough", numbers.passthrough},
+              {"passthrough_reason", numbers.passthrough_reason},
+              {"requests", numbers.requests},
+              {"refused", numbers.refused},
+              {"open_files", numbers.open_files},
+              {"open_directories", numbers.open_directories},
+              {"native_handles", numbers.native_handles},
+              {"drafts", numbers.drafts},
+              {"trees_cached", context.trees != nullptr ? context.trees->size() : 0}};
+}
+
+// Prometheus' text exposition format, version 0.0.4.
+std::string MetricsText(const Context& context, const StatisticsSnapshot& numbers) {
+  std::string text;
+  const auto metric = [&text](std::string_view name, std::string_view type, std::string_view help) {
+    text += fmt::format("# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
+  };
+  const auto gauge = [&](std::string_view name, std::string_view help, uint64_t value) {
+    metric(name, "gauge", help);
+    text += fmt::format("{} {}\n", name, value);
+  };
+  metric("modelfs_requests_total", "counter", "Requests of the kernel, by operation.");
+  for (const auto& count : numbers.requests) {
+    text += fmt::format("modelfs_requests_total{{operation=\"{}\"}} {}\n", count.first, count.second);
+  }
+  metric("modelfs_refused_total", "counter", "Requests answered with an error.");
+  text += fmt::format("modelfs_refused_total {}\n", numbers.refused);
+  gauge("modelfs_open_files", "Open file handles.", numbers.open_files);
+  gauge("modelfs_open_directories", "Open directory handles.", numbers.open_directories);
+  gauge("modelfs_native_handles", "Open files that the kernel reads by itself.", numbers.native_handles);
+  gauge("modelfs_drafts", "Drafts of this mount.", numbers.drafts);
+  gauge("modelfs_trees_cached", "Versions whose lists of files are in memory.",
+        context.trees != nullptr ? context.trees->size() : 0);
+  gauge("modelfs_passthrough", "1 where whole files are read by the kernel itself.",
+        numbers.passthrough ? 1 : 0);
+  metric("modelfs_start_time_seconds", "gauge", "When the mount was made, in seconds since 1970.");
+  text += fmt::format("modelfs_start_time_seconds {}.{:03}\n", numbers.started_at_ms / 1000,
+                      numbers.started_at_ms % 1000);
+  return text;
+}
+
+// --- handles -------------------------------------------------------------------------------------
+
+class TextHandle : public FileHandle {
+ public:
+  explicit TextHandle(std::string text) : text_(std::move(text)) {}
+
+  Outcome<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out) override {
+    if (offset_bytes >= text_.size()) return size_t{0};
+    const size_t count = std::min<uint64_t>(out.size(), text_.size() - offset_bytes);
+    std::memcpy(out.data(), text_.data() + offset_bytes, count);
+    return count;
+  }
+
+ private:
+  const std::string text_;
+};
+
+// <N>.json for every version of a model.
+class VersionFilesHandle : public DirectoryHandle {
+ public:
+  VersionFilesHandle(store::ObjectId model, InfoFile kind, std::vector<VersionNumber> numbers)
+      : model_(model), kind_(kind), numbers_(std::move(numbers)) {}
+
+  Outcome<std::optional<DirectoryEntry>> At(uint64_t index, bool /*plus*/) override {
+    if (index >= numbers_.size()) return std::optional<DirectoryEntry>();
+    DirectoryEntry entry;
+    entry.name = fmt::format("{}{}", numbers_[index], kJsonSuffix);
+    entry.node = InfoNode(model_, kind_, numbers_[index]);
+    entry.type = S_IFREG;
+    return std::optional<DirectoryEntry>(std::move(entry));
+  }
+
+ private:
+  const store::ObjectId model_;
+  const InfoFile kind_;
+  const std::vector<VersionNumber> numbers_;
+};
+
+// --- the zone ------------------------------------------------------------------------------------
+
+bool IsInfoDirectory(InfoFile file) {
+  return file == InfoFile::kDirectory || file == InfoFile::kVersionsDirectory ||
+         file == InfoFile::kLineageDirectory;
+}
+
+Entry MakeEntry(NodeId node, const struct stat& attr) {
+  // Nothing here is told of changes, so nothing is kept.
+  return {.node = node, .attr = attr, .attr_ttl_s = 0, .entry_ttl_s = 0};
+}
+
+class InfoZone : public Zone {
+ public:
+  explicit InfoZone(Context& context) : context_(context) {}
+
+  Outcome<Entry> Lookup(const Request& request, NodeId parent, std::string_view name) override;
+  Outcome<Attr> GetAttr(const Request& request, NodeId node) override;
+  Outcome<NodeId> ParentOf(NodeId directory) override;
+  Outcome<OpenedFile> Open(const Request& request, NodeId node, int flags) override;
+  Outcome<OpenedDirectory> OpenDirectory(const Request& request, NodeId node) override;
+
+ protected:
+  Refusal Unsupported(std::string_view operation) const override {
+    return {EROFS,
+            fmt::format("{}: what stands in .modelfs and .info is generated and only to be read", operation)};
+  }
+
+ private:
+  Outcome<std::string> ControlText(const Request& request, NodeId node);
+  Outcome<std::string> InfoText(const Request& request, const NodeParts& parts);
+  Outcome<std::string> Activity(const Request& request, store::ObjectId model);
+
+  // `parts` names a file or directory that exists whenever its model (and version) does.
+  Outcome<struct stat> InfoStat(const NodeParts& parts);
+
+  StatisticsSnapshot Numbers() const {
+    return context_.statistics != nullptr ? context_.statistics->Snapshot() : StatisticsSnapshot();
+  }
+
+  Context& context_;
+};
+
+Outcome<struct stat> InfoZone::InfoStat(const NodeParts& parts) {
+  if (parts.info == InfoFile::kVersionJson || parts.info == InfoFile::kLineageJson) {
+    const auto version = context_.registry->GetVersion(context_.daemon, parts.object, parts.version_number);
+    if (!version.ok()) return Refuse(version.error());
+    return FileStat(context_, 0, false, version->updated_at_ms);
+  }
+  const auto model = context_.registry->Get(context_.daemon, parts.object);
+  if (!model.ok()) return Refuse(model.error());
+  if (IsInfoDirectory(parts.info)) return DirectoryStat(context_, model->updated_at_ms);
+  return FileStat(context_, 0, false, model->updated_at_ms);
+}
+
+Outcome<Entry> InfoZone::Lookup(const Request& /*request*/, NodeId parent, std::string_view name) {
+  if (parent == kControlDirectory) {
+    NodeId node = 0;
+    if (name == "status") node = kControlStatus;
+    if (name == "metrics") node = kControlMetrics;
+    if (name == "errors") node = kControlErrors;
+    if (node == 0) return Refuse(ENOENT, fmt::format(".modelfs: there is no {} in it", Printable(name)));
+    return MakeEntry(node, FileStat(context_, 0, false, Numbers().started_at_ms));
+  }
+
+  NodeParts parts = Parse(parent);
+  CHECK(parts.kind == NodeKind::kInfo);
+  std::optional<InfoFile> file;
+  VersionNumber number = 0;
+  if (parts.info == InfoFile::kDirectory) {
+    if (name == "model.json") file = InfoFile::kModelJson;
+    if (name == "versions") file = InfoFile::kVersionsDirectory;
+    if (name == "lineage") file = InfoFile::kLineageDirectory;
+    if (name == "activity.jsonl") file = InfoFile::kActivity;
+  } else if (name.ends_with(kJsonSuffix)) {
+    if (const auto parsed = store::ParseVersionNumber(name.substr(0, name.size() - kJsonSuffix.size()))) {
+      number = *parsed;
+      file = parts.info == InfoFile::kVersionsDirectory ? InfoFile::kVersionJson : InfoFile::kLineageJson;
+    }
+  }
+  // Numbers beyond the nodeid's field cannot be a version's.
+  constexpr VersionNumber kNumberEnd = VersionNumber{1} << 28U;
+  if (!file || number >= kNumberEnd) {
+    return Refuse(ENOENT, fmt::format(".info: there is no {} in it", Printable(name)));
+  }
+  parts.info = *file;
+  parts.version_number = number;
+  const auto attr = InfoStat(parts);
+  if (!attr) return tl::unexpected(attr.error());
+  return MakeEntry(InfoNode(parts.object, *file, number), *attr);
+}
+
+Outcome<Attr> InfoZone::GetAttr(const Request& /*request*/, NodeId node) {
+  if (node == kControlDirectory) return Attr{ControlDirectoryEntry(context_).attr, 0};
+  const NodeParts parts = Parse(node);
+  if (parts.kind == NodeKind::kFixed) return Attr{FileStat(context_, 0, false, Numbers().started_at_ms), 0};
+  const auto attr = InfoStat(parts);
+  if (!attr) return tl::unexpected(attr.error());
+  return Attr{*attr, 0};
+}
+
+Outcome<NodeId> InfoZone::ParentOf(NodeId directory) {
+  if (directory == kControlDirectory) return kRootNode;
+  const NodeParts parts = Parse(directory);
+  if (parts.info == InfoFile::kDirectory) return ObjectNode(parts.object);
+  return InfoNode(parts.object, InfoFile::kDirectory);
+}
+
+Outcome<std::string> InfoZone::ControlText(const Request& request, NodeId node) {
+  if (node == kControlErrors) {
+    return context_.refusals != nullptr ? context_.refusals->AsJsonLines(request.caller.uid) : std::string();
+  }
+  if (node == kControlMetrics) return MetricsText(context_, Numbers());
+  CHECK(node == kControlStatus);
+  const auto settings = context_.registry->Settings(request.caller);
+  if (!settings.ok()) return Refuse(settings.error());
+  return Dump(StatusJson(context_, Numbers(), settings->id), 2);
+}
+
+// Oldest first, and of a long log its end.
+Outcome<std::string> InfoZone::Activity(const Request& request, store::ObjectId model) {
+  const auto info = context_.registry->Get(request.caller, model);
+  if (!info.ok()) return Refuse(info.error());
+  const std::string name = info->full_name.ToString();
+  std::deque<std::string> lines;
+  uint64_t after = 0;
+  while (true) {
+    const auto records = context_.registry->Audit(request.caller, after, kPage, name);
+    if (!records.ok()) return Refuse(records.error());
+    for (const store::AuditRecord& record : *records) {
+      after = record.sequence;
+      // A name can be given again after a delete; the id cannot.
+      if (record.object != model) continue;
+      lines.push_back(Dump(AuditJson(record), -1));
+      if (lines.size() > kActivityRecords) lines.pop_front();
+    }
+    if (records->size() < kPage) break;
+  }
+  std::string text;
+  for (const std::string& line : lines) text += line;
+  return text;
+}
+
+Outcome<std::string> InfoZone::InfoText(const Request& request, const NodeParts& parts) {
+  if (parts.info == InfoFile::kActivity) return Activity(request, parts.object);
+  if (parts.info == InfoFile::kModelJson) {
+    const auto model = context_.registry->Get(request.caller, parts.object);
+    if (!model.ok()) return Refuse(model.error());
+    const auto tags = context_.registry->Tags(request.caller, {parts.object, std::nullopt});
+    if (!tags.ok()) return Refuse(tags.error());
+    return Dump(ModelJson(*model, *tags), 2);
+  }
+  const auto version = context_.registry->GetVersion(request.caller, parts.object, parts.version_number);
+  if (!version.ok()) return Refuse(version.error());
+  if (parts.info == InfoFile::kLineageJson) return Dump(LineageJson(*version), 2);
+  const auto tags = context_.registry->Tags(request.caller, {parts.object, parts.version_number});
+  if (!tags.ok()) return Refuse(tags.error());
+  return Dump(VersionJson(*version, *tags), 2);
+}
+
+Outcome<OpenedFile> InfoZone::Open(const Request& request, NodeId node, int flags) {
+  if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0) {
+    return tl::unexpected(Unsupported("open for writing"));
+  }
+  const NodeParts parts = Parse(node);
+  auto text = parts.kind == NodeKind::kFixed ? ControlText(request, node) : InfoText(request, parts);
+  if (!text) return tl::unexpected(text.error());
+  return OpenedFile{std::make_shared<TextHandle>(*std::move(text)), PageCache::kDirect};
+}
+
+Outcome<OpenedDirectory> InfoZone::OpenDirectory(const Request& request, NodeId node) {
+  if (node == kControlDirectory) {
+    return OpenedDirectory{MakeDirectoryHandle({{"errors", kControlErrors, S_IFREG, std::nullopt},
+                                                {"metrics", kControlMetrics, S_IFREG, std::nullopt},
+                                                {"status", kControlStatus, S_IFREG, std::nullopt}}),
+                           false};
+  }
+  const NodeParts parts = Parse(node);
+  const store::ObjectId model = parts.object;
+  if (parts.info == InfoFile::kDirectory) {
+    const auto at = [model](std::string name, InfoFile file) {
+      return DirectoryEntry{std::move(name), InfoNode(model, file),
+                            static_cast<mode_t>(IsInfoDirectory(file) ? S_IFDIR : S_IFREG), std::nullopt};
+    };
+    return OpenedDirectory{
+        MakeDirectoryHandle(
+            {at("activity.jsonl", InfoFile::kActivity), at("lineage", InfoFile::kLineageDirectory),
+             at("model.json", InfoFile::kModelJson), at("versions", InfoFile::kVersionsDirectory)}),
+        false};
+  }
+  std::vector<VersionNumber> numbers;
+  std::string token;
+  do {
+    const auto page =
+        context_.registry->ListVersions(request.caller, model, {.limit = kPage, .token = token});
+    if (!page.ok()) return Refuse(page.error());
+    for (const VersionInfo& version : page->items) numbers.push_back(version.number);
+    token = page->next_token;
+  } while (!token.empty());
+  const InfoFile kind =
+      parts.info == InfoFile::kVersionsDirectory ? InfoFile::kVersionJson : InfoFile::kLineageJson;
+  return OpenedDirectory{std::make_shared<VersionFilesHandle>(model, kind, std::move(numbers)), false};
+}
+
+}  // namespace
+
+std::unique_ptr<Zone> MakeInfoZone(Context& context) { return std::make_unique<InfoZone>(context); }
+
+Entry ControlDirectoryEntry(const Context& context) {
+  const int64_t started_at_ms =
+      context.statistics != nullptr ? context.statistics->Snapshot().started_at_ms : int64_t{0};
+  // Its name is nobody else's and its node fixed, so it may be kept.
+  return {.node = kControlDirectory,
+          .attr = DirectoryStat(context, started_at_ms),
+          .attr_ttl_s = kForever,
+          .entry_ttl_s = kForever};
+}
+
+Entry InfoDirectoryEntry(const Context& context, const ObjectInfo& model) {
+  return MakeEntry(InfoNode(model.id, InfoFile::kDirectory), DirectoryStat(context, model.updated_at_ms));
+}
+
+}  // namespace modelfs::fs

@@ -1,0 +1,200 @@
+#include "fs/watcher.h"
+
+#include <fmt/core.h>
+#include <spdlog/spdlog.h>
+
+#include <atomic>
+#include <chrono>
+#include <stop_token>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "cas/base/thread.h"
+#include "fs/notifier.h"
+#include "fs/tree_cache.h"
+
+namespace modelfs::fs {
+namespace {
+
+using store::Event;
+using store::EventKind;
+using store::ObjectInfo;
+using store::ObjectKind;
+
+constexpr size_t kEventsAtOnce = 1000;
+constexpr std::chrono::milliseconds kWait{1000};        // how long one wait for a change lasts
+constexpr std::chrono::milliseconds kErrorPause{1000};  // between attempts while the registry cannot be read
+
+// Where the log of events was trimmed past our place, every name that the kernel may know is told; this
+// bounds how many. Names beyond it age out (kNamesTtlS).
+constexpr size_t kResyncNames = 100'000;
+
+NodeId NodeOf(store::ObjectId object) {
+  return object == store::kMetastoreId ? kRootNode : ObjectNode(object);
+}
+
+}  // namespace
+
+class Watcher::Impl {
+ public:
+  Impl(Context& context, uint64_t revision) : context_(context), revision_(revision) {
+    thread_ = std::jthread([this](const std::stop_token& stop) { Run(stop); });
+  }
+
+  uint64_t revision() const { return revision_; }
+
+ private:
+  void Run(const std::stop_token& stop) {
+    bool failing = false;
+    while (!stop.stop_requested()) {
+      const auto events = context_.registry->Events(revision_, kEventsAtOnce);
+      if (events.ok()) {
+        failing = false;
+        for (const Event& event : *events) {
+          Tell(event);
+          revision_ = event.revision;
+        }
+        if (events->empty()) context_.registry->WaitForChange(revision_, Deadline::After(kWait), stop);
+        continue;
+      }
+      if (events.error().code() == Code::kOutOfRange && Resync(stop)) continue;
+      if (!std::exchange(failing, true) && context_.log != nullptr) {
+        context_.log->warn("events_unreadable after_revision={} reason=\"{}\"", revision_.load(),
+                           events.error().message());
+      }
+      Pause(stop);
+    }
+  }
+
+  void Pause(const std::stop_token& stop) {
+    const std::stop_callback wake(stop, [this] {
+      MutexLock lock(mu_);
+      stopped_.NotifyAll();
+    });
+    const Deadline end = Deadline::After(kErrorPause);
+    MutexLock lock(mu_);
+    while (!stop.stop_requested() && stopped_.WaitUntil(mu_, end.at())) {
+    }
+  }
+
+  void Tell(const Event& event) {
+    Notifier& kernel = *context_.notifier;
+    switch (event.kind) {
+      case EventKind::kDeleted:
+        if (event.object_kind == ObjectKind::kModel) context_.trees->DropModel(event.object);
+        [[fallthrough]];
+      case EventKind::kCreated:
+        kernel.EntryChanged(NodeOf(event.parent), event.name);
+        break;
+      case EventKind::kRenamed:
+        kernel.EntryChanged(NodeOf(event.parent), event.old_name);
+        kernel.EntryChanged(NodeOf(event.parent), event.name);
+        kernel.AttrChanged(NodeOf(event.object));
+        break;
+      case EventKind::kUpdated:
+      case EventKind::kTagsChanged:
+        if (!event.version) kernel.AttrChanged(NodeOf(event.object));
+        break;
+      case EventKind::kVersionDeleted:
+        context_.trees->Drop(event.version_id);
+        [[fallthrough]];
+      case EventKind::kVersionCreated:
+      case EventKind::kVersionReady:
+      case EventKind::kVersionFailed:
+        if (event.version) kernel.EntryChanged(VersionsNode(event.object), std::to_string(*event.version));
+        kernel.EntryChanged(VersionsNode(event.object), "latest");
+        TellAliases(event);
+        TellModelAttr(event.object);
+        break;
+      case EventKind::kVersionUpdated:
+        break;  // tags and descriptions are asked for each time
+      case EventKind::kAliasSet:
+      case EventKind::kAliasDeleted:
+        TellAliases(event);
+        TellModelAttr(event.object);
+        break;
+      case EventKind::kOther:
+        break;
+    }
+  }
+
+  void TellAliases(const Event& event) {
+    for (const std::string& alias : event.aliases) {
+      context_.notifier->EntryChanged(AliasesNode(event.object), alias);
+      context_.notifier->EntryChanged(NodeOf(event.parent), fmt::format("{}@{}", event.name, alias));
+    }
+  }
+
+  void TellModelAttr(store::ObjectId model) {
+    context_.notifier->AttrChanged(ObjectNode(model));
+    context_.notifier->AttrChanged(VersionsNode(model));
+    context_.notifier->AttrChanged(AliasesNode(model));
+  }
+
+  // Follows from now on, and tells every name there is. What was deleted meanwhile is not among them: it
+  // answers ESTALE by its nodeid, and the kernel asks again. False where the registry cannot be read.
+  bool Resync(const std::stop_token& stop) {
+    const auto now = context_.registry->CurrentRevision();
+    if (!now.ok()) return false;
+    context_.trees->DropAll();
+    size_t room = kResyncNames;
+    TellChildren(store::kMetastoreId, stop, room);
+    if (context_.log != nullptr) {
+      context_.log->warn("events_were_trimmed after_revision={} names_told={}", revision_.load(),
+                         kResyncNames - room);
+    }
+    revision_ = *now;
+    return true;
+  }
+
+  void TellChildren(store::ObjectId parent, const std::stop_token& stop, size_t& room) {
+    store::PageRequest request;
+    do {
+      auto page = context_.registry->List(context_.daemon, parent, request);
+      if (!page.ok()) return;  // gone meanwhile, and told as deleted
+      for (const ObjectInfo& object : page->items) {
+        if (room == 0 || stop.stop_requested()) return;
+        --room;
+        context_.notifier->EntryChanged(NodeOf(parent), object.name);
+        context_.notifier->AttrChanged(NodeOf(object.id));
+        if (object.kind == ObjectKind::kModel) {
+          TellModel(object, room);
+        } else {
+          TellChildren(object.id, stop, room);
+        }
+      }
+      request.token = std::move(page->next_token);
+    } while (!request.token.empty());
+  }
+
+  void TellModel(const ObjectInfo& model, size_t& room) {
+    for (store::VersionNumber number = 1; number < model.next_version && room > 0; ++number, --room) {
+      context_.notifier->EntryChanged(VersionsNode(model.id), std::to_string(number));
+    }
+    context_.notifier->EntryChanged(VersionsNode(model.id), "latest");
+    for (const store::AliasInfo& alias : model.aliases) {
+      context_.notifier->EntryChanged(AliasesNode(model.id), alias.name);
+    }
+    TellModelAttr(model.id);
+  }
+
+  Context& context_;
+  std::atomic<uint64_t> revision_;
+  Mutex mu_;
+  CondVar stopped_;
+  std::jthread thread_;  // last: it uses the others
+};
+
+Watcher::Watcher(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Watcher::~Watcher() = default;
+
+Result<std::unique_ptr<Watcher>> Watcher::Start(Context& context) {
+  ASSIGN_OR_RETURN(const uint64_t revision, context.registry->CurrentRevision());
+  return std::unique_ptr<Watcher>(new Watcher(std::make_unique<Impl>(context, revision)));
+}
+
+uint64_t Watcher::revision() const { return impl_->revision(); }
+
+}  // namespace modelfs::fs
