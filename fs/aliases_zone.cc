@@ -1,0 +1,475 @@
+#include "fs/aliases_zone.h"
+
+#include <fmt/core.h>
+#include <linux/fs.h>
+
+#include <algorithm>
+#include <map>
+#include <utility>
+
+#include "cas/base/text.h"
+#include "cas/base/thread.h"
+#include "fs/attrs.h"
+#include "fs/rename_refusal.h"
+#include "store/names.h"
+
+namespace modelfs::fs {
+namespace {
+
+using store::AliasInfo;
+using store::ObjectId;
+using store::ObjectInfo;
+using store::VersionNumber;
+
+// What a link's attributes are is a function of its nodeid, but for the time of its last move.
+constexpr double kLinkAttrTtlS = 1;
+// Programs hold one at a time; this bounds what a broken one could pile up.
+constexpr size_t kMaxHeld = 1024;
+
+std::string LinkTarget(VersionNumber version) { return fmt::format("../versions/{}", version); }
+
+const AliasInfo* FindAlias(const ObjectInfo& model, std::string_view name) {
+  const auto it = std::find_if(model.aliases.begin(), model.aliases.end(),
+                               [&](const AliasInfo& alias) { return alias.name == name; });
+  return it == model.aliases.end() ? nullptr : &*it;
+}
+
+std::vector<std::string_view> SplitPath(std::string_view path) {
+  std::vector<std::string_view> parts;
+  while (!path.empty()) {
+    const size_t slash = std::min(path.find('/'), path.size());
+    const std::string_view part = path.substr(0, slash);
+    if (!part.empty() && part != ".") parts.push_back(part);
+    path.remove_prefix(std::min(slash + 1, path.size()));
+  }
+  return parts;
+}
+
+// The version that a link in aliases/ means: "3", "../versions/3", or any path, absolute or not, that ends
+// in this model's own "<catalog>/<schema>/<model>/versions/3". A trailing slash is what completion adds.
+std::optional<VersionNumber> VersionOfTarget(const ObjectInfo& model, std::string_view target) {
+  const std::vector<std::string_view> parts = SplitPath(target);
+  if (parts.empty()) return std::nullopt;
+  const std::optional<VersionNumber> number = store::ParseVersionNumber(parts.back());
+  if (!number.has_value()) return std::nullopt;
+  const bool absolute = target.starts_with('/');
+  if (parts.size() == 1) return absolute ? std::nullopt : number;
+  if (parts[parts.size() - 2] != "versions") return std::nullopt;
+  if (parts.size() == 3 && parts[0] == ".." && !absolute) return number;
+  const std::vector<std::string>& name = model.full_name.parts;
+  if (parts.size() < name.size() + 2) return std::nullopt;
+  const size_t start = parts.size() - 2 - name.size();
+  return std::equal(name.begin(), name.end(), parts.begin() + static_cast<ptrdiff_t>(start)) ? number
+                                                                                             : std::nullopt;
+}
+
+// Who holds a nodeid of a model or version that is gone walks the path again on ESTALE.
+tl::unexpected<Refusal> RefuseNode(const Error& error) {
+  if (error.code() == Code::kNotFound) return Refuse(ESTALE, error.message());
+  return Refuse(error);
+}
+
+// tar's placeholder, open.
+class PlaceholderHandle : public FileHandle {
+ public:
+  Outcome<size_t> Read(uint64_t /*offset_bytes*/, std::span<std::byte> /*out*/) override { return 0; }
+  Outcome<size_t> Write(uint64_t /*offset_bytes*/, std::span<const std::byte> /*bytes*/) override {
+    return Refuse(EPERM, "aliases/ holds links, no files: ln -s ../versions/N aliases/NAME");
+  }
+  Outcome<void> Sync() override { return {}; }
+};
+
+class AliasesZone : public Zone {
+ public:
+  explicit AliasesZone(Context& context) : context_(context) {}
+
+  Outcome<Entry> Lookup(const Request& /*request*/, NodeId parent, std::string_view name) override {
+    const Result<ObjectInfo> model = context_.registry->Get(context_.daemon, Parse(parent).object);
+    if (!model.ok()) return RefuseNode(model.error());
+    if (const AliasInfo* alias = FindAlias(*model, name); alias != nullptr) return LinkEntry(*alias);
+    const MutexLock lock(mu_);
+    const auto it = held_by_name_.find(Key(model->id, std::string(name)));
+    if (it == held_by_name_.end()) {
+      return Refuse(ENOENT, fmt::format("{} has no alias {}", model->full_name.ToString(), Printable(name)));
+    }
+    return HeldEntry(it->second);
+  }
+
+  Outcome<Attr> GetAttr(const Request& /*request*/, NodeId node) override {
+    const NodeParts parts = Parse(node);
+    if (parts.kind == NodeKind::kHeld) {
+      const MutexLock lock(mu_);
+      const auto it = held_.find(parts.serial);
+      if (it == held_.end()) return Refuse(ENOENT, "this temporary name is gone");
+      return Attr{HeldStat(it->second), 0};
+    }
+    if (parts.kind == NodeKind::kAliases) {
+      const Result<ObjectInfo> model = context_.registry->Get(context_.daemon, parts.object);
+      if (!model.ok()) return RefuseNode(model.error());
+      return Attr{ModelPartStat(context_, *model), kLinkAttrTtlS};
+    }
+    const Result<store::VersionInfo> version =
+        context_.registry->GetVersionById(context_.daemon, parts.version);
+    if (!version.ok()) return RefuseNode(version.error());
+    if (parts.slot == kLatestSlot) {
+      const size_t length = std::to_string(version->number).size();
+      return Attr{SymlinkStat(context_, length, version->created_at_ms), kLinkAttrTtlS};
+    }
+    int64_t moved_at_ms = version->created_at_ms;
+    const Result<ObjectInfo> model = context_.registry->Get(context_.daemon, version->model);
+    if (!model.ok()) return RefuseNode(model.error());
+    for (const AliasInfo& alias : model->aliases) {
+      if (alias.slot == parts.slot && alias.version_id == parts.version) moved_at_ms = alias.updated_at_ms;
+    }
+    return Attr{SymlinkStat(context_, LinkTarget(version->number).size(), moved_at_ms), kLinkAttrTtlS};
+  }
+
+  Outcome<NodeId> ParentOf(NodeId directory) override { return ObjectNode(Parse(directory).object); }
+
+  // rsync and tar finish a link or directory by setting its times and owner: that changes nothing here.
+  Outcome<Attr> SetAttr(const Request& request, NodeId node, const AttrChange& change) override {
+    Outcome<Attr> attr = GetAttr(request, node);
+    if (!attr.has_value()) return attr;
+    if (change.uid.has_value() && *change.uid != context_.uid) {
+      return Refuse(EPERM, "a model has one owner: setfattr -n user.modelfs.owner -v PRINCIPAL MODEL");
+    }
+    if (change.size_bytes.value_or(0) != 0) {
+      return Refuse(EPERM, "aliases/ holds links, no files: ln -s ../versions/N aliases/NAME");
+    }
+    const bool held = Parse(node).kind == NodeKind::kHeld;
+    if (!held && change.mode.has_value() && ((*change.mode ^ attr->attr.st_mode) & ACCESSPERMS) != 0) {
+      return Refuse(EPERM, "the registry decides who may do what: mode bits cannot be changed");
+    }
+    return attr;
+  }
+
+  Outcome<std::string> ReadLink(const Request& /*request*/, NodeId node) override {
+    const NodeParts parts = Parse(node);
+    if (parts.kind == NodeKind::kHeld) {
+      const MutexLock lock(mu_);
+      const auto it = held_.find(parts.serial);
+      if (it == held_.end()) return Refuse(ENOENT, "this temporary name is gone");
+      if (!it->second.target.has_value()) return Refuse(EINVAL, "this is an empty file, not a link");
+      return *it->second.target;
+    }
+    const Result<store::VersionInfo> version =
+        context_.registry->GetVersionById(context_.daemon, parts.version);
+    if (!version.ok()) return RefuseNode(version.error());
+    return parts.slot == kLatestSlot ? std::to_string(version->number) : LinkTarget(version->number);
+  }
+
+  Outcome<Entry> MakeDirectory(const Request& /*request*/, NodeId /*parent*/, std::string_view name,
+                               mode_t /*mode*/) override {
+    return tl::unexpected(OnlyLinks(name));
+  }
+
+  // A new, empty file is what tar makes in place of a link until it has unpacked everything.
+  Outcome<CreatedFile> Create(const Request& request, NodeId parent, std::string_view name, mode_t mode,
+                              int flags) override {
+    if ((flags & O_EXCL) == 0) return tl::unexpected(OnlyLinks(name));
+    const Result<ObjectInfo> model = Model(request, parent);
+    if (!model.ok()) return Refuse(model.error());
+    if (const Status valid = CheckPathComponent(name); !valid.ok()) return Refuse(valid.error());
+    if (FindAlias(*model, name) != nullptr) return tl::unexpected(Exists(name));
+    Outcome<Entry> entry = Hold(model->id, name, std::nullopt, mode);
+    if (!entry.has_value()) return tl::unexpected(entry.error());
+    return CreatedFile{*entry, OpenedFile{std::make_shared<PlaceholderHandle>(), PageCache::kDrop}};
+  }
+
+  Outcome<OpenedFile> Open(const Request& /*request*/, NodeId node, int flags) override {
+    if (Parse(node).kind != NodeKind::kHeld) return Refuse(ELOOP, "this is a link");
+    if ((flags & O_ACCMODE) != O_RDONLY) return tl::unexpected(OnlyLinks("NAME"));
+    return OpenedFile{std::make_shared<PlaceholderHandle>(), PageCache::kDrop};
+  }
+
+  Outcome<Entry> MakeSymlink(const Request& request, NodeId parent, std::string_view name,
+                             std::string_view target) override {
+    const Result<ObjectInfo> model = Model(request, parent);
+    if (!model.ok()) return Refuse(model.error());
+    if (FindAlias(*model, name) != nullptr) return tl::unexpected(Exists(name));
+    if (store::IsHeldName(name)) {
+      if (const Status valid = CheckPathComponent(name); !valid.ok()) return Refuse(valid.error());
+      return Hold(model->id, name, std::string(target), S_IRWXU | S_IRWXG | S_IRWXO);
+    }
+    {
+      const MutexLock lock(mu_);
+      if (held_by_name_.contains(Key(model->id, std::string(name)))) return tl::unexpected(Exists(name));
+    }
+    if (const Status valid = store::CheckAliasName(name); !valid.ok()) return Refuse(valid.error());
+    const std::optional<VersionNumber> version = VersionOfTarget(*model, target);
+    if (!version.has_value()) return tl::unexpected(BadTarget(*model, target));
+    const Status set = context_.registry->SetAlias(request.caller, model->id, name, *version,
+                                                   store::Registry::AliasMode::kCreateOnly);
+    if (!set.ok()) return Refuse(set.error());
+    return Lookup(request, parent, name);
+  }
+
+  Outcome<void> Unlink(const Request& request, NodeId parent, std::string_view name) override {
+    const Result<ObjectInfo> model = Model(request, parent);
+    if (!model.ok()) return Refuse(model.error());
+    if (FindAlias(*model, name) == nullptr && Drop(Key(model->id, std::string(name)))) return {};
+    if (const Status gone = context_.registry->DeleteAlias(request.caller, model->id, name); !gone.ok()) {
+      return Refuse(gone.error());
+    }
+    return {};
+  }
+
+  Outcome<void> Rename(const Request& request, NodeId parent, std::string_view name, NodeId new_parent,
+                       std::string_view new_name, unsigned flags) override {
+    const NodeParts to = Parse(new_parent);
+    if (to.kind == NodeKind::kTree || to.kind == NodeKind::kAliasTree) {
+      return Refuse(EROFS,
+                    "this would move a link into a READY version, which never changes; to move an alias: "
+                    "ln -sfn ../versions/N aliases/NAME, or mv -T");
+    }
+    if (new_parent != parent) {
+      return Refuse(EPERM,
+                    "an alias belongs to its model: make one there with ln -s ../versions/N aliases/NAME");
+    }
+    const Result<ObjectInfo> model = Model(request, parent);
+    if (!model.ok()) return RefuseRename(model.error());
+    const AliasInfo* from = FindAlias(*model, name);
+    Outcome<void> done = from != nullptr ? RenameAlias(request, *model, *from, new_name, flags)
+                                         : RenameHeld(request, *model, name, new_name, flags);
+    if (!done.has_value()) {
+      // What VFS would say for NOREPLACE, had it seen the name.
+      const bool exists = done.error().errno_value == EEXIST && (flags & RENAME_NOREPLACE) != 0;
+      if (!exists) return tl::unexpected(ForRename(std::move(done).error()));
+    }
+    return done;
+  }
+
+  Outcome<OpenedDirectory> OpenDirectory(const Request& request, NodeId node) override {
+    const Result<ObjectInfo> model = Model(request, node);
+    if (!model.ok()) return Refuse(model.error());
+    std::vector<DirectoryEntry> entries;
+    for (const AliasInfo& alias : model->aliases) {
+      const Entry entry = LinkEntry(alias);
+      entries.push_back(
+          DirectoryEntry{.name = alias.name, .node = entry.node, .type = S_IFLNK, .entry = entry});
+    }
+    const MutexLock lock(mu_);
+    for (auto it = held_by_name_.lower_bound(Key(model->id, std::string())); it != held_by_name_.end();
+         ++it) {
+      if (it->first.first != model->id) break;
+      if (FindAlias(*model, it->first.second) != nullptr) continue;
+      const bool link = held_.at(it->second).target.has_value();
+      entries.push_back(DirectoryEntry{.name = it->first.second,
+                                       .node = HeldNode(it->second),
+                                       .type = link ? mode_t{S_IFLNK} : mode_t{S_IFREG},
+                                       .entry = std::nullopt});
+    }
+    return OpenedDirectory{MakeDirectoryHandle(std::move(entries)), false};
+  }
+
+  Outcome<std::string> GetXattr(const Request& /*request*/, NodeId /*node*/, std::string_view name) override {
+    return Refuse(ENODATA, fmt::format("no attribute {} here", Printable(name)));
+  }
+
+  Outcome<std::vector<std::string>> ListXattr(const Request& /*request*/, NodeId /*node*/) override {
+    return std::vector<std::string>{};
+  }
+
+ protected:
+  Refusal Unsupported(std::string_view operation) const override {
+    return {EPERM,
+            fmt::format("{} is not possible in aliases/: it holds links: ln -s ../versions/N aliases/NAME",
+                        operation)};
+  }
+
+ private:
+  using Key = std::pair<ObjectId, std::string>;
+  struct Held {
+    std::optional<std::string> target;  // nothing: an empty file
+    mode_t mode = 0;
+    int64_t made_at_ms = 0;
+  };
+
+  // Of a kAliases node.
+  Result<ObjectInfo> Model(const Request& request, NodeId aliases) {
+    return context_.registry->Get(request.caller, Parse(aliases).object);
+  }
+
+  Entry LinkEntry(const AliasInfo& alias) const {
+    Entry entry;
+    entry.node = AliasLinkNode(alias.slot, alias.version_id);
+    entry.attr = SymlinkStat(context_, LinkTarget(alias.version).size(), alias.updated_at_ms);
+    entry.attr_ttl_s = kLinkAttrTtlS;
+    entry.entry_ttl_s = 0;  // whoever opens an alias gets what it is at that moment
+    return entry;
+  }
+
+  struct stat HeldStat(const Held& held) const {
+    if (held.target.has_value()) return SymlinkStat(context_, held.target->size(), held.made_at_ms);
+    struct stat attr = FileStat(context_, 0, false, held.made_at_ms);
+    attr.st_mode = S_IFREG | (held.mode & ACCESSPERMS);
+    return attr;
+  }
+
+  Entry HeldEntry(uint64_t serial) const REQUIRES(mu_) {
+    Entry entry;
+    entry.node = HeldNode(serial);
+    entry.attr = HeldStat(held_.at(serial));
+    return entry;
+  }
+
+  Outcome<Entry> Hold(ObjectId model, std::string_view name, std::optional<std::string> target, mode_t mode)
+      EXCLUDES(mu_) {
+    const int64_t now_ms = SystemClock().NowMs();
+    const MutexLock lock(mu_);
+    if (held_.size() >= kMaxHeld) {
+      return Refuse(
+          EDQUOT,
+          fmt::format("this mount holds {} temporary names in aliases/ already: remove some", kMaxHeld));
+    }
+    if (!held_by_name_.try_emplace(Key(model, std::string(name)), next_serial_).second) {
+      return tl::unexpected(Exists(name));
+    }
+    held_[next_serial_] = Held{std::move(target), mode, now_ms};
+    return HeldEntry(next_serial_++);
+  }
+
+  // Whether there was one.
+  bool Drop(const Key& key) EXCLUDES(mu_) {
+    const MutexLock lock(mu_);
+    const auto it = held_by_name_.find(key);
+    if (it == held_by_name_.end()) return false;
+    held_.erase(it->second);
+    held_by_name_.erase(it);
+    return true;
+  }
+
+  std::optional<Held> FindHeld(const Key& key) EXCLUDES(mu_) {
+    const MutexLock lock(mu_);
+    const auto it = held_by_name_.find(key);
+    if (it == held_by_name_.end()) return std::nullopt;
+    return held_.at(it->second);
+  }
+
+  static Refusal Exists(std::string_view name) {
+    return {EEXIST, fmt::format("alias {0} exists already; to move it: ln -sfn ../versions/N aliases/{0}",
+                                Printable(name))};
+  }
+  static Refusal OnlyLinks(std::string_view name) {
+    return {EPERM, fmt::format("aliases/ holds links to versions only: ln -s ../versions/N aliases/{}",
+                               Printable(name))};
+  }
+  static std::string PathOf(const ObjectInfo& model) {
+    std::string path;
+    for (const std::string& part : model.full_name.parts) path += (path.empty() ? "" : "/") + part;
+    return path;
+  }
+  static Refusal BadTarget(const ObjectInfo& model, std::string_view target) {
+    return {EINVAL,
+            fmt::format("an alias of {0} points to one of its versions: write ../versions/N (or N, or a "
+                        "path ending in {1}/versions/N), not {2}",
+                        model.full_name.ToString(), PathOf(model), Printable(target))};
+  }
+
+  Outcome<void> RenameAlias(const Request& request, const ObjectInfo& model, const AliasInfo& from,
+                            std::string_view new_name, unsigned flags) {
+    store::Registry& registry = *context_.registry;
+    if ((flags & RENAME_EXCHANGE) != 0) {
+      if (FindAlias(model, new_name) == nullptr) {
+        return Refuse(EPERM, "an alias can change places with an alias only");
+      }
+      if (const Status done = registry.SwapAliases(request.caller, model.id, from.name, new_name);
+          !done.ok()) {
+        return Refuse(done.error());
+      }
+      return {};
+    }
+    const Key new_key(model.id, std::string(new_name));
+    if (store::IsHeldName(new_name)) {
+      if (const Status valid = CheckPathComponent(new_name); !valid.ok()) return Refuse(valid.error());
+      // mv -b, or an editor: the alias is gone, and its old target is kept under a name of this mount.
+      if (const Status gone = registry.DeleteAlias(request.caller, model.id, from.name); !gone.ok()) {
+        return Refuse(gone.error());
+      }
+      Drop(new_key);
+      const Outcome<Entry> held = Hold(model.id, new_name, LinkTarget(from.version), ACCESSPERMS);
+      if (!held.has_value()) return tl::unexpected(held.error());
+      return {};
+    }
+    if (const Status valid = store::CheckAliasName(new_name); !valid.ok()) return Refuse(valid.error());
+    const auto mode = (flags & RENAME_NOREPLACE) != 0 ? store::Registry::AliasMode::kCreateOnly
+                                                      : store::Registry::AliasMode::kSet;
+    if (const Status done = registry.RenameAlias(request.caller, model.id, from.name, new_name, mode);
+        !done.ok()) {
+      return Refuse(done.error());
+    }
+    Drop(new_key);
+    return {};
+  }
+
+  Outcome<void> RenameHeld(const Request& request, const ObjectInfo& model, std::string_view name,
+                           std::string_view new_name, unsigned flags) {
+    const Key key(model.id, std::string(name));
+    const Key new_key(model.id, std::string(new_name));
+    const std::optional<Held> held = FindHeld(key);
+    if (!held.has_value()) {
+      return Refuse(ENOENT, fmt::format("{} has no alias {}", model.full_name.ToString(), Printable(name)));
+    }
+    const AliasInfo* replaced = FindAlias(model, new_name);
+    if (replaced == nullptr && store::IsHeldName(new_name)) {
+      if (const Status valid = CheckPathComponent(new_name); !valid.ok()) return Refuse(valid.error());
+      return MoveHeld(key, new_key, flags);
+    }
+    if (!held->target.has_value()) return tl::unexpected(OnlyLinks(new_name));
+    if (const Status valid = store::CheckAliasName(new_name); !valid.ok()) return Refuse(valid.error());
+    const std::optional<VersionNumber> version = VersionOfTarget(model, *held->target);
+    if (!version.has_value()) return tl::unexpected(BadTarget(model, *held->target));
+    if ((flags & RENAME_EXCHANGE) != 0 && replaced == nullptr) {
+      return Refuse(EPERM, "a link can change places with an alias only");
+    }
+    const auto mode = (flags & RENAME_NOREPLACE) != 0 ? store::Registry::AliasMode::kCreateOnly
+                                                      : store::Registry::AliasMode::kSet;
+    const Status set = context_.registry->SetAlias(request.caller, model.id, new_name, *version, mode);
+    if (!set.ok()) return Refuse(set.error());
+    Drop(key);
+    Drop(new_key);
+    if ((flags & RENAME_EXCHANGE) != 0) {
+      const Outcome<Entry> old = Hold(model.id, name, LinkTarget(replaced->version), ACCESSPERMS);
+      if (!old.has_value()) return tl::unexpected(old.error());
+    }
+    return {};
+  }
+
+  Outcome<void> MoveHeld(const Key& key, const Key& new_key, unsigned flags) EXCLUDES(mu_) {
+    const MutexLock lock(mu_);
+    const auto from = held_by_name_.find(key);
+    if (from == held_by_name_.end()) return Refuse(ENOENT, "this temporary name is gone");
+    const auto to = held_by_name_.find(new_key);
+    if ((flags & RENAME_EXCHANGE) != 0) {
+      if (to == held_by_name_.end()) return Refuse(ENOENT, "there is nothing to change places with");
+      std::swap(from->second, to->second);
+      return {};
+    }
+    const uint64_t serial = from->second;
+    held_by_name_.erase(from);
+    if (to != held_by_name_.end()) {
+      if ((flags & RENAME_NOREPLACE) != 0) {
+        held_by_name_[key] = serial;
+        return tl::unexpected(Exists(new_key.second));
+      }
+      held_.erase(to->second);
+      to->second = serial;
+    } else {
+      held_by_name_[new_key] = serial;
+    }
+    return {};
+  }
+
+  Context& context_;
+
+  Mutex mu_;
+  uint64_t next_serial_ GUARDED_BY(mu_) = 1;
+  std::map<uint64_t, Held> held_ GUARDED_BY(mu_);
+  std::map<Key, uint64_t> held_by_name_ GUARDED_BY(mu_);
+};
+
+}  // namespace
+
+std::unique_ptr<Zone> MakeAliasesZone(Context& context) { return std::make_unique<AliasesZone>(context); }
+
+}  // namespace modelfs::fs

@@ -1,0 +1,171 @@
+// The drafts of this mount: which name under which model's versions/ is which draft of the DraftStore.
+//
+// A draft belongs to the mount point and user in its label, so it is there again when that user mounts
+// there again. It ends by being committed, by rmdir, with its model, or by being unused for the mount's
+// draft lifetime. Whatever ends it, what is open in it stays readable until it is closed.
+//
+//   label (one JSON line): {"v":1, "mount", "uid", "model", "name", "used_ms",
+//     "tags": {…}, "description": "…",        what the version will be given
+//     "sealing": {"number", "tree"},          a commit is under way: after a crash the registry knows whether
+//                                             it happened
+//     "ended": true}                          kept only for its open files
+//
+// Thread-safe. Has a thread of its own that ends expired drafts.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "cas/base/clock.h"
+#include "cas/base/result.h"
+#include "cas/base/thread.h"
+#include "cas/draft_store.h"
+#include "fs/context.h"
+#include "store/registry.h"
+
+namespace modelfs::fs {
+
+// What a version will get besides its files; set on the draft's root as extended attributes.
+struct DraftFields {
+  std::map<std::string, std::string> tags;
+  std::string description;
+};
+
+enum class DraftState {
+  kOpen,        // writable
+  kCommitting,  // sealed or about to be: reads only, for now
+  kEnded,       // committed or removed: reads only, and only while something in it is open
+};
+
+class DraftTable {
+ public:
+  // One draft. Its members but `draft` are read through the table.
+  class Record {
+   public:
+    Record(std::shared_ptr<cas::Draft> cas_draft, store::ObjectId of_model)
+        : draft(std::move(cas_draft)), model(of_model) {}
+    const std::shared_ptr<cas::Draft> draft;
+    const store::ObjectId model;
+
+   private:
+    friend class DraftTable;
+    // Guarded by the table's mu_.
+    std::string name;
+    DraftState state = DraftState::kOpen;
+    DraftFields fields;
+    std::optional<std::pair<store::VersionNumber, Digest>> sealing;
+    std::optional<store::VersionNumber> committed_as;
+    size_t handles = 0;
+    int64_t used_ms = 0;
+    int64_t saved_used_ms = 0;
+    std::set<cas::DraftNode> unlinked;  // without a name, but still known to the kernel
+    // Held while the label is written, so that two writers leave the newer one: the one lock of fs/ that is
+    // held across I/O, and only who changes the same draft's label waits for it.
+    Mutex label_mu;
+  };
+  using RecordPtr = std::shared_ptr<Record>;
+
+  // Loads this mount's drafts. The context's registry, drafts and notifier must be set, and with `clock`
+  // outlive the table.
+  static Result<std::unique_ptr<DraftTable>> Open(Context& context, const Clock& clock);
+  ~DraftTable();
+
+  // kAlreadyExists, or as DraftStore::Create.
+  Result<RecordPtr> Create(store::ObjectId model, const std::string& name) EXCLUDES(mu_);
+  // nullptr where there is none.
+  RecordPtr Find(store::ObjectId model, std::string_view name) EXCLUDES(mu_);
+  RecordPtr Get(cas::DraftNumber number) EXCLUDES(mu_);
+  // Names and numbers, by name.
+  std::vector<std::pair<std::string, cas::DraftNumber>> List(store::ObjectId model) EXCLUDES(mu_);
+  // What became of a draft that Get does not answer, as far as is remembered.
+  std::optional<store::VersionNumber> CommittedAs(cas::DraftNumber number) EXCLUDES(mu_);
+
+  std::string NameOf(const Record& record) EXCLUDES(mu_);
+  DraftState StateOf(const Record& record) EXCLUDES(mu_);
+  std::optional<store::VersionNumber> VersionOf(const Record& record) EXCLUDES(mu_);
+  DraftFields FieldsOf(const Record& record) EXCLUDES(mu_);
+  Status SetFields(Record& record, DraftFields fields) EXCLUDES(mu_);
+  // The draft was used now: its lifetime starts again.
+  void Touch(Record& record) EXCLUDES(mu_);
+
+  // kAlreadyExists.
+  Status Relabel(Record& record, const std::string& new_name) EXCLUDES(mu_);
+  // Two drafts of one model change names.
+  Status Swap(Record& a, Record& b) EXCLUDES(mu_);
+  // Ends a draft that was removed.
+  Status Remove(const RecordPtr& record) EXCLUDES(mu_);
+
+  // kOpen -> kCommitting; false where it is something else.
+  bool BeginCommit(Record& record) EXCLUDES(mu_);
+  // To be called between Seal and CommitVersion: what to look for after a crash.
+  Status NoteSealed(Record& record, store::VersionNumber number, const Digest& tree) EXCLUDES(mu_);
+  // kCommitting -> kOpen.
+  void CommitFailed(Record& record) EXCLUDES(mu_);
+  // kCommitting -> kEnded.
+  void Committed(const RecordPtr& record, store::VersionNumber number) EXCLUDES(mu_);
+  // Until no handle is open for writing; false when `deadline` passed.
+  bool WaitForWriters(Record& record, const Deadline& deadline) EXCLUDES(mu_);
+
+  // Keeps what is in a draft readable. One for each open handle.
+  class Hold {
+   public:
+    Hold(DraftTable& table, RecordPtr record);
+    Hold(Hold&&) = default;
+    Hold& operator=(Hold&&) = delete;
+    ~Hold() {
+      if (record_ != nullptr) table_->Released(record_);
+    }
+    Record& record() const { return *record_; }
+
+   private:
+    DraftTable* table_;
+    RecordPtr record_;
+  };
+
+  // The last name of `node` went; Forgotten says that the kernel let go of it too.
+  void Unlinked(Record& record, cas::DraftNode node) EXCLUDES(mu_);
+  void Forgotten(cas::DraftNumber number, cas::DraftNode node) EXCLUDES(mu_);
+
+  // Ends what was unused for too long, here and among drafts that no process holds. Answers how many.
+  uint64_t Expire() EXCLUDES(mu_);
+
+ private:
+  DraftTable(Context& context, const Clock& clock) : context_(context), clock_(clock) {}
+
+  Status Load() EXCLUDES(mu_);
+  Result<bool> WasCommitted(const Record& record);
+  std::string LabelOf(const Record& record) const REQUIRES(mu_);
+  Status SaveLabel(Record& record) EXCLUDES(mu_);
+  void Released(const RecordPtr& record) EXCLUDES(mu_);
+  // Takes its name and, where nothing in it is open, its files.
+  Status End(const RecordPtr& record) EXCLUDES(mu_);
+  Status DiscardNow(const RecordPtr& record) EXCLUDES(mu_);
+  void Run(const std::stop_token& stop) EXCLUDES(mu_);
+
+  Context& context_;
+  const Clock& clock_;
+
+  Mutex mu_;
+  CondVar released_;
+  CondVar stop_;
+  // nullptr: the name is being made.
+  std::map<std::pair<store::ObjectId, std::string>, RecordPtr, std::less<>> by_name_ GUARDED_BY(mu_);
+  std::map<cas::DraftNumber, RecordPtr> by_number_ GUARDED_BY(mu_);
+  // The last kRememberedCommits drafts that became versions, for the sentence to whoever still writes there.
+  static constexpr size_t kRememberedCommits = 1024;
+  std::map<cas::DraftNumber, store::VersionNumber> committed_ GUARDED_BY(mu_);
+  std::deque<cas::DraftNumber> committed_order_ GUARDED_BY(mu_);
+  std::jthread thread_;  // last: it uses the others
+};
+
+}  // namespace modelfs::fs

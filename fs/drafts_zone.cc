@@ -1,0 +1,525 @@
+#include "fs/drafts_zone.h"
+
+#include <fmt/core.h>
+#include <linux/falloc.h>
+#include <linux/fs.h>
+#include <sys/xattr.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "cas/base/text.h"
+#include "fs/attrs.h"
+#include "fs/rename_refusal.h"
+#include "store/names.h"
+
+namespace modelfs::fs {
+namespace {
+
+using RecordPtr = DraftTable::RecordPtr;
+
+// Only this mount changes the draft, and the kernel sees each change: this bounds how long it keeps what
+// became of a draft after its end.
+constexpr double kDraftTtlS = 1;
+
+constexpr std::string_view kTagPrefix = "user.tag.";
+constexpr std::string_view kDescription = "user.description";
+constexpr std::string_view kOwnPrefix = "user.modelfs.";
+constexpr std::string_view kAclPrefix = "system.posix_acl_";
+
+struct stat DraftStat(const Context& context, const cas::DraftAttr& attr) {
+  constexpr mode_t kOwnerReadsAndWrites = S_IRUSR | S_IWUSR;
+  struct stat out = attr.directory ? DirectoryStat(context, 0, attr.links)
+                                   : FileStat(context, attr.size_bytes, attr.executable, 0);
+  const bool executable = attr.directory || attr.executable;
+  out.st_mode = (out.st_mode & S_IFMT) | kOwnerReadsAndWrites | (executable ? mode_t{S_IXUSR} : mode_t{0});
+  if (!attr.directory) out.st_blocks = static_cast<blkcnt_t>(attr.blocks_512);
+  out.st_mtim = timespec{.tv_sec = attr.mtime_s, .tv_nsec = attr.mtime_ns};
+  out.st_ctim = out.st_mtim;
+  out.st_atim = out.st_mtim;
+  return out;
+}
+
+// What a lower layer says about a change to a draft, in the kernel's words. `not_empty` where the call
+// removes a directory.
+enum class Emptiness { kDoesNotMatter, kMatters };
+Refusal ChangeRefusal(DraftTable& drafts, const DraftTable::Record& record, const Error& error,
+                      Emptiness emptiness = Emptiness::kDoesNotMatter) {
+  if (error.code() != Code::kFailedPrecondition) return Refuse(error).value();
+  switch (drafts.StateOf(record)) {
+    case DraftState::kCommitting:
+      return {EBUSY, "this draft is being committed"};
+    case DraftState::kEnded: {
+      const std::optional<store::VersionNumber> version = drafts.VersionOf(record);
+      if (!version.has_value()) return {ENOENT, "this draft was removed"};
+      return {EROFS, fmt::format("this draft became version {0}, which never changes; copy it to change it: "
+                                 "cp -r versions/{0} versions/draft",
+                                 *version)};
+    }
+    case DraftState::kOpen:
+      break;
+  }
+  if (emptiness == Emptiness::kMatters) return {ENOTEMPTY, error.message()};
+  return Refuse(error).value();
+}
+
+class DraftHandle : public FileHandle {
+ public:
+  DraftHandle(DraftTable& drafts, Leases& leases, RecordPtr record, cas::DraftNode node,
+              cas::Draft::Access access)
+      : drafts_(drafts), leases_(leases), hold_(drafts, std::move(record)), node_(node), access_(access) {}
+
+  // Apart from the constructor, since the hold must be there before the file is opened.
+  Status Open() {
+    ASSIGN_OR_RETURN(file_, draft().Open(node_, access_));
+    return OkStatus();
+  }
+
+  Outcome<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out) override {
+    Result<size_t> count = file_->Read(offset_bytes, out);
+    if (!count.ok()) return Refuse(count.error());
+    return *count;
+  }
+
+  Outcome<size_t> Write(uint64_t offset_bytes, std::span<const std::byte> bytes) override {
+    if (const Status written = file_->Write(offset_bytes, bytes); !written.ok()) return Changed(written);
+    return bytes.size();
+  }
+
+  Outcome<void> Sync() override {
+    if (const Status synced = file_->Sync(); !synced.ok()) return Refuse(synced.error());
+    return {};
+  }
+
+  Outcome<void> Allocate(int mode, uint64_t offset_bytes, uint64_t length_bytes) override {
+    if (mode != 0) {
+      return Refuse(EOPNOTSUPP, "in a draft, fallocate can only make a file longer (mode 0): no holes");
+    }
+    if (const Status done = file_->Allocate(offset_bytes, length_bytes); !done.ok()) return Changed(done);
+    return {};
+  }
+
+  // Drafts have no holes that are worth finding: all is data up to the end.
+  Outcome<uint64_t> Seek(uint64_t offset_bytes, int whence) override {
+    const Result<cas::DraftAttr> attr = draft().GetAttr(node_);
+    if (!attr.ok()) return Refuse(attr.error());
+    if (offset_bytes >= attr->size_bytes) return Refuse(ENXIO, "the offset is past the end of the file");
+    return whence == SEEK_DATA ? offset_bytes : attr->size_bytes;
+  }
+
+  // Shares a blob where that is all there is to do; everything else the kernel copies by itself.
+  Outcome<size_t> CopyFrom(const FileHandle& from, uint64_t from_offset_bytes, uint64_t offset_bytes,
+                           uint64_t length_bytes) override {
+    std::optional<Digest> blob = from.Blob();
+    if (const auto* other = dynamic_cast<const DraftHandle*>(&from); other != nullptr) {
+      const Result<cas::DraftAttr> source = other->draft().GetAttr(other->node_);
+      if (!source.ok()) return Refuse(source.error());
+      if (from_offset_bytes >= source->size_bytes) return 0;
+      length_bytes = std::min(length_bytes, source->size_bytes - from_offset_bytes);
+      blob = source->shares;
+    }
+    const auto by_kernel = [] {
+      return Refuse(EXDEV, "these bytes cannot be shared: the kernel copies them");
+    };
+    if (!blob.has_value() || from_offset_bytes != offset_bytes) return by_kernel();
+    const Result<cas::DraftAttr> mine = draft().GetAttr(node_);
+    if (!mine.ok()) return Refuse(mine.error());
+    if (mine->size_bytes != offset_bytes || (offset_bytes > 0 && mine->shares != blob)) return by_kernel();
+
+    Result<Leases::Use> use = leases_.Get();
+    if (!use.ok()) return Refuse(use.error());
+    const Result<uint64_t> added =
+        draft().CopyFromBlob(node_, offset_bytes, *blob, from_offset_bytes, length_bytes, use->lease().epoch);
+    if (!added.ok()) {
+      if (added.error().code() == Code::kNotFound) return by_kernel();  // not on this host
+      return Changed(added.error());
+    }
+    return static_cast<size_t>(*added);
+  }
+
+ private:
+  cas::Draft& draft() const { return *hold_.record().draft; }
+  tl::unexpected<Refusal> Changed(const Status& status) { return Changed(status.error()); }
+  tl::unexpected<Refusal> Changed(const Error& error) {
+    return tl::unexpected(ChangeRefusal(drafts_, hold_.record(), error));
+  }
+
+  DraftTable& drafts_;
+  Leases& leases_;
+  DraftTable::Hold hold_;  // before file_: whoever waits for writers looks when the hold goes
+  const cas::DraftNode node_;
+  const cas::Draft::Access access_;
+  std::shared_ptr<cas::DraftFile> file_;
+};
+
+class DraftsZone : public Zone {
+ public:
+  DraftsZone(Context& context, DraftTable& drafts, Leases& leases)
+      : context_(context), drafts_(drafts), leases_(leases) {}
+
+  Outcome<Entry> Lookup(const Request& /*request*/, NodeId parent, std::string_view name) override {
+    const NodeParts at = Parse(parent);
+    Outcome<RecordPtr> record = Readable(at.draft);
+    if (!record.has_value()) return tl::unexpected(record.error());
+    const Result<cas::DraftEntry> found = (*record)->draft->Lookup(at.draft_node, name);
+    if (!found.ok()) return Refuse(found.error());
+    return EntryOf(**record, found->node);
+  }
+
+  Outcome<Attr> GetAttr(const Request& /*request*/, NodeId node) override {
+    const NodeParts at = Parse(node);
+    Outcome<RecordPtr> record = Readable(at.draft);
+    if (!record.has_value()) return tl::unexpected(record.error());
+    return AttrOf(**record, at.draft_node);
+  }
+
+  Outcome<NodeId> ParentOf(NodeId directory) override {
+    const NodeParts at = Parse(directory);
+    Outcome<RecordPtr> record = Readable(at.draft);
+    if (!record.has_value()) return tl::unexpected(record.error());
+    if (at.draft_node == cas::kDraftRoot) return VersionsNode((*record)->model);
+    const Result<cas::DraftNode> parent = (*record)->draft->Parent(at.draft_node);
+    if (!parent.ok()) return Refuse(parent.error());
+    return DraftNodeId(at.draft, *parent);
+  }
+
+  Outcome<Attr> SetAttr(const Request& request, NodeId node, const AttrChange& change) override {
+    const NodeParts at = Parse(node);
+    Outcome<RecordPtr> record = Writable(request, at.draft);
+    if (!record.has_value()) return tl::unexpected(record.error());
+    cas::Draft& draft = *(*record)->draft;
+    if (change.uid.has_value() && *change.uid != context_.uid) {
+      return Refuse(EPERM,
+                    "what is in a draft belongs to the user of the mount; models have one owner: "
+                    "setfattr -n user.modelfs.owner -v PRINCIPAL MODEL");
+    }
+    Status done = OkStatus();
+    if (change.size_bytes.has_value()) done = draft.Truncate(at.draft_node, *change.size_bytes);
+    if (done.ok() && change.mode.has_value()) {
+      const Result<cas::DraftAttr> now = draft.GetAttr(at.draft_node);
+      if (!now.ok()) return Refuse(now.error());
+      const bool executable = (*change.mode & S_IXUSR) != 0;
+      if (!now->directory && now->executable != executable) {
+        done = draft.SetExecutable(at.draft_node, executable);
+      }
+    }
+    if (done.ok() && change.mtime.has_value()) {
+      timespec mtime = *change.mtime;
+      if (mtime.tv_nsec == UTIME_NOW) clock_gettime(CLOCK_REALTIME, &mtime);
+      done = draft.SetMtime(at.draft_node, mtime.tv_sec, mtime.tv_nsec);
+    }
+    if (!done.ok()) return tl::unexpected(ChangeRefusal(drafts_, **record, done.error()));
+    drafts_.Touch(**record);
+    return AttrOf(**record, at.draft_node);
+  }
+
+  Outcome<Entry> MakeDirectory(const Request& request, NodeId parent, std::string_view name,
+                               mode_t /*mode*/) override {
+    const NodeParts at = Parse(parent);
+    Outcome<RecordPtr> record = Writable(request, at.draft);
+    if (!record.has_value()) return tl::unexpected(record.error());
+    const Result<cas::DraftEntry> made = (*record)->draft->MakeDirectory(at.draft_node, name);
+    if (!made.ok()) return tl::unexpected(ChangeRefusal(drafts_, **record, made.error()));
+    drafts_.Touch(**record);
+    return EntryOf(**record, made->node);
+  }
+
+  Outcome<CreatedFile> Create(const Request& request, NodeId parent, std::string_view name, mode_t mode,
+                              int flags) override {
+    const NodeParts at = Parse(parent);
+    Outcome<RecordPtr> record = Writable(request, at.draft);
+    if (!record.has_value()) return tl::unexpected(record.error());
+    const Result<cas::DraftEntry> made =
+        (*record)->draft->MakeFile(at.draft_node, name, (mode & S_IXUSR) != 0);
+    if (!made.ok()) return tl::unexpected(ChangeRefusal(drafts_, **record, made.error()));
+    Outcome<OpenedFile> file = OpenNode(*record, made->node, flags);
+    if (!file.has_value()) return tl::unexpected(file.error());
+    Outcome<Entry> entry = EntryOf(**record, made->node);
+    if (!entry.has_value()) return tl::unexpected(entry.error());
+    drafts_.Touch(**record);
+    return CreatedFile{*entry, *std::move(file)};
+  }
+
+  Outcome<Entry> MakeSymlink(const Request& /*request*/, NodeId /*parent*/, std::string_view /*name*/,
+                             std::string_view /*target*/) override {
+    return Refuse(EPERM,
+                  "a version holds files and directories, no symbolic links: copy what they point to "
+                  "(cp -rL, rsync -aL, tar -h)");
+  }
+
+  Outcome<void> Unlink(const Request& request, NodeId parent, std::string_view name) override {
+    return RemoveName(request, parent, name, &cas::Draft::RemoveFile);
+  }
+
+  Outcome<void> RemoveDirectory(const Request& request, NodeId parent, std::string_view name) override {
+    return RemoveName(request, parent, name, &cas::Draft::RemoveDirectory);
+  }
+
+  Outcome<void> Rename(const Request& request, NodeId parent, std::string_view name, NodeId new_parent,
+                       std::string_view new_name, unsigned flags) override {
+    const NodeParts from = Parse(parent);
+    const NodeParts to = Parse(new_parent);
+    if (to.kind == NodeKind::kTree || to.kind == NodeKind::kAliasTree) {
+      return Refuse(EROFS, "a READY version never changes");
+    }
+    if (to.kind != NodeKind::kDraft || to.draft != from.draft) {
+      return Refuse(EPERM,
+                    "what is in a draft can be moved within that draft only; copy it (cp -r shares the "
+                    "bytes where it can), then remove it here");
+    }
+    Outcome<RecordPtr> found = Writable(request, from.draft);
+    if (!found.has_value()) {
+      return tl::unexpected(ForRename(found.error()));
+    }
+    DraftTable::Record& record = **found;
+    cas::Draft& draft = *record.draft;
+    cas::Draft::RenameMode mode = cas::Draft::RenameMode::kReplace;
+    if ((flags & RENAME_NOREPLACE) != 0) mode = cas::Draft::RenameMode::kNoReplace;
+    if ((flags & RENAME_EXCHANGE) != 0) mode = cas::Draft::RenameMode::kExchange;
+
+    const Result<cas::DraftEntry> moved = draft.Lookup(from.draft_node, name);
+    const Result<cas::DraftEntry> replaced = draft.Lookup(to.draft_node, new_name);
+    const Status done = draft.Rename(from.draft_node, name, to.draft_node, new_name, mode);
+    if (!done.ok()) {
+      Refusal refusal = ChangeRefusal(drafts_, record, done.error(), Emptiness::kMatters);
+      const bool exists = refusal.errno_value == EEXIST && mode == cas::Draft::RenameMode::kNoReplace;
+      return tl::unexpected(exists ? std::move(refusal) : ForRename(std::move(refusal)));
+    }
+    if (mode == cas::Draft::RenameMode::kReplace && replaced.ok() && moved.ok() &&
+        replaced->node != moved->node) {
+      drafts_.Unlinked(record, replaced->node);
+    }
+    drafts_.Touch(record);
+    return {};
+  }
+
+  Outcome<OpenedFile> Open(const Request& request, NodeId node, int flags) override {
+    const NodeParts at = Parse(node);
+    const bool writes = (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0;
+    Outcome<RecordPtr> record = writes ? Writable(request, at.draft) : Readable(at.draft);
+    if (!record.has_value()) return tl::unexpected(record.error());
+    if (const Outcome<void> own = CheckOwner(request); !own.has_value()) return tl::unexpected(own.error());
+    drafts_.Touch(**record);
+    return OpenNode(*record, at.draft_node, flags);
+  }
+
+  Outcome<OpenedDirectory> OpenDirectory(const Request& request, NodeId node) override {
+    const NodeParts at = Parse(node);
+    Outcome<RecordPtr> record = Readable(at.draft);
+    if (!record.has_value()) return tl::unexpected(record.error());
+    if (const Outcome<void> own = CheckOwner(request); !own.has_value()) return tl::unexpected(own.error());
+    Result<std::vector<cas::DraftEntry>> children = (*record)->draft->List(at.draft_node);
+    if (!children.ok()) return Refuse(children.error());
+    std::vector<DirectoryEntry> entries;
+    entries.reserve(children->size());
+    for (cas::DraftEntry& child : *children) {
+      entries.push_back(DirectoryEntry{.name = std::move(child.name),
+                                       .node = DraftNodeId(at.draft, child.node),
+                                       .type = child.directory ? mode_t{S_IFDIR} : mode_t{S_IFREG},
+                                       .entry = std::nullopt});
+    }
+    return OpenedDirectory{MakeDirectoryHandle(std::move(entries)), false};
+  }
+
+  Outcome<std::string> GetXattr(const Request& request, NodeId node, std::string_view name) override {
+    const NodeParts at = Parse(node);
+    Outcome<RecordPtr> record = Readable(at.draft);
+    if (!record.has_value()) return tl::unexpected(record.error());
+    if (at.draft_node == cas::kDraftRoot) {
+      const DraftFields fields = drafts_.FieldsOf(**record);
+      if (name == kDescription && !fields.description.empty()) return fields.description;
+      if (name.starts_with(kTagPrefix)) {
+        const auto tag = fields.tags.find(std::string(name.substr(kTagPrefix.size())));
+        if (tag != fields.tags.end()) return tag->second;
+      }
+      if (name == "user.modelfs.status") return "DRAFT";
+      if (name == "user.modelfs.name" || name == "user.modelfs.next_version") {
+        const Result<store::ObjectInfo> model = context_.registry->Get(request.caller, (*record)->model);
+        if (!model.ok()) return Refuse(model.error());
+        return name == "user.modelfs.name" ? model->full_name.ToString()
+                                           : std::to_string(model->next_version);
+      }
+    }
+    return Refuse(ENODATA, fmt::format("no attribute {} here", Printable(name)));
+  }
+
+  Outcome<std::vector<std::string>> ListXattr(const Request& /*request*/, NodeId node) override {
+    const NodeParts at = Parse(node);
+    Outcome<RecordPtr> record = Readable(at.draft);
+    if (!record.has_value()) return tl::unexpected(record.error());
+    std::vector<std::string> names;
+    if (at.draft_node != cas::kDraftRoot) return names;
+    names = {"user.modelfs.name", "user.modelfs.next_version", "user.modelfs.status"};
+    const DraftFields fields = drafts_.FieldsOf(**record);
+    if (!fields.description.empty()) names.emplace_back(kDescription);
+    for (const auto& [key, value] : fields.tags) names.push_back(fmt::format("{}{}", kTagPrefix, key));
+    return names;
+  }
+
+  Outcome<void> SetXattr(const Request& request, NodeId node, std::string_view name, std::string_view value,
+                         int flags) override {
+    return ChangeXattr(request, node, name, value, flags);
+  }
+
+  Outcome<void> RemoveXattr(const Request& request, NodeId node, std::string_view name) override {
+    return ChangeXattr(request, node, name, std::nullopt, 0);
+  }
+
+  void Forget(NodeId node) override {
+    const NodeParts at = Parse(node);
+    drafts_.Forgotten(at.draft, at.draft_node);
+  }
+
+ protected:
+  Refusal Unsupported(std::string_view operation) const override {
+    return {EPERM, fmt::format("{} is not possible in a draft: it holds files and directories", operation)};
+  }
+
+ private:
+  Refusal Gone(uint32_t draft) {
+    if (const auto version = drafts_.CommittedAs(draft); version.has_value()) {
+      return {EROFS, fmt::format("this draft became version {0}, which never changes: look in versions/{0}",
+                                 *version)};
+    }
+    return {ESTALE, "this draft is gone: it was removed, or was unused for too long"};
+  }
+
+  Outcome<RecordPtr> Readable(uint32_t draft) {
+    RecordPtr record = drafts_.Get(draft);
+    if (record == nullptr) {
+      Refusal refusal = Gone(draft);
+      refusal.errno_value = ESTALE;
+      return tl::unexpected(std::move(refusal));
+    }
+    return record;
+  }
+
+  Outcome<void> CheckOwner(const Request& request) const {
+    if (request.caller.uid == context_.uid || request.caller.uid == 0) return {};
+    return Refuse(EACCES, "a draft is its creator's own until it is committed");
+  }
+
+  // ESTALE only where nothing is remembered of it.
+  Outcome<RecordPtr> Writable(const Request& request, uint32_t draft) {
+    RecordPtr record = drafts_.Get(draft);
+    if (record == nullptr) return tl::unexpected(Gone(draft));
+    if (const Outcome<void> own = CheckOwner(request); !own.has_value()) return tl::unexpected(own.error());
+    if (drafts_.StateOf(*record) != DraftState::kOpen) {
+      return tl::unexpected(
+          ChangeRefusal(drafts_, *record, Error(Code::kFailedPrecondition, "the draft is not open")));
+    }
+    return record;
+  }
+
+  Outcome<Attr> AttrOf(const DraftTable::Record& record, cas::DraftNode node) const {
+    const Result<cas::DraftAttr> attr = record.draft->GetAttr(node);
+    if (!attr.ok()) return Refuse(attr.error());
+    return Attr{DraftStat(context_, *attr), kDraftTtlS};
+  }
+
+  Outcome<Entry> EntryOf(const DraftTable::Record& record, cas::DraftNode node) const {
+    Outcome<Attr> attr = AttrOf(record, node);
+    if (!attr.has_value()) return tl::unexpected(attr.error());
+    return Entry{.node = DraftNodeId(record.draft->number(), node),
+                 .attr = attr->attr,
+                 .attr_ttl_s = kDraftTtlS,
+                 .entry_ttl_s = kDraftTtlS};
+  }
+
+  Outcome<OpenedFile> OpenNode(const RecordPtr& record, cas::DraftNode node, int flags) {
+    const auto access =
+        (flags & O_ACCMODE) == O_RDONLY ? cas::Draft::Access::kRead : cas::Draft::Access::kWrite;
+    if ((flags & O_TRUNC) != 0) {
+      if (const Status done = record->draft->Truncate(node, 0); !done.ok()) {
+        return tl::unexpected(ChangeRefusal(drafts_, *record, done.error()));
+      }
+    }
+    auto handle = std::make_shared<DraftHandle>(drafts_, leases_, record, node, access);
+    if (const Status opened = handle->Open(); !opened.ok()) {
+      return tl::unexpected(ChangeRefusal(drafts_, *record, opened.error()));
+    }
+    // All writes come through this kernel, so its pages are never older than the file.
+    return OpenedFile{std::move(handle), PageCache::kKeep};
+  }
+
+  Outcome<void> RemoveName(const Request& request, NodeId parent, std::string_view name,
+                           Status (cas::Draft::*remove)(cas::DraftNode, std::string_view)) {
+    const NodeParts at = Parse(parent);
+    Outcome<RecordPtr> record = Writable(request, at.draft);
+    if (!record.has_value()) return tl::unexpected(record.error());
+    cas::Draft& draft = *(*record)->draft;
+    const Result<cas::DraftEntry> entry = draft.Lookup(at.draft_node, name);
+    if (!entry.ok()) return Refuse(entry.error());
+    if (const Status done = (draft.*remove)(at.draft_node, name); !done.ok()) {
+      return tl::unexpected(ChangeRefusal(drafts_, **record, done.error(), Emptiness::kMatters));
+    }
+    drafts_.Unlinked(**record, entry->node);
+    drafts_.Touch(**record);
+    return {};
+  }
+
+  // `value` absent: remove.
+  Outcome<void> ChangeXattr(const Request& request, NodeId node, std::string_view name,
+                            std::optional<std::string_view> value, int flags) {
+    const NodeParts at = Parse(node);
+    Outcome<RecordPtr> record = Writable(request, at.draft);
+    if (!record.has_value()) return tl::unexpected(record.error());
+    if (name.starts_with(kOwnPrefix) || name.starts_with(kAclPrefix)) return {};
+
+    const bool tag = name.starts_with(kTagPrefix);
+    if (at.draft_node != cas::kDraftRoot || (!tag && name != kDescription)) {
+      if (!value.has_value()) return Refuse(ENODATA, fmt::format("no attribute {} here", Printable(name)));
+      return Refuse(ENOTSUP,
+                    "of extended attributes a draft keeps user.tag.<key> and user.description, on its "
+                    "top directory: they become the version's");
+    }
+    DraftFields fields = drafts_.FieldsOf(**record);
+    const std::string key(tag ? name.substr(kTagPrefix.size()) : std::string_view());
+    const bool present = tag ? fields.tags.contains(key) : !fields.description.empty();
+    if (!value.has_value() && !present) {
+      return Refuse(ENODATA, fmt::format("no attribute {} here", Printable(name)));
+    }
+    if ((flags & XATTR_CREATE) != 0 && present) return Refuse(EEXIST, "the attribute exists already");
+    if ((flags & XATTR_REPLACE) != 0 && !present) return Refuse(ENODATA, "the attribute does not exist");
+    if (value.has_value()) {
+      Status valid = tag ? store::CheckTagKey(key) : store::CheckDescription(*value);
+      if (valid.ok() && tag) valid = store::CheckTagValue(*value);
+      if (!valid.ok()) return Refuse(valid.error());
+      if (tag && !present && fields.tags.size() >= store::kMaxTagsPerObject) {
+        return Refuse(EDQUOT, fmt::format("a version has at most {} tags", store::kMaxTagsPerObject));
+      }
+    }
+    if (tag && value.has_value()) {
+      fields.tags[key] = std::string(*value);
+    } else if (tag) {
+      fields.tags.erase(key);
+    } else {
+      fields.description = value.value_or(std::string_view());
+    }
+    if (const Status saved = drafts_.SetFields(**record, std::move(fields)); !saved.ok()) {
+      return tl::unexpected(ChangeRefusal(drafts_, **record, saved.error()));
+    }
+    return {};
+  }
+
+  Context& context_;
+  DraftTable& drafts_;
+  Leases& leases_;
+};
+
+}  // namespace
+
+std::unique_ptr<Zone> MakeDraftsZone(Context& context, DraftTable& drafts, Leases& leases) {
+  return std::make_unique<DraftsZone>(context, drafts, leases);
+}
+
+Outcome<Entry> DraftRootEntry(const Context& context, DraftTable::Record& record) {
+  const Result<cas::DraftAttr> attr = record.draft->GetAttr(cas::kDraftRoot);
+  if (!attr.ok()) return Refuse(attr.error());
+  return Entry{.node = DraftNodeId(record.draft->number(), cas::kDraftRoot),
+               .attr = DraftStat(context, *attr),
+               .attr_ttl_s = 0,
+               .entry_ttl_s = 0};
+}
+
+}  // namespace modelfs::fs

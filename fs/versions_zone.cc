@@ -1,0 +1,427 @@
+#include "fs/versions_zone.h"
+
+#include <fmt/core.h>
+#include <linux/fs.h>
+
+#include <algorithm>
+#include <chrono>
+#include <utility>
+
+#include "cas/base/fail_point.h"
+#include "cas/base/text.h"
+#include "fs/attrs.h"
+#include "fs/drafts_zone.h"
+#include "fs/notifier.h"
+#include "fs/rename_refusal.h"
+#include "fs/tree_cache.h"
+#include "store/names.h"
+
+namespace modelfs::fs {
+namespace {
+
+using RecordPtr = DraftTable::RecordPtr;
+using store::VersionNumber;
+
+constexpr std::string_view kLatest = "latest";
+constexpr std::string_view kNext = "next";
+constexpr std::string_view kNextVersionAttribute = "user.modelfs.next_version";
+constexpr double kDirectoryAttrTtlS = 1;
+
+// How long a commit waits for files that were just closed: the kernel sends RELEASE after close(2) returned.
+constexpr auto kWaitForWriters = std::chrono::milliseconds(100);
+// A lease ends under a commit only where the machine slept through its lifetime.
+constexpr int kCommitTries = 3;
+// A rename to `next` loses a number to another process's commit, and asks for the one after.
+constexpr int kNumberTries = 100;
+
+bool IsAllDigits(std::string_view name) {
+  return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
+}
+
+// Who holds a nodeid of a model that is gone walks the path again on ESTALE.
+tl::unexpected<Refusal> RefuseNode(const Error& error) {
+  if (error.code() == Code::kNotFound) return Refuse(ESTALE, error.message());
+  return Refuse(error);
+}
+
+class VersionsZone : public Zone {
+ public:
+  VersionsZone(Context& context, DraftTable& drafts, Leases& leases)
+      : context_(context), drafts_(drafts), leases_(leases) {}
+
+  Outcome<Entry> Lookup(const Request& /*request*/, NodeId parent, std::string_view name) override {
+    const store::ObjectId model = Parse(parent).object;
+    if (name == kLatest) return LookupLatest(model);
+    if (const auto number = store::ParseVersionNumber(name); number.has_value()) {
+      const Result<store::VersionInfo> version =
+          context_.registry->GetVersion(context_.daemon, model, *number);
+      if (!version.ok()) return Refuse(version.error());
+      if (version->status != store::VersionStatus::kReady) {
+        return Refuse(ENOENT,
+                      fmt::format("version {} of {} is {}: only READY versions have a directory", *number,
+                                  version->model_name.ToString(), store::StatusName(version->status)));
+      }
+      return VersionEntry(context_, *version);
+    }
+    const RecordPtr record = drafts_.Find(model, name);
+    if (record == nullptr) {
+      return Refuse(ENOENT, fmt::format("no version or draft is named {}", Printable(name)));
+    }
+    return DraftRootEntry(context_, *record);
+  }
+
+  Outcome<Attr> GetAttr(const Request& /*request*/, NodeId node) override {
+    const Result<store::ObjectInfo> model = context_.registry->Get(context_.daemon, Parse(node).object);
+    if (!model.ok()) return RefuseNode(model.error());
+    return Attr{ModelPartStat(context_, *model), kDirectoryAttrTtlS};
+  }
+
+  Outcome<NodeId> ParentOf(NodeId directory) override { return ObjectNode(Parse(directory).object); }
+
+  // rsync and tar finish a directory by setting its times: that changes nothing here.
+  Outcome<Attr> SetAttr(const Request& request, NodeId node, const AttrChange& change) override {
+    Outcome<Attr> attr = GetAttr(request, node);
+    if (!attr.has_value()) return attr;
+    if (change.uid.has_value() && *change.uid != context_.uid) {
+      return Refuse(EPERM, "a model has one owner: setfattr -n user.modelfs.owner -v PRINCIPAL MODEL");
+    }
+    if (change.mode.has_value() && ((*change.mode ^ attr->attr.st_mode) & ACCESSPERMS) != 0) {
+      return Refuse(EPERM, "the registry decides who may do what: mode bits cannot be changed");
+    }
+    return attr;
+  }
+
+  Outcome<Entry> MakeDirectory(const Request& request, NodeId parent, std::string_view name,
+                               mode_t /*mode*/) override {
+    const store::ObjectId model_id = Parse(parent).object;
+    const Result<store::ObjectInfo> model = context_.registry->Get(request.caller, model_id);
+    if (!model.ok()) return Refuse(model.error());
+    if (const Outcome<void> valid = CheckDraftName(*model, name); !valid.has_value()) {
+      return tl::unexpected(valid.error());
+    }
+    const Result<RecordPtr> record = drafts_.Create(model_id, std::string(name));
+    if (!record.ok()) return Refuse(record.error());
+    return DraftRootEntry(context_, **record);
+  }
+
+  Outcome<CreatedFile> Create(const Request& request, NodeId parent, std::string_view /*name*/,
+                              mode_t /*mode*/, int /*flags*/) override {
+    return tl::unexpected(NoFilesHere(request, parent));
+  }
+
+  Outcome<Entry> MakeSymlink(const Request& request, NodeId parent, std::string_view /*name*/,
+                             std::string_view /*target*/) override {
+    return tl::unexpected(NoFilesHere(request, parent));
+  }
+
+  Outcome<void> Unlink(const Request& /*request*/, NodeId /*parent*/, std::string_view name) override {
+    return Refuse(EPERM,
+                  fmt::format("versions/{} is not a file to remove; `rmdir versions/N` deletes a version, "
+                              "`rm -r versions/DRAFT` a draft",
+                              Printable(name)));
+  }
+
+  Outcome<void> RemoveDirectory(const Request& request, NodeId parent, std::string_view name) override {
+    const store::ObjectId model = Parse(parent).object;
+    if (const auto number = store::ParseVersionNumber(name); number.has_value()) {
+      return DeleteVersion(request, model, *number);
+    }
+    const RecordPtr record = drafts_.Find(model, name);
+    if (record == nullptr) return Refuse(ENOENT, fmt::format("no draft is named {}", Printable(name)));
+    if (const Outcome<void> empty = CheckEmpty(*record, name); !empty.has_value()) return empty;
+    if (const Status removed = drafts_.Remove(record); !removed.ok()) return Refuse(removed.error());
+    return {};
+  }
+
+  Outcome<void> Rename(const Request& request, NodeId parent, std::string_view name, NodeId new_parent,
+                       std::string_view new_name, unsigned flags) override {
+    const store::ObjectId model_id = Parse(parent).object;
+    if (store::ParseVersionNumber(name).has_value()) {
+      return Refuse(EPERM,
+                    fmt::format("version {} keeps its number: versions cannot be renamed; copy it (cp -r) "
+                                "or set an alias on it (ln -s ../versions/{} aliases/NAME)",
+                                name, name));
+    }
+    if (name == kLatest) return Refuse(EPERM, "`latest` is computed: it always names the newest version");
+    const RecordPtr record = drafts_.Find(model_id, name);
+    if (record == nullptr) return Refuse(ENOENT, fmt::format("no draft is named {}", Printable(name)));
+
+    const Result<store::ObjectInfo> model = context_.registry->Get(request.caller, model_id);
+    if (!model.ok()) return RefuseRename(model.error());
+    const NodeParts to = Parse(new_parent);
+    if (to.kind == NodeKind::kTree || to.kind == NodeKind::kAliasTree) {
+      return Refuse(EROFS,
+                    fmt::format("this would move draft {} into a READY version, which never changes; the "
+                                "next version is {}: mv versions/{} versions/{}",
+                                Printable(name), model->next_version, Printable(name), model->next_version));
+    }
+    if (new_parent != parent) {
+      return Refuse(EPERM, fmt::format("a draft stays among the versions of its model, {}; to use its files "
+                                       "elsewhere, copy it (cp -r)",
+                                       model->full_name.ToString()));
+    }
+    if ((flags & RENAME_EXCHANGE) != 0) return Exchange(model_id, record, new_name);
+    if (new_name == kNext || IsAllDigits(new_name)) return Commit(request, *model, record, name, new_name);
+    return Relabel(*model, record, new_name, flags);
+  }
+
+  Outcome<OpenedDirectory> OpenDirectory(const Request& request, NodeId node) override {
+    const store::ObjectId model = Parse(node).object;
+    std::vector<DirectoryEntry> entries;
+    store::PageRequest page;
+    do {
+      Result<store::Page<store::VersionInfo>> versions =
+          context_.registry->ListVersions(request.caller, model, page);
+      if (!versions.ok()) return Refuse(versions.error());
+      for (const store::VersionInfo& version : versions->items) {
+        if (version.status != store::VersionStatus::kReady) continue;
+        entries.push_back(DirectoryEntry{.name = std::to_string(version.number),
+                                         .node = TreeNode(version.id, 0, Flavour::kCached),
+                                         .type = S_IFDIR,
+                                         .entry = VersionEntry(context_, version)});
+      }
+      page.token = std::move(versions->next_token);
+    } while (!page.token.empty());
+    if (request.caller.uid == context_.uid || request.caller.uid == 0) {
+      for (auto& [name, number] : drafts_.List(model)) {
+        entries.push_back(DirectoryEntry{.name = std::move(name),
+                                         .node = DraftNodeId(number, cas::kDraftRoot),
+                                         .type = S_IFDIR,
+                                         .entry = std::nullopt});
+      }
+    }
+    return OpenedDirectory{MakeDirectoryHandle(std::move(entries)), false};
+  }
+
+  Outcome<std::string> GetXattr(const Request& request, NodeId node, std::string_view name) override {
+    if (name != kNextVersionAttribute) {
+      return Refuse(ENODATA, fmt::format("no attribute {} here", Printable(name)));
+    }
+    const Result<store::ObjectInfo> model = context_.registry->Get(request.caller, Parse(node).object);
+    if (!model.ok()) return Refuse(model.error());
+    return std::to_string(model->next_version);
+  }
+
+  Outcome<std::vector<std::string>> ListXattr(const Request& /*request*/, NodeId /*node*/) override {
+    return std::vector<std::string>{std::string(kNextVersionAttribute)};
+  }
+
+ protected:
+  Refusal Unsupported(std::string_view operation) const override {
+    return {EPERM,
+            fmt::format("{} is not possible on versions/: it holds versions and drafts only", operation)};
+  }
+
+ private:
+  Outcome<Entry> LookupLatest(store::ObjectId model_id) {
+    const Result<store::ObjectInfo> model = context_.registry->Get(context_.daemon, model_id);
+    if (!model.ok()) return RefuseNode(model.error());
+    if (model->latest_ready == 0) {
+      return Refuse(ENOENT, fmt::format("{} has no READY version", model->full_name.ToString()));
+    }
+    const Result<store::VersionInfo> version =
+        context_.registry->GetVersion(context_.daemon, model_id, model->latest_ready);
+    if (!version.ok()) return Refuse(version.error());
+    Entry entry;
+    entry.node = AliasLinkNode(kLatestSlot, version->id);
+    entry.attr = SymlinkStat(context_, std::to_string(version->number).size(), version->created_at_ms);
+    return entry;
+  }
+
+  static std::string HowToCommit(const store::ObjectInfo& model) {
+    return fmt::format(
+        "cp -r SOURCE versions/draft && mv versions/draft versions/{}, or: modelfs register SOURCE {}",
+        model.next_version, model.full_name.ToString());
+  }
+
+  Refusal NoFilesHere(const Request& request, NodeId parent) {
+    const Result<store::ObjectInfo> model = context_.registry->Get(request.caller, Parse(parent).object);
+    if (!model.ok()) return Refuse(model.error()).value();
+    return {EPERM, "versions/ holds versions and drafts, no files; make a draft and put files into it: " +
+                       HowToCommit(*model)};
+  }
+
+  static Outcome<void> CheckDraftName(const store::ObjectInfo& model, std::string_view name) {
+    if (IsAllDigits(name)) {
+      return Refuse(EPERM,
+                    fmt::format("a version appears complete or not at all, so versions/{} cannot be made "
+                                "empty; write a draft and rename it: {}",
+                                name, HowToCommit(model)));
+    }
+    if (name == kNext || name == kLatest) {
+      return Refuse(EPERM, fmt::format("`{}` is reserved; choose another name for the draft: {}", name,
+                                       HowToCommit(model)));
+    }
+    if (const Status valid = CheckPathComponent(name); !valid.ok()) return Refuse(valid.error());
+    return {};
+  }
+
+  static Outcome<void> CheckEmpty(const DraftTable::Record& record, std::string_view name) {
+    const Result<std::vector<cas::DraftEntry>> children = record.draft->List(cas::kDraftRoot);
+    if (!children.ok()) return Refuse(children.error());
+    if (!children->empty()) {
+      return Refuse(ENOTEMPTY, fmt::format("draft {} still holds files", Printable(name)));
+    }
+    return {};
+  }
+
+  Outcome<void> DeleteVersion(const Request& request, store::ObjectId model, VersionNumber number) {
+    const Result<store::VersionInfo> version = context_.registry->GetVersion(request.caller, model, number);
+    if (!version.ok()) return Refuse(version.error());
+    if (const Status deleted = context_.registry->DeleteVersion(request.caller, model, number);
+        !deleted.ok()) {
+      return Refuse(deleted.error());
+    }
+    if (context_.trees != nullptr) context_.trees->Drop(version->id);
+    if (context_.notifier != nullptr) {
+      context_.notifier->EntryChanged(VersionsNode(model), std::to_string(number));
+    }
+    return {};
+  }
+
+  Outcome<void> Exchange(store::ObjectId model, const RecordPtr& record, std::string_view new_name) {
+    const RecordPtr other = drafts_.Find(model, new_name);
+    if (other == nullptr) {
+      return Refuse(EPERM,
+                    "only two drafts can change names: versions keep their numbers, and a draft becomes a "
+                    "version by mv versions/DRAFT versions/next");
+    }
+    if (other == record) return {};
+    if (const Status swapped = drafts_.Swap(*record, *other); !swapped.ok())
+      return RefuseRename(swapped.error());
+    return {};
+  }
+
+  Outcome<void> Relabel(const store::ObjectInfo& model, const RecordPtr& record, std::string_view new_name,
+                        unsigned flags) {
+    if (const Outcome<void> valid = CheckDraftName(model, new_name); !valid.has_value()) {
+      return tl::unexpected(ForRename(valid.error()));
+    }
+    if (const RecordPtr replaced = drafts_.Find(model.id, new_name);
+        replaced != nullptr && replaced != record) {
+      if ((flags & RENAME_NOREPLACE) != 0) return Refuse(EEXIST, "a draft of that name exists");
+      if (const Outcome<void> empty = CheckEmpty(*replaced, new_name); !empty.has_value()) {
+        return tl::unexpected(ForRename(empty.error()));
+      }
+      if (const Status removed = drafts_.Remove(replaced); !removed.ok())
+        return RefuseRename(removed.error());
+    }
+    if (const Status done = drafts_.Relabel(*record, std::string(new_name)); !done.ok()) {
+      return RefuseRename(done.error());
+    }
+    return {};
+  }
+
+  Outcome<void> Commit(const Request& request, const store::ObjectInfo& model, const RecordPtr& record,
+                       std::string_view name, std::string_view new_name) {
+    std::optional<VersionNumber> expected;
+    if (new_name != kNext) {
+      expected = store::ParseVersionNumber(new_name);
+      // Before the bytes are hashed, and again in the commit.
+      if (!expected.has_value() || *expected != model.next_version) {
+        return Refuse(ERANGE,
+                      fmt::format("the next version of {} is {}, not {}: mv versions/{} versions/{}, or to "
+                                  "versions/next",
+                                  model.full_name.ToString(), model.next_version, new_name, Printable(name),
+                                  model.next_version));
+      }
+    }
+    if (!drafts_.WaitForWriters(*record, Deadline::After(kWaitForWriters))) {
+      return tl::unexpected(StillWritten(name));
+    }
+    if (!drafts_.BeginCommit(*record)) {
+      return Refuse(EBUSY, fmt::format("draft {} is being committed already", Printable(name)));
+    }
+    Outcome<store::VersionInfo> version = SealAndCommit(request, model, record, name, expected);
+    if (!version.has_value()) {
+      drafts_.CommitFailed(*record);
+      return tl::unexpected(ForRename(version.error()));
+    }
+    FAIL_POINT("fs.commit.committed");
+    drafts_.Committed(record, version->number);
+    FAIL_POINT("fs.commit.ended");
+    if (context_.notifier != nullptr) {
+      const NodeId parent = VersionsNode(model.id);
+      context_.notifier->EntryChanged(parent, std::to_string(version->number));
+      context_.notifier->EntryChanged(parent, kNext);
+      context_.notifier->EntryChanged(parent, name);
+    }
+    return {};
+  }
+
+  static Refusal StillWritten(std::string_view name) {
+    return {EBUSY,
+            fmt::format("a file in draft {} is still open or mapped for writing; close it and rename again",
+                        Printable(name))};
+  }
+
+  // On a refusal the draft is writable again.
+  Outcome<store::VersionInfo> SealAndCommit(const Request& request, const store::ObjectInfo& model,
+                                            const RecordPtr& record, std::string_view name,
+                                            std::optional<VersionNumber> expected) {
+    for (int attempt = 1;; ++attempt) {
+      Result<Leases::Use> lease = leases_.Get();
+      if (!lease.ok()) return Refuse(lease.error());
+      const Result<Digest> tree = record->draft->Seal(lease->lease().epoch, {});
+      if (!tree.ok()) return tl::unexpected(SealRefusal(tree.error(), name));
+      FAIL_POINT("fs.commit.sealed");
+
+      const Result<store::VersionInfo> version =
+          CommitSealed(request, model, *record, *tree, lease->lease(), expected);
+      if (version.ok()) return *version;
+      record->draft->Unseal();
+      if (version.error().code() == Code::kAborted) {
+        lease->Ended();
+        if (attempt < kCommitTries) continue;
+      }
+      return Refuse(version.error());
+    }
+  }
+
+  Result<store::VersionInfo> CommitSealed(const Request& request, const store::ObjectInfo& model,
+                                          DraftTable::Record& record, const Digest& tree,
+                                          const store::Lease& lease, std::optional<VersionNumber> expected) {
+    const DraftFields fields = drafts_.FieldsOf(record);
+    store::NewVersion version;
+    version.comment = fields.description;
+    version.tags = fields.tags;
+    for (int attempt = 1;; ++attempt) {
+      // The number stands in the label before it stands in the registry, so `next` is asked for here.
+      const VersionNumber number = expected.value_or(NextVersion(request, model));
+      RETURN_IF_ERROR(drafts_.NoteSealed(record, number, tree));
+      FAIL_POINT("fs.commit.noted");
+      Result<store::VersionInfo> committed =
+          context_.registry->CommitVersion(request.caller, model.id, tree, lease, version, number);
+      const bool taken = !committed.ok() && committed.error().code() == Code::kOutOfRange;
+      if (!taken || expected.has_value() || attempt == kNumberTries) return committed;
+    }
+  }
+
+  VersionNumber NextVersion(const Request& request, const store::ObjectInfo& model) {
+    const Result<store::ObjectInfo> now = context_.registry->Get(request.caller, model.id);
+    return now.ok() ? now->next_version : model.next_version;
+  }
+
+  static Refusal SealRefusal(const Error& error, std::string_view name) {
+    switch (error.code()) {
+      case Code::kNotFound:
+        return {ENODATA, fmt::format("draft {} holds no file: a version has at least one", Printable(name))};
+      case Code::kFailedPrecondition:
+        return StillWritten(name);
+      default:
+        return Refuse(error).value();
+    }
+  }
+
+  Context& context_;
+  DraftTable& drafts_;
+  Leases& leases_;
+};
+
+}  // namespace
+
+std::unique_ptr<Zone> MakeVersionsZone(Context& context, DraftTable& drafts, Leases& leases) {
+  return std::make_unique<VersionsZone>(context, drafts, leases);
+}
+
+}  // namespace modelfs::fs
