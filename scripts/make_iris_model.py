@@ -23,8 +23,8 @@ destination = pathlib.Path(__file__).resolve().parent / "quickstart_model" / "ir
 
 def main() -> None:
     features, species = load_iris(return_X_y=True, as_frame=True)
-    model = LogisticRegression(max_iter=500, random_state=0).fit(features.to_numpy(), species.to_numpy())
-    example = features.to_numpy()[:3]
+    model = LogisticRegression(max_iter=500, random_state=0).fit(features, species)
+    example = features[:3]
     shutil.rmtree(destination, ignore_errors=True)
     destination.parent.mkdir(parents=True, exist_ok=True)
     mlflow.sklearn.save_model(
