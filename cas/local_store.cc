@@ -1,1 +1,519 @@
 #include "cas/local_store.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <atomic>
+#include <deque>
+#include <thread>
+#include <unordered_map>
+
+#include "cas/base/fail_point.h"
+#include "cas/base/thread.h"
+#include "cas/local_blob.h"
+#include "cas/parallel.h"
+#include "cas/publish_batch.h"
+#include "cas/store_core.h"
+#include "cas/upkeep.h"
+
+namespace modelfs::cas {
+namespace {
+
+constexpr std::string_view kFormatFile = "/format";
+constexpr std::string_view kFormat = "modelfs objects 1\n";
+constexpr uint64_t kFormatMaxBytes = 256;
+
+// Lets one thread at a time work on a digest; the others wait and then find the work done.
+class SingleFlight {
+ public:
+  class Turn {
+   public:
+    Turn(SingleFlight& flights, const Digest& digest) : flights_(flights), digest_(digest) {
+      MutexLock lock(flights_.mu_);
+      while (!flights_.busy_.insert(digest_).second) flights_.done_.Wait(flights_.mu_);
+    }
+    ~Turn() {
+      MutexLock lock(flights_.mu_);
+      flights_.busy_.erase(digest_);
+      flights_.done_.NotifyAll();
+    }
+    Turn(const Turn&) = delete;
+    Turn& operator=(const Turn&) = delete;
+
+   private:
+    SingleFlight& flights_;
+    const Digest digest_;
+  };
+
+ private:
+  Mutex mu_;
+  CondVar done_;
+  std::unordered_set<Digest> busy_ GUARDED_BY(mu_);
+};
+
+// Adds up what several threads report, for a Progress that wants the sum.
+class Tally {
+ public:
+  explicit Tally(const LocalStore::Progress& progress) : progress_(progress) {}
+  void Add(uint64_t bytes) {
+    const uint64_t sum = sum_.fetch_add(bytes) + bytes;
+    if (progress_) progress_(sum);
+  }
+
+ private:
+  const LocalStore::Progress& progress_;
+  std::atomic<uint64_t> sum_ = 0;
+};
+
+struct SourceFile {
+  Fd fd;
+  FileInfo info;
+};
+
+// A regular file of the host's. Not through Files: it is only read, and belongs to somebody else.
+Result<SourceFile> OpenSource(const std::string& path) {
+  // O_NONBLOCK: a FIFO must be refused, not waited for.
+  SourceFile source;
+  source.fd = Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
+  if (!source.fd.valid()) return ErrnoError(errno, "open " + path);
+  ASSIGN_OR_RETURN(source.info, InfoOf(source.fd.get(), path));
+  if (!S_ISREG(source.info.mode)) {
+    return Error(Code::kInvalidArgument, path + ": only regular files can be stored");
+  }
+  return source;
+}
+
+Status CheckUnchanged(const SourceFile& source, const std::string& path) {
+  ASSIGN_OR_RETURN(const FileInfo now, InfoOf(source.fd.get(), path));
+  const FileInfo& then = source.info;
+  if (now.size_bytes == then.size_bytes && now.mtime_s == then.mtime_s && now.mtime_ns == then.mtime_ns) {
+    return OkStatus();
+  }
+  return Error(Code::kAborted, path + ": changed while it was read; try again when nobody writes to it");
+}
+
+}  // namespace
+
+class LocalStore::Impl {
+ public:
+  Impl(Files& files, Options options)
+      : core_(std::make_shared<StoreCore>(files, options.root, options.log)),
+        hash_threads_(options.hash_threads > 0 ? static_cast<size_t>(options.hash_threads)
+                                               : std::max<size_t>(1, std::thread::hardware_concurrency())) {}
+
+  ~Impl() {
+    {
+      MutexLock lock(verify_mu_);
+      verify_stop_.request_stop();
+      verify_wake_.NotifyAll();
+    }
+    if (verifier_.joinable()) verifier_.join();
+  }
+
+  StoreCore& core() { return *core_; }
+  size_t hash_threads() const { return hash_threads_; }
+
+  Status Initialise();
+  Status Put(const Digest& digest, std::string_view bytes, Epoch epoch);
+  Result<std::shared_ptr<OpenBlob>> Open(const Digest& digest);
+  bool IsNative(const Digest& digest);
+  void OnNative(std::function<void(const Digest&)> listener);
+  Result<std::vector<StoredFile>> ImportAll(const std::vector<std::string>& paths, Epoch epoch,
+                                            const Progress& progress);
+  Result<std::vector<StoredFile>> PublishAll(const std::vector<PublishItem>& items, Epoch epoch,
+                                             const Progress& progress);
+  Result<HashedFile> HashFile(const std::string& path, Tally& tally);
+  Result<StoredFile> ReuseFile(const Digest& digest, Epoch epoch);
+
+ private:
+  using Sizes = std::vector<uint64_t>;
+
+  // Large files one after the other, each with several threads; then small ones, several at once.
+  template <typename Work>
+  Status EachFile(const Sizes& sizes, const Work& work);
+
+  Result<StoredFile> ImportFile(const std::string& path, bool parallel, Epoch epoch, PublishBatch& batch,
+                                Tally& tally);
+  Result<HashedFile> HashSource(const std::string& path, bool parallel, Tally& tally);
+
+  void VerifyLater(std::shared_ptr<LocalBlob> blob);
+  void RunVerifier();
+  void TellListener(const Digest& digest);
+
+  const std::shared_ptr<StoreCore> core_;
+  const size_t hash_threads_;
+  SingleFlight puts_;
+  SingleFlight opens_;
+
+  Mutex open_mu_;
+  // Blobs that are open now, so that two openers share one descriptor and one verification.
+  std::unordered_map<Digest, std::weak_ptr<LocalBlob>> open_ GUARDED_BY(open_mu_);
+
+  Mutex verify_mu_;
+  CondVar verify_wake_;
+  std::deque<std::shared_ptr<LocalBlob>> verify_queue_ GUARDED_BY(verify_mu_);
+  std::stop_source verify_stop_;
+  std::thread verifier_;
+
+  Mutex listener_mu_;
+  CondVar listener_idle_;
+  std::function<void(const Digest&)> listener_ GUARDED_BY(listener_mu_);
+  bool telling_ GUARDED_BY(listener_mu_) = false;
+};
+
+Status LocalStore::Impl::Initialise() {
+  Files& files = core_->files;
+  const std::string& root = core_->root;
+  const std::string path = root + std::string(kFormatFile);
+  Result<std::string> format = files.ReadAll(path, kFormatMaxBytes);
+  if (format.ok() && *format == kFormat) return OkStatus();
+  if (format.ok() && !format->empty()) {
+    return Error(Code::kFailedPrecondition,
+                 path + ": was written by another version of modelfs; open the store with that one");
+  }
+  if (!format.ok() && format.error().code() != Code::kNotFound) return format.error();
+  for (const char* folder : {"/objects", "/sums", "/staging"}) {
+    RETURN_IF_ERROR(files.MakeDirectories(root + folder));
+  }
+  // Written last and synced, so that where it stands the folders do too.
+  const std::string staged = core_->NewStagingPath(Epoch{});
+  ASSIGN_OR_RETURN(const std::unique_ptr<WritableFile> file, files.Create(staged, 0444));
+  RETURN_IF_ERROR(file->Append(std::as_bytes(std::span(kFormat))));
+  RETURN_IF_ERROR(file->Sync());
+  RETURN_IF_ERROR(files.SyncDirectory(root));
+  RETURN_IF_ERROR(files.Rename(staged, path));
+  return files.SyncDirectory(root);
+}
+
+Status LocalStore::Impl::Put(const Digest& digest, std::string_view bytes, Epoch epoch) {
+  if (DigestOf(bytes) != digest) {
+    return Error(Code::kInvalidArgument,
+                 fmt::format("put {}: the bytes have another digest", digest.ToString()));
+  }
+  const SingleFlight::Turn turn(puts_, digest);
+  PublishBatch batch(*core_, epoch, 1);
+  ASSIGN_OR_RETURN(const bool present, core_->ReuseIfPresent(digest, epoch));
+  if (present) {
+    batch.AddPresent(digest);
+    return batch.Commit();
+  }
+  if (digest.size_bytes <= kChunkBytes) {
+    RETURN_IF_ERROR(batch.AddBytes(digest, bytes));
+    return batch.Commit();
+  }
+  ASSIGN_OR_RETURN(StagedFile staged, StagedFile::Create(*core_, epoch));
+  RETURN_IF_ERROR(staged.file().Append(std::as_bytes(std::span(bytes))));
+  const HashedFile hashed = HashBytes(std::as_bytes(std::span(bytes)));
+  RETURN_IF_ERROR(batch.AddStaged(digest, std::move(staged)));
+  RETURN_IF_ERROR(batch.AddLargeParts(hashed));
+  return batch.Commit();
+}
+
+Result<std::shared_ptr<OpenBlob>> LocalStore::Impl::Open(const Digest& digest) {
+  const std::string path = core_->ObjectPath(digest);
+  const auto live = [&]() -> std::shared_ptr<LocalBlob> {
+    MutexLock lock(open_mu_);
+    const auto at = open_.find(digest);
+    return at == open_.end() ? nullptr : at->second.lock();
+  };
+  // Whether `blob` is the file that has the name now, and is verified or on its way to be.
+  const auto is_current = [&](const LocalBlob& blob, const FileInfo& now) {
+    const FileInfo& then = blob.info();
+    if (then.device != now.device || then.inode != now.inode || then.size_bytes != now.size_bytes)
+      return false;
+    if (blob.NativeFd().has_value()) return core_->IsVerified(digest, now);
+    return then.ctime_s == now.ctime_s && then.ctime_ns == now.ctime_ns;
+  };
+  Result<FileInfo> info = core_->files.Stat(path);
+  if (!info.ok()) return info.error().code() == Code::kNotFound ? core_->Missing(digest) : info.error();
+  if (const std::shared_ptr<LocalBlob> blob = live(); blob != nullptr && is_current(*blob, *info))
+    return blob;
+
+  // One opener verifies; the others wait for it here and then find the blob open and verified.
+  const SingleFlight::Turn turn(opens_, digest);
+  Result<Fd> file = core_->files.OpenRead(path);
+  if (!file.ok()) return file.error().code() == Code::kNotFound ? core_->Missing(digest) : file.error();
+  ASSIGN_OR_RETURN(info, InfoOf(file->get(), path));
+  if (const std::shared_ptr<LocalBlob> blob = live(); blob != nullptr && is_current(*blob, *info))
+    return blob;
+  if (info->size_bytes != digest.size_bytes) {
+    return core_->Quarantine(
+        digest, *info,
+        fmt::format("the file has {} bytes instead of {}", info->size_bytes, digest.size_bytes));
+  }
+  const auto blob =
+      std::make_shared<LocalBlob>(core_, digest, std::move(*file), *info, core_->IsVerified(digest, *info));
+  if (!blob->NativeFd().has_value()) {
+    if (digest.size_bytes <= kVerifyAtOpenBytes) {
+      RETURN_IF_ERROR(blob->VerifyAll(std::stop_token()));
+    } else {
+      VerifyLater(blob);
+    }
+  }
+  MutexLock lock(open_mu_);
+  // A new name every so often makes room by dropping those that are closed.
+  if (open_.size() >= 64 && (open_.size() & (open_.size() - 1)) == 0) {
+    std::erase_if(open_, [](const auto& entry) { return entry.second.expired(); });
+  }
+  open_[digest] = blob;
+  return blob;
+}
+
+bool LocalStore::Impl::IsNative(const Digest& digest) {
+  const Result<FileInfo> info = core_->files.Stat(core_->ObjectPath(digest));
+  return info.ok() && info->size_bytes == digest.size_bytes && core_->IsVerified(digest, *info);
+}
+
+void LocalStore::Impl::OnNative(std::function<void(const Digest&)> listener) {
+  MutexLock lock(listener_mu_);
+  // Nobody is called any more once this returns.
+  while (telling_) listener_idle_.Wait(listener_mu_);
+  listener_ = std::move(listener);
+}
+
+void LocalStore::Impl::TellListener(const Digest& digest) {
+  std::function<void(const Digest&)> listener;
+  {
+    MutexLock lock(listener_mu_);
+    if (!listener_) return;
+    listener = listener_;
+    telling_ = true;
+  }
+  listener(digest);
+  MutexLock lock(listener_mu_);
+  telling_ = false;
+  listener_idle_.NotifyAll();
+}
+
+void LocalStore::Impl::VerifyLater(std::shared_ptr<LocalBlob> blob) {
+  MutexLock lock(verify_mu_);
+  verify_queue_.push_back(std::move(blob));
+  if (!verifier_.joinable()) verifier_ = std::thread([this] { RunVerifier(); });
+  verify_wake_.NotifyAll();
+}
+
+void LocalStore::Impl::RunVerifier() {
+  const std::stop_token stop = verify_stop_.get_token();
+  while (true) {
+    std::shared_ptr<LocalBlob> blob;
+    {
+      MutexLock lock(verify_mu_);
+      while (verify_queue_.empty() && !stop.stop_requested()) verify_wake_.Wait(verify_mu_);
+      if (stop.stop_requested()) return;
+      blob = std::move(verify_queue_.front());
+      verify_queue_.pop_front();
+    }
+    if (blob->VerifyAll(stop).ok()) TellListener(blob->digest());
+  }
+}
+
+template <typename Work>
+Status LocalStore::Impl::EachFile(const Sizes& sizes, const Work& work) {
+  std::vector<size_t> small;
+  std::vector<size_t> large;
+  for (size_t i = 0; i < sizes.size(); ++i) (sizes[i] > kChunkBytes ? large : small).push_back(i);
+  const bool parallel = hash_threads_ > 1;
+  for (const size_t i : large) RETURN_IF_ERROR(work(i, parallel));
+  return ParallelFor(small.size(), hash_threads_, [&](size_t k) { return work(small[k], false); });
+}
+
+Result<StoredFile> LocalStore::Impl::ImportFile(const std::string& path, bool parallel, Epoch epoch,
+                                                PublishBatch& batch, Tally& tally) {
+  ASSIGN_OR_RETURN(const SourceFile source, OpenSource(path));
+  const uint64_t size_bytes = source.info.size_bytes;
+  if (size_bytes <= kChunkBytes) {
+    thread_local ChunkBuffer buffer;
+    const std::span<std::byte> bytes = buffer.span().first(size_bytes + 1);
+    ASSIGN_OR_RETURN(const size_t count, ReadFully(source.fd.get(), path, 0, bytes));
+    RETURN_IF_ERROR(CheckUnchanged(source, path));
+    if (count != size_bytes) return Error(Code::kAborted, path + ": changed while it was read; try again");
+    const std::string_view content(reinterpret_cast<const char*>(bytes.data()), count);
+    const Digest digest = DigestOf(content);
+    ASSIGN_OR_RETURN(const bool present, core_->ReuseIfPresent(digest, epoch));
+    if (present) {
+      batch.AddPresent(digest);
+    } else {
+      RETURN_IF_ERROR(batch.AddBytes(digest, content));
+    }
+    tally.Add(count);
+    return StoredFile{.blob = digest, .chunk_list = std::nullopt};
+  }
+  (void)::posix_fadvise(source.fd.get(), 0, 0, POSIX_FADV_SEQUENTIAL);
+  ASSIGN_OR_RETURN(StagedFile staged, StagedFile::Create(*core_, epoch));
+  HashOptions options;
+  options.copy = &staged.file();
+  options.on_bytes = [&tally](uint64_t count) { tally.Add(count); };
+  options.parallel = parallel;
+  ASSIGN_OR_RETURN(const HashedFile hashed, HashDescriptor(source.fd.get(), path, size_bytes, options));
+  RETURN_IF_ERROR(CheckUnchanged(source, path));
+  ASSIGN_OR_RETURN(const bool present, core_->ReuseIfPresent(hashed.stored.blob, epoch));
+  if (present) {
+    batch.AddPresent(hashed.stored.blob);
+  } else {
+    RETURN_IF_ERROR(batch.AddStaged(hashed.stored.blob, std::move(staged)));
+  }
+  RETURN_IF_ERROR(batch.AddLargeParts(hashed));
+  return hashed.stored;
+}
+
+Result<std::vector<StoredFile>> LocalStore::Impl::ImportAll(const std::vector<std::string>& paths,
+                                                            Epoch epoch, const Progress& progress) {
+  Sizes sizes;
+  for (const std::string& path : paths) {
+    struct stat info {};
+    if (::lstat(path.c_str(), &info) != 0) return ErrnoError(errno, "stat " + path);
+    sizes.push_back(static_cast<uint64_t>(info.st_size));
+  }
+  std::vector<StoredFile> stored(paths.size());
+  PublishBatch batch(*core_, epoch, paths.size());
+  Tally tally(progress);
+  const Status each = EachFile(sizes, [&](size_t i, bool parallel) -> Status {
+    ASSIGN_OR_RETURN(stored[i], ImportFile(paths[i], parallel, epoch, batch, tally));
+    return OkStatus();
+  });
+  RETURN_IF_ERROR(each);
+  RETURN_IF_ERROR(batch.Commit());
+  return stored;
+}
+
+Result<HashedFile> LocalStore::Impl::HashSource(const std::string& path, bool parallel, Tally& tally) {
+  ASSIGN_OR_RETURN(const SourceFile source, OpenSource(path));
+  HashOptions options;
+  options.on_bytes = [&tally](uint64_t count) { tally.Add(count); };
+  options.parallel = parallel;
+  ASSIGN_OR_RETURN(HashedFile hashed, HashDescriptor(source.fd.get(), path, source.info.size_bytes, options));
+  RETURN_IF_ERROR(CheckUnchanged(source, path));
+  return hashed;
+}
+
+Result<HashedFile> LocalStore::Impl::HashFile(const std::string& path, Tally& tally) {
+  return HashSource(path, hash_threads_ > 1, tally);
+}
+
+Result<std::vector<StoredFile>> LocalStore::Impl::PublishAll(const std::vector<PublishItem>& items,
+                                                             Epoch epoch, const Progress& progress) {
+  Tally tally(progress);
+  Sizes sizes;
+  for (const PublishItem& item : items) {
+    if (item.known.has_value()) {
+      sizes.push_back(0);
+      continue;
+    }
+    ASSIGN_OR_RETURN(const FileInfo info, core_->files.Stat(item.source_path));
+    sizes.push_back(info.size_bytes);
+  }
+  std::vector<StoredFile> stored(items.size());
+  PublishBatch batch(*core_, epoch, items.size());
+  const Status each = EachFile(sizes, [&](size_t i, bool parallel) -> Status {
+    const PublishItem& item = items[i];
+    HashedFile hashed;
+    if (item.known.has_value()) {
+      hashed = *item.known;
+      tally.Add(hashed.stored.blob.size_bytes);
+    } else {
+      ASSIGN_OR_RETURN(hashed, HashSource(item.source_path, parallel, tally));
+    }
+    stored[i] = hashed.stored;
+    ASSIGN_OR_RETURN(const bool present, core_->ReuseIfPresent(hashed.stored.blob, epoch));
+    if (present) {
+      batch.AddPresent(hashed.stored.blob);
+    } else {
+      RETURN_IF_ERROR(batch.AddLink(hashed.stored.blob, item.source_path));
+    }
+    return batch.AddLargeParts(hashed);
+  });
+  RETURN_IF_ERROR(each);
+  RETURN_IF_ERROR(batch.Commit());
+  return stored;
+}
+
+Result<StoredFile> LocalStore::Impl::ReuseFile(const Digest& digest, Epoch epoch) {
+  ASSIGN_OR_RETURN(const bool present, core_->ReuseIfPresent(digest, epoch));
+  if (!present) return core_->Missing(digest);
+  if (digest.size_bytes <= kChunkBytes) return StoredFile{.blob = digest, .chunk_list = std::nullopt};
+  if (const Result<Sums> sums = core_->LoadSums(digest); sums.ok()) {
+    ASSIGN_OR_RETURN(const bool list_present, core_->ReuseIfPresent(sums->chunk_list, epoch));
+    if (list_present) return StoredFile{.blob = digest, .chunk_list = sums->chunk_list};
+  }
+  const std::string path = core_->ObjectPath(digest);
+  ASSIGN_OR_RETURN(const Fd file, core_->files.OpenRead(path));
+  ASSIGN_OR_RETURN(const FileInfo info, InfoOf(file.get(), path));
+  ASSIGN_OR_RETURN(const HashedFile hashed, HashDescriptor(file.get(), path, info.size_bytes, HashOptions{}));
+  if (hashed.stored.blob != digest) {
+    return core_->Quarantine(digest, info, "its bytes do not have that SHA-256");
+  }
+  RETURN_IF_ERROR(core_->RepairSums(hashed.large->sums));
+  PublishBatch batch(*core_, epoch, 2);
+  RETURN_IF_ERROR(batch.AddLargeParts(hashed));
+  RETURN_IF_ERROR(batch.Commit());
+  return hashed.stored;
+}
+
+LocalStore::LocalStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+LocalStore::~LocalStore() = default;
+
+Result<std::unique_ptr<LocalStore>> LocalStore::Open(Files& files, Options options) {
+  auto impl = std::make_unique<Impl>(files, std::move(options));
+  if (Status status = impl->Initialise(); !status.ok()) return status.error().Wrap("object store");
+  return std::unique_ptr<LocalStore>(new LocalStore(std::move(impl)));
+}
+
+Status LocalStore::Put(const Digest& digest, std::string_view bytes, Epoch epoch) {
+  return impl_->Put(digest, bytes, epoch);
+}
+Result<std::shared_ptr<OpenBlob>> LocalStore::Open(const Digest& digest) { return impl_->Open(digest); }
+bool LocalStore::IsNative(const Digest& digest) { return impl_->IsNative(digest); }
+
+uint64_t LocalStore::LocalBytes(const Digest& digest) {
+  const Result<FileInfo> info = impl_->core().files.Stat(ObjectPath(digest));
+  return info.ok() && info->size_bytes == digest.size_bytes ? digest.size_bytes : 0;
+}
+
+void LocalStore::OnNative(std::function<void(const Digest&)> listener) {
+  impl_->OnNative(std::move(listener));
+}
+
+Result<std::vector<StoredFile>> LocalStore::ImportAll(const std::vector<std::string>& paths, Epoch epoch,
+                                                      const Progress& progress) {
+  return impl_->ImportAll(paths, epoch, progress);
+}
+
+Result<std::vector<StoredFile>> LocalStore::PublishAll(const std::vector<PublishItem>& items, Epoch epoch,
+                                                       const Progress& progress) {
+  return impl_->PublishAll(items, epoch, progress);
+}
+
+Result<HashedFile> LocalStore::HashFile(const std::string& path) {
+  const Progress nobody;
+  Tally tally(nobody);
+  return impl_->HashFile(path, tally);
+}
+
+Status LocalStore::Reuse(const Digest& digest, Epoch epoch) {
+  ASSIGN_OR_RETURN(const bool present, impl_->core().ReuseIfPresent(digest, epoch));
+  if (!present) return impl_->core().Missing(digest);
+  return OkStatus();
+}
+
+Result<StoredFile> LocalStore::ReuseFile(const Digest& digest, Epoch epoch) {
+  return impl_->ReuseFile(digest, epoch);
+}
+
+Status LocalStore::UnlinkOtherName(const std::string& path, const Digest& digest) {
+  return impl_->core().UnlinkOtherName(path, digest);
+}
+
+std::string LocalStore::ObjectPath(const Digest& digest) const { return impl_->core().ObjectPath(digest); }
+
+Result<FsckReport> LocalStore::Fsck(bool quarantine, const Progress& progress) {
+  return FsckStore(impl_->core(), impl_->hash_threads(), quarantine, progress);
+}
+
+Result<SweepReport> LocalStore::Sweep(const std::unordered_set<Digest>& live, Epoch horizon, bool dry_run) {
+  return SweepStore(impl_->core(), live, horizon, dry_run);
+}
+
+}  // namespace modelfs::cas

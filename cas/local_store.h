@@ -2,7 +2,7 @@
 //
 //   objects/ab/cdef…   whole blobs, read-only files named by SHA-256, so that the kernel can open them
 //   sums/ab/cdef…      for blobs of more than one chunk: XXH3-128 of each chunk, and the chunk list's digest
-//   staging/           files on their way in; a name here is never read by anyone else
+//   staging/           files on their way in, "<epoch>.…"; a name here is never read by anyone else
 //   quarantine/        blobs that failed their check, kept for people to look at
 //   sweep.lock         shared by whoever relies on a present blob, exclusive for a batch of a sweep
 //
@@ -22,6 +22,7 @@
 #include <vector>
 
 #include "cas/blob_store.h"
+#include "cas/file_hasher.h"
 #include "cas/files.h"
 
 namespace spdlog {
@@ -34,18 +35,12 @@ namespace modelfs::cas {
 // one while it is being opened.
 inline constexpr uint64_t kVerifyAtOpenBytes = uint64_t{16} << 20U;
 
-// What a file became when it was stored.
-struct StoredFile {
-  Digest blob;
-  std::optional<Digest> chunk_list;
-};
-
 // One file for PublishAll: `source_path` is on the store's own file system and is hard-linked in,
 // never copied. The caller promises that nobody writes to it any more, through any handle.
 struct PublishItem {
   std::string source_path;
   // Set where the caller hashed it already (HashFile).
-  std::optional<StoredFile> known;
+  std::optional<HashedFile> known = std::nullopt;
 };
 
 struct DamagedBlob {
@@ -68,9 +63,9 @@ struct SweepReport {
 class LocalStore : public BlobStore {
  public:
   struct Options {
-    std::string root;                     // an existing or new directory, private to the registry's owner
-    int hash_threads = 0;                 // 0: one a core
-    std::shared_ptr<spdlog::logger> log;  // may be null
+    std::string root;      // an existing or new directory, private to the registry's owner
+    int hash_threads = 0;  // 0: one a core
+    std::shared_ptr<spdlog::logger> log = nullptr;  // may be null
   };
 
   // Makes the directories. Removes nothing.
@@ -98,11 +93,19 @@ class LocalStore : public BlobStore {
                                              const Progress& progress);
 
   // Whole-file and chunk digests in one pass, without storing anything.
-  Result<StoredFile> HashFile(const std::string& path);
+  Result<HashedFile> HashFile(const std::string& path);
 
   // Marks a present blob as used in `epoch`, so that no sweep takes it before that lease ends.
   // kNotFound where it is gone.
   Status Reuse(const Digest& digest, Epoch epoch);
+
+  // Reuse of a present blob that some file shares, and of its chunk list, which is made anew where it is
+  // gone. kNotFound, kDataLoss as Open.
+  Result<StoredFile> ReuseFile(const Digest& digest, Epoch epoch);
+
+  // Removes a name outside the store that is a hard link of a present blob (PublishAll made it one)
+  // without making this process verify the blob again.
+  Status UnlinkOtherName(const std::string& path, const Digest& digest);
 
   // The path under which a present blob can be linked or opened. For this process's own use.
   std::string ObjectPath(const Digest& digest) const;

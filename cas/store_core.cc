@@ -1,0 +1,206 @@
+#include "cas/store_core.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <spdlog/spdlog.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <random>
+#include <set>
+
+#include "cas/base/fail_point.h"
+
+namespace modelfs::cas {
+namespace {
+
+// Sums are 16 bytes for each 4 MiB: enough for a blob of 256 TiB.
+constexpr uint64_t kSumsMaxBytes = uint64_t{1} << 30U;
+
+bool SameFile(const FileInfo& a, const FileInfo& b) { return a.device == b.device && a.inode == b.inode; }
+
+bool SameStamp(const FileInfo& a, const FileInfo& b) {
+  return SameFile(a, b) && a.size_bytes == b.size_bytes && a.mtime_s == b.mtime_s &&
+         a.mtime_ns == b.mtime_ns && a.ctime_s == b.ctime_s && a.ctime_ns == b.ctime_ns;
+}
+
+std::string FolderOf(const std::string& path) { return path.substr(0, path.rfind('/')); }
+
+std::string RandomHex() {
+  std::random_device random;
+  return fmt::format("{:08x}{:08x}", random(), random());
+}
+
+}  // namespace
+
+Result<SweepLock> SweepLock::Take(const std::string& path, Mode mode) {
+  Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  if (!fd.valid()) return ErrnoError(errno, "open " + path);
+  while (::flock(fd.get(), mode == Mode::kShared ? LOCK_SH : LOCK_EX) != 0) {
+    if (errno != EINTR) return ErrnoError(errno, "flock " + path);
+  }
+  return SweepLock(std::move(fd));
+}
+
+Result<FileInfo> InfoOf(int fd, const std::string& name) {
+  struct stat info {};
+  if (::fstat(fd, &info) != 0) return ErrnoError(errno, "fstat " + name);
+  return FileInfo{.size_bytes = static_cast<uint64_t>(info.st_size),
+                  .inode = info.st_ino,
+                  .device = info.st_dev,
+                  .links = info.st_nlink,
+                  .mtime_s = info.st_mtim.tv_sec,
+                  .mtime_ns = info.st_mtim.tv_nsec,
+                  .ctime_s = info.st_ctim.tv_sec,
+                  .ctime_ns = info.st_ctim.tv_nsec,
+                  .mode = info.st_mode};
+}
+
+StoreCore::StoreCore(Files& files_in, std::string root_in, std::shared_ptr<spdlog::logger> log_in)
+    : files(files_in),
+      root(std::move(root_in)),
+      log(std::move(log_in)),
+      lock_path_(root + "/sweep.lock"),
+      staging_prefix_(RandomHex()) {}
+
+std::string StoreCore::Sharded(std::string_view folder, const Digest& digest) const {
+  const std::string hex = digest.Hex();
+  return fmt::format("{}/{}/{}/{}", root, folder, std::string_view(hex).substr(0, 2),
+                     std::string_view(hex).substr(2));
+}
+
+std::string StoreCore::NewStagingPath(Epoch epoch) {
+  return fmt::format("{}/staging/{}.{}.{}", root, epoch.revision, staging_prefix_, staged_.fetch_add(1));
+}
+
+Status StoreCore::MakeShards(const std::vector<std::string>& paths) {
+  std::set<std::string> missing;
+  {
+    MutexLock lock(shards_mu_);
+    for (const std::string& path : paths) {
+      if (std::string folder = FolderOf(path); !durable_shards_.contains(folder)) missing.insert(folder);
+    }
+  }
+  if (missing.empty()) return OkStatus();
+  std::set<std::string> parents;
+  for (const std::string& folder : missing) {
+    RETURN_IF_ERROR(files.MakeDirectories(folder));
+    parents.insert(FolderOf(folder));
+  }
+  for (const std::string& parent : parents) RETURN_IF_ERROR(files.SyncDirectory(parent));
+  MutexLock lock(shards_mu_);
+  for (const std::string& folder : missing) durable_shards_.emplace(folder, true);
+  return OkStatus();
+}
+
+bool StoreCore::IsVerified(const Digest& digest, const FileInfo& info) {
+  Stripe& stripe = StripeOf(digest);
+  MutexLock lock(stripe.mu);
+  const auto at = stripe.verified.find(digest);
+  return at != stripe.verified.end() && SameStamp(at->second, info);
+}
+
+void StoreCore::MarkVerified(const Digest& digest, const FileInfo& info) {
+  Stripe& stripe = StripeOf(digest);
+  MutexLock lock(stripe.mu);
+  stripe.verified[digest] = info;
+}
+
+Status StoreCore::RaiseEpoch(const Digest& digest, Epoch epoch) {
+  const std::string path = ObjectPath(digest);
+  const auto wanted = static_cast<int64_t>(epoch.revision);
+  Stripe& stripe = StripeOf(digest);
+  MutexLock lock(stripe.mu);
+  ASSIGN_OR_RETURN(const FileInfo before, files.Stat(path));
+  if (before.mtime_s >= wanted) return OkStatus();
+  RETURN_IF_ERROR(files.SetMtime(path, wanted));
+  const auto at = stripe.verified.find(digest);
+  if (at == stripe.verified.end() || !SameStamp(at->second, before)) return OkStatus();
+  ASSIGN_OR_RETURN(at->second, files.Stat(path));
+  return OkStatus();
+}
+
+Status StoreCore::UnlinkOtherName(const std::string& path, const Digest& digest) {
+  const std::string object = ObjectPath(digest);
+  Stripe& stripe = StripeOf(digest);
+  MutexLock lock(stripe.mu);
+  const Result<FileInfo> before = files.Stat(object);
+  RETURN_IF_ERROR(files.Unlink(path));
+  const auto at = stripe.verified.find(digest);
+  if (!before.ok() || at == stripe.verified.end() || !SameStamp(at->second, *before)) return OkStatus();
+  if (Result<FileInfo> after = files.Stat(object); after.ok()) at->second = *after;
+  return OkStatus();
+}
+
+Result<bool> StoreCore::ReuseIfPresent(const Digest& digest, Epoch epoch) {
+  FileInfo info;
+  {
+    ASSIGN_OR_RETURN(const SweepLock shared, LockShared());
+    const Result<FileInfo> found = files.Stat(ObjectPath(digest));
+    if (!found.ok()) {
+      if (found.error().code() == Code::kNotFound) return false;
+      return found.error();
+    }
+    info = *found;
+    if (info.size_bytes == digest.size_bytes) {
+      RETURN_IF_ERROR(RaiseEpoch(digest, epoch));
+      return true;
+    }
+  }
+  // Only once the shared lock is gone: moving it aside takes the exclusive one.
+  const Error moved = Quarantine(digest, info, "the file has the wrong size");
+  if (moved.code() != Code::kDataLoss) return moved;
+  return false;
+}
+
+Result<Sums> StoreCore::LoadSums(const Digest& digest) {
+  ASSIGN_OR_RETURN(const std::string encoded, files.ReadAll(SumsPath(digest), kSumsMaxBytes));
+  ASSIGN_OR_RETURN(Sums sums, Sums::Decode(encoded));
+  if (sums.blob != digest) return Error(Code::kDataLoss, "sums: belong to " + sums.blob.ToString());
+  return sums;
+}
+
+Status StoreCore::RepairSums(const Sums& sums) {
+  const std::string path = SumsPath(sums.blob);
+  const std::string staged = NewStagingPath(Epoch{});
+  RETURN_IF_ERROR(MakeShards({path}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<WritableFile> file, files.Create(staged, 0444));
+  const std::string encoded = sums.Encode();
+  RETURN_IF_ERROR(file->Append(std::as_bytes(std::span(encoded))));
+  RETURN_IF_ERROR(file->Sync());
+  RETURN_IF_ERROR(files.Rename(staged, path));
+  return files.SyncDirectory(FolderOf(path));
+}
+
+Error StoreCore::Quarantine(const Digest& digest, const FileInfo& info, std::string_view reason) {
+  const Result<SweepLock> exclusive = LockExclusive();
+  if (!exclusive.ok()) return exclusive.error();
+  const std::string path = ObjectPath(digest);
+  const Result<FileInfo> now = files.Stat(path);
+  // Another process may have put a good one in its place already.
+  if (now.ok() && SameFile(*now, info)) {
+    const Status moved = [&]() -> Status {
+      RETURN_IF_ERROR(files.MakeDirectories(root + "/quarantine"));
+      RETURN_IF_ERROR(files.Rename(path, QuarantinePath(digest)));
+      FAIL_POINT("quarantine.moved");
+      RETURN_IF_ERROR(files.SyncDirectory(root + "/quarantine"));
+      return files.SyncDirectory(FolderOf(path));
+    }();
+    if (!moved.ok()) return moved.error().Wrap("move " + digest.ToString() + " to quarantine");
+    if (log != nullptr) log->error("blob_quarantined digest={} reason=\"{}\"", digest.ToString(), reason);
+  }
+  return {Code::kDataLoss, fmt::format("{}: {}; it was moved to quarantine", digest.ToString(), reason)};
+}
+
+Error StoreCore::Missing(const Digest& digest) {
+  if (files.Stat(QuarantinePath(digest)).ok()) {
+    return {Code::kDataLoss, digest.ToString() +
+                                 ": failed its check and lies in quarantine; register a good copy of the "
+                                 "file again to replace it"};
+  }
+  return {Code::kNotFound, digest.ToString() + ": not in the store"};
+}
+
+}  // namespace modelfs::cas

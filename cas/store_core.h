@@ -1,0 +1,106 @@
+// What the parts of LocalStore share: where things lie, the sweep lock, what this process has verified,
+// and what happens to a damaged blob. Internal to cas/; users see cas/local_store.h.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+#include <vector>
+
+#include "cas/base/fd.h"
+#include "cas/base/thread.h"
+#include "cas/blob_store.h"
+#include "cas/files.h"
+#include "cas/sums.h"
+
+namespace spdlog {
+class logger;
+}
+
+namespace modelfs::cas {
+
+// The flock(2) on sweep.lock, until this goes. A process may hold several shared ones at a time; nobody
+// who holds a shared one may wait for the exclusive one.
+class SweepLock {
+ public:
+  enum class Mode { kShared, kExclusive };
+  static Result<SweepLock> Take(const std::string& path, Mode mode);
+
+ private:
+  explicit SweepLock(Fd fd) : fd_(std::move(fd)) {}
+  Fd fd_;
+};
+
+// Thread-safe. Lives as long as the store or any of its open blobs.
+class StoreCore {
+ public:
+  StoreCore(Files& files_in, std::string root_in, std::shared_ptr<spdlog::logger> log_in);
+
+  Files& files;
+  const std::string root;
+  const std::shared_ptr<spdlog::logger> log;  // may be null
+
+  std::string ObjectPath(const Digest& digest) const { return Sharded("objects", digest); }
+  std::string SumsPath(const Digest& digest) const { return Sharded("sums", digest); }
+  std::string QuarantinePath(const Digest& digest) const { return root + "/quarantine/" + digest.Hex(); }
+  // A name that nobody else uses. It begins with the epoch, so that a sweep knows whose leftover it is.
+  std::string NewStagingPath(Epoch epoch);
+
+  Result<SweepLock> LockShared() const { return SweepLock::Take(lock_path_, SweepLock::Mode::kShared); }
+  Result<SweepLock> LockExclusive() const { return SweepLock::Take(lock_path_, SweepLock::Mode::kExclusive); }
+
+  // Makes the directories that hold `paths` below objects/ and sums/, durably.
+  Status MakeShards(const std::vector<std::string>& paths);
+
+  // A blob counts as verified while its file is the very one, unchanged, whose bytes this process has
+  // stored or checked: same device, inode, size, mtime and ctime.
+  bool IsVerified(const Digest& digest, const FileInfo& info);
+  void MarkVerified(const Digest& digest, const FileInfo& info);
+
+  // Raises a present blob's epoch, never lowers it. The caller holds the shared sweep lock, or no sweep
+  // can want the blob. Our own change of its mtime does not make it unverified.
+  Status RaiseEpoch(const Digest& digest, Epoch epoch);
+  // Removes another link to a blob's file, which changes its ctime, without making it unverified.
+  Status UnlinkOtherName(const std::string& path, const Digest& digest);
+
+  // True where the blob is here and is now marked as used in `epoch`. One with a wrong size is moved to
+  // quarantine and counts as absent. Takes the shared sweep lock.
+  Result<bool> ReuseIfPresent(const Digest& digest, Epoch epoch);
+
+  Result<Sums> LoadSums(const Digest& digest);
+  // Replaces a sums file that was missing or damaged.
+  Status RepairSums(const Sums& sums);
+
+  // Moves a damaged blob aside if it still is the file `info` says, and answers the error to give to
+  // whoever wanted its bytes. Takes the exclusive sweep lock.
+  Error Quarantine(const Digest& digest, const FileInfo& info, std::string_view reason);
+  // The error for a blob that is not there: kDataLoss where it lies in quarantine, else kNotFound.
+  Error Missing(const Digest& digest);
+
+ private:
+  struct Stripe {
+    // Held across the stat(2) or the change whose stamp it guards, since the two belong together: calls
+    // on one inode's metadata, never on bytes.
+    Mutex mu;
+    std::unordered_map<Digest, FileInfo> verified GUARDED_BY(mu);
+  };
+
+  std::string Sharded(std::string_view folder, const Digest& digest) const;
+  Stripe& StripeOf(const Digest& digest) { return stripes_[digest.sha256[31] % stripes_.size()]; }
+
+  const std::string lock_path_;
+  const std::string staging_prefix_;
+  std::atomic<uint64_t> staged_ = 0;
+  std::array<Stripe, 64> stripes_;
+  Mutex shards_mu_;
+  std::unordered_map<std::string, bool> durable_shards_ GUARDED_BY(shards_mu_);
+};
+
+// What stat(2) says of an open file.
+Result<FileInfo> InfoOf(int fd, const std::string& name);
+
+}  // namespace modelfs::cas

@@ -1,0 +1,198 @@
+#include "cas/upkeep.h"
+
+#include <fmt/core.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <atomic>
+#include <charconv>
+
+#include "cas/base/fail_point.h"
+#include "cas/parallel.h"
+
+namespace modelfs::cas {
+namespace {
+
+// How many blobs are removed under one exclusive lock: readers of the lock wait for a few unlinks.
+constexpr size_t kSweepBatch = 32;
+
+bool IsLowerHex(std::string_view text) {
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+}
+
+// Calls `visit` with the digest, size unknown, of each name in objects/ or sums/. A folder that is not
+// there is empty.
+template <typename Visit>
+Status EachName(StoreCore& core, std::string_view folder, const Visit& visit) {
+  const std::string top = core.root + "/" + std::string(folder);
+  ASSIGN_OR_RETURN(std::vector<std::string> shards, core.files.List(top));
+  std::sort(shards.begin(), shards.end());
+  for (const std::string& shard : shards) {
+    Result<std::vector<std::string>> names = core.files.List(top + "/" + shard);
+    if (!names.ok()) return names.error();
+    for (const std::string& name : *names) {
+      const Result<Sha256> sha256 = ParseSha256Hex(shard + name);
+      // Not one of ours; whoever put it there may have a reason.
+      if (!sha256.ok() || !IsLowerHex(shard + name)) continue;
+      RETURN_IF_ERROR(visit(Digest{.sha256 = *sha256, .size_bytes = 0}));
+    }
+  }
+  return OkStatus();
+}
+
+// The state of a name that may vanish at any time: nothing where it did.
+Result<std::optional<FileInfo>> StatIfThere(StoreCore& core, const std::string& path) {
+  Result<FileInfo> info = core.files.Stat(path);
+  if (info.ok()) return std::optional<FileInfo>(*info);
+  if (info.error().code() == Code::kNotFound) return std::optional<FileInfo>();
+  return info.error();
+}
+
+bool IsBefore(const FileInfo& info, Epoch horizon) {
+  return info.mtime_s < 0 || static_cast<uint64_t>(info.mtime_s) < horizon.revision;
+}
+
+// What is wrong with a blob, or nothing. `digest.size_bytes` is the file's own.
+Result<std::optional<std::string>> Examine(StoreCore& core, const Digest& digest, const FileInfo& info,
+                                           bool repair, const std::function<void(uint64_t)>& on_bytes) {
+  const std::string path = core.ObjectPath(digest);
+  ASSIGN_OR_RETURN(const Fd file, core.files.OpenRead(path));
+  HashOptions options;
+  options.on_bytes = on_bytes;
+  ASSIGN_OR_RETURN(const HashedFile hashed, HashDescriptor(file.get(), path, info.size_bytes, options));
+  if (hashed.stored.blob != digest) return std::optional<std::string>("its bytes do not have that SHA-256");
+  if (hashed.large == nullptr) return std::optional<std::string>();
+  const Result<Sums> sums = core.LoadSums(digest);
+  if (sums.ok() && *sums == hashed.large->sums) return std::optional<std::string>();
+  std::string reason = "its bytes are good, but its sums file is wrong";
+  if (!sums.ok())
+    reason = fmt::format("its bytes are good, but not its sums file ({})", sums.error().message());
+  if (repair) {
+    RETURN_IF_ERROR(core.RepairSums(hashed.large->sums));
+    reason += "; it was written anew";
+  }
+  return std::optional<std::string>(std::move(reason));
+}
+
+Status SweepStaging(StoreCore& core, Epoch horizon) {
+  const std::string staging = core.root + "/staging";
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, core.files.List(staging));
+  for (const std::string& name : names) {
+    uint64_t revision = 0;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), revision);
+    if (error != std::errc() || end == name.data() + name.size() || *end != '.') continue;
+    if (revision >= horizon.revision) continue;
+    core.files.Unlink(staging + "/" + name).IgnoreError("its writer may have removed it at the same time");
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+Result<FsckReport> FsckStore(StoreCore& core, size_t threads, bool quarantine,
+                             const LocalStore::Progress& progress) {
+  std::vector<Digest> blobs;
+  RETURN_IF_ERROR(EachName(core, "objects", [&](const Digest& digest) {
+    blobs.push_back(digest);
+    return OkStatus();
+  }));
+  FsckReport report;
+  std::atomic<uint64_t> blobs_checked = 0;
+  std::atomic<uint64_t> bytes_checked = 0;
+  Mutex mu;
+  const Status checked = ParallelFor(blobs.size(), threads, [&](size_t i) -> Status {
+    Digest& digest = blobs[i];
+    ASSIGN_OR_RETURN(const std::optional<FileInfo> info, StatIfThere(core, core.ObjectPath(digest)));
+    if (!info.has_value()) return OkStatus();  // swept since it was listed
+    digest.size_bytes = info->size_bytes;
+    const Result<std::optional<std::string>> found =
+        Examine(core, digest, *info, quarantine, [&](uint64_t count) {
+          const uint64_t done = bytes_checked.fetch_add(count) + count;
+          if (progress) progress(done);
+        });
+    ++blobs_checked;
+    if (found.ok() && !found->has_value()) {
+      core.MarkVerified(digest, *info);
+      return OkStatus();
+    }
+    if (!found.ok() && found.error().code() == Code::kNotFound) return OkStatus();
+    DamagedBlob damaged;
+    damaged.digest = digest;
+    damaged.reason = found.ok() ? **found : found.error().message();
+    const bool bytes_are_good = found.ok() && damaged.reason.starts_with("its bytes are good");
+    if (quarantine && !bytes_are_good) {
+      damaged.reason = core.Quarantine(digest, *info, damaged.reason).message();
+    }
+    MutexLock lock(mu);
+    report.damaged.push_back(std::move(damaged));
+    return OkStatus();
+  });
+  RETURN_IF_ERROR(checked);
+  report.blobs_checked = blobs_checked;
+  report.bytes_checked = bytes_checked;
+  std::sort(report.damaged.begin(), report.damaged.end(),
+            [](const DamagedBlob& a, const DamagedBlob& b) { return a.digest < b.digest; });
+  return report;
+}
+
+Result<SweepReport> SweepStore(StoreCore& core, const std::unordered_set<Digest>& live, Epoch horizon,
+                               bool dry_run) {
+  SweepReport report;
+  std::vector<Digest> batch;
+  // Looks again under the lock: whoever used a blob since it was listed has raised its epoch by now.
+  const auto remove_batch = [&]() -> Status {
+    if (batch.empty()) return OkStatus();
+    ASSIGN_OR_RETURN(const SweepLock exclusive, core.LockExclusive());
+    for (const Digest& digest : batch) {
+      const std::string path = core.ObjectPath(digest);
+      ASSIGN_OR_RETURN(const std::optional<FileInfo> info, StatIfThere(core, path));
+      if (!info.has_value()) continue;
+      if (!IsBefore(*info, horizon)) {
+        ++report.blobs_kept;
+        continue;
+      }
+      if (!dry_run) {
+        RETURN_IF_ERROR(core.files.Unlink(path));
+        FAIL_POINT("sweep.unlinked");
+        const Status sums = core.files.Unlink(core.SumsPath(digest));
+        if (!sums.ok() && sums.error().code() != Code::kNotFound) return sums;
+      }
+      ++report.blobs_removed;
+      report.bytes_removed += info->size_bytes;
+    }
+    batch.clear();
+    return OkStatus();
+  };
+  const Status swept = EachName(core, "objects", [&](Digest digest) -> Status {
+    ASSIGN_OR_RETURN(const std::optional<FileInfo> info, StatIfThere(core, core.ObjectPath(digest)));
+    if (!info.has_value()) return OkStatus();
+    digest.size_bytes = info->size_bytes;
+    if (live.contains(digest) || !IsBefore(*info, horizon)) {
+      ++report.blobs_kept;
+      return OkStatus();
+    }
+    batch.push_back(digest);
+    return batch.size() < kSweepBatch ? OkStatus() : remove_batch();
+  });
+  RETURN_IF_ERROR(swept);
+  RETURN_IF_ERROR(remove_batch());
+  if (dry_run) return report;
+  RETURN_IF_ERROR(SweepStaging(core, horizon));
+  // Sums whose blob never came: left by a crash between the two names.
+  RETURN_IF_ERROR(EachName(core, "sums", [&](const Digest& digest) -> Status {
+    if (core.files.Stat(core.ObjectPath(digest)).ok()) return OkStatus();
+    ASSIGN_OR_RETURN(const SweepLock exclusive, core.LockExclusive());
+    if (core.files.Stat(core.ObjectPath(digest)).ok()) return OkStatus();
+    ASSIGN_OR_RETURN(const std::optional<FileInfo> info, StatIfThere(core, core.SumsPath(digest)));
+    if (!info.has_value() || !IsBefore(*info, horizon)) return OkStatus();
+    return core.files.Unlink(core.SumsPath(digest));
+  }));
+  if (core.log != nullptr) {
+    core.log->info("swept blobs_removed={} bytes_removed={} blobs_kept={}", report.blobs_removed,
+                   report.bytes_removed, report.blobs_kept);
+  }
+  return report;
+}
+
+}  // namespace modelfs::cas
