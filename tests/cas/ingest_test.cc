@@ -1,0 +1,128 @@
+#include "cas/ingest.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "tests/cas/test_support.h"
+
+namespace modelfs::cas {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr Epoch kNow{.revision = 100};
+
+std::unique_ptr<LocalStore> OpenStore(const TempDirectory& home) {
+  return std::move(LocalStore::Open(RealFiles(), {.root = home / "blobs"}).value());
+}
+
+TEST(Ingest, ADirectoryGoesInAndComesOutTheSame) {
+  const TempDirectory home;
+  const auto store = OpenStore(home);
+  fs::create_directories(home / "model/weights/empty");
+  WriteFile(home / "model/MLmodel", "flavors: {}");
+  WriteFile(home / "model/weights/a.bin", RandomBytes((2 * kChunkBytes) + 9, 1));
+  WriteFile(home / "model/weights/none", "");
+  WriteFile(home / "model/run.sh", "#!/bin/sh\n");
+  ASSERT_EQ(::chmod((home / "model/run.sh").c_str(), 06755), 0);
+
+  const auto ingested = IngestDirectory(*store, home / "model", kNow, nullptr);
+  ASSERT_TRUE(ingested.ok()) << ingested.error().message();
+  EXPECT_EQ(ingested->tree.file_count(), 4U);
+  const Tree tree = ReadTree(*store, ingested->digest).value();
+  EXPECT_EQ(tree.entries(), ingested->tree.entries());
+
+  ASSERT_TRUE(ExportTree(*store, tree, home / "out", nullptr).ok());
+  EXPECT_EQ(ReadFile(home / "out/weights/a.bin"), ReadFile(home / "model/weights/a.bin"));
+  EXPECT_EQ(ReadFile(home / "out/weights/none"), "");
+  EXPECT_EQ(ReadFile(home / "out/MLmodel"), "flavors: {}");
+  EXPECT_TRUE(fs::is_directory(home / "out/weights/empty"));
+  EXPECT_EQ(RealFiles().Stat(home / "out/run.sh").value().mode & 07100U, 0100U) << "setuid does not survive";
+  EXPECT_EQ(RealFiles().Stat(home / "out/MLmodel").value().mode & 0100U, 0U);
+
+  const Status again = ExportTree(*store, tree, home / "out", nullptr);
+  ASSERT_FALSE(again.ok());
+  EXPECT_EQ(again.error().code(), Code::kFailedPrecondition);
+}
+
+TEST(Ingest, TheSameFilesAreTheSameTree) {
+  const TempDirectory home;
+  const auto store = OpenStore(home);
+  for (const char* name : {"a", "b"}) {
+    fs::create_directories(home / name + "/d");
+    WriteFile(home / name + "/d/x", "x");
+    WriteFile(home / name + "/y", "y");
+  }
+  EXPECT_EQ(IngestDirectory(*store, home / "a", kNow, nullptr).value().digest,
+            IngestDirectory(*store, home / "b", kNow, nullptr).value().digest);
+}
+
+TEST(Ingest, FollowsSymlinksInsideOnly) {
+  const TempDirectory home;
+  const auto store = OpenStore(home);
+  fs::create_directories(home / "model/blobs");
+  fs::create_directories(home / "model/snapshot");
+  WriteFile(home / "secret", "secret");
+  WriteFile(home / "model/blobs/0f", "weights");
+  ASSERT_EQ(::symlink("../blobs/0f", (home / "model/snapshot/weights.bin").c_str()), 0);
+  ASSERT_EQ(::symlink("blobs", (home / "model/also").c_str()), 0);
+  const Tree tree = IngestDirectory(*store, home / "model", kNow, nullptr).value().tree;
+  ASSERT_NE(tree.Find("snapshot/weights.bin"), nullptr);
+  EXPECT_EQ(tree.Find("snapshot/weights.bin")->blob, DigestOf("weights"));
+  EXPECT_NE(tree.Find("also/0f"), nullptr);
+
+  for (const char* target : {"../../secret", "/etc/passwd", "nowhere", "..", "."}) {
+    SCOPED_TRACE(target);
+    ASSERT_EQ(::symlink(target, (home / "model/snapshot/bad").c_str()), 0);
+    const auto refused = IngestDirectory(*store, home / "model", kNow, nullptr);
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code(), Code::kInvalidArgument);
+    EXPECT_NE(refused.error().message().find("snapshot/bad"), std::string::npos);
+    ASSERT_EQ(::unlink((home / "model/snapshot/bad").c_str()), 0);
+  }
+}
+
+TEST(Ingest, RefusesHostileNamesAndKindsBeforeStoringAnything) {
+  struct Row {
+    const char* what;
+    std::string name;
+  };
+  const Row rows[] = {{"bidi", "a\xe2\x80\xaetxt"},
+                      {"newline", "a\n"},
+                      {"not UTF-8", "a\xff"},
+                      {"zero width", "MLmodel\xe2\x80\x8b"},
+                      {"escape", "\x1b[31m"}};
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.what);
+    const TempDirectory home;
+    const auto store = OpenStore(home);
+    fs::create_directory(home / "model");
+    WriteFile(home / "model/first", "first");
+    WriteFile(home / "model/" + row.name, "x");
+    const auto refused = IngestDirectory(*store, home / "model", kNow, nullptr);
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code(), Code::kInvalidArgument);
+    EXPECT_EQ(store->LocalBytes(DigestOf("first")), 0U);
+  }
+  const TempDirectory home;
+  const auto store = OpenStore(home);
+  fs::create_directory(home / "model");
+  ASSERT_EQ(::mkfifo((home / "model/pipe").c_str(), 0600), 0);
+  const auto refused = IngestDirectory(*store, home / "model", kNow, nullptr);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().message(), "pipe: is a FIFO; only files and directories can be stored");
+  EXPECT_EQ(IngestDirectory(*store, home / "none", kNow, nullptr).error().code(), Code::kNotFound);
+}
+
+TEST(Ingest, AVersionMissingABlobIsNotReadAsEmpty) {
+  const TempDirectory home;
+  const auto store = OpenStore(home);
+  EXPECT_EQ(ReadTree(*store, DigestOf("no tree")).error().code(), Code::kNotFound);
+  ASSERT_TRUE(store->Put(DigestOf("no tree"), "no tree", kNow).ok());
+  EXPECT_EQ(ReadTree(*store, DigestOf("no tree")).error().code(), Code::kDataLoss);
+}
+
+}  // namespace
+}  // namespace modelfs::cas
