@@ -29,7 +29,8 @@ namespace modelfs::fs {
 class FuseChannel {
  public:
   struct Options {
-    std::string mount_point;
+    std::string mount_point;         // canonical, free (fs/mount_point.h)
+    std::string source = "modelfs";  // what mountinfo shows as the device
     bool allow_other = false;
     bool read_only = false;
     bool passthrough = true;
@@ -37,18 +38,21 @@ class FuseChannel {
     int max_threads = 32;
   };
 
-  // Mounts and prepares; requests are answered once Loop runs. Errors as MountDaemon::Mount.
+  // Mounts and answers the kernel's INIT; everything else is answered once Loop runs. `operations` need
+  // no `init`. Errors as MountDaemon::Mount.
   static Result<std::unique_ptr<FuseChannel>> Mount(const Options& options,
                                                     const fuse_lowlevel_ops& operations, void* userdata,
                                                     std::shared_ptr<spdlog::logger> log);
   virtual ~FuseChannel() = default;  // unmounts where it is still mounted
 
-  // Serves requests on several threads until Stop or an unmount. `ready` is called once INIT was answered.
+  // Serves requests on several threads until Stop or an unmount from outside. `ready` is called once they
+  // run. After Stop the mount point is detached and what is asked already is answered. The threads are
+  // woken by SIGRTMIN+5, whose handler does nothing.
   virtual Status Loop(const std::function<void()>& ready) = 0;
   virtual void Stop() = 0;  // async-signal-safe
 
-  // Known once INIT was answered.
   virtual bool passthrough() const = 0;
+  virtual const std::string& passthrough_reason() const = 0;  // why it is off; empty when it is on
 
   // A backing id for a readable file; 0 < id. kPermissionDenied, kUnimplemented: answer cached instead.
   virtual Result<int32_t> OpenBacking(int fd) = 0;

@@ -1,1 +1,125 @@
 #include "fs/mount_daemon.h"
+
+#include <fmt/core.h>
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+
+#include <utility>
+
+#include "fs/context.h"
+#include "fs/dispatcher.h"
+#include "fs/fuse_channel.h"
+#include "fs/mount_point.h"
+#include "fs/notifier.h"
+#include "fs/refusals.h"
+#include "fs/tree_cache.h"
+
+namespace modelfs::fs {
+namespace {
+
+// Some 150 bytes each: what a warm walk over two versions of 100,000 files needs.
+constexpr size_t kCachedTreeNodes = 250'000;
+
+class NoZone : public Zone {
+ public:
+  Outcome<Entry> Lookup(const Request&, NodeId, std::string_view) override { return Refuse(ENOENT, ""); }
+  Outcome<Attr> GetAttr(const Request&, NodeId) override {
+    Attr attr;
+    attr.attr.st_mode = S_IFDIR | 0755;
+    return attr;
+  }
+  Outcome<NodeId> ParentOf(NodeId) override { return kRootNode; }
+  Outcome<OpenedDirectory> OpenDirectory(const Request&, NodeId) override {
+    return OpenedDirectory{MakeDirectoryHandle({}), false};
+  }
+};
+
+class Daemon : public MountDaemon {
+ public:
+  Daemon(const MountParts& parts, const MountOptions& options) : parts_(parts), options_(options) {}
+
+  ~Daemon() override {
+    notifier_.Stop();
+    if (dispatcher_ != nullptr) dispatcher_->Finish();
+    channel_.reset();
+  }
+
+  Status Open() {
+    ASSIGN_OR_RETURN(options_.mount_point, PrepareMountPoint(options_.mount_point));
+    const std::string door = "mount " + options_.mount_point;
+    context_.registry = parts_.registry;
+    context_.blobs = parts_.blobs;
+    context_.drafts = parts_.drafts;
+    context_.notifier = &notifier_;
+    context_.refusals = &refusals_;
+    context_.log = parts_.log;
+    context_.mount_point = options_.mount_point;
+    context_.daemon = store::ProcessCaller(door);
+    context_.uid = ::geteuid();
+    context_.gid = ::getegid();
+    context_.draft_lifetime_s = options_.draft_lifetime_s;
+    trees_ = std::make_unique<TreeCache>(*parts_.registry, *parts_.blobs, context_.daemon, kCachedTreeNodes);
+    context_.trees = trees_.get();
+
+    Dispatcher::Options dispatching;
+    dispatching.door = door;
+    struct stat source = {};
+    if (::stat(options_.source.c_str(), &source) == 0) dispatching.space_path = options_.source;
+    dispatching.clock = &SystemClock();
+    dispatching.refusals = &refusals_;
+    dispatching.log = parts_.log;
+    dispatcher_ = std::make_unique<Dispatcher>(std::move(dispatching));
+    context_.statistics = dispatcher_.get();
+
+    FuseChannel::Options mounting;
+    mounting.mount_point = options_.mount_point;
+    mounting.source = options_.source;
+    mounting.allow_other = options_.allow_other;
+    mounting.read_only = options_.read_only;
+    mounting.passthrough = options_.passthrough;
+    mounting.read_ahead_kib = options_.read_ahead_kib;
+    ASSIGN_OR_RETURN(channel_,
+                     FuseChannel::Mount(mounting, Dispatcher::Operations(), dispatcher_.get(), parts_.log));
+    context_.native = channel_->passthrough();
+
+    dispatcher_->Bind(*channel_, Zones{&none_, &none_, &none_, &none_, &none_, &none_});
+    return OkStatus();
+  }
+
+  Status Serve(const std::function<void()>& ready) override {
+    notifier_.Start(*channel_);
+    const Status served = channel_->Loop([&] {
+      parts_.log->info("mounted mount_point={} source={} passthrough={}", options_.mount_point,
+                       options_.source, channel_->passthrough());
+      if (ready) ready();
+    });
+    notifier_.Stop();
+    dispatcher_->Finish();
+    parts_.log->info("unmounted mount_point={}", options_.mount_point);
+    return served;
+  }
+
+  void Stop() override { channel_->Stop(); }
+
+ private:
+  const MountParts parts_;
+  MountOptions options_;
+  Refusals refusals_{SystemClock()};
+  ThreadNotifier notifier_;
+  Context context_;
+  std::unique_ptr<TreeCache> trees_;
+  NoZone none_;
+  std::unique_ptr<Dispatcher> dispatcher_;
+  std::unique_ptr<FuseChannel> channel_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<MountDaemon>> MountDaemon::Mount(const MountParts& parts,
+                                                        const MountOptions& options) {
+  auto daemon = std::make_unique<Daemon>(parts, options);
+  RETURN_IF_ERROR(daemon->Open());
+  return std::unique_ptr<MountDaemon>(std::move(daemon));
+}
+
+}  // namespace modelfs::fs

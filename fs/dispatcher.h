@@ -1,0 +1,136 @@
+// From the kernel's requests to the zones' plain functions and back. Unpacks a request, names its caller,
+// asks the zone of its node, answers, and remembers a refusal for `modelfs why`.
+//
+// File handles are serial numbers in a table and never pointers: a handle that the table does not know
+// (given out by a process before this one) is opened again from its nodeid.
+//
+// Thread-safe. Renames, which may commit a version, run on a small executor of their own.
+#pragma once
+
+#include <fuse_lowlevel.h>
+
+#include <array>
+#include <atomic>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <unordered_map>
+
+#include "cas/base/clock.h"
+#include "cas/base/thread.h"
+#include "fs/executor.h"
+#include "fs/fuse_channel.h"
+#include "fs/info_zone.h"
+#include "fs/node_names.h"
+#include "fs/open_modes.h"
+#include "fs/refusals.h"
+#include "fs/reply.h"
+#include "fs/zone.h"
+
+namespace modelfs::fs {
+
+// Which zone answers for which nodes; all outlive the dispatcher.
+struct Zones {
+  Zone* objects = nullptr;
+  Zone* versions = nullptr;
+  Zone* aliases = nullptr;
+  Zone* trees = nullptr;
+  Zone* drafts = nullptr;
+  Zone* info = nullptr;
+};
+
+class Dispatcher : public Statistics {
+ public:
+  struct Options {
+    std::string door;        // "mount /models"
+    std::string space_path;  // the file system whose space statfs(2) shows; empty: nothing is known
+    const Clock* clock = nullptr;
+    Refusals* refusals = nullptr;
+    std::shared_ptr<spdlog::logger> log;
+  };
+
+  explicit Dispatcher(Options options);
+  ~Dispatcher() override;
+
+  // For FuseChannel::Mount, with the dispatcher as userdata.
+  static const fuse_lowlevel_ops& Operations();
+
+  // Before the first request but INIT. Both outlive the dispatcher's last request.
+  void Bind(FuseChannel& channel, const Zones& zones);
+
+  // After the channel's loop: answers what still runs on the executor, lets go of all handles.
+  void Finish();
+
+  StatisticsSnapshot Snapshot() const override;
+
+ private:
+  enum class Op : size_t;
+  struct OpenFile;
+  struct OpenDirectory;
+  class Call;
+  struct Entrances;  // the C callbacks
+
+  Zone& ZoneOf(NodeId node) const;
+  Request RequestOf(fuse_req_t request);
+  std::string PrincipalOf(uid_t uid);
+
+  // Every failure passes here: it is remembered and the kernel gets its errno.
+  void Answer(Call& call, const Refusal& refusal);
+  bool AnswerEntry(Call& call, NodeId parent, std::string_view name, const Entry& entry);
+
+  uint64_t Keep(std::shared_ptr<OpenFile> file);
+  Outcome<std::shared_ptr<OpenFile>> FileOf(const Request& request, NodeId node, const fuse_file_info& info);
+  Outcome<std::shared_ptr<OpenDirectory>> DirectoryOf(const Request& request, NodeId node, uint64_t serial);
+  void FinishOpen(Call& call, NodeId node, const OpenedFile& opened, const fuse_file_info& asked);
+
+  void CountLookup(NodeId node);
+  void Forgotten(NodeId node, uint64_t lookups);
+
+  void Lookup(Call& call, NodeId parent, const char* name);
+  void SetAttr(Call& call, NodeId node, const struct stat& attr, int to_set);
+  void Create(Call& call, NodeId parent, const char* name, mode_t mode, const fuse_file_info& info);
+  void MakeNode(Call& call, NodeId parent, const char* name, mode_t mode);
+  void Rename(Call call, NodeId parent, std::string name, NodeId new_parent, std::string new_name,
+              unsigned flags);
+  void Open(Call& call, NodeId node, const fuse_file_info& info);
+  void Read(Call& call, NodeId node, size_t size_bytes, uint64_t offset_bytes, const fuse_file_info& info);
+  void Release(uint64_t serial);
+  void OpenDir(Call& call, NodeId node, const fuse_file_info& info);
+  void ReadDir(Call& call, NodeId node, size_t size_bytes, uint64_t offset, uint64_t serial, bool plus);
+  void StatFs(Call& call);
+  void GetXattr(Call& call, NodeId node, std::string_view name, size_t size_bytes);
+  void ListXattr(Call& call, NodeId node, size_t size_bytes);
+  void SetXattr(Call& call, NodeId node, std::string_view name, std::string_view value, int flags);
+  void RemoveXattr(Call& call, NodeId node, std::string_view name);
+
+  const Options options_;
+  Zones zones_;
+  FuseChannel* channel_ = nullptr;
+  const int64_t started_at_ms_;
+
+  OpenModes modes_;
+  NodeNames names_;
+  Executor renames_;
+
+  std::atomic<uint64_t> next_serial_;
+  std::atomic<uint64_t> next_request_{1};
+  std::atomic<uint64_t> refused_{0};
+  static constexpr size_t kOps = 40;
+  std::array<std::atomic<uint64_t>, kOps> requests_{};
+
+  // One lock each; none is held while another is taken or a zone is called.
+  mutable Mutex files_mu_;
+  std::unordered_map<uint64_t, std::shared_ptr<OpenFile>> files_ GUARDED_BY(files_mu_);
+  mutable Mutex directories_mu_;
+  std::unordered_map<uint64_t, std::shared_ptr<OpenDirectory>> directories_ GUARDED_BY(directories_mu_);
+  Mutex lookups_mu_;
+  std::unordered_map<NodeId, uint64_t> lookups_ GUARDED_BY(lookups_mu_);  // of kDraft and kHeld nodes
+  struct Principal {
+    std::string name;
+    int64_t asked_at_ms = 0;
+  };
+  Mutex principals_mu_;
+  std::unordered_map<uid_t, Principal> principals_ GUARDED_BY(principals_mu_);
+};
+
+}  // namespace modelfs::fs

@@ -1,0 +1,450 @@
+#include "fs/fuse_channel.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <fuse_lowlevel.h>
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/uio.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <thread>
+#include <vector>
+
+#include "cas/base/fd.h"
+#include "cas/base/thread.h"
+#include "fs/fuse_wire.h"
+#include "fs/mount_point.h"
+
+namespace modelfs::fs {
+namespace {
+
+constexpr auto kDrainTime = std::chrono::seconds(5);
+// A write or a read: the kernel's own limit is 256 pages (FUSE_MAX_MAX_PAGES).
+constexpr unsigned kMaxWriteBytes = 1U << 20U;
+constexpr unsigned kMaxBackground = 64;
+
+int WakeSignal() { return SIGRTMIN + 5; }
+
+// The INIT exchange happens inside Mount, on its thread. libfuse's hooks know only the userdata, which is
+// the caller's: this is how they find what they are to change.
+struct InitExchange {
+  bool want_passthrough = false;
+  bool kernel_passes_through = false;
+  uint64_t unique = 0;
+};
+thread_local InitExchange* init_exchange = nullptr;
+
+ssize_t ReadHook(int fd, void* buffer, size_t size_bytes, void* /*userdata*/) noexcept {
+  const ssize_t count = ::read(fd, buffer, size_bytes);
+  if (init_exchange != nullptr &&
+      count >= static_cast<ssize_t>(sizeof(wire::InHeader) + sizeof(wire::InitIn))) {
+    wire::InHeader header;
+    wire::InitIn init;
+    std::memcpy(&header, buffer, sizeof(header));
+    std::memcpy(&init, static_cast<const char*>(buffer) + sizeof(header), sizeof(init));
+    if (header.opcode == wire::kOpInit) {
+      init_exchange->unique = header.unique;
+      init_exchange->kernel_passes_through =
+          (init.flags & wire::kInitExt) != 0 && (init.flags2 & wire::kPassthroughInFlags2) != 0;
+    }
+  }
+  return count;
+}
+
+ssize_t WriteHook(int fd, iovec* parts, int count, void* /*userdata*/) noexcept {
+  if (init_exchange == nullptr || count != 2 || parts[0].iov_len != sizeof(wire::OutHeader) ||
+      parts[1].iov_len != sizeof(wire::InitOut)) {
+    return ::writev(fd, parts, count);
+  }
+  wire::OutHeader header;
+  std::memcpy(&header, parts[0].iov_base, sizeof(header));
+  if (header.unique != init_exchange->unique || header.error != 0) return ::writev(fd, parts, count);
+  wire::InitOut init;
+  std::memcpy(&init, parts[1].iov_base, sizeof(init));
+  // Set-id bits cannot exist here, so there are none to clear: without this word the kernel asks for
+  // security.capability before every write.
+  init.flags |= wire::kHandleKillPrivV2;
+  if (init_exchange->want_passthrough && init_exchange->kernel_passes_through) {
+    init.flags |= wire::kInitExt;
+    init.flags2 |= wire::kPassthroughInFlags2;
+    init.max_stack_depth = 1;
+  }
+  iovec changed[2] = {parts[0], {&init, sizeof(init)}};
+  return ::writev(fd, changed, 2);
+}
+
+ssize_t SpliceHook(int in, off_t* in_offset, int out, off_t* out_offset, size_t size_bytes, unsigned flags,
+                   void* /*userdata*/) noexcept {
+  return ::splice(in, in_offset, out, out_offset, size_bytes, flags);
+}
+
+void OnInit(void* /*userdata*/, fuse_conn_info* connection) noexcept {
+  const unsigned capable = connection->capable;
+  unsigned want = connection->want;
+  const auto ask = [&](unsigned flag) { want |= capable & flag; };
+  ask(FUSE_CAP_ASYNC_READ);
+  ask(FUSE_CAP_ATOMIC_O_TRUNC);
+  ask(FUSE_CAP_READDIRPLUS);
+  ask(FUSE_CAP_READDIRPLUS_AUTO);
+  ask(FUSE_CAP_PARALLEL_DIROPS);
+  ask(FUSE_CAP_CACHE_SYMLINKS);
+  ask(FUSE_CAP_HANDLE_KILLPRIV);
+  // The kernel checks mode bits by itself, and remembers that a file has no ACL.
+  ask(FUSE_CAP_POSIX_ACL);
+  ask(FUSE_CAP_SPLICE_WRITE);
+  ask(FUSE_CAP_SPLICE_MOVE);
+  // Pages are dropped when a zone says so at OPEN, and never because a tag changed a directory's times.
+  ask(FUSE_CAP_EXPLICIT_INVAL_DATA);
+  if ((capable & FUSE_CAP_EXPLICIT_INVAL_DATA) != 0) want &= ~unsigned{FUSE_CAP_AUTO_INVAL_DATA};
+  // It would accept bytes that no disk has room for.
+  want &= ~unsigned{FUSE_CAP_WRITEBACK_CACHE};
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+  init_exchange->kernel_passes_through = (capable & FUSE_CAP_PASSTHROUGH) != 0;
+  if (init_exchange->want_passthrough && init_exchange->kernel_passes_through) {
+    want |= FUSE_CAP_PASSTHROUGH;
+    connection->max_backing_stack_depth = 1;
+  }
+#endif
+  connection->want = want;
+  connection->max_write = kMaxWriteBytes;
+  connection->max_background = kMaxBackground;
+  connection->congestion_threshold = kMaxBackground * 3 / 4;
+}
+
+class Channel : public FuseChannel {
+ public:
+  Channel(const Options& options, std::shared_ptr<spdlog::logger> log)
+      : options_(options), log_(std::move(log)) {}
+
+  ~Channel() override {
+    if (mounted_) {
+      Detach(options_.mount_point, true).IgnoreError("an unmount from outside may have been quicker");
+    }
+    if (session_ != nullptr) fuse_session_destroy(session_);
+  }
+
+  Status Open(const fuse_lowlevel_ops& operations, void* userdata);
+
+  Status Loop(const std::function<void()>& ready) override;
+  void Stop() override {
+    const uint64_t one = 1;
+    // Async-signal-safe; an eventfd's counter cannot be full of what is asked for once or twice.
+    [[maybe_unused]] const ssize_t written = ::write(wake_.get(), &one, sizeof(one));
+  }
+
+  bool passthrough() const override { return passthrough_; }
+  const std::string& passthrough_reason() const override { return passthrough_reason_; }
+
+  Result<int32_t> OpenBacking(int fd) override {
+    wire::BackingMap map = {};
+    map.fd = fd;
+    const int id = ::ioctl(fuse_session_fd(session_), wire::BackingOpenCommand(), &map);
+    if (id > 0) return id;
+    const int errno_value = id == 0 ? EINVAL : errno;
+    if (errno_value == EPERM || errno_value == EACCES) {
+      return Error(Code::kPermissionDenied, "passthrough: the kernel wants CAP_SYS_ADMIN for it");
+    }
+    return Error(Code::kUnimplemented, fmt::format("passthrough: {}", std::strerror(errno_value)));
+  }
+
+  void CloseBacking(int32_t backing_id) override {
+    auto id = static_cast<uint32_t>(backing_id);
+    ::ioctl(fuse_session_fd(session_), wire::BackingCloseCommand(), &id);
+  }
+
+  bool ReplyOpenNative(fuse_req* request, const fuse_file_info& info, int32_t backing_id) override {
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+    fuse_file_info native = info;
+    native.backing_id = backing_id;
+    return fuse_reply_open(request, &native) == 0;
+#else
+    wire::OpenOut open = {};
+    open.handle = info.fh;
+    open.open_flags = wire::kOpenPassthrough | wire::kOpenKeepCache;
+    if (info.noflush != 0) open.open_flags |= wire::kOpenNoFlush;
+    open.backing_id = backing_id;
+    return fuse_reply_buf(request, reinterpret_cast<const char*>(&open), sizeof(open)) == 0;
+#endif
+  }
+
+  void InvalidateEntry(NodeId parent, std::string_view name) override {
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 16)
+    const int result = fuse_lowlevel_notify_expire_entry(session_, parent, name.data(), name.size());
+#else
+    const int result =
+        fuse_lowlevel_notify_expire_entry(session_, parent, name.data(), name.size(), FUSE_LL_EXPIRE_ONLY);
+#endif
+    if (result == -ENOSYS) fuse_lowlevel_notify_inval_entry(session_, parent, name.data(), name.size());
+  }
+
+  void InvalidateAttr(NodeId node) override { fuse_lowlevel_notify_inval_inode(session_, node, -1, 0); }
+
+ private:
+  // A mount by mount(2), which is what passthrough needs. kPermissionDenied where only fusermount3 may.
+  Result<Fd> MountByHand();
+  Status ExchangeInit();
+  void ProbePassthrough(const InitExchange& exchange);
+  void RaiseReadAhead();
+  void Serve();
+  void StartWorker() REQUIRES(mu_);
+
+  Options options_;  // without the mount point's trailing surprises: it is canonical
+  const std::shared_ptr<spdlog::logger> log_;
+  fuse_session* session_ = nullptr;
+  bool mounted_ = false;
+  bool passthrough_ = false;
+  std::string passthrough_reason_;
+  Fd wake_;  // eventfd: Stop was called, or the last worker ended
+
+  Mutex mu_;
+  CondVar changed_;
+  std::vector<std::thread> workers_ GUARDED_BY(mu_);
+  int running_ GUARDED_BY(mu_) = 0;
+  std::atomic<int> idle_{0};
+  bool stopping_ GUARDED_BY(mu_) = false;
+};
+
+Result<Fd> Channel::MountByHand() {
+  Fd device(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
+  if (!device.valid()) {
+    const int errno_value = errno;
+    if (errno_value == ENOENT || errno_value == ENODEV || errno_value == ENXIO) {
+      return Error(Code::kPermissionDenied,
+                   "mount: /dev/fuse is missing; load the kernel's fuse module (modprobe fuse), or give the "
+                   "container the device");
+    }
+    return ErrnoError(errno_value, "mount: /dev/fuse");
+  }
+  std::string data = fmt::format("fd={},rootmode=40000,user_id={},group_id={},default_permissions",
+                                 device.get(), ::geteuid(), ::getegid());
+  if (options_.allow_other) data += ",allow_other";
+  const unsigned long flags =
+      MS_NOSUID | MS_NODEV | (options_.read_only ? static_cast<unsigned long>(MS_RDONLY) : 0UL);
+  if (::mount(options_.source.c_str(), options_.mount_point.c_str(), kMountType, flags, data.c_str()) != 0) {
+    const int errno_value = errno;
+    if (errno_value == ENODEV) {
+      return Error(Code::kPermissionDenied,
+                   "mount: this kernel has no FUSE; load its fuse module (modprobe fuse)");
+    }
+    return ErrnoError(errno_value, fmt::format("mount {}", options_.mount_point));
+  }
+  mounted_ = true;
+  return device;
+}
+
+Status Channel::Open(const fuse_lowlevel_ops& operations, void* userdata) {
+  wake_ = Fd(::eventfd(0, EFD_CLOEXEC));
+  if (!wake_.valid()) return ErrnoError(errno, "mount: eventfd");
+
+  std::vector<std::string> words = {"modelfs"};
+  Fd device;
+  if (::geteuid() == 0) {
+    Result<Fd> mounted = MountByHand();
+    if (mounted.ok()) {
+      device = *std::move(mounted);
+    } else if (mounted.error().code() != Code::kPermissionDenied) {
+      return std::move(mounted).error();
+    }
+  }
+  if (!mounted_) {
+    // fusermount3 splits at commas: a source with one cannot be told to it.
+    std::string source = options_.source.find(',') == std::string::npos ? options_.source : "modelfs";
+    words.emplace_back("-o");
+    words.push_back(fmt::format("default_permissions,subtype=modelfs,fsname={}{}{}", source,
+                                options_.allow_other ? ",allow_other" : "", options_.read_only ? ",ro" : ""));
+  }
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  fuse_args args = FUSE_ARGS_INIT(static_cast<int>(arguments.size()), arguments.data());
+  fuse_lowlevel_ops with_init = operations;
+  with_init.init = OnInit;
+  session_ = fuse_session_new(&args, &with_init, sizeof(with_init), userdata);
+  fuse_opt_free_args(&args);
+  if (session_ == nullptr) return Error(Code::kInternal, "mount: libfuse refused to make a session");
+
+  if (!mounted_) {
+    if (fuse_session_mount(session_, options_.mount_point.c_str()) != 0) {
+      return Error(
+          Code::kPermissionDenied,
+          fmt::format("mount {}: fusermount3 refused; install the package fuse3, own the directory, and "
+                      "for allow_other have user_allow_other in /etc/fuse.conf",
+                      options_.mount_point));
+    }
+    mounted_ = true;
+  }
+#if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+  if (device.valid()) {
+    // A mount made elsewhere is handed over by this name (fuse_session_mount in fuse_lowlevel.h).
+    const std::string name = fmt::format("/dev/fd/{}", device.get());
+    if (fuse_session_mount(session_, name.c_str()) != 0) {
+      return Error(Code::kInternal, "mount: libfuse refused the descriptor");
+    }
+    static_cast<void>(device.Release());  // the session closes it
+  }
+#else
+  static const fuse_custom_io io = {WriteHook, ReadHook, nullptr, SpliceHook};
+  const int fd = device.valid() ? device.get() : fuse_session_fd(session_);
+  if (fuse_session_custom_io(session_, &io, fd) != 0) {
+    return Error(Code::kInternal, "mount: libfuse refused the descriptor");
+  }
+  static_cast<void>(device.Release());  // the session closes it
+#endif
+  RETURN_IF_ERROR(ExchangeInit());
+  RaiseReadAhead();
+  return OkStatus();
+}
+
+Status Channel::ExchangeInit() {
+  InitExchange exchange;
+  exchange.want_passthrough = options_.passthrough && ::geteuid() == 0;
+  fuse_buf buffer = {};
+  init_exchange = &exchange;
+  int count = 0;
+  do {
+    count = fuse_session_receive_buf(session_, &buffer);
+  } while (count == -EINTR);
+  if (count > 0) fuse_session_process_buf(session_, &buffer);
+  init_exchange = nullptr;
+  std::free(buffer.mem);
+  if (count <= 0 || fuse_session_exited(session_) != 0) {
+    return Error(Code::kPermissionDenied,
+                 fmt::format("mount {}: the kernel ended the session at once", options_.mount_point));
+  }
+  ProbePassthrough(exchange);
+  return OkStatus();
+}
+
+void Channel::ProbePassthrough(const InitExchange& exchange) {
+  if (!options_.passthrough) {
+    passthrough_reason_ = "switched off";
+  } else if (!exchange.want_passthrough) {
+    passthrough_reason_ = "it needs a daemon that runs as root";
+  } else if (!exchange.kernel_passes_through) {
+    passthrough_reason_ = "this kernel cannot (Linux 6.9 and later with CONFIG_FUSE_PASSTHROUGH can)";
+  } else {
+    const Fd file(::memfd_create("passthrough probe", MFD_CLOEXEC));
+    const Result<int32_t> id = OpenBacking(file.get());
+    if (id.ok()) {
+      CloseBacking(*id);
+      passthrough_ = true;
+    } else {
+      passthrough_reason_ = id.error().message();
+    }
+  }
+  if (passthrough_) {
+    log_->info("passthrough mode=native");
+  } else {
+    log_->info("passthrough mode=cached reason=\"{}\"", passthrough_reason_);
+  }
+}
+
+void Channel::RaiseReadAhead() {
+  if (options_.read_ahead_kib == 0) return;
+  const std::optional<MountEntry> mount = FindMount(options_.mount_point);
+  if (!mount) return;
+  const std::string name = fmt::format("/sys/class/bdi/{}/read_ahead_kb", mount->device);
+  std::ofstream file(name);
+  file << options_.read_ahead_kib << std::flush;
+  if (!file) log_->debug("read_ahead_unchanged file={}", name);
+}
+
+void Channel::StartWorker() {
+  ++running_;
+  workers_.emplace_back([this] { Serve(); });
+}
+
+void Channel::Serve() {
+  sigset_t signals;  // they are the business of whoever runs the daemon; ours wakes a read
+  sigfillset(&signals);
+  sigdelset(&signals, WakeSignal());
+  pthread_sigmask(SIG_SETMASK, &signals, nullptr);
+
+  fuse_buf buffer = {};
+  while (fuse_session_exited(session_) == 0) {
+    idle_.fetch_add(1);
+    const int count = fuse_session_receive_buf(session_, &buffer);
+    const bool was_last = idle_.fetch_sub(1) == 1;
+    if (count == -EINTR) continue;
+    if (count <= 0) break;  // unmounted, or (after Stop) nothing is asked any more
+    if (was_last) {
+      MutexLock lock(mu_);
+      if (!stopping_ && running_ < options_.max_threads) StartWorker();
+    }
+    fuse_session_process_buf(session_, &buffer);
+  }
+  std::free(buffer.mem);
+
+  MutexLock lock(mu_);
+  --running_;
+  changed_.NotifyAll();
+  if (running_ == 0) Stop();
+}
+
+Status Channel::Loop(const std::function<void()>& ready) {
+  struct sigaction wake = {};
+  wake.sa_handler = [](int) {};  // without SA_RESTART: read(2) returns
+  sigaction(WakeSignal(), &wake, nullptr);
+  {
+    MutexLock lock(mu_);
+    // Two from the start: a request that waits for another (a readahead behind a read) finds someone.
+    StartWorker();
+    StartWorker();
+  }
+  if (ready) ready();
+
+  uint64_t count = 0;
+  while (::read(wake_.get(), &count, sizeof(count)) < 0 && errno == EINTR) {
+  }
+
+  const auto deadline = std::chrono::steady_clock::now() + kDrainTime;
+  Status detached;
+  {
+    MutexLock lock(mu_);
+    stopping_ = true;
+    // The kernel ended the session: what is mounted there now, if anything, is not ours to take away.
+    if (fuse_session_exited(session_) != 0) mounted_ = false;
+  }
+  if (mounted_) {
+    detached = Detach(options_.mount_point, true);
+    mounted_ = false;
+  }
+  // What was asked before is answered: read until nothing is there, and wake who waits for more.
+  const int fd = fuse_session_fd(session_);
+  ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
+  std::vector<std::thread> workers;
+  {
+    MutexLock lock(mu_);
+    for (std::thread& worker : workers_) ::pthread_kill(worker.native_handle(), WakeSignal());
+    while (running_ > 0 && changed_.WaitUntil(mu_, deadline)) {
+    }
+    // Whoever still reads or writes files it holds open keeps us no longer than this.
+    fuse_session_exit(session_);
+    while (running_ > 0) changed_.Wait(mu_);
+    workers.swap(workers_);
+  }
+  for (std::thread& worker : workers) worker.join();
+  return detached;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<FuseChannel>> FuseChannel::Mount(const Options& options,
+                                                        const fuse_lowlevel_ops& operations, void* userdata,
+                                                        std::shared_ptr<spdlog::logger> log) {
+  auto channel = std::make_unique<Channel>(options, std::move(log));
+  RETURN_IF_ERROR(channel->Open(operations, userdata));
+  return std::unique_ptr<FuseChannel>(std::move(channel));
+}
+
+}  // namespace modelfs::fs

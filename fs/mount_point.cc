@@ -1,0 +1,237 @@
+#include "fs/mount_point.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <spawn.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <climits>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <set>
+#include <string_view>
+#include <vector>
+
+#include "cas/base/fd.h"
+#include "fs/mount_daemon.h"
+
+extern char** environ;
+
+namespace modelfs::fs {
+namespace {
+
+// proc(5): space, tab, newline and backslash stand as \ooo.
+std::string Unescaped(std::string_view field) {
+  std::string out;
+  for (size_t i = 0; i < field.size(); ++i) {
+    if (field[i] == '\\' && i + 3 < field.size()) {
+      out += static_cast<char>((field[i + 1] - '0') * 64 + (field[i + 2] - '0') * 8 + (field[i + 3] - '0'));
+      i += 3;
+    } else {
+      out += field[i];
+    }
+  }
+  return out;
+}
+
+std::vector<std::string_view> Fields(std::string_view line) {
+  std::vector<std::string_view> fields;
+  while (!line.empty()) {
+    const size_t end = line.find(' ');
+    fields.push_back(line.substr(0, end));
+    line.remove_prefix(end == std::string_view::npos ? line.size() : end + 1);
+  }
+  return fields;
+}
+
+bool IsDeadErrno(int errno_value) {
+  return errno_value == ENOTCONN || errno_value == ECONNABORTED || errno_value == ECONNREFUSED;
+}
+
+// realpath(3), also where a dead end point is mounted on the last component.
+Result<std::string> Canonical(const std::string& path) {
+  char buffer[PATH_MAX];
+  if (::realpath(path.c_str(), buffer) != nullptr) return std::string(buffer);
+  const int errno_value = errno;
+  std::string trimmed = path;
+  while (trimmed.size() > 1 && trimmed.back() == '/') trimmed.pop_back();
+  if (IsDeadErrno(errno_value)) {
+    const size_t slash = trimmed.rfind('/');
+    const std::string parent = slash == std::string::npos ? "." : trimmed.substr(0, slash + 1);
+    if (::realpath(parent.c_str(), buffer) != nullptr) {
+      const std::string name = slash == std::string::npos ? trimmed : trimmed.substr(slash + 1);
+      return (std::string_view(buffer) == "/" ? std::string() : std::string(buffer)) + "/" + name;
+    }
+  }
+  if (errno_value == ENOENT) {
+    return Error(Code::kNotFound,
+                 fmt::format("mount point {}: no such directory; make it first (mkdir -p {})", path, path));
+  }
+  if (errno_value == ENOTDIR) {
+    return Error(Code::kInvalidArgument, fmt::format("mount point {}: not a directory", path));
+  }
+  return ErrnoError(errno_value, fmt::format("mount point {}", path));
+}
+
+// The type of whatever lies at `path` is not asked of it: statfs(2) is the one call that FUSE always sends
+// to its daemon, so it tells the living from the dead.
+bool IsDead(const std::string& path) {
+  struct statfs numbers = {};
+  return ::statfs(path.c_str(), &numbers) != 0 && IsDeadErrno(errno);
+}
+
+Status RunFusermount(const std::string& mount_point, bool lazy) {
+  std::vector<std::string> words = {"fusermount3", "-u"};
+  if (lazy) words.emplace_back("-z");
+  words.emplace_back("--");
+  words.push_back(mount_point);
+  std::vector<char*> arguments;
+  for (std::string& word : words) arguments.push_back(word.data());
+  arguments.push_back(nullptr);
+
+  // What it says is said better by us: it knows errno only as text.
+  posix_spawn_file_actions_t actions;
+  posix_spawn_file_actions_init(&actions);
+  posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+  pid_t child = 0;
+  const int spawned = ::posix_spawnp(&child, "fusermount3", &actions, nullptr, arguments.data(), environ);
+  posix_spawn_file_actions_destroy(&actions);
+  if (spawned != 0) {
+    return Error(Code::kPermissionDenied,
+                 fmt::format("unmount {}: fusermount3 cannot be run ({}); install the package fuse3",
+                             mount_point, std::strerror(spawned)));
+  }
+  int status = 0;
+  while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return OkStatus();
+  return Error(Code::kFailedPrecondition, fmt::format("unmount {}: busy or not yours", mount_point));
+}
+
+// Processes that stand in or hold something below `mount_point`, as "123 (python3)". Only what /proc lets
+// this user see. Links are read, never followed: following would ask the mount.
+std::vector<std::string> HoldersOf(const std::string& mount_point) {
+  const auto below = [&](const std::string& link) {
+    char target[PATH_MAX];
+    const ssize_t size = ::readlink(link.c_str(), target, sizeof(target));
+    if (size <= 0) return false;
+    const std::string_view path(target, static_cast<size_t>(size));
+    return path.starts_with(mount_point) &&
+           (path.size() == mount_point.size() || path[mount_point.size()] == '/');
+  };
+  const auto names_in = [](const std::string& directory) {
+    std::vector<std::string> names;
+    if (DIR* open = ::opendir(directory.c_str()); open != nullptr) {
+      while (const dirent* entry = ::readdir(open)) {
+        if (entry->d_name[0] != '.') names.emplace_back(entry->d_name);
+      }
+      ::closedir(open);
+    }
+    return names;
+  };
+  const auto maps_it = [&](const std::string& process) {
+    std::ifstream maps(process + "/maps");
+    for (std::string line; std::getline(maps, line);) {
+      const size_t at = line.find('/');
+      if (at != std::string::npos && line.compare(at, mount_point.size() + 1, mount_point + "/") == 0)
+        return true;
+    }
+    return false;
+  };
+
+  std::vector<std::string> holders;
+  for (const std::string& pid : names_in("/proc")) {
+    if (pid.find_first_not_of("0123456789") != std::string::npos) continue;
+    const std::string process = "/proc/" + pid;
+    bool holds = below(process + "/cwd") || below(process + "/root") || below(process + "/exe");
+    if (!holds) {
+      for (const std::string& fd : names_in(process + "/fd")) {
+        if (below(process + "/fd/" + fd)) {
+          holds = true;
+          break;
+        }
+      }
+    }
+    if (!holds && !maps_it(process)) continue;
+    std::string name;
+    std::ifstream comm(process + "/comm");
+    std::getline(comm, name);
+    holders.push_back(fmt::format("{} ({})", pid, name));
+  }
+  return holders;
+}
+
+}  // namespace
+
+std::optional<MountEntry> FindMount(const std::string& mount_point) {
+  std::optional<MountEntry> found;
+  std::ifstream mounts("/proc/self/mountinfo");
+  for (std::string line; std::getline(mounts, line);) {
+    // id, parent, major:minor, root, mount point, options, optional fields..., "-", type, source, options
+    const std::vector<std::string_view> fields = Fields(line);
+    if (fields.size() < 10 || Unescaped(fields[4]) != mount_point) continue;
+    size_t dash = 6;
+    while (dash < fields.size() && fields[dash] != "-") ++dash;
+    if (dash + 2 >= fields.size()) continue;
+    found = MountEntry{std::string(fields[2]), Unescaped(fields[dash + 1]), Unescaped(fields[dash + 2])};
+  }
+  return found;
+}
+
+Result<std::string> PrepareMountPoint(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::string canonical, Canonical(path));
+  // Daemons that died on top of each other leave a pile; nobody makes one this high.
+  constexpr int kMaxDead = 64;
+  for (int i = 0; i < kMaxDead; ++i) {
+    const std::optional<MountEntry> mount = FindMount(canonical);
+    if (!mount) break;
+    if (!mount->type.starts_with("fuse") || !IsDead(canonical)) {
+      return Error(Code::kAlreadyExists,
+                   fmt::format("mount point {}: {} ({}) is mounted there; unmount it first or choose another "
+                               "directory",
+                               path, mount->source, mount->type));
+    }
+    RETURN_IF_ERROR(Detach(canonical, true));
+  }
+  struct stat attr = {};
+  if (::stat(canonical.c_str(), &attr) != 0) return ErrnoError(errno, fmt::format("mount point {}", path));
+  if (!S_ISDIR(attr.st_mode)) {
+    return Error(Code::kInvalidArgument, fmt::format("mount point {}: not a directory", path));
+  }
+  return canonical;
+}
+
+Status Detach(const std::string& mount_point, bool lazy) {
+  const int flags = UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0);
+  if (::umount2(mount_point.c_str(), flags) == 0) return OkStatus();
+  if (errno == EPERM) return RunFusermount(mount_point, lazy);
+  if (errno == EBUSY) return Error(Code::kFailedPrecondition, fmt::format("unmount {}: busy", mount_point));
+  return ErrnoError(errno, fmt::format("unmount {}", mount_point));
+}
+
+Status Unmount(const std::string& mount_point, bool lazy) {
+  ASSIGN_OR_RETURN(const std::string canonical, Canonical(mount_point));
+  const std::optional<MountEntry> mount = FindMount(canonical);
+  if (!mount || mount->type != kMountType) {
+    return Error(Code::kNotFound, fmt::format("unmount {}: no registry is mounted there", mount_point));
+  }
+  const Status detached = Detach(canonical, lazy);
+  if (detached.ok() || detached.error().code() != Code::kFailedPrecondition) return detached;
+  std::string holders;
+  for (const std::string& holder : HoldersOf(canonical)) {
+    holders += holders.empty() ? " by " : ", ";
+    holders += holder;
+  }
+  return Error(
+      Code::kFailedPrecondition,
+      fmt::format("unmount {}: in use{}; end what uses it, or unmount lazily", mount_point, holders));
+}
+
+}  // namespace modelfs::fs

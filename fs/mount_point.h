@@ -1,0 +1,32 @@
+// Mount points: whether one may be used, what is mounted there, and taking it away again. Reads
+// /proc/self/mountinfo, proc(5), rather than the mounts themselves, which may hang or be dead.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "cas/base/result.h"
+
+namespace modelfs::fs {
+
+struct MountEntry {
+  std::string device;  // "major:minor", as /sys/class/bdi names it
+  std::string type;    // "fuse.modelfs"
+  std::string source;
+};
+
+// The file system type of our mounts, as /proc/mounts and `mount -t` say it.
+inline constexpr const char* kMountType = "fuse.modelfs";
+
+// The uppermost mount at exactly `mount_point`, a canonical path.
+std::optional<MountEntry> FindMount(const std::string& mount_point);
+
+// The canonical path of a directory that can be mounted on. Dead FUSE end points there are detached
+// first. Errors as MountDaemon::Mount.
+Result<std::string> PrepareMountPoint(const std::string& path);
+
+// Detaches what is mounted at a canonical path: umount2(2) as root, else fusermount3(1).
+//   kFailedPrecondition   busy; only without `lazy`
+Status Detach(const std::string& mount_point, bool lazy);
+
+}  // namespace modelfs::fs
