@@ -292,6 +292,10 @@ bool Dispatcher::AnswerEntry(Call& call, NodeId parent, std::string_view name, c
 void Dispatcher::Lookup(Call& call, NodeId parent, const char* name) {
   const Outcome<Entry> entry = ZoneOf(parent).Lookup(call.request(), parent, name);
   if (!entry) return Answer(call, entry.error());
+  if (entry->node == 0) {
+    call.reply.Entry(ParamOf(*entry));  // a name that is not there, which the kernel may remember
+    return;
+  }
   AnswerEntry(call, parent, name, *entry);
 }
 

@@ -6,13 +6,22 @@
 
 #include <utility>
 
+#include "fs/aliases_zone.h"
 #include "fs/context.h"
 #include "fs/dispatcher.h"
+#include "fs/draft_table.h"
+#include "fs/drafts_zone.h"
 #include "fs/fuse_channel.h"
+#include "fs/info_zone.h"
+#include "fs/leases.h"
 #include "fs/mount_point.h"
 #include "fs/notifier.h"
+#include "fs/objects_zone.h"
 #include "fs/refusals.h"
 #include "fs/tree_cache.h"
+#include "fs/trees_zone.h"
+#include "fs/versions_zone.h"
+#include "fs/watcher.h"
 
 namespace modelfs::fs {
 namespace {
@@ -20,28 +29,16 @@ namespace {
 // Some 150 bytes each: what a warm walk over two versions of 100,000 files needs.
 constexpr size_t kCachedTreeNodes = 250'000;
 
-class NoZone : public Zone {
- public:
-  Outcome<Entry> Lookup(const Request&, NodeId, std::string_view) override { return Refuse(ENOENT, ""); }
-  Outcome<Attr> GetAttr(const Request&, NodeId) override {
-    Attr attr;
-    attr.attr.st_mode = S_IFDIR | 0755;
-    return attr;
-  }
-  Outcome<NodeId> ParentOf(NodeId) override { return kRootNode; }
-  Outcome<OpenedDirectory> OpenDirectory(const Request&, NodeId) override {
-    return OpenedDirectory{MakeDirectoryHandle({}), false};
-  }
-};
-
 class Daemon : public MountDaemon {
  public:
   Daemon(const MountParts& parts, const MountOptions& options) : parts_(parts), options_(options) {}
 
   ~Daemon() override {
+    // Handles go first (they hold drafts and blobs), then what follows the registry, then the zones; the
+    // channel last, which closes what the kernel read by itself.
     notifier_.Stop();
     if (dispatcher_ != nullptr) dispatcher_->Finish();
-    channel_.reset();
+    watcher_.reset();
   }
 
   Status Open() {
@@ -60,6 +57,16 @@ class Daemon : public MountDaemon {
     context_.draft_lifetime_s = options_.draft_lifetime_s;
     trees_ = std::make_unique<TreeCache>(*parts_.registry, *parts_.blobs, context_.daemon, kCachedTreeNodes);
     context_.trees = trees_.get();
+
+    leases_ = std::make_unique<Leases>(*parts_.registry, context_.daemon);
+    ASSIGN_OR_RETURN(drafts_, DraftTable::Open(context_, SystemClock()));
+    objects_ = MakeObjectsZone(context_);
+    versions_ = MakeVersionsZone(context_, *drafts_, *leases_);
+    aliases_ = MakeAliasesZone(context_);
+    files_ = MakeTreesZone(context_);
+    in_drafts_ = MakeDraftsZone(context_, *drafts_, *leases_);
+    info_ = MakeInfoZone(context_);
+    ASSIGN_OR_RETURN(watcher_, Watcher::Start(context_));
 
     Dispatcher::Options dispatching;
     dispatching.door = door;
@@ -82,7 +89,12 @@ class Daemon : public MountDaemon {
                      FuseChannel::Mount(mounting, Dispatcher::Operations(), dispatcher_.get(), parts_.log));
     context_.native = channel_->passthrough();
 
-    dispatcher_->Bind(*channel_, Zones{&none_, &none_, &none_, &none_, &none_, &none_});
+    dispatcher_->Bind(*channel_, Zones{.objects = objects_.get(),
+                                       .versions = versions_.get(),
+                                       .aliases = aliases_.get(),
+                                       .trees = files_.get(),
+                                       .drafts = in_drafts_.get(),
+                                       .info = info_.get()});
     return OkStatus();
   }
 
@@ -107,10 +119,20 @@ class Daemon : public MountDaemon {
   Refusals refusals_{SystemClock()};
   ThreadNotifier notifier_;
   Context context_;
-  std::unique_ptr<TreeCache> trees_;
-  NoZone none_;
-  std::unique_ptr<Dispatcher> dispatcher_;
+  // The dispatcher closes backing ids through the channel, and handles outlive requests: destroyed in
+  // reverse, the channel is the last to go.
   std::unique_ptr<FuseChannel> channel_;
+  std::unique_ptr<TreeCache> trees_;
+  std::unique_ptr<Leases> leases_;
+  std::unique_ptr<DraftTable> drafts_;
+  std::unique_ptr<Zone> objects_;
+  std::unique_ptr<Zone> versions_;
+  std::unique_ptr<Zone> aliases_;
+  std::unique_ptr<Zone> files_;
+  std::unique_ptr<Zone> in_drafts_;
+  std::unique_ptr<Zone> info_;
+  std::unique_ptr<Watcher> watcher_;
+  std::unique_ptr<Dispatcher> dispatcher_;
 };
 
 }  // namespace
