@@ -102,8 +102,8 @@ class CachedNames {
 
 class BlobHandle : public FileHandle {
  public:
-  BlobHandle(std::string subject, std::shared_ptr<cas::OpenBlob> blob, bool native)
-      : subject_(std::move(subject)), blob_(std::move(blob)), native_(native) {}
+  BlobHandle(std::string subject, std::shared_ptr<cas::OpenBlob> blob)
+      : subject_(std::move(subject)), blob_(std::move(blob)) {}
 
   Outcome<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out) override {
     const auto read = blob_->Read(offset_bytes, out, Deadline::After(kReadDeadline));
@@ -122,12 +122,12 @@ class BlobHandle : public FileHandle {
   }
 
   std::optional<Digest> Blob() const override { return blob_->digest(); }
-  std::optional<int> NativeFd() const override { return native_ ? blob_->NativeFd() : std::nullopt; }
+  // On a nodeid of the cached flavour the dispatcher splices from it.
+  std::optional<int> NativeFd() const override { return blob_->NativeFd(); }
 
  private:
   const std::string subject_;
   const std::shared_ptr<cas::OpenBlob> blob_;
-  const bool native_;
 };
 
 // ---------------------------------------------------------------------------------------------------
@@ -328,10 +328,9 @@ Outcome<Entry> TreesZone::Lookup(const Request& /*request*/, NodeId parent, std:
   const auto found = Find(parent);
   if (!found) return tl::unexpected(found.error());
   const std::optional<uint32_t> child = found->version->tree->Child(found->parts.tree_node, name);
-  if (!child) {
-    return Refuse(ENOENT,
-                  fmt::format("{}: there is no file {} in it", NameOf(*found->version), Printable(name)));
-  }
+  // Programs that search for files by name (Python's import, loaders that try one suffix after another)
+  // ask for many that are not there, and nothing will ever be added.
+  if (!child) return Entry{.node = 0, .attr = {}, .attr_ttl_s = 0, .entry_ttl_s = kForever};
   return EntryOf(*found->version, found->parts, parent, *child);
 }
 
@@ -374,7 +373,7 @@ Outcome<OpenedFile> TreesZone::Open(const Request& /*request*/, NodeId node, int
   const bool native = found->parts.flavour == Flavour::kNative;
   // It became native by being opened: whoever looks the name up from now on gets the other nodeid.
   if (context_.native && !native && (*blob)->NativeFd()) BlobIsNative(digest);
-  return OpenedFile{std::make_shared<BlobHandle>(std::move(subject), *blob, native), PageCache::kKeep};
+  return OpenedFile{std::make_shared<BlobHandle>(std::move(subject), *blob), PageCache::kKeep};
 }
 
 Outcome<OpenedDirectory> TreesZone::OpenDirectory(const Request& /*request*/, NodeId node) {

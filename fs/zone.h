@@ -67,7 +67,7 @@ inline constexpr double kForever = 1e9;
 inline constexpr double kNamesTtlS = 600;
 
 struct Entry {
-  NodeId node = 0;
+  NodeId node = 0;        // 0, from Lookup only: there is no such name, which may be kept for entry_ttl_s
   struct stat attr = {};  // st_ino is set by the dispatcher, from the node
   double attr_ttl_s = 0;
   double entry_ttl_s = 0;
