@@ -117,8 +117,17 @@ class Dispatcher::Call {
   const Request& request() const { return request_; }
   Op op() const { return op_; }
   const char* operation() const { return kOpNames[static_cast<size_t>(op_)]; }
-  NodeId node() const { return node_; }
-  std::string_view name() const { return name_; }
+
+  // Where a rename leads.
+  void set_target(NodeId directory, std::string_view name) {
+    target_ = directory;
+    target_name_ = name;
+  }
+  std::string PathIn(const NodeNames& names) const {
+    std::string path = names.PathOf(node_, name_);
+    if (target_ != 0) path += " -> " + names.PathOf(target_, target_name_);
+    return path;
+  }
 
   Reply reply;
 
@@ -126,6 +135,8 @@ class Dispatcher::Call {
   Op op_;
   NodeId node_;
   std::string name_;  // owned: a rename outlives its request's buffer
+  NodeId target_ = 0;
+  std::string target_name_;
   Request request_;
 };
 
@@ -248,7 +259,7 @@ void Dispatcher::Answer(Call& call, const Refusal& refusal) {
     RefusalRecord record;
     record.uid = call.request().caller.uid;
     record.operation = call.operation();
-    record.path = names_.PathOf(call.node(), call.name());
+    record.path = call.PathIn(names_);
     record.errno_value = refusal.errno_value;
     record.message = refusal.message;
     options_.log->debug("refused request_id={} operation={} path={} uid={} errno={} message=\"{}\"",
@@ -405,6 +416,7 @@ void Dispatcher::Rename(Call call, NodeId parent, std::string name, NodeId new_p
                         unsigned flags) {
   // std::function wants to be copied, which a call owed an answer cannot be.
   auto shared = std::make_shared<Call>(std::move(call));
+  shared->set_target(new_parent, new_name);
   const bool accepted = renames_.Run(
       [this, shared, parent, name = std::move(name), new_parent, new_name = std::move(new_name), flags] {
         try {

@@ -171,7 +171,7 @@ class Channel : public FuseChannel {
 #else
     wire::OpenOut open = {};
     open.handle = info.fh;
-    open.open_flags = wire::kOpenPassthrough | wire::kOpenKeepCache;
+    open.open_flags = wire::kOpenPassthrough;
     if (info.noflush != 0) open.open_flags |= wire::kOpenNoFlush;
     open.backing_id = backing_id;
     return fuse_reply_buf(request, reinterpret_cast<const char*>(&open), sizeof(open)) == 0;

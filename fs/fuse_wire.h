@@ -12,8 +12,8 @@ inline constexpr uint32_t kOpInit = 26;                              // FUSE_INI
 inline constexpr uint32_t kInitExt = 1U << 30U;                      // FUSE_INIT_EXT, in flags
 inline constexpr uint32_t kHandleKillPrivV2 = 1U << 28U;             // FUSE_HANDLE_KILLPRIV_V2, in flags
 inline constexpr uint32_t kPassthroughInFlags2 = 1U << (37U - 32U);  // FUSE_PASSTHROUGH
-inline constexpr uint32_t kOpenKeepCache = 1U << 1U;                 // FOPEN_KEEP_CACHE
 inline constexpr uint32_t kOpenNoFlush = 1U << 5U;                   // FOPEN_NOFLUSH
+// With the words beside it, of which FOPEN_KEEP_CACHE is none, or the open is EIO (Linux fs/fuse/iomode.c).
 inline constexpr uint32_t kOpenPassthrough = 1U << 7U;               // FOPEN_PASSTHROUGH
 
 struct InHeader {

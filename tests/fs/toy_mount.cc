@@ -169,6 +169,7 @@ Outcome<Attr> ToyZone::GetAttr(const Request&, NodeId node) {
     attr.attr.st_mode = S_IFDIR | 0755;
     attr.attr.st_uid = ::geteuid();
     attr.attr.st_nlink = 1;
+    attr.ttl_s = kForever;
     return attr;
   }
   if (Parse(node).kind == NodeKind::kHeld) {
@@ -311,7 +312,8 @@ Dispatcher::Options OptionsOf(Refusals& refusals) {
 }  // namespace
 
 ToyMount::ToyMount(ToyZone& zone, FuseChannel::Options options) : dispatcher_(OptionsOf(refusals_)) {
-  options.mount_point = folder_.path();
+  if (options.mount_point.empty()) options.mount_point = folder_.path();
+  path_ = options.mount_point;
   Result<std::unique_ptr<FuseChannel>> channel =
       FuseChannel::Mount(options, Dispatcher::Operations(), &dispatcher_, TestLog());
   CHECK(channel.ok());
@@ -322,8 +324,12 @@ ToyMount::ToyMount(ToyZone& zone, FuseChannel::Options options) : dispatcher_(Op
 }
 
 Status ToyMount::Stop() {
+  channel_->Stop();
+  return Join();
+}
+
+Status ToyMount::Join() {
   if (loop_.joinable()) {
-    channel_->Stop();
     loop_.join();
     notifier_.Stop();
     dispatcher_.Finish();

@@ -99,14 +99,17 @@ class ToyZone : public Zone {
 
 class ToyMount {
  public:
+  // At options.mount_point, which must be free, or in a folder of its own.
   explicit ToyMount(ToyZone& zone, FuseChannel::Options options = {});
   ~ToyMount();
 
   // Stops and waits; what the destructor does, for tests that look at what is left.
   Status Stop();
 
-  const std::string& path() const { return folder_.path(); }
-  std::string File(const std::string& name) const { return folder_.path() + "/" + name; }
+  const std::string& path() const { return path_; }
+  std::string File(const std::string& name) const { return path_ + "/" + name; }
+  // Waits for the loop's end, as after an unmount from outside.
+  Status Join();
   FuseChannel& channel() { return *channel_; }
   Notifier& notifier() { return notifier_; }
   Refusals& refusals() { return refusals_; }
@@ -117,6 +120,7 @@ class ToyMount {
 
  private:
   TestFolder folder_;
+  std::string path_;
   Refusals refusals_{SystemClock()};
   Dispatcher dispatcher_;
   ThreadNotifier notifier_;
