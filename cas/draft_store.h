@@ -9,6 +9,10 @@
 //   drafts/<draft>/n/<node>       a file with bytes of its own (mode 0600, or 0700 with its x bit)
 //   drafts/<draft>/n/<node> ->    a symlink "<sha256>:<size>:<length>:<x>": the first <length> bytes of
 //                                 a blob of the store, shared and not copied; the first write copies
+//   drafts/<draft>/lock           flock(2) held by the process that owns the draft, while it lives
+//   drafts/gone.…                 discarded, and being removed piece by piece
+//
+// A file that Seal published is a hard link of its blob, and read-only: the first write copies it too.
 //
 // A draft belongs to one process at a time. Nothing in it is durable until Seal: what a power cut
 // leaves of a draft is a draft still, and never part of a version.

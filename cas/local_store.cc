@@ -502,6 +502,13 @@ Result<StoredFile> LocalStore::ReuseFile(const Digest& digest, Epoch epoch) {
   return impl_->ReuseFile(digest, epoch);
 }
 
+std::optional<Digest> LocalStore::ChunkListOf(const Digest& digest) {
+  if (digest.size_bytes <= kChunkBytes) return std::nullopt;
+  const Result<Sums> sums = impl_->core().LoadSums(digest);
+  if (!sums.ok()) return std::nullopt;
+  return sums->chunk_list;
+}
+
 Status LocalStore::UnlinkOtherName(const std::string& path, const Digest& digest) {
   return impl_->core().UnlinkOtherName(path, digest);
 }

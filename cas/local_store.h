@@ -103,6 +103,9 @@ class LocalStore : public BlobStore {
   // gone. kNotFound, kDataLoss as Open.
   Result<StoredFile> ReuseFile(const Digest& digest, Epoch epoch);
 
+  // The chunk list that goes with a present blob of more than one chunk, as its sums file says.
+  std::optional<Digest> ChunkListOf(const Digest& digest);
+
   // Removes a name outside the store that is a hard link of a present blob (PublishAll made it one)
   // without making this process verify the blob again.
   Status UnlinkOtherName(const std::string& path, const Digest& digest);

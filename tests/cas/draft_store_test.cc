@@ -1,0 +1,514 @@
+#include "cas/draft_store.h"
+
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <ctime>
+#include <filesystem>
+#include <map>
+#include <random>
+
+#include "cas/draft_layout.h"
+#include "cas/ingest.h"
+#include "tests/cas/test_support.h"
+
+namespace modelfs::cas {
+namespace {
+
+namespace fs = std::filesystem;
+constexpr Epoch kNow{.revision = 100};
+
+// A home with its blobs and drafts, which can be closed and opened again as after a restart.
+class Home {
+ public:
+  Home() { Reopen(); }
+  void Reopen() {
+    drafts.reset();
+    blobs.reset();
+    blobs = std::move(LocalStore::Open(RealFiles(), {.root = directory / "blobs"}).value());
+    drafts = std::move(
+        DraftStore::Open(RealFiles(), {.root = directory / "drafts", .blobs = blobs.get()}).value());
+  }
+  std::shared_ptr<Draft> Load() {
+    const auto loaded = drafts->Load([](std::string_view) { return true; }).value();
+    return loaded.empty() ? nullptr : loaded.at(0);
+  }
+
+  const TempDirectory directory;
+  std::unique_ptr<LocalStore> blobs;
+  std::unique_ptr<DraftStore> drafts;
+};
+
+std::span<const std::byte> Bytes(std::string_view text) { return std::as_bytes(std::span(text)); }
+
+std::string ReadNode(Draft& draft, DraftNode node) {
+  const auto file = draft.Open(node, Draft::Access::kRead);
+  if (!file.ok()) return "error: " + file.error().message();
+  std::string bytes(draft.GetAttr(node).value().size_bytes, '\0');
+  const Result<size_t> count = (*file)->Read(0, std::as_writable_bytes(std::span(bytes)));
+  if (!count.ok()) return "error: " + count.error().message();
+  bytes.resize(*count);
+  return bytes;
+}
+
+DraftNode Make(Draft& draft, DraftNode directory, const std::string& name, std::string_view text) {
+  const DraftEntry entry = draft.MakeFile(directory, name, false).value();
+  const auto file = draft.Open(entry.node, Draft::Access::kWrite).value();
+  EXPECT_TRUE(file->Write(0, Bytes(text)).ok());
+  return entry.node;
+}
+
+std::string Contents(LocalStore& store, const Tree& tree, std::string_view path) {
+  const TreeEntry* entry = tree.Find(path);
+  return entry == nullptr ? "absent" : store.ReadAll(entry->blob, uint64_t{1} << 30U).value();
+}
+
+TEST(Draft, WhatIsWrittenReadsBackAndBecomesATree) {
+  Home home;
+  const auto draft = home.drafts->Create("{}").value();
+  const DraftNode sub = draft->MakeDirectory(kDraftRoot, "weights").value().node;
+  ASSERT_TRUE(draft->MakeDirectory(kDraftRoot, "empty").ok());
+  Make(*draft, kDraftRoot, "MLmodel", "flavors: {}");
+  const std::string large = RandomBytes(kChunkBytes + 77, 1);
+  const DraftNode node = Make(*draft, sub, "a.bin", large);
+  ASSERT_TRUE(draft->SetExecutable(node, true).ok());
+  EXPECT_EQ(ReadNode(*draft, node), large);
+  EXPECT_EQ(draft->open_writers(), 0U);
+
+  const Digest digest = draft->Seal(kNow, nullptr).value();
+  const Tree tree = ReadTree(*home.blobs, digest).value();
+  ASSERT_EQ(tree.entries().size(), 3U);
+  EXPECT_EQ(Contents(*home.blobs, tree, "MLmodel"), "flavors: {}");
+  EXPECT_EQ(Contents(*home.blobs, tree, "weights/a.bin"), large);
+  EXPECT_TRUE(tree.Find("weights/a.bin")->executable);
+  EXPECT_EQ(tree.entries()[1].kind, EntryKind::kEmptyDirectory);
+  EXPECT_EQ(ReadNode(*draft, node), large) << "readable until it is discarded";
+  EXPECT_TRUE(home.blobs->IsNative(DigestOf(large)));
+
+  ASSERT_TRUE(home.drafts->Discard(draft).ok());
+  EXPECT_TRUE(home.blobs->IsNative(DigestOf(large))) << "our own unlink is no reason to verify again";
+  EXPECT_EQ(RealFiles().List(home.directory / "drafts").value().size(), 0U);
+}
+
+TEST(Draft, ASealedDraftTakesNoChange) {
+  Home home;
+  const auto draft = home.drafts->Create("{}").value();
+  const DraftNode node = Make(*draft, kDraftRoot, "f", "bytes");
+  ASSERT_TRUE(draft->Seal(kNow, nullptr).ok());
+  const Status refused[] = {
+      draft->Truncate(node, 0),
+      draft->SetExecutable(node, true),
+      draft->SetMtime(node, 1, 2),
+      draft->RemoveFile(kDraftRoot, "f"),
+      draft->RemoveDirectory(kDraftRoot, "f"),
+      draft->Rename(kDraftRoot, "f", kDraftRoot, "g", Draft::RenameMode::kReplace),
+      draft->MakeFile(kDraftRoot, "g", false).map([](const DraftEntry&) {}),
+      draft->MakeDirectory(kDraftRoot, "g").map([](const DraftEntry&) {}),
+      draft->Open(node, Draft::Access::kWrite).map([](const std::shared_ptr<DraftFile>&) {}),
+      draft->CopyFromBlob(node, 5, DigestOf("bytes"), 0, 5, kNow).map([](uint64_t) {}),
+      draft->Seal(kNow, nullptr).map([](const Digest&) {}),
+  };
+  for (const Status& status : refused) {
+    ASSERT_FALSE(status.ok());
+    EXPECT_EQ(status.error().code(), Code::kFailedPrecondition);
+  }
+  EXPECT_EQ(ReadNode(*draft, node), "bytes");
+}
+
+TEST(Draft, AnOpenWriterHoldsTheSealBack) {
+  Home home;
+  const auto draft = home.drafts->Create("{}").value();
+  const DraftNode node = draft->MakeFile(kDraftRoot, "f", false).value().node;
+  {
+    const auto writer = draft->Open(node, Draft::Access::kWrite).value();
+    EXPECT_EQ(draft->open_writers(), 1U);
+    EXPECT_EQ(draft->Seal(kNow, nullptr).error().code(), Code::kFailedPrecondition);
+    EXPECT_TRUE(writer->Write(0, Bytes("still writable")).ok());
+  }
+  EXPECT_TRUE(draft->Seal(kNow, nullptr).ok());
+}
+
+// The promise that a commit rests on: whatever was open before, a published byte never changes.
+TEST(Draft, AfterUnsealNoDescriptorFromBeforeReachesTheBlobs) {
+  Home home;
+  const auto draft = home.drafts->Create("{}").value();
+  const DraftNode node = Make(*draft, kDraftRoot, "f", "first");
+  ASSERT_TRUE(draft->SetMtime(node, 1234, 5678).ok());
+  const auto reader = draft->Open(node, Draft::Access::kRead).value();
+  const Digest first = draft->Seal(kNow, nullptr).value();
+  draft->Unseal();
+  EXPECT_EQ(draft->GetAttr(node).value().mtime_s, 1234);
+  EXPECT_EQ(draft->GetAttr(node).value().mtime_ns, 5678);
+  EXPECT_EQ(draft->GetAttr(node).value().shares, DigestOf("first"));
+  ASSERT_TRUE(draft->Open(node, Draft::Access::kWrite).value()->Write(0, Bytes("FIRST and more")).ok());
+  std::string seen(14, '\0');
+  EXPECT_EQ(reader->Read(0, std::as_writable_bytes(std::span(seen))).value(), 14U);
+  EXPECT_EQ(seen, "FIRST and more") << "a handle from before sees the write";
+  EXPECT_EQ(home.blobs->ReadAll(DigestOf("first"), 100).value(), "first");
+  const Digest second = draft->Seal(kNow, nullptr).value();
+  EXPECT_NE(first, second);
+  EXPECT_TRUE(home.blobs->Fsck(false, nullptr).value().damaged.empty());
+}
+
+TEST(Draft, AFailedSealLeavesItWritable) {
+  Home home;
+  const auto draft = home.drafts->Create("{}").value();
+  EXPECT_EQ(draft->Seal(kNow, nullptr).error().code(), Code::kNotFound) << "it holds no file";
+  const DraftNode kept = Make(*draft, kDraftRoot, "kept", "kept");
+  const DraftNode shared = draft->MakeFile(kDraftRoot, "shared", false).value().node;
+  ASSERT_TRUE(home.blobs->Put(DigestOf("gone"), "gone", {.revision = 1}).ok());
+  ASSERT_EQ(draft->CopyFromBlob(shared, 0, DigestOf("gone"), 0, 100, {.revision = 1}).value(), 4U);
+  ASSERT_EQ(home.blobs->Sweep({}, {.revision = 50}, false).value().blobs_removed, 1U);
+  EXPECT_EQ(draft->Seal(kNow, nullptr).error().code(), Code::kNotFound);
+  EXPECT_TRUE(draft->Open(kept, Draft::Access::kWrite).value()->Write(4, Bytes(" on")).ok());
+  EXPECT_EQ(ReadNode(*draft, kept), "kept on");
+  ASSERT_TRUE(draft->RemoveFile(kDraftRoot, "shared").ok());
+  EXPECT_TRUE(draft->Seal(kNow, nullptr).ok());
+}
+
+TEST(Draft, CopiesOfABlobShareItUntilTheFirstWrite) {
+  Home home;
+  const std::string bytes = RandomBytes(kChunkBytes + 1000, 2);
+  const Digest blob = DigestOf(bytes);
+  ASSERT_TRUE(home.blobs->Put(blob, bytes, {.revision = 1}).ok());
+  const auto draft = home.drafts->Create("{}").value();
+  const DraftNode node = draft->MakeFile(kDraftRoot, "f", true).value().node;
+  const auto writer = draft->Open(node, Draft::Access::kWrite).value();
+  // As cp does it: piece after piece.
+  for (uint64_t at = 0; at < bytes.size();) {
+    at += draft->CopyFromBlob(node, at, blob, at, 1 << 20U, {.revision = 60}).value();
+  }
+  DraftAttr attr = draft->GetAttr(node).value();
+  EXPECT_EQ(attr.shares, blob);
+  EXPECT_EQ(attr.size_bytes, bytes.size());
+  EXPECT_TRUE(attr.executable);
+  EXPECT_EQ(ReadNode(*draft, node), bytes);
+  EXPECT_EQ(home.blobs->Sweep({}, {.revision = 60}, true).value().blobs_removed, 0U) << "the lease's epoch";
+  const std::vector<Digest> shared = home.drafts->SharedBlobs().value();
+  EXPECT_EQ(shared.size(), 2U) << "the blob and its chunk list";
+
+  ASSERT_TRUE(writer->Write(5, Bytes("changed")).ok());
+  attr = draft->GetAttr(node).value();
+  EXPECT_EQ(attr.shares, std::nullopt);
+  EXPECT_TRUE(attr.executable);
+  std::string want = bytes;
+  want.replace(5, 7, "changed");
+  EXPECT_EQ(ReadNode(*draft, node), want);
+  EXPECT_EQ(home.blobs->ReadAll(blob, bytes.size()).value(), bytes);
+}
+
+TEST(Draft, ThePartOfABlobIsAFileOfItsOwnWhenSealed) {
+  Home home;
+  ASSERT_TRUE(home.blobs->Put(DigestOf("hello world"), "hello world", kNow).ok());
+  const auto draft = home.drafts->Create("{}").value();
+  const DraftNode a = draft->MakeFile(kDraftRoot, "a", false).value().node;
+  const DraftNode b = draft->MakeFile(kDraftRoot, "b", false).value().node;
+  const DraftNode c = draft->MakeFile(kDraftRoot, "c", false).value().node;
+  const DraftNode d = draft->MakeFile(kDraftRoot, "d", false).value().node;
+  EXPECT_EQ(draft->CopyFromBlob(a, 0, DigestOf("hello world"), 0, 5, kNow).value(), 5U);
+  EXPECT_EQ(draft->CopyFromBlob(b, 0, DigestOf("hello world"), 6, 500, kNow).value(), 5U);
+  EXPECT_EQ(draft->CopyFromBlob(c, 0, DigestOf("hello world"), 0, 500, kNow).value(), 11U);
+  ASSERT_TRUE(draft->Truncate(c, 7).ok());
+  EXPECT_EQ(draft->CopyFromBlob(d, 0, DigestOf("hello world"), 11, 500, kNow).value(), 0U);
+  const Tree tree = ReadTree(*home.blobs, draft->Seal(kNow, nullptr).value()).value();
+  EXPECT_EQ(Contents(*home.blobs, tree, "a"), "hello");
+  EXPECT_EQ(Contents(*home.blobs, tree, "b"), "world");
+  EXPECT_EQ(Contents(*home.blobs, tree, "c"), "hello w");
+  EXPECT_EQ(Contents(*home.blobs, tree, "d"), "");
+}
+
+TEST(Draft, NamesFollowTheRulesOfADirectory) {
+  Home home;
+  const auto draft = home.drafts->Create("{}").value();
+  const DraftNode a = draft->MakeDirectory(kDraftRoot, "a").value().node;
+  const DraftNode b = draft->MakeDirectory(a, "b").value().node;
+  Make(*draft, b, "f", "f");
+  using Mode = Draft::RenameMode;
+  EXPECT_EQ(draft->MakeFile(a, "b", false).error().code(), Code::kAlreadyExists);
+  EXPECT_EQ(draft->Lookup(a, "none").error().code(), Code::kNotFound);
+  EXPECT_EQ(draft->RemoveDirectory(a, "b").error().code(), Code::kFailedPrecondition);
+  EXPECT_EQ(draft->RemoveFile(a, "b").error().code(), Code::kInvalidArgument);
+  EXPECT_EQ(draft->Rename(kDraftRoot, "a", b, "loop", Mode::kReplace).error().code(), Code::kInvalidArgument);
+  EXPECT_EQ(draft->Rename(b, "f", a, "b", Mode::kReplace).error().code(), Code::kInvalidArgument);
+  EXPECT_EQ(draft->Rename(b, "f", kDraftRoot, "a", Mode::kNoReplace).error().code(), Code::kAlreadyExists);
+  EXPECT_EQ(draft->Parent(b).value(), a);
+  ASSERT_TRUE(draft->Rename(a, "b", kDraftRoot, "moved", Mode::kReplace).ok());
+  EXPECT_EQ(draft->Parent(b).value(), kDraftRoot);
+  ASSERT_TRUE(draft->Rename(kDraftRoot, "moved", kDraftRoot, "a", Mode::kExchange).ok());
+  EXPECT_EQ(draft->Lookup(kDraftRoot, "a").value().node, b);
+  ASSERT_TRUE(draft->RemoveDirectory(kDraftRoot, "moved").ok());
+  EXPECT_EQ(draft->MakeFile(a, "x", false).error().code(), Code::kNotFound) << "removed";
+  EXPECT_EQ(draft->Parent(a).value(), kDraftRoot) << "but still there for those inside";
+  draft->Forget(a);
+  EXPECT_FALSE(draft->GetAttr(a).ok());
+  draft->Forget(b);
+  EXPECT_TRUE(draft->GetAttr(b).ok()) << "forgetting a node that has a name changes nothing";
+  for (const char* name : {"", ".", "..", "a/b", "a\n", "\xff", "\x01"}) {
+    EXPECT_EQ(draft->MakeFile(kDraftRoot, name, false).error().code(), Code::kInvalidArgument) << name;
+  }
+}
+
+TEST(Draft, ARemovedFileReadsOnThroughItsHandle) {
+  Home home;
+  const auto draft = home.drafts->Create("{}").value();
+  const DraftNode node = Make(*draft, kDraftRoot, "f", "bytes");
+  const auto reader = draft->Open(node, Draft::Access::kRead).value();
+  ASSERT_TRUE(draft->RemoveFile(kDraftRoot, "f").ok());
+  EXPECT_EQ(draft->GetAttr(node).value().size_bytes, 5U);
+  draft->Forget(node);
+  std::string out(5, '\0');
+  EXPECT_EQ(reader->Read(0, std::as_writable_bytes(std::span(out))).value(), 5U);
+  EXPECT_EQ(out, "bytes");
+}
+
+TEST(DraftStore, DraftsSurviveARestartAndBelongToOneProcess) {
+  Home home;
+  DraftNumber number = 0;
+  {
+    const auto draft = home.drafts->Create("mine").value();
+    number = draft->number();
+    const DraftNode d = draft->MakeDirectory(kDraftRoot, "d").value().node;
+    Make(*draft, d, "f", "bytes");
+    const auto other =
+        DraftStore::Open(RealFiles(), {.root = home.directory / "drafts", .blobs = home.blobs.get()});
+    EXPECT_TRUE((*other)->Load([](std::string_view) { return true; }).value().empty());
+    EXPECT_EQ((*other)->RemoveExpired(std::chrono::seconds(0), std::time(nullptr) + 1000).value(), 0U);
+    ASSERT_TRUE(draft->SetLabel("still mine").ok());
+    ASSERT_TRUE(draft->RemoveFile(d, "f").ok());
+    Make(*draft, d, "g", "other");
+  }
+  home.Reopen();
+  EXPECT_TRUE(home.drafts->Load([](std::string_view label) { return label == "mine"; }).value().empty());
+  const auto draft = home.Load();
+  ASSERT_NE(draft, nullptr);
+  EXPECT_EQ(draft->number(), number);
+  EXPECT_EQ(draft->label(), "still mine");
+  const DraftNode d = draft->Lookup(kDraftRoot, "d").value().node;
+  EXPECT_EQ(ReadNode(*draft, draft->Lookup(d, "g").value().node), "other");
+  EXPECT_EQ(RealFiles().List(home.directory / ("drafts/" + std::to_string(number) + "/n")).value().size(), 3U)
+      << "the removed file's node is cleared away";
+  EXPECT_NE(home.drafts->Create("another").value()->number(), number);
+}
+
+TEST(DraftStore, RemovesDraftsThatNobodyHoldsAndNobodyUsed) {
+  Home home;
+  {
+    const auto draft = home.drafts->Create("old").value();
+    const DraftNode node = Make(*draft, kDraftRoot, "f", "bytes");
+    ASSERT_TRUE(draft->SetMtime(node, 1, 0).ok()) << "an old mtime alone is no sign of age";
+  }
+  home.Reopen();
+  const int64_t now_s = std::time(nullptr);
+  EXPECT_EQ(home.drafts->RemoveExpired(std::chrono::hours(1), now_s).value(), 0U);
+  EXPECT_EQ(home.drafts->RemoveExpired(std::chrono::hours(1), now_s + 3700).value(), 1U);
+  EXPECT_TRUE(RealFiles().List(home.directory / "drafts").value().empty());
+}
+
+TEST(DraftLayout, MarkersAndEntriesMatchTheDocumentedText) {
+  const ShareMarker marker = {.blob = DigestOf("hello"), .length_bytes = 4, .executable = true};
+  EXPECT_EQ(marker.Encode(), "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824:5:4:x");
+  EXPECT_EQ(ShareMarker::Decode(marker.Encode()).value(), marker);
+  EXPECT_EQ((EntryTarget{.node = 12, .directory = true}.Encode()), "12d");
+  std::mt19937_64 random(TestSeed());
+  for (int round = 0; round < 20000; ++round) {
+    const std::string mutated = Mutate(marker.Encode(), random);
+    if (const Result<ShareMarker> decoded = ShareMarker::Decode(mutated); decoded.ok()) {
+      EXPECT_EQ(decoded->Encode(), mutated);
+    }
+  }
+  for (const char* text : {"", "d", "1", "1x", "-1d", "01d", "4294967296d", "1 d", "99999999999999999999f"}) {
+    EXPECT_FALSE(EntryTarget::Decode(text).ok()) << text;
+  }
+}
+
+// --- random operations on a draft and on a map, compared after each ---
+
+struct ModelFile {
+  std::string bytes;
+  bool executable = false;
+};
+
+class DraftModel {
+ public:
+  explicit DraftModel(uint64_t seed) : random_(seed) {
+    for (uint64_t i = 0; i < 3; ++i) {
+      blobs_.push_back(RandomBytes(200 * (i + 1), i));
+      EXPECT_TRUE(home_.blobs->Put(DigestOf(blobs_.back()), blobs_.back(), {.revision = 1000}).ok());
+    }
+    draft_ = home_.drafts->Create("{}").value();
+  }
+
+  void Step() {
+    switch (random_() % 12) {
+      case 0:
+        return Create();
+      case 1:
+        return WriteSome();
+      case 2:
+        return Truncate();
+      case 3:
+      case 4:
+        return Copy();
+      case 5:
+        return Remove();
+      case 6:
+        return Move();
+      case 7:
+        return Chmod();
+      case 8:
+        return random_() % 4 == 0 ? Restart() : Create();
+      case 9:
+        return random_() % 4 == 0 ? SealAndGoOn() : WriteSome();
+      default:
+        return WriteSome();
+    }
+  }
+
+  bool NoBlobIsDamaged() { return home_.blobs->Fsck(false, nullptr).value().damaged.empty(); }
+
+  void Compare() {
+    std::map<std::string, ModelFile> found;
+    const std::vector<DraftEntry> entries = draft_->List(kDraftRoot).value();
+    for (const DraftEntry& entry : entries) {
+      const DraftAttr attr = draft_->GetAttr(entry.node).value();
+      found[entry.name] = {ReadNode(*draft_, entry.node), attr.executable};
+      ASSERT_EQ(attr.size_bytes, found[entry.name].bytes.size());
+    }
+    ASSERT_EQ(found.size(), files_.size());
+    for (const auto& [name, file] : files_) {
+      ASSERT_EQ(found.count(name), 1U) << name;
+      ASSERT_EQ(found[name].bytes, file.bytes) << name;
+      ASSERT_EQ(found[name].executable, file.executable) << name;
+    }
+    for (const std::string& blob : blobs_) {
+      ASSERT_EQ(home_.blobs->ReadAll(DigestOf(blob), blob.size()).value(), blob);
+    }
+  }
+
+ private:
+  std::string AnyName() { return std::string(1, static_cast<char>('a' + (random_() % 6))); }
+  std::optional<DraftNode> NodeOf(const std::string& name) {
+    const auto entry = draft_->Lookup(kDraftRoot, name);
+    EXPECT_EQ(entry.ok(), files_.count(name) == 1);
+    return entry.ok() ? std::optional(entry->node) : std::nullopt;
+  }
+
+  void Create() {
+    const std::string name = AnyName();
+    const bool executable = random_() % 2 == 0;
+    const auto made = draft_->MakeFile(kDraftRoot, name, executable);
+    ASSERT_EQ(made.ok(), files_.count(name) == 0);
+    if (made.ok()) files_[name] = {"", executable};
+  }
+  void WriteSome() {
+    const std::string name = AnyName();
+    const auto node = NodeOf(name);
+    if (!node.has_value()) return;
+    const std::string text = RandomBytes(random_() % 300, random_());
+    const size_t at = random_() % 500;
+    ASSERT_TRUE(draft_->Open(*node, Draft::Access::kWrite).value()->Write(at, Bytes(text)).ok());
+    std::string& bytes = files_[name].bytes;
+    if (!text.empty() && bytes.size() < at + text.size()) bytes.resize(at + text.size(), '\0');
+    bytes.replace(std::min(at, bytes.size()), text.size(), text);
+  }
+  void Truncate() {
+    const std::string name = AnyName();
+    const auto node = NodeOf(name);
+    if (!node.has_value()) return;
+    const size_t size = random_() % 700;
+    ASSERT_TRUE(draft_->Truncate(*node, size).ok());
+    files_[name].bytes.resize(size, '\0');
+  }
+  void Copy() {
+    const std::string name = AnyName();
+    const auto node = NodeOf(name);
+    if (!node.has_value()) return;
+    std::string& bytes = files_[name].bytes;
+    const std::string& blob = blobs_[random_() % blobs_.size()];
+    const size_t to = random_() % 2 == 0 ? bytes.size() : random_() % 100;
+    const size_t from = random_() % 2 == 0 ? to : random_() % 700;
+    const size_t length = random_() % 700;
+    const uint64_t count =
+        draft_->CopyFromBlob(*node, to, DigestOf(blob), from, length, {.revision = 1000}).value();
+    ASSERT_EQ(count, from >= blob.size() ? 0 : std::min(length, blob.size() - from));
+    if (count == 0) return;
+    if (bytes.size() < to + count) bytes.resize(to + count, '\0');
+    bytes.replace(to, count, blob.substr(from, count));
+  }
+  void Remove() {
+    const std::string name = AnyName();
+    const auto node = NodeOf(name);
+    ASSERT_EQ(draft_->RemoveFile(kDraftRoot, name).ok(), node.has_value());
+    files_.erase(name);
+    if (node.has_value() && random_() % 2 == 0) draft_->Forget(*node);
+  }
+  void Move() {
+    const std::string from = AnyName();
+    const std::string to = AnyName();
+    const auto mode = static_cast<Draft::RenameMode>(random_() % 3);
+    const Status moved = draft_->Rename(kDraftRoot, from, kDraftRoot, to, mode);
+    const bool has_from = files_.count(from) == 1;
+    const bool has_to = files_.count(to) == 1;
+    const bool possible =
+        has_from && (mode == Draft::RenameMode::kReplace || has_to == (mode == Draft::RenameMode::kExchange));
+    ASSERT_EQ(moved.ok(), possible);
+    if (!possible || from == to) return;
+    if (mode == Draft::RenameMode::kExchange) {
+      std::swap(files_[from], files_[to]);
+    } else {
+      files_[to] = files_[from];
+      files_.erase(from);
+    }
+  }
+  void Chmod() {
+    const std::string name = AnyName();
+    const auto node = NodeOf(name);
+    if (!node.has_value()) return;
+    files_[name].executable = random_() % 2 == 0;
+    ASSERT_TRUE(draft_->SetExecutable(*node, files_[name].executable).ok());
+  }
+  void Restart() {
+    draft_.reset();
+    home_.Reopen();
+    draft_ = home_.Load();
+    ASSERT_NE(draft_, nullptr);
+  }
+  void SealAndGoOn() {
+    const auto digest = draft_->Seal({.revision = 1000}, nullptr);
+    ASSERT_EQ(digest.ok(), !files_.empty());
+    if (!digest.ok()) return;
+    const Tree tree = ReadTree(*home_.blobs, *digest).value();
+    ASSERT_EQ(tree.entries().size(), files_.size());
+    for (const auto& [name, file] : files_) {
+      ASSERT_EQ(Contents(*home_.blobs, tree, name), file.bytes);
+      ASSERT_EQ(tree.Find(name)->executable, file.executable);
+    }
+    // Sealed, it may be unsealed, or the process may be killed.
+    if (random_() % 2 == 0) return Restart();
+    draft_->Unseal();
+  }
+
+  std::mt19937_64 random_;
+  Home home_;
+  std::shared_ptr<Draft> draft_;
+  std::vector<std::string> blobs_;
+  std::map<std::string, ModelFile> files_;
+};
+
+TEST(Draft, BehavesLikeAMapOfFiles) {
+  const uint64_t seed = TestSeed();
+  for (uint64_t round = 0; round < 10; ++round) {
+    DraftModel model(seed + round);
+    for (int step = 0; step < 150; ++step) {
+      SCOPED_TRACE(testing::Message() << "seed " << seed << " round " << round << " step " << step);
+      model.Step();
+      model.Compare();
+      if (testing::Test::HasFatalFailure()) return;
+    }
+    ASSERT_TRUE(model.NoBlobIsDamaged());
+  }
+}
+
+}  // namespace
+}  // namespace modelfs::cas
