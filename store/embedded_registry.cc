@@ -1,1 +1,152 @@
 #include "store/embedded_registry.h"
+
+#include <fmt/core.h>
+#include <sys/random.h>
+
+#include <algorithm>
+#include <array>
+#include <chrono>
+#include <random>
+#include <thread>
+
+#include "cas/base/check.h"
+#include "store/embedded_registry_impl.h"
+#include "store/keys.h"
+
+namespace modelfs::store {
+namespace {
+
+// With one mutation a process under way at most, this many lost races in a row need as many processes
+// that all write without a pause.
+constexpr int kMaxAttempts = 200;
+constexpr auto kLongestPause = std::chrono::milliseconds(20);
+
+}  // namespace
+
+std::string RandomHex128() {
+  std::array<unsigned char, 16> bytes{};
+  CHECK(::getrandom(bytes.data(), bytes.size(), 0) == static_cast<ssize_t>(bytes.size()));
+  std::string hex;
+  for (const unsigned char byte : bytes) hex += fmt::format("{:02x}", byte);
+  return hex;
+}
+
+std::string_view KindName(ObjectKind kind) {
+  switch (kind) {
+    case ObjectKind::kMetastore:
+      return "metastore";
+    case ObjectKind::kCatalog:
+      return "catalog";
+    case ObjectKind::kSchema:
+      return "schema";
+    case ObjectKind::kModel:
+      return "model";
+  }
+  return "object";
+}
+
+std::string_view StatusName(VersionStatus status) {
+  switch (status) {
+    case VersionStatus::kPending:
+      return "PENDING_REGISTRATION";
+    case VersionStatus::kReady:
+      return "READY";
+    case VersionStatus::kFailed:
+      return "FAILED_REGISTRATION";
+  }
+  return "UNKNOWN";
+}
+
+Result<RegistrySettings> InitializeRegistry(Kv& kv, const Clock& clock, const Caller& owner,
+                                            RegistrySettings::SignaturePolicy signature) {
+  RegistrySettings settings;
+  settings.signature = signature;
+  settings.owner = owner.principal;
+  settings.owner_uid = owner.uid;
+  settings.id = RandomHex128();
+  settings.created_at_ms = clock.NowMs();
+
+  ASSIGN_OR_RETURN(std::unique_ptr<Snapshot> snapshot, kv.Read());
+  Change change(*snapshot, settings.created_at_ms, owner);
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> present, change.Get(keys::Settings()));
+  const Error exists(Code::kAlreadyExists, "there is a registry here already");
+  if (present) return exists;
+  change.Put(keys::Settings(), EncodeSettings(settings));
+  change.Put(keys::Counters(), CountersRecord().Encode());
+  StoredObject metastore;
+  metastore.record.kind = ObjectKind::kMetastore;
+  metastore.record.owner = owner.principal;
+  metastore.record.created = metastore.record.updated = change.stamp();
+  change.PutObject(metastore);
+  change.Put(keys::Where(kMetastoreId), WhereRecord().Encode());
+  change.Audit("createMetastore", FullName(), kMetastoreId, {{"metastore_id", settings.id}});
+  change.Tell(EventKind::kCreated, metastore);
+  ASSIGN_OR_RETURN(const KvTransaction transaction, change.Finish());
+  snapshot.reset();
+  if (const auto committed = kv.Commit(transaction); !committed.ok()) {
+    return committed.error().code() == Code::kAborted ? exists : committed.error();
+  }
+  return settings;
+}
+
+Result<std::unique_ptr<EmbeddedRegistry>> EmbeddedRegistry::Open(Kv& kv, cas::BlobStore& blobs,
+                                                                 const Clock& clock) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Snapshot> snapshot, kv.Read());
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, snapshot->Get(keys::Settings()));
+  if (!entry) {
+    return Error(Code::kFailedPrecondition,
+                 "the registry was never set up (an init that was interrupted?); run `modelfs init` again");
+  }
+  ASSIGN_OR_RETURN(RegistrySettings settings, DecodeSettings(entry->value));
+  return std::unique_ptr<EmbeddedRegistry>(
+      std::make_unique<EmbeddedRegistryImpl>(kv, blobs, clock, std::move(settings)));
+}
+
+Status EmbeddedRegistryImpl::Authenticate(const Caller& caller) {
+  return authorizer_.Check(caller, Operation::kUse, kMetastoreId);
+}
+
+Result<RegistrySettings> EmbeddedRegistryImpl::Settings(const Caller& caller) {
+  RETURN_IF_ERROR(authorizer_.Check(caller, Operation::kRead, kMetastoreId));
+  return authorizer_.settings();
+}
+
+Status EmbeddedRegistryImpl::CommitAttempt(KvTransaction transaction, int attempt) {
+  const Result<Revision> committed = kv_.Commit(transaction);
+  if (committed.ok()) return OkStatus();
+  if (committed.error().code() != Code::kAborted) return committed.error();
+  if (attempt >= kMaxAttempts) {
+    return Error(Code::kUnavailable, "the registry is too busy: other processes kept changing it; try again");
+  }
+  // Full jitter over a doubling bound, so that processes that collided once part ways.
+  thread_local std::minstd_rand random(std::random_device{}());
+  const auto bound = std::min<std::chrono::microseconds>(
+      kLongestPause, std::chrono::microseconds(uint64_t{50} << std::min(attempt, 20)));
+  std::this_thread::sleep_for(
+      std::chrono::microseconds(std::uniform_int_distribution<int64_t>(0, bound.count())(random)));
+  return committed.error();
+}
+
+Result<uint64_t> EmbeddedRegistryImpl::CurrentRevision() {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Snapshot> snapshot, kv_.Read());
+  return snapshot->revision();
+}
+
+Result<std::vector<Event>> EmbeddedRegistryImpl::Events(uint64_t after_revision, size_t limit) {
+  ASSIGN_OR_RETURN(const std::vector<LogEntry> entries, kv_.ReadLog(after_revision, limit));
+  std::vector<Event> events;
+  events.reserve(entries.size());
+  for (const LogEntry& entry : entries) {
+    ASSIGN_OR_RETURN(Event event, DecodeEvent(entry.payload, fmt::format("event {}", entry.revision)));
+    event.revision = entry.revision;
+    events.push_back(std::move(event));
+  }
+  return events;
+}
+
+void EmbeddedRegistryImpl::WaitForChange(uint64_t after_revision, const Deadline& deadline,
+                                         const std::stop_token& stop) {
+  kv_.WaitForCommit(after_revision, deadline, stop);
+}
+
+}  // namespace modelfs::store

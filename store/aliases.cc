@@ -1,0 +1,187 @@
+// Aliases: at most ten names a model, each on one READY version, kept in the model's own record, so that
+// setting, moving and swapping are one write.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <bitset>
+
+#include "cas/base/text.h"
+#include "store/embedded_registry_impl.h"
+
+namespace modelfs::store {
+namespace {
+
+using Aliases = std::vector<AliasInfo>;
+
+Aliases::iterator Find(Aliases& aliases, std::string_view name) {
+  return std::find_if(aliases.begin(), aliases.end(),
+                      [&](const AliasInfo& alias) { return alias.name == name; });
+}
+
+void Sort(Aliases& aliases) {
+  std::sort(aliases.begin(), aliases.end(),
+            [](const AliasInfo& a, const AliasInfo& b) { return a.name < b.name; });
+}
+
+uint8_t FreeSlot(const Aliases& aliases) {
+  std::bitset<kMaxAliasesPerModel> used;
+  for (const AliasInfo& alias : aliases) used.set(alias.slot);
+  uint8_t slot = 0;
+  while (used.test(slot)) ++slot;
+  return slot;
+}
+
+Error NoAlias(const FullName& model, std::string_view alias) {
+  return Error(Code::kNotFound, fmt::format("{} has no alias {}", model.ToString(), Printable(alias)));
+}
+
+// Two aliases that differ only in case would be one on the doors that fold it. `except` is about to go.
+Status CheckCaseTwins(const Aliases& aliases, const FullName& model, std::string_view name,
+                      std::string_view except) {
+  const std::string folded = FoldCase(name);
+  for (const AliasInfo& alias : aliases) {
+    if (alias.name != name && alias.name != except && FoldCase(alias.name) == folded) {
+      return Error(Code::kAlreadyExists,
+                   fmt::format("{} has an alias {}, which {} would differ from only in case",
+                               model.ToString(), alias.name, name));
+    }
+  }
+  return OkStatus();
+}
+
+void Save(Change& change, StoredObject& model) {
+  Sort(model.record.aliases);
+  change.TouchObject(model);
+}
+
+}  // namespace
+
+Status EmbeddedRegistryImpl::SetAlias(const Caller& caller, ObjectId model_id, std::string_view alias,
+                                      VersionNumber version, AliasMode mode) {
+  RETURN_IF_ERROR(CheckAliasName(alias));
+  return Mutate(caller, Operation::kSetAlias, model_id, [&](Change& change) -> Status {
+    ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
+    ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
+    ASSIGN_OR_RETURN(const VersionRecord record, change.Version(model, version));
+    if (record.status != VersionStatus::kReady) {
+      return Error(Code::kFailedPrecondition,
+                   fmt::format("{} version {} is {}; an alias needs a READY version", name.ToString(),
+                               version, StatusName(record.status)));
+    }
+    Aliases& aliases = model.record.aliases;
+    RETURN_IF_ERROR(CheckCaseTwins(aliases, name, alias, {}));
+    auto at = Find(aliases, alias);
+    if (at != aliases.end() && mode == AliasMode::kCreateOnly) {
+      return Error(Code::kAlreadyExists, fmt::format("{} has an alias {} already", name.ToString(), alias));
+    }
+    Change::Params params{{"full_name_arg", name.ToString()},
+                          {"alias_arg", std::string(alias)},
+                          {"version_num", std::to_string(version)}};
+    if (at == aliases.end()) {
+      if (aliases.size() >= kMaxAliasesPerModel) {
+        return Error(Code::kResourceExhausted,
+                     fmt::format("{} has {} aliases, the most there can be; remove one first",
+                                 name.ToString(), aliases.size()));
+      }
+      const uint8_t slot = FreeSlot(aliases);
+      at = aliases.insert(aliases.end(), AliasInfo());
+      at->name = alias;
+      at->slot = slot;
+    } else {
+      params["previous_version_num"] = std::to_string(at->version);
+    }
+    at->version = version;
+    at->version_id = record.id;
+    at->updated_at_ms = change.now_ms();
+    Save(change, model);
+    change.Audit("setRegisteredModelAlias", name, model_id, std::move(params));
+    change.Tell(EventKind::kAliasSet, model);
+    change.event().version = version;
+    change.event().version_id = record.id;
+    change.event().aliases = {std::string(alias)};
+    return OkStatus();
+  });
+}
+
+Status EmbeddedRegistryImpl::DeleteAlias(const Caller& caller, ObjectId model_id, std::string_view alias) {
+  return Mutate(caller, Operation::kSetAlias, model_id, [&](Change& change) -> Status {
+    ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
+    ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
+    const auto at = Find(model.record.aliases, alias);
+    if (at == model.record.aliases.end()) return NoAlias(name, alias);
+    const AliasInfo gone = *at;
+    model.record.aliases.erase(at);
+    Save(change, model);
+    change.Audit("deleteRegisteredModelAlias", name, model_id,
+                 {{"full_name_arg", name.ToString()},
+                  {"alias_arg", gone.name},
+                  {"version_num", std::to_string(gone.version)}});
+    change.Tell(EventKind::kAliasDeleted, model);
+    change.event().version = gone.version;
+    change.event().version_id = gone.version_id;
+    change.event().aliases = {gone.name};
+    return OkStatus();
+  });
+}
+
+Status EmbeddedRegistryImpl::RenameAlias(const Caller& caller, ObjectId model_id, std::string_view from,
+                                         std::string_view to, AliasMode mode) {
+  RETURN_IF_ERROR(CheckAliasName(to));
+  return Mutate(caller, Operation::kSetAlias, model_id, [&](Change& change) -> Status {
+    ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
+    ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
+    Aliases& aliases = model.record.aliases;
+    if (Find(aliases, from) == aliases.end()) return NoAlias(name, from);
+    if (from == to) return OkStatus();
+    RETURN_IF_ERROR(CheckCaseTwins(aliases, name, to, from));
+    if (const auto replaced = Find(aliases, to); replaced != aliases.end()) {
+      if (mode == AliasMode::kCreateOnly) {
+        return Error(Code::kAlreadyExists, fmt::format("{} has an alias {} already", name.ToString(), to));
+      }
+      aliases.erase(replaced);
+    }
+    const auto at = Find(aliases, from);  // keeps its slot: it is the same alias under another name
+    at->name = to;
+    at->updated_at_ms = change.now_ms();
+    const AliasInfo moved = *at;
+    Save(change, model);
+    change.Audit("setRegisteredModelAlias", name, model_id,
+                 {{"full_name_arg", name.ToString()},
+                  {"alias_arg", moved.name},
+                  {"version_num", std::to_string(moved.version)},
+                  {"renamed_from", std::string(from)}});
+    change.Tell(EventKind::kAliasSet, model);
+    change.event().version = moved.version;
+    change.event().version_id = moved.version_id;
+    change.event().aliases = {std::string(from), moved.name};
+    return OkStatus();
+  });
+}
+
+Status EmbeddedRegistryImpl::SwapAliases(const Caller& caller, ObjectId model_id, std::string_view a,
+                                         std::string_view b) {
+  return Mutate(caller, Operation::kSetAlias, model_id, [&](Change& change) -> Status {
+    ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
+    ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
+    Aliases& aliases = model.record.aliases;
+    const auto at_a = Find(aliases, a);
+    if (at_a == aliases.end()) return NoAlias(name, a);
+    const auto at_b = Find(aliases, b);
+    if (at_b == aliases.end()) return NoAlias(name, b);
+    if (at_a == at_b) return OkStatus();
+    std::swap(at_a->name, at_b->name);  // each keeps its slot and version: the names change places
+    at_a->updated_at_ms = at_b->updated_at_ms = change.now_ms();
+    change.Audit("setRegisteredModelAlias", name, model_id,
+                 {{"full_name_arg", name.ToString()},
+                  {"alias_arg", at_a->name},
+                  {"version_num", std::to_string(at_a->version)},
+                  {"other_alias_arg", at_b->name},
+                  {"other_version_num", std::to_string(at_b->version)}});
+    Save(change, model);
+    change.Tell(EventKind::kAliasSet, model);
+    change.event().aliases = {std::string(a), std::string(b)};
+    return OkStatus();
+  });
+}
+
+}  // namespace modelfs::store

@@ -1,0 +1,173 @@
+#include "store/change.h"
+
+#include <fmt/core.h>
+
+#include "cas/base/text.h"
+#include "store/keys.h"
+
+namespace modelfs::store {
+namespace {
+
+Error NoLonger(ObjectId id) {
+  return Error(Code::kNotFound, fmt::format("object {} does not exist (any more)", id));
+}
+
+}  // namespace
+
+Result<StoredObject> View::Object(ObjectId id) {
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> where_entry, Get(keys::Where(id)));
+  if (!where_entry) return NoLonger(id);
+  ASSIGN_OR_RETURN(WhereRecord where, WhereRecord::Decode(where_entry->value, fmt::format("object {}", id)));
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, Get(keys::Object(where.parent, where.name)));
+  if (!entry) return Error(Code::kDataLoss, fmt::format("object {}: its record is missing", id));
+  StoredObject object;
+  ASSIGN_OR_RETURN(object.record, ObjectRecord::Decode(entry->value, fmt::format("object {}", id)));
+  object.parent = where.parent;
+  object.name = std::move(where.name);
+  return object;
+}
+
+Result<StoredObject> View::Child(ObjectId parent, std::string_view name) {
+  std::optional<KvEntry> entry;
+  // What is no possible name has no entry. The empty one would be the metastore itself.
+  if (!name.empty() && name.size() <= kNameMaxBytes) {
+    ASSIGN_OR_RETURN(entry, Get(keys::Object(parent, name)));
+  }
+  if (!entry) return Error(Code::kNotFound, fmt::format("{}: no such name", Printable(name)));
+  StoredObject object;
+  ASSIGN_OR_RETURN(object.record, ObjectRecord::Decode(entry->value, name));
+  object.parent = parent;
+  object.name = name;
+  return object;
+}
+
+Result<StoredObject> View::Model(ObjectId id) {
+  ASSIGN_OR_RETURN(StoredObject object, Object(id));
+  if (object.record.kind != ObjectKind::kModel) {
+    return Error(Code::kInvalidArgument,
+                 fmt::format("{} is a {}, not a model", object.name, KindName(object.record.kind)));
+  }
+  return object;
+}
+
+Result<VersionRecord> View::Version(const StoredObject& model, VersionNumber number) {
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, Get(keys::Version(model.record.id, number)));
+  const std::string what = fmt::format("{} version {}", model.name, number);
+  if (!entry) return Error(Code::kNotFound, fmt::format("{}: no such version", what));
+  return VersionRecord::Decode(entry->value, what);
+}
+
+Result<FullName> View::NameOf(const StoredObject& object) {
+  FullName name;
+  if (object.record.kind == ObjectKind::kMetastore) return name;
+  name.parts.push_back(object.name);
+  for (ObjectId parent = object.parent; parent != kMetastoreId;) {
+    ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, snapshot_->Get(keys::Where(parent)));
+    if (!entry) return NoLonger(parent);
+    ASSIGN_OR_RETURN(WhereRecord where, WhereRecord::Decode(entry->value, fmt::format("object {}", parent)));
+    name.parts.insert(name.parts.begin(), std::move(where.name));
+    parent = where.parent;
+  }
+  return name;
+}
+
+Result<std::string> View::Description(ObjectId object, VersionNumber version) {
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, Get(keys::Description(object, version)));
+  if (!entry) return std::string();
+  return DecodeText(entry->value, fmt::format("description of object {}", object));
+}
+
+Result<std::map<std::string, std::string>> View::Tags(ObjectId object, VersionNumber version) {
+  const std::string prefix = keys::Tag(object, version, "");
+  ASSIGN_OR_RETURN(const std::vector<KvEntry> entries,
+                   snapshot_->Range(prefix, keys::AfterPrefix(prefix), kMaxTagsPerObject + 1));
+  std::map<std::string, std::string> tags;
+  for (const KvEntry& entry : entries) {
+    const std::string key(keys::NameOf(entry.key, 2));
+    ASSIGN_OR_RETURN(tags[key], DecodeText(entry.value, fmt::format("tag {} of object {}", key, object)));
+  }
+  return tags;
+}
+
+Result<std::optional<KvEntry>> Change::Get(const std::string& key) {
+  ASSIGN_OR_RETURN(std::optional<KvEntry> entry, snapshot().Get(key));
+  expected_[key] = entry ? entry->revision : 0;
+  return entry;
+}
+
+void Change::PutObject(const StoredObject& object) {
+  Put(keys::Object(object.parent, object.name), object.record.Encode());
+}
+
+void Change::TouchObject(StoredObject& object) {
+  object.record.updated = stamp();
+  PutObject(object);
+}
+
+void Change::PutVersion(const StoredObject& model, VersionNumber number, const VersionRecord& record) {
+  Put(keys::Version(model.record.id, number), record.Encode());
+}
+
+Result<ObjectId> Change::NextObjectId() {
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, Get(keys::Counters()));
+  if (!entry) return Error(Code::kDataLoss, "the registry's counters are missing");
+  ASSIGN_OR_RETURN(CountersRecord counters, CountersRecord::Decode(entry->value, "counters"));
+  const ObjectId id = counters.next_object++;
+  Put(keys::Counters(), counters.Encode());
+  return id;
+}
+
+Result<VersionId> Change::NextVersionId() {
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, Get(keys::Counters()));
+  if (!entry) return Error(Code::kDataLoss, "the registry's counters are missing");
+  ASSIGN_OR_RETURN(CountersRecord counters, CountersRecord::Decode(entry->value, "counters"));
+  const VersionId id = counters.next_version++;
+  Put(keys::Counters(), counters.Encode());
+  return id;
+}
+
+void Change::Audit(std::string_view action, const FullName& name, ObjectId object, Params params) {
+  AuditRecord& record = audit_.emplace();
+  record.time_ms = now_ms_;
+  record.principal = caller_->principal;
+  record.proof = caller_->proof;
+  record.door = caller_->door;
+  record.request_id = caller_->request_id;
+  record.action = action;
+  record.full_name = name.ToString();
+  record.object = object;
+  record.params = std::move(params);
+}
+
+void Change::Tell(EventKind kind, const StoredObject& object) {
+  Event& event = event_.emplace();
+  event.time_ms = now_ms_;
+  event.kind = kind;
+  event.object_kind = object.record.kind;
+  event.object = object.record.id;
+  event.parent = object.parent;
+  event.name = object.name;
+}
+
+Result<KvTransaction> Change::Finish() {
+  if (audit_) {
+    AuditHeadRecord head;
+    ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, Get(keys::AuditHead()));
+    if (entry) {
+      ASSIGN_OR_RETURN(head, AuditHeadRecord::Decode(entry->value, "audit head"));
+    }
+    audit_->sequence = head.sequence + 1;
+    audit_->previous_hash = head.hash;
+    head.sequence = audit_->sequence;
+    head.hash = AuditHash(*audit_);
+    Put(keys::Audit(audit_->sequence), EncodeAudit(*audit_));
+    Put(keys::AuditHead(), head.Encode());
+  }
+  KvTransaction transaction;
+  for (const auto& [key, revision] : expected_) transaction.expectations.push_back({key, revision});
+  for (auto& [key, value] : writes_) transaction.writes.push_back({key, std::move(value)});
+  if (event_) transaction.log_entry = EncodeEvent(*event_);
+  return transaction;
+}
+
+}  // namespace modelfs::store

@@ -1,0 +1,91 @@
+// Reading the registry's records, and gathering one change to them.
+#pragma once
+
+#include <map>
+#include <optional>
+#include <string>
+#include <string_view>
+
+#include "cas/base/result.h"
+#include "store/kv/kv.h"
+#include "store/records.h"
+
+namespace modelfs::store {
+
+// An object and where it is stored.
+struct StoredObject {
+  ObjectId parent = 0;
+  std::string name;
+  ObjectRecord record;
+};
+
+// Records as of one snapshot. One thread at a time.
+class View {
+ public:
+  explicit View(Snapshot& snapshot) : snapshot_(&snapshot) {}
+  virtual ~View() = default;
+  View(const View&) = delete;
+  View& operator=(const View&) = delete;
+
+  Snapshot& snapshot() { return *snapshot_; }
+  virtual Result<std::optional<KvEntry>> Get(const std::string& key) { return snapshot_->Get(key); }
+
+  // kNotFound: no such object any more.
+  Result<StoredObject> Object(ObjectId id);
+  // kNotFound names the child.
+  Result<StoredObject> Child(ObjectId parent, std::string_view name);
+  // kNotFound, or kInvalidArgument where the object is not a model.
+  Result<StoredObject> Model(ObjectId id);
+  Result<VersionRecord> Version(const StoredObject& model, VersionNumber number);
+  // Never part of what a change relies on: the names of containers do not change.
+  Result<FullName> NameOf(const StoredObject& object);
+  Result<std::string> Description(ObjectId object, VersionNumber version);
+  Result<std::map<std::string, std::string>> Tags(ObjectId object, VersionNumber version);
+
+ private:
+  Snapshot* snapshot_;
+};
+
+// One mutation under way: every Get is also an expectation, so that the commit fails where anything that
+// the change relied on has moved. At most one audit record and one event.
+class Change : public View {
+ public:
+  Change(Snapshot& snapshot, int64_t now_ms, const Caller& caller)
+      : View(snapshot), now_ms_(now_ms), caller_(&caller) {}
+
+  Result<std::optional<KvEntry>> Get(const std::string& key) override;
+  void Put(const std::string& key, std::string value) { writes_[key] = std::move(value); }
+  void Delete(const std::string& key) { writes_[key] = std::nullopt; }
+
+  void PutObject(const StoredObject& object);
+  // As PutObject, and says who changed it.
+  void TouchObject(StoredObject& object);
+  void PutVersion(const StoredObject& model, VersionNumber number, const VersionRecord& record);
+
+  Result<ObjectId> NextObjectId();
+  Result<VersionId> NextVersionId();
+
+  using Params = std::map<std::string, std::string>;
+  void Audit(std::string_view action, const FullName& name, ObjectId object, Params params);
+  void Tell(EventKind kind, const StoredObject& object);
+  Event& event() { return *event_; }  // after Tell
+
+  int64_t now_ms() const { return now_ms_; }
+  const Caller& caller() const { return *caller_; }
+  Stamp stamp() const { return {now_ms_, caller_->principal}; }
+
+  // False where nothing was put, deleted or audited.
+  bool HasWork() const { return !writes_.empty() || audit_.has_value(); }
+  // With the audit record chained on.
+  Result<KvTransaction> Finish();
+
+ private:
+  int64_t now_ms_;
+  const Caller* caller_;
+  std::map<std::string, Revision> expected_;
+  std::map<std::string, std::optional<std::string>> writes_;
+  std::optional<AuditRecord> audit_;
+  std::optional<Event> event_;
+};
+
+}  // namespace modelfs::store

@@ -1,0 +1,175 @@
+// The class behind EmbeddedRegistry::Open, in one file a subject: objects.cc, tags.cc, versions.cc,
+// aliases.cc, search.cc, audit.cc, leases.cc, sweep.cc. For those files only.
+#pragma once
+
+#include <memory>
+#include <string>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
+#include "cas/base/thread.h"
+#include "cas/tree.h"
+#include "store/authorizer.h"
+#include "store/change.h"
+#include "store/embedded_registry.h"
+
+namespace modelfs::store {
+
+class EmbeddedRegistryImpl final : public EmbeddedRegistry {
+ public:
+  EmbeddedRegistryImpl(Kv& kv, cas::BlobStore& blobs, const Clock& clock, RegistrySettings settings)
+      : kv_(kv), blobs_(blobs), clock_(clock), authorizer_(std::move(settings)) {}
+
+  Status Authenticate(const Caller& caller) override;
+  Result<RegistrySettings> Settings(const Caller& caller) override;
+
+  Result<ObjectInfo> Lookup(const Caller& caller, const FullName& name) override;
+  Result<ObjectInfo> LookupChild(const Caller& caller, ObjectId parent, std::string_view leaf) override;
+  Result<ObjectInfo> Get(const Caller& caller, ObjectId id) override;
+  Result<Page<ObjectInfo>> List(const Caller& caller, ObjectId parent, const PageRequest& page) override;
+  Result<ObjectInfo> Create(const Caller& caller, ObjectId parent, std::string_view leaf,
+                            std::string_view comment) override;
+  Status Delete(const Caller& caller, ObjectId id, DeleteMode mode) override;
+  Result<ObjectInfo> Rename(const Caller& caller, ObjectId model, std::string_view new_leaf) override;
+  Result<ObjectInfo> SetOwner(const Caller& caller, ObjectId id, std::string_view principal) override;
+
+  Status SetDescription(const Caller& caller, const Target& target, std::string_view text) override;
+  Status SetTag(const Caller& caller, const Target& target, std::string_view key, std::string_view value,
+                TagMode mode) override;
+  Status DeleteTag(const Caller& caller, const Target& target, std::string_view key) override;
+  Result<std::map<std::string, std::string>> Tags(const Caller& caller, const Target& target) override;
+
+  Result<VersionInfo> CommitVersion(const Caller& caller, ObjectId model, const Digest& tree,
+                                    const Lease& lease, const NewVersion& fields,
+                                    std::optional<VersionNumber> expected) override;
+  Result<VersionInfo> BeginVersion(const Caller& caller, ObjectId model, const NewVersion& fields) override;
+  Result<VersionInfo> FinalizeVersion(const Caller& caller, ObjectId model, VersionNumber number,
+                                      const Digest& tree, const Lease& lease) override;
+  Status FailVersion(const Caller& caller, ObjectId model, VersionNumber number,
+                     std::string_view reason) override;
+  Result<VersionInfo> GetVersion(const Caller& caller, ObjectId model, VersionNumber number) override;
+  Result<VersionInfo> GetVersionById(const Caller& caller, VersionId id) override;
+  Result<VersionInfo> ResolveAlias(const Caller& caller, ObjectId model, std::string_view alias) override;
+  Result<Page<VersionInfo>> ListVersions(const Caller& caller, ObjectId model,
+                                         const PageRequest& page) override;
+  Status DeleteVersion(const Caller& caller, ObjectId model, VersionNumber number) override;
+  Result<VersionInfo> CopyVersion(const Caller& caller, ObjectId source, VersionNumber number,
+                                  ObjectId destination) override;
+
+  Status SetAlias(const Caller& caller, ObjectId model, std::string_view alias, VersionNumber version,
+                  AliasMode mode) override;
+  Status DeleteAlias(const Caller& caller, ObjectId model, std::string_view alias) override;
+  Status RenameAlias(const Caller& caller, ObjectId model, std::string_view from, std::string_view to,
+                     AliasMode mode) override;
+  Status SwapAliases(const Caller& caller, ObjectId model, std::string_view a, std::string_view b) override;
+
+  Result<Page<ObjectInfo>> SearchModels(const Caller& caller, std::string_view filter,
+                                        const PageRequest& page) override;
+
+  Result<std::vector<Event>> Events(uint64_t after_revision, size_t limit) override;
+  Result<uint64_t> CurrentRevision() override;
+  void WaitForChange(uint64_t after_revision, const Deadline& deadline, const std::stop_token& stop) override;
+  Result<std::vector<AuditRecord>> Audit(const Caller& caller, uint64_t after_sequence, size_t limit,
+                                         std::string_view full_name) override;
+  Result<uint64_t> VerifyAudit(const Caller& caller) override;
+
+  Result<Lease> AcquireLease(const Caller& caller, std::string_view purpose) override;
+  Status RenewLease(const Lease& lease) override;
+  Status ReleaseLease(const Lease& lease) override;
+
+  Result<Mark> MarkForSweep(const Caller& caller) override;
+  Result<std::vector<std::string>> VersionsThatNeed(const Caller& caller,
+                                                    const std::unordered_set<Digest>& digests) override;
+
+ private:
+  // What a version is made of, as far as it can be said without the registry.
+  struct CheckedTree {
+    uint64_t total_bytes = 0;
+    uint64_t file_count = 0;
+    Signature signature = Signature::kNone;
+  };
+
+  // Runs `body(change)` on a fresh snapshot and commits what it gathered; again where another commit came
+  // in between. An error of `body` ends it: nothing is changed then. What `body` answers is answered.
+  template <typename Body>
+  auto Mutate(const Caller& caller, Operation operation, ObjectId object, Body body)
+      -> decltype(body(std::declval<Change&>()));
+  // The loop's end: kAborted where another attempt may be made, after a pause.
+  Status CommitAttempt(KvTransaction transaction, int attempt);
+
+  template <typename Body>
+  auto Inspect(const Caller& caller, Operation operation, ObjectId object, Body body)
+      -> decltype(body(std::declval<View&>()));
+
+  // objects.cc
+  static Result<ObjectInfo> InfoOf(View& view, const StoredObject& object, FullName name);
+  static Result<ObjectInfo> FullInfoOf(View& view, const StoredObject& object);
+
+  // versions.cc
+  static Result<VersionInfo> InfoOf(View& view, const StoredObject& model, VersionNumber number,
+                                    const VersionRecord& record);
+  Result<CheckedTree> CheckTree(const Digest& tree);
+  // Gives `record` the model's next number, and the fields that a new version has.
+  static Result<VersionNumber> AddVersion(Change& change, StoredObject& model, VersionRecord& record,
+                                          const NewVersion& fields);
+  static void MakeReady(Change& change, VersionRecord& record, const Digest& tree,
+                        const CheckedTree& checked);
+
+  // leases.cc
+  static Status ExpectLease(Change& change, const Lease& lease);
+  Status EndDeadLeases();
+
+  // sweep.cc
+  // Removes what a deleted model's versions left, in steps; safe to run twice at once.
+  Status FinishDeletion(ObjectId model);
+  Status FinishDeletions();
+  Status AgePendingVersions(const Caller& caller);
+
+  Kv& kv_;
+  cas::BlobStore& blobs_;
+  const Clock& clock_;
+  const Authorizer authorizer_;
+  // One mutation of this process at a time: the engine would queue them anyway, and the audit chain's head
+  // makes any two conflict. The one lock that is held across a commit (README, "Decisions").
+  Mutex turn_;
+};
+
+template <typename Body>
+auto EmbeddedRegistryImpl::Mutate(const Caller& caller, Operation operation, ObjectId object, Body body)
+    -> decltype(body(std::declval<Change&>())) {
+  RETURN_IF_ERROR(authorizer_.Check(caller, operation, object));
+  const MutexLock lock(turn_);
+  for (int attempt = 0;; ++attempt) {
+    ASSIGN_OR_RETURN(std::unique_ptr<Snapshot> snapshot, kv_.Read());
+    Change change(*snapshot, clock_.NowMs(), caller);
+    auto answer = body(change);
+    if (!answer.ok() || !change.HasWork()) return answer;
+    ASSIGN_OR_RETURN(KvTransaction transaction, change.Finish());
+    snapshot.reset();  // never held across a commit
+    const Status committed = CommitAttempt(std::move(transaction), attempt);
+    if (committed.ok()) return answer;
+    if (committed.error().code() != Code::kAborted) return committed.error();
+  }
+}
+
+template <typename Body>
+auto EmbeddedRegistryImpl::Inspect(const Caller& caller, Operation operation, ObjectId object, Body body)
+    -> decltype(body(std::declval<View&>())) {
+  RETURN_IF_ERROR(authorizer_.Check(caller, operation, object));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Snapshot> snapshot, kv_.Read());
+  View view(*snapshot);
+  return body(view);
+}
+
+// 32 hexadecimal digits from the kernel: ids that nobody can guess or meet twice.
+std::string RandomHex128();
+
+// Page tokens (store/page_token.cc): where the last page ended, and of what it was a page.
+std::string EncodePageToken(std::string_view query, std::string_view position);
+// kInvalidArgument for a token of another query, or none of ours.
+Result<std::string> DecodePageToken(std::string_view query, std::string_view token);
+// The page's limit, bounded; 0 asks for the default.
+size_t PageLimit(const PageRequest& page);
+
+}  // namespace modelfs::store

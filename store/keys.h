@@ -1,0 +1,54 @@
+// The registry's keys in the KV engine: a letter for the table, then big-endian numbers, then a name.
+// docs/formats.md, "registry keys", lists them with worked examples.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <string_view>
+
+#include "store/registry.h"
+
+namespace modelfs::store::keys {
+
+std::string Settings();   // 'M'                                     -> SettingsRecord
+std::string Counters();   // 'N'                                     -> CountersRecord
+std::string AuditHead();  // 'H'                                     -> AuditHeadRecord
+
+// 'n' parent(be64) name -> ObjectRecord. A container's children are adjacent and in the order of their
+// names, so a listing is one range. The metastore is its own parent, with the empty name.
+std::string Object(ObjectId parent, std::string_view name);
+// The first key a child of `parent` can have.
+std::string FirstChild(ObjectId parent);
+// 'o' id(be64) -> WhereRecord: the parent and name under which an object is stored at present.
+std::string Where(ObjectId id);
+
+// 'v' model(be64) number(be64) -> VersionRecord; a model's versions are adjacent, oldest first
+std::string Version(ObjectId model, VersionNumber number);
+// 'w' version id(be64) -> VersionWhereRecord
+std::string VersionWhere(VersionId id);
+// 'p' model(be64) number(be64) -> nothing: the version is PENDING
+std::string Pending(ObjectId model, VersionNumber number);
+// 'x' model(be64) -> nothing: the model is deleted and some of its versions' keys are still there
+std::string Unfinished(ObjectId model);
+
+// 'd' object(be64) version(be64, 0: the object itself) -> description
+std::string Description(ObjectId object, VersionNumber version);
+// 't' object(be64) version(be64) key -> tag value
+std::string Tag(ObjectId object, VersionNumber version, std::string_view key);
+
+std::string Audit(uint64_t sequence);         // 'A' sequence(be64)   -> AuditRecord
+std::string Lease(std::string_view id);       // 'l' id               -> LeaseRecord
+std::string LeaseUntil(std::string_view id);  // 'r' id               -> be64 milliseconds
+
+// All keys that begin with `prefix` are >= prefix and < AfterPrefix(prefix).
+std::string AfterPrefix(std::string prefix);
+// The first key after `key`.
+std::string After(std::string key);
+
+// The numbers at the front of a key of two ('v', 'p') or one ('x').
+uint64_t FirstNumber(std::string_view key);
+uint64_t SecondNumber(std::string_view key);
+// What stands behind the letter and `numbers` numbers.
+std::string_view NameOf(std::string_view key, size_t numbers);
+
+}  // namespace modelfs::store::keys

@@ -1,0 +1,127 @@
+// The registry's records as bytes: first a version byte, last an XXH3-64 of all before it. Everything
+// that Decode answers was checked: kDataLoss names the record otherwise. Format: docs/formats.md,
+// "registry records".
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cas/base/result.h"
+#include "store/registry.h"
+
+namespace modelfs::store {
+
+// Who made or changed something last, and when.
+struct Stamp {
+  int64_t at_ms = 0;
+  std::string by;
+};
+
+// A catalog, schema, model or the metastore. Its name is in its key.
+struct ObjectRecord {
+  ObjectId id = 0;
+  ObjectKind kind = ObjectKind::kMetastore;
+  std::string owner;
+  Stamp created;
+  Stamp updated;
+  bool has_description = false;
+  // How many objects or versions it holds. Whoever adds or removes one writes this record too, so that
+  // deleting an empty container and filling it cannot both succeed.
+  uint64_t children = 0;
+  // Models only.
+  VersionNumber next_version = 1;
+  VersionNumber latest_ready = 0;
+  std::vector<AliasInfo> aliases;  // sorted by name
+
+  std::string Encode() const;
+  static Result<ObjectRecord> Decode(std::string_view bytes, std::string_view what);
+};
+
+struct WhereRecord {
+  ObjectId parent = 0;
+  std::string name;
+
+  std::string Encode() const;
+  static Result<WhereRecord> Decode(std::string_view bytes, std::string_view what);
+};
+
+struct VersionRecord {
+  VersionId id = 0;
+  VersionStatus status = VersionStatus::kPending;
+  std::string status_message;
+  Digest tree;  // this and the next three: READY only
+  uint64_t total_bytes = 0;
+  uint64_t file_count = 0;
+  Signature signature = Signature::kNone;
+  std::string source;
+  std::string run_id;
+  bool has_description = false;
+  Stamp created;
+  Stamp updated;
+
+  std::string Encode() const;
+  static Result<VersionRecord> Decode(std::string_view bytes, std::string_view what);
+};
+
+struct VersionWhereRecord {
+  ObjectId model = 0;
+  VersionNumber number = 0;
+
+  std::string Encode() const;
+  static Result<VersionWhereRecord> Decode(std::string_view bytes, std::string_view what);
+};
+
+struct CountersRecord {
+  ObjectId next_object = 1;
+  VersionId next_version = 1;
+
+  std::string Encode() const;
+  static Result<CountersRecord> Decode(std::string_view bytes, std::string_view what);
+};
+
+// The end of the audit chain: what the next record continues, and what reveals a record removed there.
+struct AuditHeadRecord {
+  uint64_t sequence = 0;  // of the last record
+  Sha256 hash{};          // of the last record
+
+  std::string Encode() const;
+  static Result<AuditHeadRecord> Decode(std::string_view bytes, std::string_view what);
+};
+
+struct LeaseRecord {
+  std::string purpose;
+  std::string principal;
+  int64_t acquired_at_ms = 0;
+  // The process that holds it, as far as this host can tell it from every other, also later ones.
+  std::string boot_id;
+  uint64_t pid_namespace = 0;
+  uint64_t pid = 0;
+  uint64_t process_start = 0;  // clock ticks after boot: /proc/<pid>/stat, field 22
+
+  std::string Encode() const;
+  static Result<LeaseRecord> Decode(std::string_view bytes, std::string_view what);
+};
+
+std::string EncodeSettings(const RegistrySettings& settings);
+// kFailedPrecondition for a format newer than this program.
+Result<RegistrySettings> DecodeSettings(std::string_view bytes);
+
+// Descriptions, tag values and lease ends: one string or number, sealed like a record.
+std::string EncodeText(std::string_view text);
+Result<std::string> DecodeText(std::string_view bytes, std::string_view what);
+std::string EncodeNumber(uint64_t number);
+Result<uint64_t> DecodeNumber(std::string_view bytes, std::string_view what);
+
+// The audit record's encoding without its seal is what its hash is over; `hash` itself is not in it.
+std::string EncodeAudit(const AuditRecord& record);
+Sha256 AuditHash(const AuditRecord& record);
+Result<AuditRecord> DecodeAudit(std::string_view bytes, std::string_view what);  // computes `hash`
+
+// The log's payload; `revision` is the log's own.
+std::string EncodeEvent(const Event& event);
+Result<Event> DecodeEvent(std::string_view bytes, std::string_view what);
+
+}  // namespace modelfs::store

@@ -1,0 +1,437 @@
+// Versions: PENDING, READY, FAILED; numbers, copies, deletion.
+#include <fmt/core.h>
+
+#include <algorithm>
+
+#include "cas/base/fail_point.h"
+#include "cas/base/text.h"
+#include "store/embedded_registry_impl.h"
+#include "store/keys.h"
+#include "store/mlmodel.h"
+
+namespace modelfs::store {
+namespace {
+
+constexpr std::string_view kMlmodelName = "MLmodel";
+// Records of origin, shown to people: longer ones are somebody's mistake.
+constexpr size_t kMostSourceBytes = 8192;
+constexpr size_t kMostRunIdBytes = 255;
+constexpr size_t kMostReasonBytes = 4096;
+
+std::string ListQuery(ObjectId model) { return fmt::format("versions {}", model); }
+
+// Text that only people read keeps its odd bytes as \xNN rather than be refused.
+std::string ReadableText(std::string_view text) {
+  return IsValidUtf8(text) && text.find('\0') == std::string_view::npos ? std::string(text) : Printable(text);
+}
+
+Status CheckFields(const NewVersion& fields) {
+  if (fields.source.size() > kMostSourceBytes) {
+    return Error(Code::kInvalidArgument, fmt::format("source is longer than {} bytes", kMostSourceBytes));
+  }
+  if (fields.run_id.size() > kMostRunIdBytes || !IsValidUtf8(fields.run_id) ||
+      HasHiddenCharacters(fields.run_id)) {
+    return Error(Code::kInvalidArgument,
+                 fmt::format("run id \"{}\" is not at most {} bytes of printable text",
+                             Printable(fields.run_id.substr(0, kMostRunIdBytes)), kMostRunIdBytes));
+  }
+  RETURN_IF_ERROR(CheckDescription(fields.comment));
+  if (fields.tags.size() > kMaxTagsPerObject) {
+    return Error(Code::kResourceExhausted,
+                 fmt::format("{} tags; a version has at most {}", fields.tags.size(), kMaxTagsPerObject));
+  }
+  for (const auto& [key, value] : fields.tags) {
+    RETURN_IF_ERROR(CheckTagKey(key));
+    RETURN_IF_ERROR(CheckTagValue(value));
+  }
+  return OkStatus();
+}
+
+void TellVersion(Change& change, EventKind kind, const StoredObject& model, VersionNumber number,
+                 VersionId id) {
+  change.Tell(kind, model);
+  change.event().version = number;
+  change.event().version_id = id;
+}
+
+std::vector<std::string> AliasesOf(const ObjectRecord& model, VersionNumber number) {
+  std::vector<std::string> names;
+  for (const AliasInfo& alias : model.aliases) {
+    if (alias.version == number) names.push_back(alias.name);
+  }
+  return names;
+}
+
+// The newest READY version before `below`, 0 for none.
+Result<VersionNumber> LatestReadyBelow(View& view, const StoredObject& model, VersionNumber below) {
+  const std::string begin = keys::Version(model.record.id, 0);
+  for (;;) {
+    ASSIGN_OR_RETURN(const std::optional<KvEntry> entry,
+                     view.snapshot().Last(begin, keys::Version(model.record.id, below)));
+    if (!entry) return VersionNumber{0};
+    below = keys::SecondNumber(entry->key);
+    ASSIGN_OR_RETURN(const VersionRecord record,
+                     VersionRecord::Decode(entry->value, fmt::format("{} version {}", model.name, below)));
+    if (record.status == VersionStatus::kReady) return below;
+  }
+}
+
+}  // namespace
+
+Result<VersionInfo> EmbeddedRegistryImpl::InfoOf(View& view, const StoredObject& model, VersionNumber number,
+                                                 const VersionRecord& record) {
+  VersionInfo info;
+  info.id = record.id;
+  info.model = model.record.id;
+  ASSIGN_OR_RETURN(info.model_name, view.NameOf(model));
+  info.number = number;
+  info.status = record.status;
+  info.status_message = record.status_message;
+  info.tree = record.tree;
+  info.total_bytes = record.total_bytes;
+  info.file_count = record.file_count;
+  info.signature = record.signature;
+  info.source = record.source;
+  info.run_id = record.run_id;
+  info.aliases = AliasesOf(model.record, number);
+  info.created_at_ms = record.created.at_ms;
+  info.created_by = record.created.by;
+  info.updated_at_ms = record.updated.at_ms;
+  info.updated_by = record.updated.by;
+  return info;
+}
+
+Result<EmbeddedRegistryImpl::CheckedTree> EmbeddedRegistryImpl::CheckTree(const Digest& digest) {
+  const std::string subject = fmt::format("tree {}", digest.ToString());
+  const Result<std::string> encoded = blobs_.ReadAll(digest, cas::kTreeMaxBytes);
+  if (!encoded.ok() && encoded.error().code() == Code::kNotFound) {
+    return Error(Code::kFailedPrecondition,
+                 fmt::format("{} is not stored; store it and its files first", subject));
+  }
+  if (!encoded.ok()) return encoded.error().Wrap(subject);
+  ASSIGN_OR_RETURN(const cas::Tree tree, cas::Tree::Decode(*encoded));
+  if (tree.file_count() == 0) {
+    return Error(Code::kFailedPrecondition, "there is no file in it; a version needs at least one");
+  }
+  CheckedTree checked;
+  checked.total_bytes = tree.total_bytes();
+  checked.file_count = tree.file_count();
+  const cas::TreeEntry* mlmodel = tree.Find(kMlmodelName);
+  if (mlmodel == nullptr || mlmodel->kind != cas::EntryKind::kFile) {
+    if (authorizer_.settings().signature == RegistrySettings::SignaturePolicy::kRequired) {
+      return Error(
+          Code::kFailedPrecondition,
+          "there is no MLmodel file, and this registry requires a signature of every version; save the model "
+          "with MLflow and a signature (mlflow.models.infer_signature)");
+    }
+    return checked;
+  }
+  if (mlmodel->blob.size_bytes > kMlmodelMaxBytes) {
+    return Error(Code::kFailedPrecondition, fmt::format("MLmodel has {} bytes; at most {} are read",
+                                                        mlmodel->blob.size_bytes, kMlmodelMaxBytes));
+  }
+  ASSIGN_OR_RETURN(const std::string yaml, blobs_.ReadAll(mlmodel->blob, kMlmodelMaxBytes));
+  RETURN_IF_ERROR(CheckMlmodelSignature(yaml));
+  checked.signature = Signature::kPresent;
+  return checked;
+}
+
+Result<VersionNumber> EmbeddedRegistryImpl::AddVersion(Change& change, StoredObject& model,
+                                                       VersionRecord& record, const NewVersion& fields) {
+  const VersionNumber number = model.record.next_version++;
+  ++model.record.children;
+  record.source = ReadableText(fields.source);
+  record.run_id = fields.run_id;
+  record.has_description = !fields.comment.empty();
+  record.created = record.updated = change.stamp();
+  if (record.status == VersionStatus::kReady) model.record.latest_ready = number;
+  change.TouchObject(model);
+  change.PutVersion(model, number, record);
+  change.Put(keys::VersionWhere(record.id), VersionWhereRecord{model.record.id, number}.Encode());
+  if (record.status == VersionStatus::kPending) {
+    change.Put(keys::Pending(model.record.id, number), EncodeText(""));
+  }
+  if (!fields.comment.empty()) {
+    change.Put(keys::Description(model.record.id, number), EncodeText(fields.comment));
+  }
+  for (const auto& [key, value] : fields.tags) {
+    change.Put(keys::Tag(model.record.id, number, key), EncodeText(value));
+  }
+  return number;
+}
+
+void EmbeddedRegistryImpl::MakeReady(Change& change, VersionRecord& record, const Digest& tree,
+                                     const CheckedTree& checked) {
+  record.status = VersionStatus::kReady;
+  record.status_message.clear();
+  record.tree = tree;
+  record.total_bytes = checked.total_bytes;
+  record.file_count = checked.file_count;
+  record.signature = checked.signature;
+  record.updated = change.stamp();
+}
+
+Result<VersionInfo> EmbeddedRegistryImpl::CommitVersion(const Caller& caller, ObjectId model_id,
+                                                        const Digest& tree, const Lease& lease,
+                                                        const NewVersion& fields,
+                                                        std::optional<VersionNumber> expected) {
+  RETURN_IF_ERROR(authorizer_.Check(caller, Operation::kCreateVersion, model_id));
+  RETURN_IF_ERROR(CheckFields(fields));
+  ASSIGN_OR_RETURN(const CheckedTree checked, CheckTree(tree));
+  FAIL_POINT("version.checked");
+  return Mutate(caller, Operation::kCreateVersion, model_id, [&](Change& change) -> Result<VersionInfo> {
+    ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
+    ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
+    if (expected && *expected != model.record.next_version) {
+      return Error(Code::kOutOfRange, fmt::format("{}: the next version is {}, not {}", name.ToString(),
+                                                  model.record.next_version, *expected));
+    }
+    RETURN_IF_ERROR(ExpectLease(change, lease));
+    VersionRecord record;
+    ASSIGN_OR_RETURN(record.id, change.NextVersionId());
+    MakeReady(change, record, tree, checked);
+    ASSIGN_OR_RETURN(const VersionNumber number, AddVersion(change, model, record, fields));
+    change.Audit("createModelVersion", name, model_id,
+                 {{"full_name_arg", name.ToString()},
+                  {"version_arg", std::to_string(number)},
+                  {"source", ReadableText(fields.source)},
+                  {"run_id", fields.run_id},
+                  {"status", std::string(StatusName(record.status))},
+                  {"tree", tree.ToString()}});
+    TellVersion(change, EventKind::kVersionReady, model, number, record.id);
+    ASSIGN_OR_RETURN(VersionInfo info, InfoOf(change, model, number, record));
+    info.comment = fields.comment;
+    return info;
+  });
+}
+
+Result<VersionInfo> EmbeddedRegistryImpl::BeginVersion(const Caller& caller, ObjectId model_id,
+                                                       const NewVersion& fields) {
+  RETURN_IF_ERROR(CheckFields(fields));
+  return Mutate(caller, Operation::kCreateVersion, model_id, [&](Change& change) -> Result<VersionInfo> {
+    ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
+    ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
+    VersionRecord record;
+    ASSIGN_OR_RETURN(record.id, change.NextVersionId());
+    ASSIGN_OR_RETURN(const VersionNumber number, AddVersion(change, model, record, fields));
+    change.Audit("createModelVersion", name, model_id,
+                 {{"full_name_arg", name.ToString()},
+                  {"version_arg", std::to_string(number)},
+                  {"source", ReadableText(fields.source)},
+                  {"run_id", fields.run_id},
+                  {"status", std::string(StatusName(record.status))}});
+    TellVersion(change, EventKind::kVersionCreated, model, number, record.id);
+    ASSIGN_OR_RETURN(VersionInfo info, InfoOf(change, model, number, record));
+    info.comment = fields.comment;
+    return info;
+  });
+}
+
+Result<VersionInfo> EmbeddedRegistryImpl::FinalizeVersion(const Caller& caller, ObjectId model_id,
+                                                          VersionNumber number, const Digest& tree,
+                                                          const Lease& lease) {
+  RETURN_IF_ERROR(authorizer_.Check(caller, Operation::kCreateVersion, model_id));
+  const Result<CheckedTree> checked = CheckTree(tree);
+  if (!checked.ok()) {
+    if (checked.error().code() == Code::kFailedPrecondition) {
+      FailVersion(caller, model_id, number, checked.error().message())
+          .IgnoreError("the refusal itself is what the caller must hear");
+    }
+    return checked.error();
+  }
+  return Mutate(caller, Operation::kCreateVersion, model_id, [&](Change& change) -> Result<VersionInfo> {
+    ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
+    ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
+    ASSIGN_OR_RETURN(VersionRecord record, change.Version(model, number));
+    if (record.status == VersionStatus::kReady && record.tree == tree) {
+      return InfoOf(change, model, number, record);
+    }
+    if (record.status != VersionStatus::kPending) {
+      return Error(Code::kFailedPrecondition,
+                   fmt::format("{} version {} is {}; only a pending one can be finalized", name.ToString(),
+                               number, StatusName(record.status)));
+    }
+    RETURN_IF_ERROR(ExpectLease(change, lease));
+    MakeReady(change, record, tree, *checked);
+    model.record.latest_ready = std::max(model.record.latest_ready, number);
+    change.TouchObject(model);
+    change.PutVersion(model, number, record);
+    change.Delete(keys::Pending(model_id, number));
+    change.Audit("finalizeModelVersion", name, model_id,
+                 {{"full_name_arg", name.ToString()},
+                  {"version_arg", std::to_string(number)},
+                  {"tree", tree.ToString()}});
+    TellVersion(change, EventKind::kVersionReady, model, number, record.id);
+    return InfoOf(change, model, number, record);
+  });
+}
+
+Status EmbeddedRegistryImpl::FailVersion(const Caller& caller, ObjectId model_id, VersionNumber number,
+                                         std::string_view reason) {
+  return Mutate(caller, Operation::kCreateVersion, model_id, [&](Change& change) -> Status {
+    ASSIGN_OR_RETURN(const StoredObject model, change.Model(model_id));
+    ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
+    ASSIGN_OR_RETURN(VersionRecord record, change.Version(model, number));
+    if (record.status == VersionStatus::kFailed) return OkStatus();
+    if (record.status != VersionStatus::kPending) {
+      return Error(Code::kFailedPrecondition, fmt::format("{} version {} is {} and stays so", name.ToString(),
+                                                          number, StatusName(record.status)));
+    }
+    record.status = VersionStatus::kFailed;
+    record.status_message = ReadableText(reason.substr(0, kMostReasonBytes));
+    record.updated = change.stamp();
+    change.PutVersion(model, number, record);
+    change.Delete(keys::Pending(model_id, number));
+    change.Audit("failModelVersion", name, model_id,
+                 {{"full_name_arg", name.ToString()},
+                  {"version_arg", std::to_string(number)},
+                  {"reason", record.status_message}});
+    TellVersion(change, EventKind::kVersionFailed, model, number, record.id);
+    return OkStatus();
+  });
+}
+
+Result<VersionInfo> EmbeddedRegistryImpl::GetVersion(const Caller& caller, ObjectId model_id,
+                                                     VersionNumber number) {
+  return Inspect(caller, Operation::kRead, model_id, [&](View& view) -> Result<VersionInfo> {
+    ASSIGN_OR_RETURN(const StoredObject model, view.Model(model_id));
+    ASSIGN_OR_RETURN(const VersionRecord record, view.Version(model, number));
+    ASSIGN_OR_RETURN(VersionInfo info, InfoOf(view, model, number, record));
+    if (record.has_description) {
+      ASSIGN_OR_RETURN(info.comment, view.Description(model_id, number));
+    }
+    return info;
+  });
+}
+
+Result<VersionInfo> EmbeddedRegistryImpl::GetVersionById(const Caller& caller, VersionId id) {
+  // Both reads see versions that are there or are not: an id never comes to mean another version.
+  ASSIGN_OR_RETURN(
+      const VersionWhereRecord where,
+      Inspect(caller, Operation::kRead, kMetastoreId, [&](View& view) -> Result<VersionWhereRecord> {
+        ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, view.Get(keys::VersionWhere(id)));
+        if (!entry) {
+          return Error(Code::kNotFound, fmt::format("version id {} does not exist (any more)", id));
+        }
+        return VersionWhereRecord::Decode(entry->value, fmt::format("version id {}", id));
+      }));
+  return GetVersion(caller, where.model, where.number);
+}
+
+Result<VersionInfo> EmbeddedRegistryImpl::ResolveAlias(const Caller& caller, ObjectId model_id,
+                                                       std::string_view alias) {
+  return Inspect(caller, Operation::kRead, model_id, [&](View& view) -> Result<VersionInfo> {
+    ASSIGN_OR_RETURN(const StoredObject model, view.Model(model_id));
+    for (const AliasInfo& info : model.record.aliases) {
+      if (info.name != alias) continue;
+      ASSIGN_OR_RETURN(const VersionRecord record, view.Version(model, info.version));
+      ASSIGN_OR_RETURN(VersionInfo version, InfoOf(view, model, info.version, record));
+      if (record.has_description) {
+        ASSIGN_OR_RETURN(version.comment, view.Description(model_id, info.version));
+      }
+      return version;
+    }
+    ASSIGN_OR_RETURN(const FullName name, view.NameOf(model));
+    return Error(Code::kNotFound, fmt::format("{} has no alias {}", name.ToString(), Printable(alias)));
+  });
+}
+
+Result<Page<VersionInfo>> EmbeddedRegistryImpl::ListVersions(const Caller& caller, ObjectId model_id,
+                                                             const PageRequest& page) {
+  const size_t limit = PageLimit(page);
+  std::string begin = keys::Version(model_id, 0);
+  if (!page.token.empty()) {
+    ASSIGN_OR_RETURN(const std::string last, DecodePageToken(ListQuery(model_id), page.token));
+    begin = keys::Version(model_id, ParseVersionNumber(last).value_or(0) + 1);
+  }
+  return Inspect(caller, Operation::kRead, model_id, [&](View& view) -> Result<Page<VersionInfo>> {
+    ASSIGN_OR_RETURN(const StoredObject model, view.Model(model_id));
+    const std::string end =
+        keys::AfterPrefix(keys::Version(model_id, 0).substr(0, keys::Where(model_id).size()));
+    ASSIGN_OR_RETURN(const std::vector<KvEntry> entries, view.snapshot().Range(begin, end, limit + 1));
+    Page<VersionInfo> answer;
+    for (const KvEntry& entry : entries) {
+      if (answer.items.size() == limit) {
+        answer.next_token = EncodePageToken(ListQuery(model_id), std::to_string(answer.items.back().number));
+        break;
+      }
+      const VersionNumber number = keys::SecondNumber(entry.key);
+      ASSIGN_OR_RETURN(const VersionRecord record,
+                       VersionRecord::Decode(entry.value, fmt::format("{} version {}", model.name, number)));
+      ASSIGN_OR_RETURN(VersionInfo info, InfoOf(view, model, number, record));
+      answer.items.push_back(std::move(info));
+    }
+    return answer;
+  });
+}
+
+Status EmbeddedRegistryImpl::DeleteVersion(const Caller& caller, ObjectId model_id, VersionNumber number) {
+  return Mutate(caller, Operation::kDeleteVersion, model_id, [&](Change& change) -> Status {
+    ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
+    ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
+    ASSIGN_OR_RETURN(const VersionRecord record, change.Version(model, number));
+    const std::vector<std::string> gone = AliasesOf(model.record, number);
+    std::erase_if(model.record.aliases, [&](const AliasInfo& alias) { return alias.version == number; });
+    if (model.record.children > 0) --model.record.children;
+    if (model.record.latest_ready == number) {
+      ASSIGN_OR_RETURN(model.record.latest_ready, LatestReadyBelow(change, model, number));
+    }
+    change.TouchObject(model);
+    change.Delete(keys::Version(model_id, number));
+    change.Delete(keys::VersionWhere(record.id));
+    if (record.status == VersionStatus::kPending) change.Delete(keys::Pending(model_id, number));
+    if (record.has_description) change.Delete(keys::Description(model_id, number));
+    ASSIGN_OR_RETURN(const auto tags, change.Tags(model_id, number));
+    for (const auto& [key, value] : tags) change.Delete(keys::Tag(model_id, number, key));
+    Change::Params params{{"full_name_arg", name.ToString()}, {"version_arg", std::to_string(number)}};
+    for (const std::string& alias : gone) {
+      std::string& list = params["aliases"];
+      list += (list.empty() ? "" : ",") + alias;
+    }
+    change.Audit("deleteModelVersion", name, model_id, std::move(params));
+    TellVersion(change, EventKind::kVersionDeleted, model, number, record.id);
+    change.event().aliases = gone;
+    return OkStatus();
+  });
+}
+
+Result<VersionInfo> EmbeddedRegistryImpl::CopyVersion(const Caller& caller, ObjectId source_id,
+                                                      VersionNumber number, ObjectId destination_id) {
+  RETURN_IF_ERROR(authorizer_.Check(caller, Operation::kRead, source_id));
+  return Mutate(
+      caller, Operation::kCreateVersion, destination_id, [&](Change& change) -> Result<VersionInfo> {
+        ASSIGN_OR_RETURN(const StoredObject source, change.Model(source_id));
+        ASSIGN_OR_RETURN(const FullName source_name, change.NameOf(source));
+        // Expected to be there still when the copy is committed: until then it keeps the tree from a sweep.
+        ASSIGN_OR_RETURN(VersionRecord record, change.Version(source, number));
+        if (record.status != VersionStatus::kReady) {
+          return Error(Code::kFailedPrecondition,
+                       fmt::format("{} version {} is {}; only a READY version can be copied",
+                                   source_name.ToString(), number, StatusName(record.status)));
+        }
+        ASSIGN_OR_RETURN(StoredObject destination, change.Model(destination_id));
+        ASSIGN_OR_RETURN(const FullName name, change.NameOf(destination));
+        NewVersion fields;
+        fields.source = fmt::format("models:/{}/{}", source_name.ToString(), number);
+        fields.run_id = record.run_id;
+        if (record.has_description) {
+          ASSIGN_OR_RETURN(fields.comment, change.Description(source_id, number));
+        }
+        ASSIGN_OR_RETURN(fields.tags, change.Tags(source_id, number));
+        ASSIGN_OR_RETURN(record.id, change.NextVersionId());
+        ASSIGN_OR_RETURN(const VersionNumber copied, AddVersion(change, destination, record, fields));
+        change.Audit("createModelVersion", name, destination_id,
+                     {{"full_name_arg", name.ToString()},
+                      {"version_arg", std::to_string(copied)},
+                      {"source", fields.source},
+                      {"run_id", fields.run_id},
+                      {"status", std::string(StatusName(record.status))},
+                      {"tree", record.tree.ToString()}});
+        TellVersion(change, EventKind::kVersionReady, destination, copied, record.id);
+        ASSIGN_OR_RETURN(VersionInfo info, InfoOf(change, destination, copied, record));
+        info.comment = fields.comment;
+        return info;
+      });
+}
+
+}  // namespace modelfs::store

@@ -1,0 +1,96 @@
+// Blobs in memory, and the few trees that the registry's tests need.
+#pragma once
+
+#include <cstring>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cas/base/thread.h"
+#include "cas/blob_store.h"
+#include "cas/tree.h"
+
+namespace modelfs::testing {
+
+class FakeBlobStore : public cas::BlobStore {
+ public:
+  Status Put(const Digest& digest, std::string_view bytes, cas::Epoch epoch) override {
+    const MutexLock lock(mu_);
+    blobs_[digest] = bytes;
+    epochs_[digest] = std::max(epochs_[digest], epoch);
+    return OkStatus();
+  }
+  Result<std::shared_ptr<cas::OpenBlob>> Open(const Digest& digest) override {
+    const MutexLock lock(mu_);
+    const auto found = blobs_.find(digest);
+    if (found == blobs_.end()) return Error(Code::kNotFound, digest.ToString() + ": no such blob");
+    return std::shared_ptr<cas::OpenBlob>(std::make_shared<Blob>(digest, found->second));
+  }
+  bool IsNative(const Digest&) override { return false; }
+  uint64_t LocalBytes(const Digest& digest) override { return digest.size_bytes; }
+  void OnNative(std::function<void(const Digest&)>) override {}
+
+  // Stores the files and the tree that lists them.
+  Digest PutTree(const std::vector<std::pair<std::string, std::string>>& files, cas::Epoch epoch = {}) {
+    std::vector<cas::TreeEntry> entries;
+    for (const auto& [path, bytes] : files) {
+      cas::TreeEntry entry;
+      entry.path = path;
+      entry.blob = DigestOf(bytes);
+      Put(entry.blob, bytes, epoch).IgnoreError("in memory");
+      entries.push_back(std::move(entry));
+    }
+    const std::string encoded = cas::Tree::Make(std::move(entries)).value().Encode();
+    const Digest digest = DigestOf(encoded);
+    Put(digest, encoded, epoch).IgnoreError("in memory");
+    return digest;
+  }
+
+  void Remove(const Digest& digest) {
+    const MutexLock lock(mu_);
+    blobs_.erase(digest);
+  }
+  bool Has(const Digest& digest) {
+    const MutexLock lock(mu_);
+    return blobs_.count(digest) > 0;
+  }
+  // What a sweep would do with this mark, trees only.
+  void Sweep(const std::vector<Digest>& live_trees, cas::Epoch horizon) {
+    const MutexLock lock(mu_);
+    for (auto at = epochs_.begin(); at != epochs_.end();) {
+      const bool live = std::find(live_trees.begin(), live_trees.end(), at->first) != live_trees.end();
+      if (live || at->second >= horizon) {
+        ++at;
+      } else {
+        blobs_.erase(at->first);
+        at = epochs_.erase(at);
+      }
+    }
+  }
+
+ private:
+  class Blob : public cas::OpenBlob {
+   public:
+    Blob(const Digest& digest, std::string bytes) : digest_(digest), bytes_(std::move(bytes)) {}
+    const Digest& digest() const override { return digest_; }
+    Result<size_t> Read(uint64_t offset, std::span<std::byte> out, const Deadline&) override {
+      if (offset >= bytes_.size()) return size_t{0};
+      const size_t count = std::min<size_t>(out.size(), bytes_.size() - offset);
+      std::memcpy(out.data(), bytes_.data() + offset, count);
+      return count;
+    }
+    std::optional<int> NativeFd() const override { return std::nullopt; }
+
+   private:
+    Digest digest_;
+    std::string bytes_;
+  };
+
+  Mutex mu_;
+  std::map<Digest, std::string> blobs_ GUARDED_BY(mu_);
+  std::map<Digest, cas::Epoch> epochs_ GUARDED_BY(mu_);
+};
+
+}  // namespace modelfs::testing

@@ -1,0 +1,85 @@
+// A registry in a box: engine, blobs, clock and caller.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <memory>
+#include <string>
+
+#include "store/embedded_registry.h"
+#include "store/kv/lmdb_kv.h"
+#include "store/kv/memory_kv.h"
+#include "tests/store/expect.h"
+#include "tests/store/fake_blob_store.h"
+#include "tests/store/scratch_dir.h"
+
+namespace modelfs::testing {
+
+class FakeClock : public Clock {
+ public:
+  int64_t NowMs() const override { return now_ms_; }
+  void Advance(int64_t ms) { now_ms_ += ms; }
+
+ private:
+  std::atomic<int64_t> now_ms_{1'700'000'000'000};
+};
+
+inline store::Caller Ann() {
+  store::Caller caller;
+  caller.principal = "ann";
+  caller.uid = 1000;
+  caller.door = "test";
+  return caller;
+}
+
+inline std::unique_ptr<store::Kv> OpenLmdbAt(const std::string& directory) {
+  store::LmdbOptions options;
+  options.directory = directory;
+  options.mode = store::LmdbOptions::Mode::kCreate;
+  auto kv = store::OpenLmdbKv(options);
+  EXPECT_OK(kv);
+  return kv.ok() ? *std::move(kv) : nullptr;
+}
+
+struct Box {
+  explicit Box(std::unique_ptr<store::Kv> engine, store::RegistrySettings::SignaturePolicy signature =
+                                                      store::RegistrySettings::SignaturePolicy::kIfMlmodel)
+      : kv(std::move(engine)) {
+    EXPECT_OK(store::InitializeRegistry(*kv, clock, ann, signature));
+    auto opened = store::EmbeddedRegistry::Open(*kv, blobs, clock);
+    EXPECT_OK(opened);
+    registry = *std::move(opened);
+  }
+
+  // The model's id, made with what it stands in where that is missing.
+  store::ObjectId Make(const std::string& name) {
+    store::ObjectId id = store::kMetastoreId;
+    const store::FullName full = store::FullName::Parse(name).value();
+    for (const std::string& part : full.parts) {
+      auto made = registry->Create(ann, id, part, "");
+      if (!made.ok()) made = registry->LookupChild(ann, id, part);
+      EXPECT_OK(made);
+      id = made->id;
+    }
+    return id;
+  }
+
+  Result<store::VersionInfo> Commit(store::ObjectId model, const std::string& bytes = "weights",
+                                    std::optional<store::VersionNumber> expected = std::nullopt,
+                                    const store::NewVersion& fields = {}) {
+    const store::Lease lease = registry->AcquireLease(ann, "test").value();
+    const Digest tree = blobs.PutTree({{"model.bin", bytes}}, lease.epoch);
+    auto committed = registry->CommitVersion(ann, model, tree, lease, fields, expected);
+    EXPECT_OK(registry->ReleaseLease(lease));
+    return committed;
+  }
+
+  FakeClock clock;
+  store::Caller ann = Ann();
+  FakeBlobStore blobs;
+  std::unique_ptr<store::Kv> kv;
+  std::unique_ptr<store::EmbeddedRegistry> registry;
+};
+
+}  // namespace modelfs::testing

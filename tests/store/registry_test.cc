@@ -1,0 +1,533 @@
+// What the registry means, on every engine.
+#include "store/registry.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+#include <set>
+#include <thread>
+
+#include "tests/store/registry_fixture.h"
+
+namespace modelfs::store {
+namespace {
+
+using testing::Box;
+using testing::Outcome;
+using testing::ScratchDir;
+
+class RegistryContract : public ::testing::TestWithParam<const char*> {
+ protected:
+  std::unique_ptr<Kv> Engine() {
+    return std::string(GetParam()) == "memory" ? MakeMemoryKv() : testing::OpenLmdbAt(dir_.path() + "/kv");
+  }
+
+ private:
+  ScratchDir dir_;
+};
+
+std::vector<std::string> NamesOf(const Page<ObjectInfo>& page) {
+  std::vector<std::string> names;
+  for (const ObjectInfo& item : page.items) names.push_back(item.full_name.ToString());
+  return names;
+}
+
+std::vector<std::string> AliasesOf(const ObjectInfo& model) {
+  std::vector<std::string> names;
+  for (const AliasInfo& alias : model.aliases)
+    names.push_back(alias.name + "=" + std::to_string(alias.version));
+  return names;
+}
+
+TEST_P(RegistryContract, InitOnceAndOnlyTheOwnerMayUseIt) {
+  Box box(Engine());
+  EXPECT_EQ(Outcome(InitializeRegistry(*box.kv, box.clock, box.ann, {})), "already exists");
+  Caller bob = box.ann;
+  bob.uid = 1001;
+  bob.principal = "bob";
+  const auto refused = box.registry->Authenticate(bob);
+  ASSERT_EQ(Outcome(refused), "permission denied");
+  EXPECT_NE(refused.error().message().find("belongs to ann"), std::string::npos);
+  Caller root = bob;
+  root.uid = 0;
+  root.principal = "root";
+  EXPECT_EQ(Outcome(box.registry->List(root, kMetastoreId, {})), "permission denied");
+  Caller liar = bob;
+  liar.principal = "ann";  // the uid counts
+  EXPECT_EQ(Outcome(box.registry->Create(liar, kMetastoreId, "x", "")), "permission denied");
+  EXPECT_OK(box.registry->Authenticate(box.ann));
+  EXPECT_EQ(box.registry->Settings(box.ann)->owner, "ann");
+  EXPECT_EQ(box.registry->Settings(box.ann)->id.size(), 32U);
+}
+
+TEST_P(RegistryContract, AnEmptyEngineIsNoRegistry) {
+  const auto kv = Engine();
+  testing::FakeBlobStore blobs;
+  EXPECT_EQ(Outcome(EmbeddedRegistry::Open(*kv, blobs, SystemClock())), "failed precondition");
+}
+
+TEST_P(RegistryContract, ObjectsAreMadeFoundAndListed) {
+  Box box(Engine());
+  const auto prod = box.registry->Create(box.ann, kMetastoreId, "prod", "production").value();
+  EXPECT_EQ(prod.kind, ObjectKind::kCatalog);
+  EXPECT_EQ(prod.owner, "ann");
+  const auto ml = box.registry->Create(box.ann, prod.id, "ml", "").value();
+  const auto iris = box.registry->Create(box.ann, ml.id, "iris", "flowers").value();
+  EXPECT_EQ(iris.kind, ObjectKind::kModel);
+  EXPECT_EQ(iris.full_name.ToString(), "prod.ml.iris");
+  EXPECT_EQ(Outcome(box.registry->Create(box.ann, iris.id, "deeper", "")), "invalid argument");
+  EXPECT_EQ(Outcome(box.registry->Create(box.ann, ml.id, "iris", "")), "already exists");
+  EXPECT_EQ(Outcome(box.registry->Create(box.ann, ml.id, "Iris", "")), "invalid argument");
+  EXPECT_EQ(Outcome(box.registry->Create(box.ann, 4711, "x", "")), "not found");
+
+  const auto found = box.registry->Lookup(box.ann, FullName::Parse("prod.ml.iris").value()).value();
+  EXPECT_EQ(found.id, iris.id);
+  EXPECT_EQ(found.comment, "flowers");
+  EXPECT_EQ(box.registry->Get(box.ann, prod.id)->comment, "production");
+  EXPECT_EQ(box.registry->LookupChild(box.ann, ml.id, "iris")->id, iris.id);
+  for (const char* odd : {"", ".", "..", "IRIS", "nope", "a/b"}) {
+    EXPECT_EQ(Outcome(box.registry->LookupChild(box.ann, ml.id, odd)), "not found") << odd;
+  }
+  EXPECT_EQ(Outcome(box.registry->LookupChild(box.ann, ml.id, std::string(5000, 'x'))), "not found");
+  const auto missing = box.registry->Lookup(box.ann, FullName::Parse("prod.nope.iris").value());
+  ASSERT_EQ(Outcome(missing), "not found");
+  EXPECT_EQ(missing.error().message(), "prod.nope: no such schema");
+  EXPECT_EQ(NamesOf(box.registry->List(box.ann, kMetastoreId, {}).value()), std::vector<std::string>{"prod"});
+}
+
+TEST_P(RegistryContract, ListsArePagedInTheOrderOfNames) {
+  Box box(Engine());
+  const ObjectId schema = box.Make("c.s");
+  std::vector<std::string> want;
+  for (int i = 0; i < 25; ++i) want.push_back("m" + std::to_string(i));
+  for (const std::string& name : want) ASSERT_OK(box.registry->Create(box.ann, schema, name, ""));
+  std::sort(want.begin(), want.end());
+  std::vector<std::string> got;
+  PageRequest request;
+  request.limit = 7;
+  do {
+    const auto page = box.registry->List(box.ann, schema, request).value();
+    EXPECT_LE(page.items.size(), 7U);
+    for (const ObjectInfo& item : page.items) got.push_back(item.name);
+    request.token = page.next_token;
+  } while (!request.token.empty());
+  EXPECT_EQ(got, want);
+  request.limit = 25;
+  EXPECT_TRUE(box.registry->List(box.ann, schema, request)->next_token.empty());
+  request.token = "nonsense";
+  EXPECT_EQ(Outcome(box.registry->List(box.ann, schema, request)), "invalid argument");
+}
+
+TEST_P(RegistryContract, ContainersAreDeletedOnlyWhenEmpty) {
+  Box box(Engine());
+  const ObjectId model = box.Make("c.s.m");
+  const auto schema = box.registry->Lookup(box.ann, FullName::Parse("c.s").value()).value();
+  const auto kept = box.registry->Delete(box.ann, schema.id, Registry::DeleteMode::kWithVersions);
+  ASSERT_EQ(Outcome(kept), "failed precondition");
+  EXPECT_EQ(kept.error().message(), "schema c.s holds 1 model; delete them first");
+  ASSERT_OK(box.Commit(model));
+  EXPECT_EQ(Outcome(box.registry->Delete(box.ann, model, Registry::DeleteMode::kIfEmpty)),
+            "failed precondition");
+  EXPECT_OK(box.registry->Delete(box.ann, model, Registry::DeleteMode::kWithVersions));
+  EXPECT_EQ(Outcome(box.registry->Get(box.ann, model)), "not found");
+  EXPECT_OK(box.registry->Delete(box.ann, schema.id, Registry::DeleteMode::kIfEmpty));
+  EXPECT_OK(box.registry->Delete(box.ann, schema.parent, Registry::DeleteMode::kIfEmpty));
+  EXPECT_TRUE(box.registry->List(box.ann, kMetastoreId, {})->items.empty());
+  EXPECT_EQ(Outcome(box.registry->Delete(box.ann, kMetastoreId, Registry::DeleteMode::kIfEmpty)),
+            "invalid argument");
+}
+
+TEST_P(RegistryContract, AModelMadeAgainIsANewOne) {
+  Box box(Engine());
+  const ObjectId first = box.Make("c.s.m");
+  ASSERT_OK(box.Commit(first));
+  const VersionId version = box.registry->GetVersion(box.ann, first, 1)->id;
+  ASSERT_OK(box.registry->SetTag(box.ann, {first, std::nullopt}, "k", "v"));
+  ASSERT_OK(box.registry->Delete(box.ann, first, Registry::DeleteMode::kWithVersions));
+  const ObjectId second = box.Make("c.s.m");
+  EXPECT_NE(first, second);
+  EXPECT_TRUE(box.registry->Tags(box.ann, {second, std::nullopt})->empty());
+  EXPECT_EQ(box.Commit(second)->number, 1U);
+  EXPECT_EQ(Outcome(box.registry->GetVersion(box.ann, first, 1)), "not found");
+  EXPECT_EQ(Outcome(box.registry->GetVersionById(box.ann, version)), "not found");
+}
+
+TEST_P(RegistryContract, RenamingKeepsEverythingButTheName) {
+  Box box(Engine());
+  const ObjectId model = box.Make("c.s.old");
+  ASSERT_OK(box.Commit(model));
+  ASSERT_OK(box.registry->SetAlias(box.ann, model, "Champion", 1));
+  ASSERT_OK(box.registry->SetTag(box.ann, {model, std::nullopt}, "task", "x"));
+  box.Make("c.s.taken");
+  EXPECT_EQ(Outcome(box.registry->Rename(box.ann, model, "taken")), "already exists");
+  EXPECT_EQ(Outcome(box.registry->Rename(box.ann, model, "Bad")), "invalid argument");
+  const auto renamed = box.registry->Rename(box.ann, model, "new").value();
+  EXPECT_EQ(renamed.id, model);
+  EXPECT_EQ(renamed.full_name.ToString(), "c.s.new");
+  EXPECT_EQ(AliasesOf(renamed), std::vector<std::string>{"Champion=1"});
+  EXPECT_EQ(Outcome(box.registry->Lookup(box.ann, FullName::Parse("c.s.old").value())), "not found");
+  EXPECT_EQ(box.registry->Lookup(box.ann, FullName::Parse("c.s.new").value())->id, model);
+  EXPECT_EQ(box.registry->Tags(box.ann, {model, std::nullopt})->at("task"), "x");
+  EXPECT_EQ(box.registry->GetVersion(box.ann, model, 1)->model_name.ToString(), "c.s.new");
+  EXPECT_EQ(Outcome(box.registry->Rename(box.ann, renamed.parent, "t")), "invalid argument")
+      << "schemas keep theirs";
+}
+
+TEST_P(RegistryContract, OwnersAndDescriptionsChange) {
+  Box box(Engine());
+  const ObjectId model = box.Make("c.s.m");
+  EXPECT_EQ(box.registry->SetOwner(box.ann, model, "bob")->owner, "bob");
+  EXPECT_EQ(Outcome(box.registry->SetOwner(box.ann, model, "")), "invalid argument");
+  ASSERT_OK(box.Commit(model));
+  box.clock.Advance(5);
+  ASSERT_OK(box.registry->SetDescription(box.ann, {model, std::nullopt}, "hello"));
+  ASSERT_OK(box.registry->SetDescription(box.ann, {model, 1}, "first"));
+  EXPECT_EQ(box.registry->Get(box.ann, model)->comment, "hello");
+  EXPECT_EQ(box.registry->Get(box.ann, model)->updated_at_ms, box.clock.NowMs());
+  EXPECT_EQ(box.registry->GetVersion(box.ann, model, 1)->comment, "first");
+  EXPECT_EQ(Outcome(box.registry->SetDescription(box.ann, {model, 2}, "x")), "not found");
+  EXPECT_EQ(Outcome(box.registry->SetDescription(box.ann, {model, std::nullopt}, std::string(65537, 'x'))),
+            "limit reached");
+  ASSERT_OK(box.registry->SetDescription(box.ann, {model, std::nullopt}, ""));
+  EXPECT_EQ(box.registry->Get(box.ann, model)->comment, "");
+}
+
+TEST_P(RegistryContract, TagsHaveTheirLimitAndTheirModes) {
+  Box box(Engine());
+  const ObjectId model = box.Make("c.s.m");
+  ASSERT_OK(box.Commit(model));
+  for (const Target& target : {Target{model, std::nullopt}, Target{model, 1}}) {
+    for (size_t i = 0; i < kMaxTagsPerObject; ++i) {
+      ASSERT_OK(box.registry->SetTag(box.ann, target, "k" + std::to_string(i), "v"));
+    }
+    EXPECT_EQ(Outcome(box.registry->SetTag(box.ann, target, "more", "v")), "limit reached");
+    EXPECT_OK(box.registry->SetTag(box.ann, target, "k0", "changed"));
+    EXPECT_EQ(Outcome(box.registry->SetTag(box.ann, target, "k0", "v", Registry::TagMode::kCreateOnly)),
+              "already exists");
+    EXPECT_OK(box.registry->DeleteTag(box.ann, target, "k1"));
+    EXPECT_EQ(Outcome(box.registry->DeleteTag(box.ann, target, "k1")), "not found");
+    EXPECT_EQ(Outcome(box.registry->SetTag(box.ann, target, "k1", "v", Registry::TagMode::kReplaceOnly)),
+              "not found");
+    EXPECT_EQ(Outcome(box.registry->SetTag(box.ann, target, "a.b", "v")), "invalid argument");
+    const auto tags = box.registry->Tags(box.ann, target).value();
+    EXPECT_EQ(tags.size(), kMaxTagsPerObject - 1);
+    EXPECT_EQ(tags.at("k0"), "changed");
+  }
+}
+
+TEST_P(RegistryContract, AVersionGetsTheNextNumberAndIsReady) {
+  Box box(Engine());
+  const ObjectId model = box.Make("c.s.m");
+  NewVersion fields;
+  fields.source = "/home/ann/iris";
+  fields.run_id = "0123";
+  fields.comment = "first";
+  fields.tags = {{"a", "1"}, {"b", "2"}};
+  const auto made = box.Commit(model, "one", 1, fields).value();
+  EXPECT_EQ(made.number, 1U);
+  EXPECT_EQ(made.status, VersionStatus::kReady);
+  EXPECT_EQ(made.total_bytes, 3U);
+  EXPECT_EQ(made.file_count, 1U);
+  const auto read = box.registry->GetVersion(box.ann, model, 1).value();
+  EXPECT_EQ(read.source, "/home/ann/iris");
+  EXPECT_EQ(read.run_id, "0123");
+  EXPECT_EQ(read.comment, "first");
+  EXPECT_EQ(read.tree, made.tree);
+  EXPECT_EQ(read.created_at_ms, made.created_at_ms);
+  EXPECT_EQ(box.registry->Tags(box.ann, {model, 1})->size(), 2U);
+  EXPECT_EQ(box.registry->GetVersionById(box.ann, made.id)->number, 1U);
+  EXPECT_EQ(Outcome(box.Commit(model, "two", 1)), "out of range");
+  EXPECT_EQ(Outcome(box.Commit(model, "two", 3)), "out of range");
+  EXPECT_EQ(box.Commit(model, "two", 2)->number, 2U);
+  EXPECT_EQ(box.registry->Get(box.ann, model)->next_version, 3U);
+  EXPECT_EQ(box.registry->Get(box.ann, model)->latest_ready, 2U);
+}
+
+TEST_P(RegistryContract, NumbersAreNeverGivenAgain) {
+  Box box(Engine());
+  const ObjectId model = box.Make("c.s.m");
+  for (int i = 0; i < 3; ++i) ASSERT_OK(box.Commit(model));
+  ASSERT_OK(box.registry->DeleteVersion(box.ann, model, 3));
+  EXPECT_EQ(box.registry->Get(box.ann, model)->latest_ready, 2U);
+  ASSERT_OK(box.registry->DeleteVersion(box.ann, model, 1));
+  ASSERT_OK(box.registry->DeleteVersion(box.ann, model, 2));
+  EXPECT_EQ(box.registry->Get(box.ann, model)->latest_ready, 0U);
+  EXPECT_EQ(Outcome(box.registry->DeleteVersion(box.ann, model, 2)), "not found");
+  EXPECT_EQ(box.Commit(model)->number, 4U);
+}
+
+TEST_P(RegistryContract, ATreeMustBeStoredAndNotEmpty) {
+  Box box(Engine());
+  const ObjectId model = box.Make("c.s.m");
+  const Lease lease = box.registry->AcquireLease(box.ann, "test").value();
+  EXPECT_EQ(Outcome(box.registry->CommitVersion(box.ann, model, DigestOf("nothing"), lease, {}, {})),
+            "failed precondition");
+  const Digest empty = box.blobs.PutTree({});
+  EXPECT_EQ(Outcome(box.registry->CommitVersion(box.ann, model, empty, lease, {}, {})),
+            "failed precondition");
+  EXPECT_EQ(box.registry->Get(box.ann, model)->next_version, 1U);
+}
+
+TEST_P(RegistryContract, AnMlmodelNeedsItsSignature) {
+  Box box(Engine());
+  const ObjectId model = box.Make("c.s.m");
+  const Lease lease = box.registry->AcquireLease(box.ann, "test").value();
+  const Digest bare = box.blobs.PutTree({{"MLmodel", "flavors: {}\n"}, {"w", "x"}});
+  const auto refused = box.registry->CommitVersion(box.ann, model, bare, lease, {}, {});
+  ASSERT_EQ(Outcome(refused), "failed precondition");
+  EXPECT_NE(refused.error().message().find("MLmodel"), std::string::npos);
+  EXPECT_NE(refused.error().message().find("infer_signature"), std::string::npos);
+  const Digest signed_tree = box.blobs.PutTree({{"MLmodel", "signature: {inputs: '[1]', outputs: '[2]'}\n"}});
+  EXPECT_EQ(box.registry->CommitVersion(box.ann, model, signed_tree, lease, {}, {})->signature,
+            Signature::kPresent);
+  // Only the root's MLmodel counts.
+  const Digest nested = box.blobs.PutTree({{"sub/MLmodel", "flavors: {}\n"}});
+  EXPECT_EQ(box.registry->CommitVersion(box.ann, model, nested, lease, {}, {})->signature, Signature::kNone);
+}
+
+TEST_P(RegistryContract, ARegistryCanRequireASignatureOfEveryVersion) {
+  Box box(Engine(), RegistrySettings::SignaturePolicy::kRequired);
+  EXPECT_EQ(Outcome(box.Commit(box.Make("c.s.m"))), "failed precondition");
+}
+
+TEST_P(RegistryContract, APendingVersionIsFinalizedOrFails) {
+  Box box(Engine());
+  const ObjectId model = box.Make("c.s.m");
+  const auto begun = box.registry->BeginVersion(box.ann, model, {}).value();
+  EXPECT_EQ(begun.number, 1U);
+  EXPECT_EQ(begun.status, VersionStatus::kPending);
+  EXPECT_EQ(Outcome(box.registry->SetAlias(box.ann, model, "A", 1)), "failed precondition");
+  EXPECT_EQ(box.registry->Get(box.ann, model)->latest_ready, 0U);
+  const Lease lease = box.registry->AcquireLease(box.ann, "test").value();
+  const Digest tree = box.blobs.PutTree({{"w", "x"}});
+  EXPECT_EQ(box.registry->FinalizeVersion(box.ann, model, 1, tree, lease)->status, VersionStatus::kReady);
+  EXPECT_OK(box.registry->FinalizeVersion(box.ann, model, 1, tree, lease));
+  const Digest other = box.blobs.PutTree({{"w", "y"}});
+  EXPECT_EQ(Outcome(box.registry->FinalizeVersion(box.ann, model, 1, other, lease)), "failed precondition");
+  EXPECT_EQ(box.registry->GetVersion(box.ann, model, 1)->tree, tree);
+
+  ASSERT_OK(box.registry->BeginVersion(box.ann, model, {}));
+  ASSERT_OK(box.registry->FailVersion(box.ann, model, 2, "upload broke"));
+  EXPECT_EQ(box.registry->GetVersion(box.ann, model, 2)->status_message, "upload broke");
+  EXPECT_EQ(Outcome(box.registry->FinalizeVersion(box.ann, model, 2, tree, lease)), "failed precondition");
+  EXPECT_EQ(Outcome(box.registry->FailVersion(box.ann, model, 1, "no")), "failed precondition");
+
+  ASSERT_OK(box.registry->BeginVersion(box.ann, model, {}));
+  const Digest unsigned_tree = box.blobs.PutTree({{"MLmodel", "{}"}});
+  EXPECT_EQ(Outcome(box.registry->FinalizeVersion(box.ann, model, 3, unsigned_tree, lease)),
+            "failed precondition");
+  EXPECT_EQ(box.registry->GetVersion(box.ann, model, 3)->status, VersionStatus::kFailed);
+}
+
+TEST_P(RegistryContract, APendingVersionAgesToFailed) {
+  Box box(Engine());
+  const ObjectId model = box.Make("c.s.m");
+  ASSERT_OK(box.registry->BeginVersion(box.ann, model, {}));
+  box.clock.Advance(kPendingLifetimeMs);
+  ASSERT_OK(box.registry->MarkForSweep(box.ann));
+  EXPECT_EQ(box.registry->GetVersion(box.ann, model, 1)->status, VersionStatus::kPending);
+  box.clock.Advance(1);
+  ASSERT_OK(box.registry->MarkForSweep(box.ann));
+  EXPECT_EQ(box.registry->GetVersion(box.ann, model, 1)->status, VersionStatus::kFailed);
+}
+
+TEST_P(RegistryContract, ACopyCarriesWhatBelongsToTheVersionAndNoAliases) {
+  Box box(Engine());
+  const ObjectId model = box.Make("dev.s.m");
+  const ObjectId target = box.Make("prod.s.m");
+  NewVersion fields;
+  fields.run_id = "run";
+  fields.comment = "words";
+  fields.tags = {{"a", "1"}};
+  const auto original = box.Commit(model, "bytes", {}, fields).value();
+  ASSERT_OK(box.registry->SetAlias(box.ann, model, "Champion", 1));
+  const auto copy = box.registry->CopyVersion(box.ann, model, 1, target).value();
+  EXPECT_EQ(copy.number, 1U);
+  EXPECT_EQ(copy.model_name.ToString(), "prod.s.m");
+  EXPECT_NE(copy.id, original.id);
+  const auto read = box.registry->GetVersion(box.ann, target, 1).value();
+  EXPECT_EQ(read.tree, original.tree);
+  EXPECT_EQ(read.source, "models:/dev.s.m/1");
+  EXPECT_EQ(read.run_id, "run");
+  EXPECT_EQ(read.comment, "words");
+  EXPECT_TRUE(read.aliases.empty());
+  EXPECT_EQ(box.registry->Tags(box.ann, {target, 1})->at("a"), "1");
+  ASSERT_OK(box.registry->BeginVersion(box.ann, model, {}));
+  EXPECT_EQ(Outcome(box.registry->CopyVersion(box.ann, model, 2, target)), "failed precondition");
+  EXPECT_EQ(box.registry->CopyVersion(box.ann, model, 1, model)->number, 3U);
+}
+
+TEST_P(RegistryContract, VersionsAreListedInPagesByNumber) {
+  Box box(Engine());
+  const ObjectId other = box.Make("c.s.other");
+  const ObjectId model = box.Make("c.s.m");
+  const ObjectId after = box.Make("c.s.z");
+  ASSERT_OK(box.Commit(other));
+  ASSERT_OK(box.Commit(after));
+  for (int i = 0; i < 5; ++i) ASSERT_OK(box.Commit(model));
+  PageRequest request;
+  request.limit = 2;
+  std::vector<VersionNumber> numbers;
+  do {
+    const auto page = box.registry->ListVersions(box.ann, model, request).value();
+    for (const VersionInfo& version : page.items) numbers.push_back(version.number);
+    request.token = page.next_token;
+  } while (!request.token.empty());
+  EXPECT_EQ(numbers, (std::vector<VersionNumber>{1, 2, 3, 4, 5}));
+}
+
+TEST_P(RegistryContract, AliasesMoveSwapAndAreRenamedInOneCommit) {
+  Box box(Engine());
+  const ObjectId model = box.Make("c.s.m");
+  for (int i = 0; i < 3; ++i) ASSERT_OK(box.Commit(model));
+  const auto aliases = [&] { return AliasesOf(box.registry->Get(box.ann, model).value()); };
+  ASSERT_OK(box.registry->SetAlias(box.ann, model, "Champion", 1));
+  ASSERT_OK(box.registry->SetAlias(box.ann, model, "Challenger", 2));
+  EXPECT_EQ(aliases(), (std::vector<std::string>{"Challenger=2", "Champion=1"}));
+  ASSERT_OK(box.registry->SetAlias(box.ann, model, "Champion", 3));
+  EXPECT_EQ(Outcome(box.registry->SetAlias(box.ann, model, "Champion", 1, Registry::AliasMode::kCreateOnly)),
+            "already exists");
+  EXPECT_EQ(Outcome(box.registry->SetAlias(box.ann, model, "champion", 1)), "already exists");
+  EXPECT_EQ(Outcome(box.registry->SetAlias(box.ann, model, "latest", 1)), "invalid argument");
+  EXPECT_EQ(Outcome(box.registry->SetAlias(box.ann, model, "New", 9)), "not found");
+  EXPECT_EQ(aliases(), (std::vector<std::string>{"Challenger=2", "Champion=3"}));
+  EXPECT_EQ(box.registry->ResolveAlias(box.ann, model, "Champion")->number, 3U);
+  EXPECT_EQ(Outcome(box.registry->ResolveAlias(box.ann, model, "champion")), "not found");
+
+  ASSERT_OK(box.registry->SwapAliases(box.ann, model, "Champion", "Challenger"));
+  EXPECT_EQ(aliases(), (std::vector<std::string>{"Challenger=3", "Champion=2"}));
+  EXPECT_EQ(Outcome(box.registry->RenameAlias(box.ann, model, "Champion", "Challenger",
+                                              Registry::AliasMode::kCreateOnly)),
+            "already exists");
+  ASSERT_OK(box.registry->RenameAlias(box.ann, model, "Challenger", "Champion"));
+  EXPECT_EQ(aliases(), (std::vector<std::string>{"Champion=3"}));
+  ASSERT_OK(box.registry->RenameAlias(box.ann, model, "Champion", "champion"));
+  EXPECT_EQ(aliases(), (std::vector<std::string>{"champion=3"}));
+  EXPECT_EQ(Outcome(box.registry->RenameAlias(box.ann, model, "gone", "x")), "not found");
+  ASSERT_OK(box.registry->DeleteAlias(box.ann, model, "champion"));
+  EXPECT_EQ(Outcome(box.registry->DeleteAlias(box.ann, model, "champion")), "not found");
+  EXPECT_TRUE(aliases().empty());
+}
+
+TEST_P(RegistryContract, AliasSlotsAreUniqueAndStay) {
+  Box box(Engine());
+  const ObjectId model = box.Make("c.s.m");
+  ASSERT_OK(box.Commit(model));
+  ASSERT_OK(box.Commit(model));
+  for (size_t i = 0; i < kMaxAliasesPerModel; ++i) {
+    ASSERT_OK(box.registry->SetAlias(box.ann, model, "a" + std::to_string(i), 1));
+  }
+  EXPECT_EQ(Outcome(box.registry->SetAlias(box.ann, model, "eleventh", 1)), "limit reached");
+  const auto slots = [&] {
+    std::map<std::string, int> by_name;
+    const auto info = box.registry->Get(box.ann, model).value();
+    for (const AliasInfo& alias : info.aliases) by_name[alias.name] = alias.slot;
+    return by_name;
+  };
+  const auto before = slots();
+  std::set<int> distinct;
+  for (const auto& [name, slot] : before) distinct.insert(slot);
+  EXPECT_EQ(distinct.size(), kMaxAliasesPerModel);
+  EXPECT_LT(*distinct.rbegin(), static_cast<int>(kMaxAliasesPerModel));
+  ASSERT_OK(box.registry->DeleteAlias(box.ann, model, "a3"));
+  ASSERT_OK(box.registry->SetAlias(box.ann, model, "a4", 2));
+  ASSERT_OK(box.registry->RenameAlias(box.ann, model, "a5", "b5"));
+  ASSERT_OK(box.registry->SetAlias(box.ann, model, "new", 1));
+  const auto after = slots();
+  EXPECT_EQ(after.at("a4"), before.at("a4"));
+  EXPECT_EQ(after.at("b5"), before.at("a5"));
+  EXPECT_EQ(after.at("new"), before.at("a3"));
+}
+
+TEST_P(RegistryContract, DeletingAVersionTakesItsAliasesAndTags) {
+  Box box(Engine());
+  const ObjectId model = box.Make("c.s.m");
+  ASSERT_OK(box.Commit(model));
+  ASSERT_OK(box.Commit(model));
+  ASSERT_OK(box.registry->SetAlias(box.ann, model, "A", 1));
+  ASSERT_OK(box.registry->SetAlias(box.ann, model, "B", 2));
+  ASSERT_OK(box.registry->SetTag(box.ann, {model, 1}, "k", "v"));
+  EXPECT_EQ(box.registry->GetVersion(box.ann, model, 1)->aliases, std::vector<std::string>{"A"});
+  ASSERT_OK(box.registry->DeleteVersion(box.ann, model, 1));
+  EXPECT_EQ(AliasesOf(box.registry->Get(box.ann, model).value()), std::vector<std::string>{"B=2"});
+  EXPECT_EQ(Outcome(box.registry->Tags(box.ann, {model, 1})), "not found");
+}
+
+TEST_P(RegistryContract, EveryChangeIsAnEventInTheOrderOfCommits) {
+  Box box(Engine());
+  const uint64_t start = box.registry->CurrentRevision().value();
+  const ObjectId model = box.Make("c.s.m");
+  ASSERT_OK(box.Commit(model));
+  ASSERT_OK(box.registry->SetAlias(box.ann, model, "A", 1));
+  ASSERT_OK(box.registry->Rename(box.ann, model, "n"));
+  ASSERT_OK(box.registry->DeleteVersion(box.ann, model, 1));
+  ASSERT_OK(box.registry->Delete(box.ann, model, Registry::DeleteMode::kIfEmpty));
+  const auto events = box.registry->Events(start, 100).value();
+  std::vector<EventKind> kinds;
+  uint64_t previous = start;
+  for (const Event& event : events) {
+    kinds.push_back(event.kind);
+    EXPECT_GT(event.revision, previous);
+    previous = event.revision;
+  }
+  EXPECT_EQ(kinds,
+            (std::vector<EventKind>{EventKind::kCreated, EventKind::kCreated, EventKind::kCreated,
+                                    EventKind::kVersionReady, EventKind::kAliasSet, EventKind::kRenamed,
+                                    EventKind::kVersionDeleted, EventKind::kDeleted}));
+  EXPECT_EQ(events[4].aliases, std::vector<std::string>{"A"});
+  EXPECT_EQ(events[4].version, 1U);
+  EXPECT_EQ(events[5].old_name, "m");
+  EXPECT_EQ(events[5].name, "n");
+  EXPECT_EQ(events[6].aliases, std::vector<std::string>{"A"});
+  EXPECT_EQ(events[7].object, model);
+  EXPECT_EQ(box.registry->Events(events[5].revision, 1)->at(0).kind, EventKind::kVersionDeleted);
+}
+
+TEST_P(RegistryContract, ARefusedCallLeavesNoTrace) {
+  Box box(Engine());
+  const ObjectId model = box.Make("c.s.m");
+  ASSERT_OK(box.Commit(model));
+  const uint64_t before = box.registry->CurrentRevision().value();
+  EXPECT_FALSE(box.registry->SetAlias(box.ann, model, "v1", 1).ok());
+  EXPECT_FALSE(box.registry->SetAlias(box.ann, model, "A", 2).ok());
+  EXPECT_FALSE(box.registry->Create(box.ann, model, "x", "").ok());
+  EXPECT_FALSE(box.registry->Delete(box.ann, model, Registry::DeleteMode::kIfEmpty).ok());
+  EXPECT_EQ(box.registry->CurrentRevision().value(), before);
+}
+
+TEST_P(RegistryContract, MovingAnAliasKeepsItsAuditTrail) {
+  Box box(Engine());
+  box.ann.request_id = "req-1";
+  const ObjectId model = box.Make("c.s.m");
+  const ObjectId other = box.Make("c.s.m2");
+  ASSERT_OK(box.Commit(model));
+  ASSERT_OK(box.Commit(model));
+  ASSERT_OK(box.Commit(other));
+  ASSERT_OK(box.registry->SetAlias(box.ann, model, "Champion", 1));
+  ASSERT_OK(box.registry->SetAlias(box.ann, model, "Champion", 2));
+  ASSERT_OK(box.registry->Rename(box.ann, model, "renamed"));
+  const auto trail = box.registry->Audit(box.ann, 0, 100, "c.s.renamed").value();
+  std::vector<std::string> actions;
+  for (const AuditRecord& record : trail) actions.push_back(record.action);
+  EXPECT_EQ(actions, (std::vector<std::string>{"createRegisteredModel", "createModelVersion",
+                                               "createModelVersion", "setRegisteredModelAlias",
+                                               "setRegisteredModelAlias", "updateRegisteredModel"}));
+  const AuditRecord& move = trail.at(4);
+  EXPECT_EQ(move.params.at("alias_arg"), "Champion");
+  EXPECT_EQ(move.params.at("version_num"), "2");
+  EXPECT_EQ(move.params.at("previous_version_num"), "1");
+  EXPECT_EQ(move.principal, "ann");
+  EXPECT_EQ(move.request_id, "req-1");
+  EXPECT_EQ(box.registry->Audit(box.ann, 0, 100, "c.s.m")->size(), 6U) << "found by its old name too";
+  const auto all = box.registry->Audit(box.ann, 0, 100, "").value();
+  for (size_t i = 0; i < all.size(); ++i) EXPECT_EQ(all[i].sequence, i + 1);
+  EXPECT_EQ(box.registry->Audit(box.ann, 3, 2, "")->at(0).sequence, 4U);
+  EXPECT_EQ(box.registry->VerifyAudit(box.ann).value(), all.size());
+}
+
+INSTANTIATE_TEST_SUITE_P(Engines, RegistryContract, ::testing::Values("memory", "lmdb"),
+                         [](const auto& engine) { return std::string(engine.param); });
+
+}  // namespace
+}  // namespace modelfs::store
