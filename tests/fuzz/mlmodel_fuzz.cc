@@ -1,0 +1,12 @@
+// Hostile YAML never does more than be refused.
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+#include "store/mlmodel.h"
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size_bytes) {
+  const std::string_view input(reinterpret_cast<const char*>(data), size_bytes);
+  modelfs::store::CheckMlmodelSignature(input).IgnoreError("only that it returns");
+  return 0;
+}
