@@ -1,0 +1,182 @@
+#include "fs/info_zone.h"
+
+#include <gtest/gtest.h>
+
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "fs/objects_zone.h"
+#include "tests/fs/zone_world.h"
+
+namespace modelfs::fs {
+namespace {
+
+using Json = nlohmann::json;
+
+class FixedStatistics : public Statistics {
+ public:
+  StatisticsSnapshot Snapshot() const override {
+    StatisticsSnapshot numbers;
+    numbers.started_at_ms = 1'000'250;
+    numbers.now_ms = 1'061'000;
+    numbers.passthrough_reason = "needs root";
+    numbers.requests = {{"lookup", 7}, {"read", 3}};
+    numbers.refused = 2;
+    numbers.open_files = 1;
+    return numbers;
+  }
+};
+
+std::string Text(Zone& zone, const Request& request, NodeId directory,
+                 std::initializer_list<std::string_view> path) {
+  NodeId node = directory;
+  for (const std::string_view name : path) {
+    const auto found = zone.Lookup(request, node, name);
+    EXPECT_TRUE(found) << name << ": " << MessageOf(found);
+    if (!found) return {};
+    node = found->node;
+  }
+  const auto opened = zone.Open(request, node, O_RDONLY);
+  EXPECT_TRUE(opened) << MessageOf(opened);
+  if (!opened) return {};
+  EXPECT_EQ(opened->page_cache, PageCache::kDirect) << "its size is not known before";
+  return ReadAll(*opened->handle);
+}
+
+TEST(InfoZone, StatusAndMetricsShowTheMountsNumbers) {
+  ZoneWorld world;
+  const FixedStatistics statistics;
+  world.context.statistics = &statistics;
+  const auto zone = MakeInfoZone(world.context);
+  EXPECT_EQ(NamesIn(*zone, world.request, kControlDirectory),
+            (std::vector<std::string>{"errors", "metrics", "status"}));
+
+  const Json status = Json::parse(Text(*zone, world.request, kControlDirectory, {"status"}));
+  EXPECT_EQ(status["registry"], world.registry->Settings(world.caller)->id);
+  EXPECT_EQ(status["mount_point"], "/models");
+  EXPECT_EQ(status["uptime_s"], 60);
+  EXPECT_EQ(status["passthrough"], false);
+  EXPECT_EQ(status["passthrough_reason"], "needs root");
+  EXPECT_EQ(status["requests"]["lookup"], 7);
+  EXPECT_EQ(status["pid"], ::getpid());
+
+  const std::string metrics = Text(*zone, world.request, kControlDirectory, {"metrics"});
+  EXPECT_NE(metrics.find("\nmodelfs_requests_total{operation=\"read\"} 3\n"), std::string::npos) << metrics;
+  EXPECT_NE(metrics.find("\nmodelfs_refused_total 2\n"), std::string::npos);
+  EXPECT_NE(metrics.find("\nmodelfs_start_time_seconds 1000.250\n"), std::string::npos);
+}
+
+TEST(InfoZone, ErrorsAreTheReadersOwn) {
+  ZoneWorld world;
+  RefusalRecord mine;
+  mine.uid = world.caller.uid;
+  mine.operation = "mkdir";
+  mine.path = "/Prod";
+  mine.errno_value = EINVAL;
+  mine.message = "use lower case";
+  RefusalRecord others = mine;
+  others.uid = world.caller.uid + 1;
+  others.path = "/secret";
+  world.refusals->Record(mine);
+  world.refusals->Record(others);
+  const auto zone = MakeInfoZone(world.context);
+  const std::string errors = Text(*zone, world.request, kControlDirectory, {"errors"});
+  EXPECT_EQ(std::count(errors.begin(), errors.end(), '\n'), 1);
+  EXPECT_EQ(Json::parse(errors)["path"], "/Prod");
+  EXPECT_EQ(errors.find("secret"), std::string::npos);
+}
+
+TEST(InfoZone, AModelsInformationIsJson) {
+  ZoneWorld world;
+  const store::ObjectId model = world.Make("prod.ml.iris");
+  store::NewVersion fields;
+  fields.run_id = "r1";
+  fields.comment = "first";
+  world.Commit(model, {{"a", "x"}}, fields);
+  const store::ObjectId copy = world.Make("prod.ml.copy");
+  ASSERT_TRUE(world.registry->CopyVersion(world.caller, model, 1, copy).ok());
+  ASSERT_TRUE(world.registry->SetAlias(world.caller, model, "Champion", 1).ok());
+  ASSERT_TRUE(world.registry->SetTag(world.caller, {model, {}}, "task", "flowers").ok());
+  ASSERT_TRUE(world.registry->SetTag(world.caller, {model, 1}, "stage", "prod").ok());
+  const auto zone = MakeInfoZone(world.context);
+  const NodeId info = InfoNode(model, InfoFile::kDirectory);
+
+  EXPECT_EQ(NamesIn(*zone, world.request, info),
+            (std::vector<std::string>{"activity.jsonl", "lineage", "model.json", "versions"}));
+  const Json json = Json::parse(Text(*zone, world.request, info, {"model.json"}));
+  EXPECT_EQ(json["full_name"], "prod.ml.iris");
+  EXPECT_EQ(json["catalog_name"], "prod");
+  EXPECT_EQ(json["aliases"][0]["alias_name"], "Champion");
+  EXPECT_EQ(json["aliases"][0]["version_num"], 1);
+  EXPECT_EQ(json["tags"][0]["key"], "task");
+  EXPECT_EQ(json["tags"][0]["value"], "flowers");
+
+  const Json version = Json::parse(Text(*zone, world.request, info, {"versions", "1.json"}));
+  EXPECT_EQ(version["version"], 1);
+  EXPECT_EQ(version["status"], "READY");
+  EXPECT_EQ(version["comment"], "first");
+  EXPECT_EQ(version["tags"][0]["value"], "prod");
+  EXPECT_EQ(version["total_bytes"], 1);
+
+  const Json lineage = Json::parse(Text(*zone, world.request, info, {"lineage", "1.json"}));
+  EXPECT_EQ(lineage["upstream"][0]["run_id"], "r1");
+  const Json copied =
+      Json::parse(Text(*zone, world.request, InfoNode(copy, InfoFile::kDirectory), {"lineage", "1.json"}));
+  EXPECT_EQ(copied["upstream"][0]["kind"], "parent_version");
+  EXPECT_EQ(copied["upstream"][0]["full_name"], "prod.ml.iris");
+  EXPECT_EQ(copied["upstream"][0]["version"], 1);
+
+  const auto versions = zone->Lookup(world.request, info, "versions");
+  ASSERT_TRUE(versions);
+  EXPECT_EQ(NamesIn(*zone, world.request, versions->node), std::vector<std::string>{"1.json"});
+  for (const char* name : {"2.json", "0.json", "01.json", "1", "99999999999.json", "x"}) {
+    EXPECT_EQ(ErrnoOf(zone->Lookup(world.request, versions->node, name)), ENOENT) << name;
+  }
+  EXPECT_EQ(ErrnoOf(zone->Lookup(world.request, info, "none")), ENOENT);
+  EXPECT_EQ(*zone->ParentOf(versions->node), info);
+  EXPECT_EQ(*zone->ParentOf(info), ObjectNode(model));
+}
+
+TEST(InfoZone, ActivityIsTheModelsAuditTrailNewestLast) {
+  ZoneWorld world;
+  const store::ObjectId model = world.Make("prod.ml.iris");
+  world.Commit(model, {{"a", "x"}});
+  ASSERT_TRUE(world.registry->SetAlias(world.caller, model, "Champion", 1).ok());
+  world.Make("prod.ml.other");
+  const auto zone = MakeInfoZone(world.context);
+  std::istringstream lines(
+      Text(*zone, world.request, InfoNode(model, InfoFile::kDirectory), {"activity.jsonl"}));
+  std::vector<Json> records;
+  for (std::string line; std::getline(lines, line);) records.push_back(Json::parse(line));
+  ASSERT_EQ(records.size(), 3U);
+  EXPECT_EQ(records[0]["action"], "createRegisteredModel");
+  EXPECT_EQ(records[2]["action"], "setRegisteredModelAlias");
+  EXPECT_EQ(records[2]["principal"], world.caller.principal);
+  EXPECT_LT(records[0]["sequence"].get<uint64_t>(), records[2]["sequence"].get<uint64_t>());
+}
+
+TEST(InfoZone, WhatAnOpenFileSaysStays) {
+  ZoneWorld world;
+  const store::ObjectId model = world.Make("prod.ml.iris");
+  const auto zone = MakeInfoZone(world.context);
+  const auto opened = zone->Open(world.request, InfoNode(model, InfoFile::kModelJson), O_RDONLY);
+  ASSERT_TRUE(opened);
+  ASSERT_TRUE(world.registry->Rename(world.caller, model, "rose").ok());
+  EXPECT_EQ(Json::parse(ReadAll(*opened->handle))["name"], "iris");
+}
+
+TEST(InfoZone, NothingInItCanBeWritten) {
+  ZoneWorld world;
+  const store::ObjectId model = world.Make("prod.ml.iris");
+  const auto zone = MakeInfoZone(world.context);
+  const NodeId info = InfoNode(model, InfoFile::kDirectory);
+  EXPECT_EQ(ErrnoOf(zone->Open(world.request, kControlStatus, O_WRONLY)), EROFS);
+  EXPECT_EQ(ErrnoOf(zone->Open(world.request, kControlStatus, O_RDONLY | O_TRUNC)), EROFS);
+  EXPECT_EQ(ErrnoOf(zone->Create(world.request, info, "x", 0644, O_WRONLY)), EROFS);
+  EXPECT_EQ(ErrnoOf(zone->MakeDirectory(world.request, kControlDirectory, "x", 0755)), EROFS);
+  EXPECT_EQ(ErrnoOf(zone->Unlink(world.request, info, "model.json")), EROFS);
+  EXPECT_EQ(ErrnoOf(zone->SetXattr(world.request, info, "user.tag.a", "b", 0)), EROFS);
+}
+
+}  // namespace
+}  // namespace modelfs::fs

@@ -1,0 +1,173 @@
+#include "fs/watcher.h"
+
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+
+#include <chrono>
+#include <thread>
+
+#include "tests/fs/zone_world.h"
+
+namespace modelfs::fs {
+namespace {
+
+std::string Entry(NodeId parent, std::string_view name) { return RecordingNotifier::Entry(parent, name); }
+
+// A registry that another process changes, and a watcher of this one.
+class Watched {
+ public:
+  Watched() : other(world.OtherProcess()) {
+    model = world.Make("prod.ml.iris");
+    schema = world.Make("prod.ml");
+    auto started = Watcher::Start(world.context);
+    EXPECT_TRUE(started.ok());
+    watcher = *std::move(started);
+  }
+
+  // Returns when everything committed so far has been told.
+  void Settle() {
+    const auto now = world.registry->CurrentRevision();
+    ASSERT_TRUE(now.ok());
+    const Deadline deadline = Deadline::After(std::chrono::seconds(30));
+    while (watcher->revision() < *now && !deadline.Passed()) {
+      // A commit without an event moves the revision and not the watcher: its queue is empty then.
+      const auto rest = world.registry->Events(watcher->revision(), 1);
+      ASSERT_TRUE(rest.ok());
+      if (rest->empty()) return;
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    }
+  }
+
+  ZoneWorld world;
+  std::unique_ptr<store::EmbeddedRegistry> other;
+  store::ObjectId model = 0;
+  store::ObjectId schema = 0;
+  std::unique_ptr<Watcher> watcher;
+};
+
+TEST(Watcher, TellsWhatIsOlderThanItselfToNobody) {
+  Watched watched;
+  watched.Settle();
+  EXPECT_TRUE(watched.world.notifier.told().empty());
+}
+
+TEST(Watcher, TellsNamesThatOthersMakeRenameAndDelete) {
+  Watched watched;
+  ZoneWorld& world = watched.world;
+  const auto made = watched.other->Create(world.caller, watched.schema, "rose", "");
+  ASSERT_TRUE(made.ok());
+  watched.Settle();
+  EXPECT_TRUE(world.notifier.WasTold(Entry(ObjectNode(watched.schema), "rose")));
+  ASSERT_TRUE(watched.other->Rename(world.caller, watched.model, "lily").ok());
+  watched.Settle();
+  EXPECT_TRUE(world.notifier.WasTold(Entry(ObjectNode(watched.schema), "iris")));
+  EXPECT_TRUE(world.notifier.WasTold(Entry(ObjectNode(watched.schema), "lily")));
+  const size_t before = world.notifier.told().size();
+  ASSERT_TRUE(watched.other->Delete(world.caller, made->id, store::Registry::DeleteMode::kIfEmpty).ok());
+  watched.Settle();
+  const auto told = world.notifier.told();
+  EXPECT_NE(std::find(told.begin() + static_cast<ptrdiff_t>(before), told.end(),
+                      Entry(ObjectNode(watched.schema), "rose")),
+            told.end());
+  ASSERT_TRUE(watched.other->Create(world.caller, store::kMetastoreId, "dev", "").ok());
+  watched.Settle();
+  EXPECT_TRUE(world.notifier.WasTold(Entry(kRootNode, "dev")));
+}
+
+TEST(Watcher, TellsAVersionBeforeTheAliasThatIsMovedToIt) {
+  Watched watched;
+  ZoneWorld& world = watched.world;
+  world.Commit(watched.model, {{"a", "x"}});
+  ASSERT_TRUE(watched.other->SetAlias(world.caller, watched.model, "Champion", 1).ok());
+  watched.Settle();
+  const size_t version = world.notifier.IndexOf(Entry(VersionsNode(watched.model), "1"));
+  const size_t latest = world.notifier.IndexOf(Entry(VersionsNode(watched.model), "latest"));
+  const size_t alias = world.notifier.IndexOf(Entry(AliasesNode(watched.model), "Champion"));
+  const size_t directory = world.notifier.IndexOf(Entry(ObjectNode(watched.schema), "iris@Champion"));
+  ASSERT_LT(std::max(alias, directory), world.notifier.told().size());
+  EXPECT_LT(version, alias);
+  EXPECT_LT(version, directory);
+  EXPECT_LT(latest, alias);
+}
+
+TEST(Watcher, TellsAnAliasThatIsMovedAndRemoved) {
+  Watched watched;
+  ZoneWorld& world = watched.world;
+  world.Commit(watched.model, {{"a", "x"}});
+  ASSERT_TRUE(watched.other->SetAlias(world.caller, watched.model, "Old", 1).ok());
+  ASSERT_TRUE(watched.other->RenameAlias(world.caller, watched.model, "Old", "New").ok());
+  watched.Settle();
+  EXPECT_TRUE(world.notifier.WasTold(Entry(AliasesNode(watched.model), "New")));
+  const size_t before = world.notifier.told().size();
+  ASSERT_TRUE(watched.other->DeleteAlias(world.caller, watched.model, "New").ok());
+  watched.Settle();
+  const auto told = world.notifier.told();
+  EXPECT_NE(std::find(told.begin() + static_cast<ptrdiff_t>(before), told.end(),
+                      Entry(AliasesNode(watched.model), "New")),
+            told.end());
+}
+
+TEST(Watcher, AVersionDeletedByOthersIsDroppedAndItsNameTold) {
+  Watched watched;
+  ZoneWorld& world = watched.world;
+  const auto version = world.Commit(watched.model, {{"a", "x"}});
+  ASSERT_TRUE(watched.other->SetAlias(world.caller, watched.model, "Champion", 1).ok());
+  watched.Settle();
+  ASSERT_TRUE(world.trees->Get(version.id).ok());
+  const size_t before = world.notifier.told().size();
+  ASSERT_TRUE(watched.other->DeleteVersion(world.caller, watched.model, 1).ok());
+  watched.Settle();
+  EXPECT_EQ(world.trees->size(), 0U);
+  EXPECT_FALSE(world.trees->Get(version.id).ok());
+  const auto told = world.notifier.told();
+  const auto since = told.begin() + static_cast<ptrdiff_t>(before);
+  EXPECT_NE(std::find(since, told.end(), Entry(VersionsNode(watched.model), "1")), told.end());
+  EXPECT_NE(std::find(since, told.end(), Entry(AliasesNode(watched.model), "Champion")), told.end())
+      << "its aliases went with it";
+}
+
+TEST(Watcher, AModelDeletedWithItsVersionsIsForgotten) {
+  Watched watched;
+  ZoneWorld& world = watched.world;
+  const auto version = world.Commit(watched.model, {{"a", "x"}});
+  ASSERT_TRUE(world.trees->Get(version.id).ok());
+  ASSERT_TRUE(
+      watched.other->Delete(world.caller, watched.model, store::Registry::DeleteMode::kWithVersions).ok());
+  watched.Settle();
+  EXPECT_TRUE(world.notifier.WasTold(Entry(ObjectNode(watched.schema), "iris")));
+  EXPECT_FALSE(world.trees->Get(version.id).ok());
+}
+
+TEST(Watcher, ALogTrimmedPastItsPlaceMakesItTellEveryName) {
+  ZoneWorld world;
+  const store::ObjectId model = world.Make("prod.ml.iris");
+  world.Commit(model, {{"a", "x"}});
+  ASSERT_TRUE(world.registry->SetAlias(world.caller, model, "Champion", 1).ok());
+
+  // Started under a registry whose log is cut off before the watcher reads it.
+  const auto revision = world.registry->CurrentRevision();
+  ASSERT_TRUE(revision.ok());
+  auto started = Watcher::Start(world.context);
+  ASSERT_TRUE(started.ok());
+  // Whoever trims races the watcher, so both commit and trim go on until it has met the gap.
+  const Deadline deadline = Deadline::After(std::chrono::seconds(30));
+  const std::string want = Entry(VersionsNode(model), "1");
+  for (int i = 0; !world.notifier.WasTold(want) && !deadline.Passed(); ++i) {
+    ASSERT_TRUE(world.registry->SetTag(world.caller, {model, {}}, "k", std::to_string(i)).ok());
+    ASSERT_TRUE(world.kv->TrimLog(*world.registry->CurrentRevision()).ok());
+  }
+  EXPECT_TRUE(world.notifier.WasTold(want));
+  EXPECT_TRUE(world.notifier.WasTold(Entry(kRootNode, "prod")));
+  EXPECT_TRUE(world.notifier.WasTold(Entry(ObjectNode(world.Make("prod.ml")), "iris")));
+  EXPECT_TRUE(world.notifier.WasTold(Entry(AliasesNode(model), "Champion")));
+}
+
+TEST(Watcher, StopsAtOnce) {
+  for (int i = 0; i < 50; ++i) {
+    Watched watched;
+    watched.watcher.reset();  // would take a second each, if it waited for its wait to end
+  }
+}
+
+}  // namespace
+}  // namespace modelfs::fs

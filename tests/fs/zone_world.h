@@ -1,0 +1,126 @@
+// A small registry with its parts, as the zones of one mount see them: everything real but the kernel.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+#include "cas/base/thread.h"
+#include "cas/blob_store.h"
+#include "cas/draft_store.h"
+#include "cas/local_store.h"
+#include "fs/context.h"
+#include "fs/notifier.h"
+#include "fs/refusals.h"
+#include "fs/tree_cache.h"
+#include "fs/zone.h"
+#include "store/embedded_registry.h"
+#include "store/kv/kv.h"
+
+namespace modelfs::fs {
+
+// Remembers what the kernel would have been told. Entries as "<parent>/<name>", attributes as "<node>".
+class RecordingNotifier : public Notifier {
+ public:
+  void EntryChanged(NodeId parent, std::string_view name) override;
+  void AttrChanged(NodeId node) override;
+  void Flush() override {}
+
+  static std::string Entry(NodeId parent, std::string_view name);
+  static std::string Attr(NodeId node);
+
+  std::vector<std::string> told() const;
+  bool WasTold(const std::string& what) const;
+  // Where `what` first stands in told(), or its size.
+  size_t IndexOf(const std::string& what) const;
+
+ private:
+  mutable Mutex mu_;
+  std::vector<std::string> told_ GUARDED_BY(mu_);
+};
+
+// Over another store: blobs are native only once the test says so, as after a restart.
+class UnverifiedStore : public cas::BlobStore {
+ public:
+  explicit UnverifiedStore(cas::BlobStore& below) : below_(below) {}
+
+  // All blobs become native, and `digest` is told to the listener.
+  void Verified(const Digest& digest);
+  // All blobs become native, unheard.
+  void VerifiedSilently();
+  // Called at each Open, before it goes on.
+  void BeforeOpen(std::function<void(const Digest&)> hook);
+
+  Status Put(const Digest& digest, std::string_view bytes, cas::Epoch epoch) override;
+  Result<std::shared_ptr<cas::OpenBlob>> Open(const Digest& digest) override;
+  bool IsNative(const Digest& digest) override;
+  uint64_t LocalBytes(const Digest& digest) override { return below_.LocalBytes(digest); }
+  void OnNative(std::function<void(const Digest&)> listener) override;
+
+ private:
+  cas::BlobStore& below_;
+  Mutex mu_;
+  bool native_ GUARDED_BY(mu_) = false;
+  std::function<void(const Digest&)> listener_ GUARDED_BY(mu_);
+  std::function<void(const Digest&)> before_open_ GUARDED_BY(mu_);
+};
+
+class ZoneWorld {
+ public:
+  ZoneWorld();
+  ~ZoneWorld();
+  ZoneWorld(const ZoneWorld&) = delete;
+  ZoneWorld& operator=(const ZoneWorld&) = delete;
+
+  // By dotted name, with what is missing above it.
+  store::ObjectId Make(std::string_view dotted);
+  // A READY version of these files, the model's next.
+  store::VersionInfo Commit(store::ObjectId model, const std::map<std::string, std::string>& files,
+                            const store::NewVersion& fields = {});
+  // A second view of the same registry, as another process has it.
+  std::unique_ptr<store::EmbeddedRegistry> OtherProcess();
+  // Flips one bit of a stored blob on disk.
+  void FlipBit(const Digest& digest);
+
+  std::string directory;  // the test's own, removed at the end
+  store::Caller caller;
+  Request request;
+  std::unique_ptr<store::Kv> kv;
+  std::unique_ptr<cas::LocalStore> blobs;
+  std::unique_ptr<store::EmbeddedRegistry> registry;
+  RecordingNotifier notifier;
+  std::unique_ptr<TreeCache> trees;
+  std::unique_ptr<Refusals> refusals;
+  Context context;
+};
+
+// The whole of a directory, in order.
+std::vector<DirectoryEntry> ListAll(Zone& zone, const Request& request, NodeId directory, bool plus = false);
+std::vector<std::string> NamesIn(Zone& zone, const Request& request, NodeId directory);
+// The whole of a file.
+std::string ReadAll(FileHandle& handle);
+
+// An AttrChange of one field: Changing(&AttrChange::mode, 0600).
+template <typename Field, typename Value>
+AttrChange Changing(Field field, const Value& value) {
+  AttrChange change;
+  change.*field = value;
+  return change;
+}
+
+template <typename T>
+int ErrnoOf(const Outcome<T>& outcome) {
+  return outcome ? 0 : outcome.error().errno_value;
+}
+template <typename T>
+std::string MessageOf(const Outcome<T>& outcome) {
+  return outcome ? std::string() : outcome.error().message;
+}
+
+}  // namespace modelfs::fs
