@@ -45,6 +45,8 @@ struct InitExchange {
 };
 thread_local InitExchange* init_exchange = nullptr;
 
+#if FUSE_VERSION < FUSE_MAKE_VERSION(3, 17)
+// A libfuse that does not know passthrough yet: these change the INIT exchange on its way.
 ssize_t ReadHook(int fd, void* buffer, size_t size_bytes, void* /*userdata*/) noexcept {
   const ssize_t count = ::read(fd, buffer, size_bytes);
   if (init_exchange != nullptr &&
@@ -88,6 +90,7 @@ ssize_t SpliceHook(int in, off_t* in_offset, int out, off_t* out_offset, size_t 
                    void* /*userdata*/) noexcept {
   return ::splice(in, in_offset, out, out_offset, size_bytes, flags);
 }
+#endif
 
 void OnInit(void* /*userdata*/, fuse_conn_info* connection) noexcept {
   const unsigned capable = connection->capable;
@@ -110,6 +113,7 @@ void OnInit(void* /*userdata*/, fuse_conn_info* connection) noexcept {
   // It would accept bytes that no disk has room for.
   want &= ~unsigned{FUSE_CAP_WRITEBACK_CACHE};
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
+  ask(FUSE_CAP_HANDLE_KILLPRIV_V2);  // as WriteHook
   init_exchange->kernel_passes_through = (capable & FUSE_CAP_PASSTHROUGH) != 0;
   if (init_exchange->want_passthrough && init_exchange->kernel_passes_through) {
     want |= FUSE_CAP_PASSTHROUGH;
