@@ -1,0 +1,115 @@
+// The audit chain notices what was done to it, and a record what was done to its bytes.
+#include <gtest/gtest.h>
+
+#include <functional>
+
+#include "store/keys.h"
+#include "store/records.h"
+#include "tests/store/registry_fixture.h"
+
+namespace modelfs::store {
+namespace {
+
+using testing::Box;
+using testing::Outcome;
+
+AuditRecord RecordAt(Kv& kv, uint64_t sequence) {
+  const auto snapshot = kv.Read().value();
+  return DecodeAudit(snapshot->Get(keys::Audit(sequence)).value()->value, "audit").value();
+}
+
+void Write(Kv& kv, const std::string& key, std::optional<std::string> value) {
+  KvTransaction transaction;
+  transaction.writes.push_back({key, std::move(value)});
+  ASSERT_OK(kv.Commit(transaction));
+}
+
+TEST(AuditChain, RemovedEditedAndReorderedRecordsAreFound) {
+  struct Row {
+    const char* what;
+    std::function<void(Kv&, uint64_t last)> tamper;
+    uint64_t blamed;  // 0: the last
+  };
+  const auto edit = [](Kv& kv, uint64_t sequence) {  // with a checksum that fits again
+    AuditRecord record = RecordAt(kv, sequence);
+    record.principal = "mallory";
+    Write(kv, keys::Audit(sequence), EncodeAudit(record));
+  };
+  const Row rows[] = {
+      {"removed", [](Kv& kv, uint64_t) { Write(kv, keys::Audit(3), std::nullopt); }, 3},
+      {"first removed", [](Kv& kv, uint64_t) { Write(kv, keys::Audit(1), std::nullopt); }, 1},
+      {"last removed", [](Kv& kv, uint64_t last) { Write(kv, keys::Audit(last), std::nullopt); }, 0},
+      {"edited", [&](Kv& kv, uint64_t) { edit(kv, 3); }, 3},
+      {"first edited", [&](Kv& kv, uint64_t) { edit(kv, 1); }, 1},
+      {"last edited", [&](Kv& kv, uint64_t last) { edit(kv, last); }, 0},
+      {"a bit flipped",
+       [](Kv& kv, uint64_t) {
+         std::string bytes = EncodeAudit(RecordAt(kv, 4));
+         bytes[10] = static_cast<char>(bytes[10] ^ 1);
+         Write(kv, keys::Audit(4), bytes);
+       },
+       4},
+      {"two exchanged",
+       [](Kv& kv, uint64_t) {
+         const std::string third = EncodeAudit(RecordAt(kv, 3));
+         Write(kv, keys::Audit(3), EncodeAudit(RecordAt(kv, 4)));
+         Write(kv, keys::Audit(4), third);
+       },
+       3},
+      {"two exchanged and renumbered",
+       [](Kv& kv, uint64_t) {
+         AuditRecord third = RecordAt(kv, 3);
+         AuditRecord fourth = RecordAt(kv, 4);
+         std::swap(third.sequence, fourth.sequence);
+         Write(kv, keys::Audit(3), EncodeAudit(fourth));
+         Write(kv, keys::Audit(4), EncodeAudit(third));
+       },
+       2},
+  };
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.what);
+    Box box(MakeMemoryKv());
+    box.Make("c.s.m");
+    box.Make("c.s.n");
+    const uint64_t last = box.registry->VerifyAudit(box.ann).value();
+    ASSERT_EQ(last, 5U);
+    row.tamper(*box.kv, last);
+    const auto verdict = box.registry->VerifyAudit(box.ann);
+    ASSERT_EQ(Outcome(verdict), "data loss");
+    const std::string want = "audit record " + std::to_string(row.blamed == 0 ? last : row.blamed) + " ";
+    EXPECT_EQ(verdict.error().message().substr(0, want.size()), want) << verdict.error().message();
+  }
+}
+
+TEST(Records, ADamagedRecordIsDataLossAndNamesItsObject) {
+  Box box(MakeMemoryKv());
+  const ObjectId model = box.Make("c.s.m");
+  const auto object = box.registry->Get(box.ann, model).value();
+  const std::string key = keys::Object(object.parent, "m");
+  const std::string good = (*box.kv->Read())->Get(key).value()->value;
+  for (size_t i = 0; i < good.size(); ++i) {
+    std::string bytes = good;
+    bytes[i] = static_cast<char>(bytes[i] ^ 0x10);
+    Write(*box.kv, key, bytes);
+    ASSERT_EQ(Outcome(box.registry->Get(box.ann, model)), "data loss") << "byte " << i;
+  }
+  for (size_t length = 0; length < good.size(); ++length) {
+    Write(*box.kv, key, good.substr(0, length));
+    ASSERT_EQ(Outcome(box.registry->Get(box.ann, model)), "data loss") << "length " << length;
+  }
+  Write(*box.kv, key, good);
+  EXPECT_OK(box.registry->Get(box.ann, model));
+}
+
+TEST(Records, ANewerRegistryIsRefusedAsAWhole) {
+  Box box(MakeMemoryKv());
+  std::string settings = (*box.kv->Read())->Get(keys::Settings()).value()->value;
+  settings[0] = 2;
+  Write(*box.kv, keys::Settings(), settings);
+  const auto opened = EmbeddedRegistry::Open(*box.kv, box.blobs, box.clock);
+  ASSERT_EQ(Outcome(opened), "failed precondition");
+  EXPECT_NE(opened.error().message().find("newer modelfs"), std::string::npos);
+}
+
+}  // namespace
+}  // namespace modelfs::store

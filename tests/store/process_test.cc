@@ -1,0 +1,365 @@
+// Several processes on one registry, and processes that are killed.
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <spawn.h>
+#include <sys/mount.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <filesystem>
+#include <random>
+#include <set>
+#include <sstream>
+
+#include "tests/store/registry_fixture.h"
+#include "tests/store/script.h"
+
+extern char** environ;
+
+namespace modelfs::store {
+namespace {
+
+using testing::Box;
+using testing::Dump;
+using testing::OpenLmdbAt;
+using testing::Outcome;
+using testing::PlayStep;
+using testing::ScratchDir;
+
+// A worker process (store_worker.cc) and what it prints.
+class Worker {
+ public:
+  explicit Worker(std::vector<std::string> args, const std::string& fail_point = "") {
+    int ends[2];
+    if (::pipe2(ends, O_CLOEXEC) != 0) std::abort();
+    args.insert(args.begin(), STORE_WORKER);
+    std::vector<char*> argv;
+    for (std::string& arg : args) argv.push_back(arg.data());
+    argv.push_back(nullptr);
+    std::string setting = "MODELFS_FAIL_POINT=" + fail_point;
+    std::vector<char*> environment;
+    for (char** variable = environ; *variable != nullptr; ++variable) environment.push_back(*variable);
+    if (!fail_point.empty()) environment.push_back(setting.data());
+    environment.push_back(nullptr);
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+    if (::posix_spawn(&pid_, STORE_WORKER, &actions, nullptr, argv.data(), environment.data()) != 0)
+      std::abort();
+    posix_spawn_file_actions_destroy(&actions);
+    ::close(ends[1]);
+    output_ = ::fdopen(ends[0], "r");
+  }
+  ~Worker() {
+    if (pid_ > 0) {
+      Kill();
+      Wait();
+    }
+    ::fclose(output_);
+  }
+  Worker(const Worker&) = delete;
+  Worker& operator=(const Worker&) = delete;
+
+  // The next line; nothing at the end.
+  std::optional<std::string> Line() {
+    char buffer[256];
+    if (::fgets(buffer, sizeof(buffer), output_) == nullptr) return std::nullopt;
+    std::string line(buffer);
+    if (!line.empty() && line.back() == '\n') line.pop_back();
+    return line;
+  }
+  std::vector<std::string> AllLines() {
+    std::vector<std::string> lines;
+    while (auto line = Line()) lines.push_back(*line);
+    return lines;
+  }
+  void Kill() { ::kill(pid_, SIGKILL); }
+  // The wait(2) status.
+  int Wait() {
+    int status = 0;
+    ::waitpid(pid_, &status, 0);
+    pid_ = -1;
+    return status;
+  }
+
+ private:
+  pid_t pid_ = -1;
+  FILE* output_ = nullptr;
+};
+
+uint64_t TestSeed() {
+  const char* given = std::getenv("TEST_SEED");
+  const uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device{}();
+  std::cout << "TEST_SEED=" << seed << "\n";
+  return seed;
+}
+
+constexpr int kSteps = 60;
+
+// What the registry looks like after each step of the script, in a memory that nobody kills.
+std::vector<std::string> DumpsOf(uint64_t seed) {
+  Box box(MakeMemoryKv());
+  std::vector<std::string> dumps = {Dump(*box.registry, box.ann)};
+  for (int step = 0; step < kSteps; ++step) {
+    PlayStep(*box.registry, box.blobs, box.ann, seed, step);
+    dumps.push_back(Dump(*box.registry, box.ann));
+  }
+  return dumps;
+}
+
+void Initialize(const std::string& home) {
+  const auto kv = OpenLmdbAt(home);
+  ASSERT_OK(
+      InitializeRegistry(*kv, SystemClock(), testing::Ann(), RegistrySettings::SignaturePolicy::kIfMlmodel));
+}
+
+// Plays the script in a worker until it dies or `kill_after` lines were read, and checks what it left.
+void CheckAfterDeath(uint64_t seed, const std::vector<std::string>& dumps, const std::string& fail_point,
+                     int kill_after) {
+  const ScratchDir dir;
+  const std::string home = dir.path() + "/kv";
+  Initialize(home);
+  int tried = -1;
+  int acknowledged = -1;
+  {
+    Worker worker({"script", home, std::to_string(seed), std::to_string(kSteps)}, fail_point);
+    for (int lines = 0; auto line = worker.Line(); ++lines) {
+      (line->at(0) == 't' ? tried : acknowledged) = std::stoi(line->substr(1));
+      if (lines == kill_after) worker.Kill();
+    }
+    const int status = worker.Wait();
+    ASSERT_TRUE(WIFSIGNALED(status) || WEXITSTATUS(status) == 0) << status;
+  }
+  SCOPED_TRACE(
+      fmt::format("acknowledged {} tried {} fail point {} seed {}", acknowledged, tried, fail_point, seed));
+  const auto kv = OpenLmdbAt(home);
+  testing::FakeBlobStore blobs;
+  const auto registry = EmbeddedRegistry::Open(*kv, blobs, SystemClock()).value();
+  const Caller ann = testing::Ann();
+  const std::string found = Dump(*registry, ann);
+  const std::string& before = dumps.at(static_cast<size_t>(acknowledged + 1));
+  const std::string& after = dumps.at(static_cast<size_t>(tried + 1));
+  EXPECT_TRUE(found == before || found == after) << "found:\n"
+                                                 << found << "\nacknowledged:\n"
+                                                 << before << "\ntried:\n"
+                                                 << after;
+  EXPECT_OK(registry->VerifyAudit(ann));
+  // Whatever was interrupted is finished here, changes nothing that can be seen, and leaves the registry
+  // usable.
+  EXPECT_OK(registry->MarkForSweep(ann));
+  EXPECT_EQ(Dump(*registry, ann), found);
+  const auto snapshot = kv->Read().value();
+  for (const char* table : {"x", "l", "r"}) {
+    const std::string end(1, static_cast<char>(table[0] + 1));
+    EXPECT_TRUE(snapshot->Range(table, end, 1)->empty()) << "left over in table " << table;
+  }
+}
+
+TEST(Crash, AKilledProcessLeavesWhatWasAcknowledgedAndNothingHalfDone) {
+  const uint64_t seed = TestSeed();
+  const std::vector<std::string> dumps = DumpsOf(seed);
+  std::mt19937_64 random(seed);
+  for (const char* point : {"kv.commit.begin", "kv.commit.applied", "kv.commit.done"}) {
+    for (int run = 0; run < 8; ++run) {
+      CheckAfterDeath(seed, dumps, fmt::format("{}:{}", point, 1 + random() % 70), -1);
+    }
+  }
+  for (int arrival = 1; arrival <= 3; ++arrival) {
+    CheckAfterDeath(seed, dumps, fmt::format("delete.step:{}", arrival), -1);
+    CheckAfterDeath(seed, dumps, fmt::format("version.checked:{}", arrival), -1);
+    CheckAfterDeath(seed, dumps, fmt::format("lease.acquired:{}", arrival), -1);
+  }
+}
+
+TEST(Crash, AKillAtAnyMomentLeavesWhatWasAcknowledgedAndNothingHalfDone) {
+  const uint64_t seed = TestSeed();
+  const std::vector<std::string> dumps = DumpsOf(seed);
+  std::mt19937_64 random(seed);
+  for (int run = 0; run < 20; ++run) {
+    CheckAfterDeath(seed, dumps, "", static_cast<int>(random() % (2 * kSteps)));
+  }
+}
+
+TEST(Crash, AnInitThatWasKilledCanBeDoneAgain) {
+  for (const char* point : {"kv.create.written", "kv.commit.begin", "kv.commit.applied"}) {
+    SCOPED_TRACE(point);
+    const ScratchDir dir;
+    const std::string home = dir.path() + "/kv";
+    {
+      Worker worker({"init", home}, point);
+      EXPECT_TRUE(worker.AllLines().empty());
+      EXPECT_TRUE(WIFSIGNALED(worker.Wait()));
+    }
+    Worker again({"init", home});
+    EXPECT_EQ(again.AllLines(), std::vector<std::string>{"made"});
+  }
+}
+
+TEST(Crash, OtherProcessesWorkOnAfterOneWasKilledInsideACommit) {
+  const ScratchDir dir;
+  Box box(OpenLmdbAt(dir.path() + "/kv"));
+  const ObjectId model = box.Make("c.s.m");
+  for (int arrival = 2; arrival < 6; ++arrival) {
+    Worker worker({"versions", dir.path() + "/kv", "c.s.m", "3"},
+                  fmt::format("kv.commit.applied:{}", arrival));
+    worker.AllLines();
+    EXPECT_TRUE(WIFSIGNALED(worker.Wait()));
+    EXPECT_OK(box.Commit(model));
+  }
+  EXPECT_OK(box.registry->VerifyAudit(box.ann));
+}
+
+TEST(Processes, RacingVersionsGetDistinctNumbersWithoutGaps) {
+  const ScratchDir dir;
+  Box box(OpenLmdbAt(dir.path() + "/kv"));
+  const ObjectId model = box.Make("c.s.m");
+  constexpr int kEach = 12;
+  std::multiset<uint64_t> numbers;
+  {
+    Worker one({"versions", dir.path() + "/kv", "c.s.m", std::to_string(kEach)});
+    Worker two({"versions", dir.path() + "/kv", "c.s.m", std::to_string(kEach)});
+    Worker three({"versions", dir.path() + "/kv", "c.s.m", std::to_string(kEach)});
+    for (Worker* worker : {&one, &two, &three}) {
+      for (const std::string& line : worker->AllLines()) numbers.insert(std::stoull(line));
+      EXPECT_EQ(worker->Wait(), 0);
+    }
+  }
+  std::multiset<uint64_t> want;
+  for (uint64_t number = 1; number <= 3 * kEach; ++number) want.insert(number);
+  EXPECT_EQ(numbers, want);
+  EXPECT_EQ(box.registry->Get(box.ann, model)->next_version, 3U * kEach + 1);
+  EXPECT_OK(box.registry->VerifyAudit(box.ann));
+}
+
+TEST(Processes, OfElevenRacingAliasesTenAreSet) {
+  const ScratchDir dir;
+  Box box(OpenLmdbAt(dir.path() + "/kv"));
+  const ObjectId model = box.Make("c.s.m");
+  ASSERT_OK(box.Commit(model));
+  std::multiset<std::string> outcomes;
+  {
+    Worker one({"aliases", dir.path() + "/kv", "c.s.m", "left", "6"});
+    Worker two({"aliases", dir.path() + "/kv", "c.s.m", "right", "5"});
+    for (Worker* worker : {&one, &two}) {
+      for (const std::string& line : worker->AllLines()) outcomes.insert(line);
+    }
+  }
+  EXPECT_EQ(outcomes.count("ok"), 10U);
+  EXPECT_EQ(outcomes.count("limit reached"), 1U);
+  EXPECT_EQ(box.registry->Get(box.ann, model)->aliases.size(), 10U);
+}
+
+TEST(Processes, TheMapGrowsUnderAnotherProcessThatHasItOpen) {
+  const ScratchDir dir;
+  const std::string home = dir.path() + "/kv";
+  LmdbOptions options;
+  options.directory = home;
+  options.mode = LmdbOptions::Mode::kCreate;
+  options.initial_map_bytes = 256U << 10U;
+  const auto kv = OpenLmdbKv(options).value();
+  KvTransaction small;
+  small.Put("small", "1");
+  ASSERT_OK(kv->Commit(small));
+  {
+    Worker worker({"fill", home, "60"});
+    worker.AllLines();
+    EXPECT_EQ(worker.Wait(), 0);
+  }
+  EXPECT_EQ((*kv->Read())->Range("fill", "film", 1000)->size(), 60U);
+  ASSERT_OK(kv->Commit(small));
+  {
+    Worker worker({"fill", home, "200"});
+    worker.AllLines();
+    EXPECT_EQ(worker.Wait(), 0);
+  }
+  ASSERT_OK(kv->Commit(small));  // the first use after the growth may be a write, too
+  EXPECT_EQ((*kv->Read())->Range("fill", "film", 1000)->size(), 200U);
+}
+
+TEST(Processes, AnothersCommitRingsTheBell) {
+  const ScratchDir dir;
+  Box box(OpenLmdbAt(dir.path() + "/kv"));
+  box.Make("c.s.m");
+  const uint64_t before = box.registry->CurrentRevision().value();
+  Worker worker({"versions", dir.path() + "/kv", "c.s.m", "1"});
+  const std::stop_source never;
+  box.registry->WaitForChange(before, Deadline::After(std::chrono::seconds(60)), never.get_token());
+  EXPECT_GT(box.registry->CurrentRevision().value(), before);
+}
+
+TEST(Processes, ALeaseWhoseProcessIsGoneEndsAtTheNextMark) {
+  const ScratchDir dir;
+  Box box(OpenLmdbAt(dir.path() + "/kv"));
+  std::string id;
+  {
+    Worker worker({"lease", dir.path() + "/kv"});
+    id = worker.AllLines().at(0);
+    EXPECT_EQ(worker.Wait(), 0);
+  }
+  const Lease own = box.registry->AcquireLease(box.ann, "this process").value();
+  const auto mark = box.registry->MarkForSweep(box.ann);
+  ASSERT_OK(mark);
+  EXPECT_EQ(mark->horizon.revision, own.epoch.revision) << "the live lease holds, the dead one does not";
+  const auto snapshot = box.kv->Read().value();
+  EXPECT_EQ(snapshot->Range("l", "m", 10)->size(), 1U);
+}
+
+// A file system of a few MiB, for as long as this lives.
+class SmallDisk {
+ public:
+  explicit SmallDisk(const std::string& path) : path_(path) {
+    std::filesystem::create_directories(path);
+    mounted_ = ::mount("tmpfs", path.c_str(), "tmpfs", 0, "size=4m") == 0;
+  }
+  ~SmallDisk() {
+    if (mounted_) ::umount2(path_.c_str(), MNT_DETACH);
+  }
+  SmallDisk(const SmallDisk&) = delete;
+  SmallDisk& operator=(const SmallDisk&) = delete;
+  bool mounted() const { return mounted_; }
+
+ private:
+  std::string path_;
+  bool mounted_ = false;
+};
+
+TEST(DiskFull, NothingIsHalfDoneAndThingsCanStillBeReadAndDeleted) {
+  const ScratchDir dir;
+  const SmallDisk disk(dir.path() + "/small");
+  if (!disk.mounted()) GTEST_SKIP() << "mounting a tmpfs needs root";
+  Box box(OpenLmdbAt(dir.path() + "/small/kv"));
+  const ObjectId schema = box.Make("c.s");
+  std::vector<ObjectId> made;
+  Result<ObjectInfo> last = Error(Code::kInternal, "not tried");
+  for (int i = 0; i < 10'000; ++i) {
+    last = box.registry->Create(box.ann, schema, fmt::format("m{}", i), std::string(20'000, 'x'));
+    if (!last.ok()) break;
+    made.push_back(last->id);
+  }
+  ASSERT_EQ(Outcome(last), "no space");
+  ASSERT_GT(made.size(), 10U);
+  EXPECT_EQ(box.registry->List(box.ann, schema, {})->items.size(), made.size());
+  EXPECT_EQ(Outcome(box.registry->LookupChild(box.ann, schema, fmt::format("m{}", made.size()))),
+            "not found");
+  EXPECT_OK(box.registry->VerifyAudit(box.ann));
+  // Something else takes the very last block.
+  {
+    FILE* filler = ::fopen((dir.path() + "/small/filler").c_str(), "w");
+    const std::string block(4096, 'f');
+    while (::fwrite(block.data(), 1, block.size(), filler) == block.size() && ::fflush(filler) == 0) {
+    }
+    ::fclose(filler);
+  }
+  EXPECT_EQ(Outcome(box.registry->Create(box.ann, schema, "more", std::string(20'000, 'x'))), "no space");
+  EXPECT_EQ(box.registry->Get(box.ann, made[0])->comment.size(), 20'000U);
+  for (const ObjectId id : made) {
+    ASSERT_OK(box.registry->Delete(box.ann, id, Registry::DeleteMode::kIfEmpty));
+  }
+  EXPECT_TRUE(box.registry->List(box.ann, schema, {})->items.empty());
+  EXPECT_OK(box.registry->VerifyAudit(box.ann));
+}
+
+}  // namespace
+}  // namespace modelfs::store
