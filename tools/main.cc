@@ -1,1 +1,3 @@
-int main() { return 0; }
+#include "tools/command.h"
+
+int main(int argc, char** argv) { return modelfs::tools::Run(argc, argv); }

@@ -1,0 +1,122 @@
+#include "tools/command.h"
+
+#include <fmt/core.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+
+#include "cas/base/error_table.h"
+#include "cas/base/text.h"
+#include "tools/output.h"
+
+namespace modelfs::tools {
+namespace {
+
+constexpr int kUsageExitCode = 2;
+
+int Fail(std::string_view message, int exit_code) {
+  std::fputs(fmt::format("modelfs: {}\n", message).c_str(), stderr);
+  return exit_code;
+}
+
+// Where the user was in the tree: "modelfs alias set".
+std::string CommandPath(const CLI::App& app) {
+  std::string path = app.get_name();
+  for (const CLI::App* at = &app; !at->get_subcommands().empty();) {
+    at = at->get_subcommands().front();
+    path += " " + at->get_name();
+  }
+  return path;
+}
+
+void AddGlobals(CLI::App& app, Globals& globals) {
+  app.add_option("-r,--registry", globals.registry,
+                 "The registry: a directory that \"modelfs init\" made (default: $MODELFS_REGISTRY)")
+      ->type_name("HOME");
+  app.add_option("--log-level", globals.log.level,
+                 "trace, debug, info, warn, error or off (default: warn; info for mount)")
+      ->type_name("LEVEL")
+      ->envname("MODELFS_LOG_LEVEL");
+  app.add_option("--log-file", globals.log.file, "Append the log to this file instead of stderr")
+      ->type_name("FILE")
+      ->envname("MODELFS_LOG_FILE");
+  app.add_flag("--log-json", globals.log.json, "Log one JSON object a line");
+}
+
+}  // namespace
+
+CLI::App* AddCommand(CLI::App& parent, const std::string& name, const std::string& help,
+                     const std::string& example) {
+  CLI::App* command = parent.add_subcommand(name, help);
+  command->fallthrough();  // -r and the log options may stand after the command, too
+  command->footer("Example:\n  " + example);
+  return command;
+}
+
+void SetCallback(CLI::App& command, std::function<void()> callback) { command.callback(std::move(callback)); }
+
+Result<std::unique_ptr<Home>> Cli::Open(const std::vector<const Place*>& places) const {
+  ASSIGN_OR_RETURN(const std::string path, HomePath(globals.registry, places));
+  ASSIGN_OR_RETURN(std::shared_ptr<spdlog::logger> log, MakeLogger(globals.log));
+  return OpenHome(path, "cli", std::move(log));
+}
+
+Status Confirm(const std::string& question) {
+  if (::isatty(STDIN_FILENO) != 1 || ::isatty(STDERR_FILENO) != 1) {
+    return Error(Code::kFailedPrecondition, fmt::format("{} Nobody can be asked here: add --yes", question));
+  }
+  std::fputs(fmt::format("{} [y/N] ", question).c_str(), stderr);
+  std::string answer;
+  if (std::getline(std::cin, answer) && (answer == "y" || answer == "Y" || answer == "yes"))
+    return OkStatus();
+  return Error(Code::kCancelled, "nothing was deleted");
+}
+
+int Run(int argc, char** argv) {
+  CLI::App app("A model registry that is a file system.", "modelfs");
+  app.require_subcommand(1);
+  app.set_version_flag("--version", MODELFS_VERSION);
+  app.footer("\"modelfs COMMAND --help\" explains a command and shows an example.");
+  app.get_formatter()->column_width(34);
+
+  Cli cli;
+  cli.app = &app;
+  AddGlobals(app, cli.globals);
+  AddInitCommand(cli);
+  AddVersionCommands(cli);
+  AddObjectCommands(cli);
+  AddLabelCommands(cli);
+  AddStatusCommands(cli);
+  AddUpkeepCommands(cli);
+  AddCompletionCommands(cli);
+
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::CallForHelp& wanted) {
+    app.exit(wanted);
+    return FlushOutput().ok() ? EXIT_SUCCESS : EXIT_FAILURE;
+  } catch (const CLI::Success& wanted) {  // --version
+    return app.exit(wanted);
+  } catch (const CLI::Error& failure) {
+    const std::string path = CommandPath(app);
+    return Fail(fmt::format("{}\nRun \"{} --help\" for how it is used.", Printable(failure.what()), path),
+                kUsageExitCode);
+  }
+  cli.globals.log_level_given = app.get_option("--log-level")->count() > 0;
+
+  Status status = OkStatus();
+  try {
+    status = cli.action()();
+  } catch (const std::exception& failure) {  // a library's, e.g. bad_alloc: ours are all Status
+    status = Error(Code::kInternal, failure.what());
+  }
+  if (status.ok()) status = FlushOutput();
+  if (status.ok()) return EXIT_SUCCESS;
+  FlushOutput().IgnoreError("the command failed already, and says why");
+  return Fail(Printable(status.error().message()), RowOf(status.error().code()).exit_code);
+}
+
+}  // namespace modelfs::tools

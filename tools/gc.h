@@ -1,0 +1,15 @@
+// Gives back the space of what no version, draft or upload refers to.
+#pragma once
+
+#include "cas/base/result.h"
+#include "cas/local_store.h"
+#include "tools/home.h"
+
+namespace modelfs::tools {
+
+// Mark, read the live trees, add what drafts share, sweep. One sweeper at a time on a home: waits for
+// another one to finish. Safe against registers, copies, drafts and reads that run meanwhile.
+//   kDataLoss   a version's tree cannot be read, so what it needs is not known: nothing was removed
+Result<cas::SweepReport> CollectGarbage(Home& home, bool dry_run);
+
+}  // namespace modelfs::tools

@@ -1,0 +1,188 @@
+#include "tools/home.h"
+
+#include <fmt/core.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <filesystem>
+#include <system_error>
+#include <utility>
+
+#include "cas/base/clock.h"
+#include "cas/base/text.h"
+#include "store/kv/lmdb_kv.h"
+
+namespace modelfs::tools {
+namespace {
+
+std::string Absolute(std::string_view path) {
+  std::error_code failure;
+  const std::filesystem::path whole = std::filesystem::weakly_canonical(std::string(path), failure);
+  return failure ? std::string(path) : whole.string();
+}
+
+std::string RegistryDirectory(const std::string& home) { return home + "/registry"; }
+
+Status MakePrivateDirectory(const std::string& path) {
+  std::error_code failure;
+  std::filesystem::create_directories(std::filesystem::path(path).parent_path(), failure);
+  if (failure) return ErrnoError(failure.value(), fmt::format("{}: mkdir", path));
+  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
+    return ErrnoError(errno, fmt::format("{}: mkdir", path));
+  }
+  if (!std::filesystem::is_directory(path, failure)) {
+    return Error(Code::kInvalidArgument, fmt::format("{} is not a directory", path));
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+Result<std::string> HomePath(std::string_view option) {
+  std::string_view given = option;
+  if (given.empty()) {
+    if (const char* environment = std::getenv("MODELFS_REGISTRY")) given = environment;
+  }
+  if (given.empty()) {
+    return Error(Code::kInvalidArgument,
+                 "no registry is named; give -r HOME (a directory that \"modelfs init\" made) or set "
+                 "MODELFS_REGISTRY");
+  }
+  if (given.find("://") != std::string_view::npos) {
+    return Error(Code::kUnimplemented,
+                 fmt::format("{} is a URL; remote registries are not in this version: give a directory of "
+                             "this host",
+                             Printable(given)));
+  }
+  return Absolute(given);
+}
+
+Result<std::string> HomePath(std::string_view option, const std::vector<const Place*>& places) {
+  std::string home;
+  std::string said_by;
+  if (!option.empty()) {
+    ASSIGN_OR_RETURN(home, HomePath(option));
+    said_by = "-r";
+  }
+  for (const Place* place : places) {
+    if (place->home.empty()) continue;
+    const std::string mounted = Absolute(place->home);
+    if (home.empty()) {
+      home = mounted;
+      said_by = "a path";
+    } else if (home != mounted) {
+      return Error(Code::kInvalidArgument,
+                   fmt::format("{} is in the registry {}, but {} says {}; name one registry only",
+                               place->name.ToString(), mounted, said_by, home));
+    }
+  }
+  if (home.empty()) return HomePath(option);
+  return home;
+}
+
+Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolicy signature) {
+  RETURN_IF_ERROR(MakePrivateDirectory(path));
+  RETURN_IF_ERROR(MakePrivateDirectory(RegistryDirectory(path)));
+  store::LmdbOptions options;
+  options.directory = RegistryDirectory(path);
+  options.mode = store::LmdbOptions::Mode::kCreate;
+  ASSIGN_OR_RETURN(const std::unique_ptr<store::Kv> kv, store::OpenLmdbKv(options));
+  Result<store::RegistrySettings> settings =
+      store::InitializeRegistry(*kv, SystemClock(), store::ProcessCaller("cli"), signature);
+  if (!settings.ok() && settings.error().code() == Code::kAlreadyExists) {
+    return Error(Code::kAlreadyExists, fmt::format("{} is a registry already; nothing was changed", path));
+  }
+  RETURN_IF_ERROR(settings);
+  cas::LocalStore::Options blobs;
+  blobs.root = path;
+  RETURN_IF_ERROR(cas::LocalStore::Open(cas::RealFiles(), std::move(blobs)));
+  return OkStatus();
+}
+
+Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door,
+                                       std::shared_ptr<spdlog::logger> log) {
+  auto home = std::make_unique<Home>();
+  home->path = path;
+  home->log = std::move(log);
+  home->caller = store::ProcessCaller(std::move(door));
+
+  store::LmdbOptions options;
+  options.directory = RegistryDirectory(path);
+  Result<std::unique_ptr<store::Kv>> kv = store::OpenLmdbKv(options);
+  if (!kv.ok() && kv.error().code() == Code::kNotFound) {
+    return Error(Code::kNotFound,
+                 fmt::format("{} holds no registry; make one with: modelfs init {}", path, path));
+  }
+  if (!kv.ok()) return std::move(kv).error();
+  home->kv = std::move(*kv);
+
+  cas::LocalStore::Options blobs;
+  blobs.root = path;
+  blobs.log = home->log;
+  ASSIGN_OR_RETURN(home->blobs, cas::LocalStore::Open(cas::RealFiles(), std::move(blobs)));
+  ASSIGN_OR_RETURN(home->registry, store::EmbeddedRegistry::Open(*home->kv, *home->blobs, SystemClock()));
+  RETURN_IF_ERROR(home->registry->Authenticate(home->caller));
+  cas::DraftStore::Options drafts;
+  drafts.root = path + "/drafts";
+  drafts.blobs = home->blobs.get();
+  ASSIGN_OR_RETURN(home->drafts, cas::DraftStore::Open(cas::RealFiles(), drafts));
+  return home;
+}
+
+Result<store::ObjectInfo> FindObject(Home& home, const Place& place) {
+  if (place.name.parts.empty()) return home.registry->Get(home.caller, store::kMetastoreId);
+  return home.registry->Lookup(home.caller, place.name);
+}
+
+Result<store::Target> FindTarget(Home& home, const Place& place) {
+  if (place.HasVersion()) {
+    ASSIGN_OR_RETURN(const store::VersionInfo version, FindVersion(home, place));
+    return store::Target{version.model, version.number};
+  }
+  ASSIGN_OR_RETURN(const store::ObjectInfo object, FindObject(home, place));
+  return store::Target{object.id, std::nullopt};
+}
+
+Result<store::ObjectInfo> MakeObject(Home& home, const store::FullName& name, std::string_view description,
+                                     Parents parents) {
+  store::ObjectId parent = store::kMetastoreId;
+  if (name.parts.size() > 1) {
+    Result<store::ObjectInfo> container = home.registry->Lookup(home.caller, name.Parent());
+    if (!container.ok() && container.error().code() == Code::kNotFound && parents == Parents::kCreate) {
+      container = MakeObject(home, name.Parent(), "", parents);
+    }
+    if (!container.ok()) return std::move(container).error();
+    parent = container->id;
+  }
+  Result<store::ObjectInfo> made = home.registry->Create(home.caller, parent, name.leaf(), description);
+  if (!made.ok() && made.error().code() == Code::kAlreadyExists && parents == Parents::kCreate) {
+    return home.registry->LookupChild(home.caller, parent, name.leaf());
+  }
+  return made;
+}
+
+Result<store::VersionInfo> FindVersion(Home& home, const Place& place) {
+  const std::string name = place.name.ToString();
+  if (place.name.parts.size() != 3) {
+    return Error(Code::kInvalidArgument,
+                 fmt::format("\"{}\" names no version; write catalog.schema.model/3 or "
+                             "catalog.schema.model@Alias",
+                             name));
+  }
+  if (!place.HasVersion()) {
+    return Error(Code::kInvalidArgument,
+                 fmt::format("{} is a model; say which version: {}/3 or {}@Alias", name, name, name));
+  }
+  ASSIGN_OR_RETURN(const store::ObjectInfo model, home.registry->Lookup(home.caller, place.name));
+  if (const auto* number = std::get_if<store::VersionNumber>(&place.version)) {
+    return home.registry->GetVersion(home.caller, model.id, *number);
+  }
+  if (const auto* alias = std::get_if<std::string>(&place.version)) {
+    return home.registry->ResolveAlias(home.caller, model.id, *alias);
+  }
+  if (model.latest_ready == 0) return Error(Code::kNotFound, fmt::format("{} has no READY version", name));
+  return home.registry->GetVersion(home.caller, model.id, model.latest_ready);
+}
+
+}  // namespace modelfs::tools

@@ -1,0 +1,71 @@
+// A registry's home on this host, opened: the one place that names the concrete classes.
+//
+//   HOME/registry/   LMDB: names, versions, aliases, tags, events, audit
+//   HOME/objects/ …  the artifacts (cas/local_store.h)
+//   HOME/drafts/     versions that are still being written (cas/draft_store.h)
+//   HOME/mounts/     one file for each mount that is up (tools/mounts.h)
+//   HOME/gc.lock     held by whoever sweeps (tools/gc.h)
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cas/base/result.h"
+#include "cas/draft_store.h"
+#include "cas/local_store.h"
+#include "store/embedded_registry.h"
+#include "store/kv/kv.h"
+#include "tools/names.h"
+
+namespace spdlog {
+class logger;
+}
+
+namespace modelfs::tools {
+
+// Members are in the order in which they rest on each other.
+struct Home {
+  std::string path;  // absolute
+  std::shared_ptr<spdlog::logger> log;
+  std::unique_ptr<store::Kv> kv;
+  std::unique_ptr<cas::LocalStore> blobs;
+  std::unique_ptr<cas::DraftStore> drafts;
+  std::unique_ptr<store::EmbeddedRegistry> registry;
+  store::Caller caller;
+};
+
+// Where the registry is: `option` (from -r), else $MODELFS_REGISTRY, made absolute.
+//   kInvalidArgument   neither is given
+//   kUnimplemented     a URL: this version has no remote registries
+Result<std::string> HomePath(std::string_view option);
+
+// The same, where names were given too: a path under a mount says by itself which registry is meant.
+//   kInvalidArgument   the names, or a name and the option, are of different registries
+Result<std::string> HomePath(std::string_view option, const std::vector<const Place*>& places);
+
+// Makes the folders and the registry's first record. kAlreadyExists where there is a registry.
+Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolicy signature);
+
+// Opens, and checks that the caller (this process) may use it. `door` is for the audit record.
+//   kNotFound           no registry there; says to run init
+//   kPermissionDenied   it is another user's
+Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door,
+                                       std::shared_ptr<spdlog::logger> log);
+
+// The object a place names; its version part, if any, is not looked at.
+Result<store::ObjectInfo> FindObject(Home& home, const Place& place);
+// What tags and descriptions hang on: the object, or the version where the place names one.
+Result<store::Target> FindTarget(Home& home, const Place& place);
+
+// Creates a catalog, schema or model. With kCreate also what is missing above it, and it is no error where
+// it exists (its description is left alone then).
+enum class Parents { kMustExist, kCreate };
+Result<store::ObjectInfo> MakeObject(Home& home, const store::FullName& name, std::string_view description,
+                                     Parents parents);
+
+// The version a place names. kInvalidArgument where it names none.
+Result<store::VersionInfo> FindVersion(Home& home, const Place& place);
+
+}  // namespace modelfs::tools

@@ -1,0 +1,41 @@
+// Which mounts of a home are up: HOME/mounts/<pid>.json, written by the mount itself and locked (flock(2))
+// for as long as it lives, so that a file whose lock is free belongs to a mount that died.
+#pragma once
+
+#include <sys/types.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cas/base/fd.h"
+#include "cas/base/result.h"
+
+namespace modelfs::tools {
+
+struct MountRecord {
+  std::string mount_point;
+  pid_t pid = 0;
+  int64_t since_ms = 0;
+};
+
+// The caller's own record; taken back when it goes.
+class MountRegistration {
+ public:
+  // `since_ms` is the time of day.
+  static Result<std::unique_ptr<MountRegistration>> Write(const std::string& home,
+                                                          const std::string& mount_point, int64_t since_ms);
+  ~MountRegistration();
+  MountRegistration(const MountRegistration&) = delete;
+  MountRegistration& operator=(const MountRegistration&) = delete;
+
+ private:
+  MountRegistration(std::string path, Fd lock) : path_(std::move(path)), lock_(std::move(lock)) {}
+  const std::string path_;
+  const Fd lock_;
+};
+
+// The mounts of a home that are up, by mount point. Clears the records of dead ones.
+Result<std::vector<MountRecord>> MountsOf(const std::string& home);
+
+}  // namespace modelfs::tools

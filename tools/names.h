@@ -1,0 +1,66 @@
+// Names as people type them: "c", "c.s", "c.s.m", "c.s.m/3", "c.s.m@Champion", each model form also with
+// "models:/" in front, or a path under a mount of modelfs. What may stand in a name is decided by
+// store/names.h; here is only which form it is.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+#include <variant>
+#include <vector>
+
+#include "cas/base/result.h"
+#include "store/names.h"
+
+namespace modelfs::tools {
+
+// A mount of ours, as the kernel lists it.
+struct MountPoint {
+  std::string path;    // absolute
+  std::string source;  // the registry's home, as it was given to the mount
+};
+
+// The mounts with file system type fuse.modelfs in the text of /proc/self/mountinfo (proc(5)), in the
+// kernel's order: a later one hides an earlier one at the same path.
+std::vector<MountPoint> ParseMountInfo(std::string_view text);
+Result<std::vector<MountPoint>> ReadMounts();
+
+struct Latest {};  // versions/latest: the newest READY version
+
+// What a name means.
+struct Place {
+  store::FullName name;  // no parts: the registry itself, that is, a mount's root
+  std::variant<std::monostate, store::VersionNumber, std::string, Latest> version;  // the string: an alias
+  std::string inside;  // a path below the version's root; empty for the version itself
+  std::string home;    // by path: the source of the mount it lies on; else empty
+
+  bool HasVersion() const { return version.index() != 0; }
+};
+
+// A path and the mount that it lies on. `below` starts with '/' and has no ".", ".." or empty parts.
+struct MountedPath {
+  MountPoint mount;
+  std::string below;
+};
+
+// By text alone, without asking the file system: an alias's symlink stays the alias. Nothing where
+// `path` is on none of them.
+std::optional<MountedPath> FindMount(const std::vector<MountPoint>& mounts, std::string_view path,
+                                     std::string_view working_directory);
+
+// The same for this process: tries `path` as written, then with its symlinks resolved.
+//   kInvalidArgument   not under a mount of modelfs
+Result<MountedPath> FindMount(std::string_view path);
+
+// The place of a path below a mount's root: "/prod/ml/iris/versions/3/weights".
+//   kInvalidArgument   a draft, or a path that stands for nothing in the registry
+Result<Place> PlaceBelowMount(std::string_view below);
+
+// Whether `text` is meant as a path rather than as a name: it starts with '/' or is or starts with a "." or
+// ".." component.
+bool IsPath(std::string_view text);
+
+// Any of the forms.
+Result<Place> ParsePlace(std::string_view text);
+
+}  // namespace modelfs::tools

@@ -1,0 +1,64 @@
+// What the commands print: text tables for people, JSON with stable field names for programs.
+// Field names are Unity Catalog's where it has the field; docs/cli.md lists them.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <nlohmann/json_fwd.hpp>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cas/base/result.h"
+#include "cas/tree.h"
+#include "store/registry.h"
+
+namespace modelfs::tools {
+
+using Json = nlohmann::ordered_json;
+using Tags = std::map<std::string, std::string>;
+
+Json ObjectJson(const store::ObjectInfo& object);
+Json VersionJson(const store::VersionInfo& version);
+Json AliasJson(const store::AliasInfo& alias);
+Json TagsJson(const Tags& tags);
+Json FileJson(const cas::TreeEntry& entry);
+Json AuditJson(const store::AuditRecord& record);
+
+// Prints to stdout. A failure to write is remembered for FlushOutput.
+void Print(std::string_view text);
+void PrintLine(std::string_view text);
+void PrintJson(const Json& json);
+// At the end of every command: kNoSpace and friends where the output did not get out.
+Status FlushOutput();
+
+// A JSON array that is printed while it is being made, one element a line.
+class JsonList {
+ public:
+  void Add(const Json& element);
+  void End();
+
+ private:
+  bool empty_ = true;
+};
+
+// Columns as wide as their widest cell. Cells are made printable: what others wrote into the registry
+// never drives the terminal. No header is printed for a table without rows.
+class Table {
+ public:
+  explicit Table(std::vector<std::string> header) : header_(std::move(header)) {}
+  void Add(std::vector<std::string> row);
+  std::string Render() const;
+
+ private:
+  std::vector<std::string> header_;
+  std::vector<std::vector<std::string>> rows_;
+};
+
+// "2026-11-22 23:27:44", in the local time zone; "-" for 0.
+std::string LocalTime(int64_t time_ms);
+
+// As store::FullName and number: "prod.ml.iris/3".
+std::string VersionName(const store::VersionInfo& version);
+
+}  // namespace modelfs::tools

@@ -1,0 +1,24 @@
+// Walks all pages of a listing.
+#pragma once
+
+#include <utility>
+
+#include "cas/base/result.h"
+#include "store/registry.h"
+
+namespace modelfs::tools {
+
+// `fetch(page_request)` answers a Result<Page<T>>; `visit(item)` is called for every item of every page.
+template <typename Fetch, typename Visit>
+Status EachItem(Fetch fetch, Visit visit) {
+  store::PageRequest request;
+  do {
+    auto page = fetch(request);
+    if (!page.ok()) return std::move(page).error();
+    for (const auto& item : page->items) visit(item);
+    request.token = std::move(page->next_token);
+  } while (!request.token.empty());
+  return OkStatus();
+}
+
+}  // namespace modelfs::tools

@@ -1,0 +1,44 @@
+// A line on the terminal for what takes longer than a second. (No library for it is in Debian for C++.)
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <cstdint>
+#include <string>
+
+#include "cas/base/thread.h"
+
+namespace modelfs::tools {
+
+// "1.5 GiB", "812 bytes".
+std::string HumanBytes(uint64_t bytes);
+
+// The line: what, bytes done of all, percent, rate, time left. `total_bytes` 0: not known.
+std::string ProgressLine(const std::string& what, uint64_t done_bytes, uint64_t total_bytes,
+                         std::chrono::milliseconds elapsed);
+
+// Shown on stderr where that is a terminal, from the first second on, ten times a second at most;
+// taken away at the end. Thread-safe.
+class Progress {
+ public:
+  Progress(std::string what, uint64_t total_bytes);
+  ~Progress();
+  Progress(const Progress&) = delete;
+  Progress& operator=(const Progress&) = delete;
+
+  void Update(uint64_t done_bytes);
+
+ private:
+  const std::string what_;
+  const uint64_t total_bytes_;
+  const bool terminal_;
+  const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
+  std::atomic<int64_t> next_ms_{1000};  // since started_
+  Mutex mu_;
+  bool shown_ GUARDED_BY(mu_) = false;
+};
+
+// The size of the regular files below a directory, as far as it can be read: for a progress line.
+uint64_t BytesBelow(const std::string& directory);
+
+}  // namespace modelfs::tools

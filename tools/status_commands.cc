@@ -1,0 +1,284 @@
+// status, why, commit: what is asked of a mount that is up, through its own files.
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <nlohmann/json.hpp>
+#include <sstream>
+
+#include "cas/base/error_table.h"
+#include "cas/base/fd.h"
+#include "cas/base/text.h"
+#include "tools/command.h"
+#include "tools/output.h"
+
+namespace modelfs::tools {
+namespace {
+
+// A file of the mount's own, whole.
+Result<std::string> ReadMountFile(const std::string& mount_point, const std::string& name) {
+  const std::string path = fmt::format("{}/.modelfs/{}", mount_point, name);
+  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  std::string text;
+  ssize_t count = file.valid() ? 1 : -1;
+  while (count > 0) {
+    char block[1 << 16];
+    count = ::read(file.get(), block, sizeof block);
+    if (count > 0) text.append(block, static_cast<size_t>(count));
+  }
+  if (count == 0) return text;
+  if (errno == ENOTCONN || errno == ECONNABORTED) {
+    return Error(
+        Code::kUnavailable,
+        fmt::format("{0}: its daemon is gone; mount it again: modelfs mount HOME {0}, or clear it: modelfs "
+                    "umount {0}",
+                    mount_point));
+  }
+  return ErrnoError(errno, path);
+}
+
+// The mounts that a command speaks of: the one at or above `path`, else all of ours on this host, of the
+// registry where one is named.
+Result<std::vector<MountPoint>> MountsFor(const Cli& cli, const std::string& path) {
+  if (!path.empty()) {
+    ASSIGN_OR_RETURN(const MountedPath found, FindMount(path));
+    return std::vector<MountPoint>{found.mount};
+  }
+  ASSIGN_OR_RETURN(std::vector<MountPoint> mounts, ReadMounts());
+  const Result<std::string> home = HomePath(cli.globals.registry);
+  if (home.ok()) std::erase_if(mounts, [&](const MountPoint& mount) { return mount.source != *home; });
+  return mounts;
+}
+
+// --- status ---
+
+struct StatusArguments {
+  std::string mount;
+  bool json = false;
+};
+
+std::string Flat(const Json& value) {
+  if (value.is_string()) return value.get<std::string>();
+  return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+void PrintStatus(const MountPoint& mount, const Json& status) {
+  PrintLine(fmt::format("{} of {}", Printable(mount.path), Printable(mount.source)));
+  for (const auto& field : status.items()) {
+    if (!field.value().is_object()) {
+      PrintLine(fmt::format("  {}: {}", field.key(), Printable(Flat(field.value()))));
+      continue;
+    }
+    for (const auto& inner : field.value().items()) {
+      PrintLine(fmt::format("  {}.{}: {}", field.key(), inner.key(), Printable(Flat(inner.value()))));
+    }
+  }
+}
+
+Status RunStatus(const Cli& cli, const StatusArguments& arguments) {
+  ASSIGN_OR_RETURN(const std::vector<MountPoint> mounts, MountsFor(cli, arguments.mount));
+  JsonList list;
+  std::optional<Error> failure;
+  for (const MountPoint& mount : mounts) {
+    Result<std::string> text = ReadMountFile(mount.path, "status");
+    if (!text.ok()) {
+      failure = std::move(text).error();
+      continue;
+    }
+    Json status = Json::parse(*text, nullptr, false);
+    if (!status.is_object()) {
+      failure = Error(Code::kInternal, fmt::format("{}: its status is no JSON object", mount.path));
+    } else if (arguments.json) {
+      status["mount_point"] = mount.path;
+      status["registry"] = mount.source;
+      list.Add(status);
+    } else {
+      PrintStatus(mount, status);
+    }
+  }
+  if (arguments.json) list.End();
+  if (mounts.empty() && !arguments.json) PrintLine("nothing is mounted");
+  if (failure) return *failure;
+  return OkStatus();
+}
+
+// --- why ---
+
+struct WhyArguments {
+  std::string path;
+  bool json = false;
+};
+
+// Whether a refusal about `path` ("/a/b", or "/a/b -> /a/c" for rename) concerns `asked` or what is in it.
+bool Concerns(std::string_view path, std::string_view asked) {
+  const auto within = [asked](std::string_view one) {
+    return asked == "/" || one == asked ||
+           (one.size() > asked.size() && one[asked.size()] == '/' && one.substr(0, asked.size()) == asked);
+  };
+  const size_t arrow = path.find(" -> ");
+  if (arrow == std::string_view::npos) return within(path);
+  return within(path) || within(path.substr(0, arrow)) || within(path.substr(arrow + 4));
+}
+
+// The refusals of a mount that concern `below`, oldest first.
+Result<std::vector<Json>> Refusals(const std::string& mount_point, std::string_view below) {
+  ASSIGN_OR_RETURN(const std::string text, ReadMountFile(mount_point, "errors"));
+  std::vector<Json> refusals;
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    Json refusal = Json::parse(line, nullptr, false);
+    if (refusal.is_object() && Concerns(refusal.value("path", ""), below))
+      refusals.push_back(std::move(refusal));
+  }
+  return refusals;
+}
+
+Status RunWhy(const Cli& cli, const WhyArguments& arguments) {
+  std::string below = "/";
+  std::vector<MountPoint> mounts;
+  if (arguments.path.empty()) {
+    ASSIGN_OR_RETURN(mounts, MountsFor(cli, ""));
+  } else {
+    ASSIGN_OR_RETURN(const MountedPath found, FindMount(arguments.path));
+    mounts = {found.mount};
+    below = found.below;
+  }
+  size_t shown = 0;
+  JsonList list;
+  for (const MountPoint& mount : mounts) {
+    ASSIGN_OR_RETURN(const std::vector<Json> refusals, Refusals(mount.path, below));
+    for (Json refusal : refusals) {
+      ++shown;
+      if (arguments.json) {
+        refusal["mount_point"] = mount.path;
+        list.Add(refusal);
+        continue;
+      }
+      PrintLine(Printable(fmt::format("{}  {} {}{}: {}: {}", LocalTime(refusal.value("time_ms", int64_t{0})),
+                                      refusal.value("operation", "?"), mount.path, refusal.value("path", "?"),
+                                      refusal.value("errno_name", "?"), refusal.value("message", ""))));
+    }
+  }
+  if (arguments.json) {
+    list.End();
+  } else if (mounts.empty()) {
+    PrintLine("nothing is mounted");
+  } else if (shown == 0) {
+    PrintLine(arguments.path.empty() ? "nothing was refused" : "nothing was refused there");
+  }
+  return OkStatus();
+}
+
+// --- commit ---
+
+struct CommitArguments {
+  std::string path;
+  bool json = false;
+};
+
+// Taken by another commit between our look at the next number and our rename: looked at again.
+constexpr int kCommitAttempts = 100;
+
+// The code whose errno the mount answered with; EPERM and EACCES mean different things there.
+Code CodeOfMountErrno(int errno_value) {
+  for (const ErrorRow& row : kErrorRows) {
+    if (row.fuse_errno == errno_value && row.code != Code::kUnauthenticated) return row.code;
+  }
+  return errno_value == ENODATA ? Code::kFailedPrecondition : ErrnoError(errno_value, "").code();
+}
+
+// The mount's own sentence for what it has just refused, else the errno's.
+Error RefusalOfRename(const MountedPath& draft, int errno_value) {
+  const Result<std::vector<Json>> refusals = Refusals(draft.mount.path, draft.below);
+  std::string message;
+  if (refusals.ok() && !refusals->empty() && refusals->back().value("errno", 0) == errno_value) {
+    message = refusals->back().value("message", "");
+  }
+  if (message.empty()) message = ErrnoError(errno_value, "rename").message();
+  return Error(CodeOfMountErrno(errno_value),
+               fmt::format("commit {}{}: {}", draft.mount.path, draft.below, message));
+}
+
+Status RunCommit(const Cli& cli, const CommitArguments& arguments) {
+  ASSIGN_OR_RETURN(const MountedPath draft, FindMount(arguments.path));
+  const auto refuse = [&arguments] {
+    return Error(
+        Code::kInvalidArgument,
+        fmt::format("{} is no draft; a draft is a directory MODEL/versions/DRAFT in a mount; to store any "
+                    "other directory: modelfs register DIR NAME",
+                    Printable(arguments.path)));
+  };
+  // /<catalog>/<schema>/<model>/versions/<draft>
+  const size_t slash = draft.below.rfind('/');
+  const std::string versions_below = draft.below.substr(0, slash);
+  constexpr std::string_view kVersions = "/versions";
+  const std::string_view leaf = std::string_view(draft.below).substr(slash + 1);
+  if (versions_below.size() <= kVersions.size() || !versions_below.ends_with(kVersions) || leaf == "latest" ||
+      store::ParseVersionNumber(leaf)) {
+    return refuse();
+  }
+  ASSIGN_OR_RETURN(Place model_place, PlaceBelowMount(versions_below));
+  if (model_place.name.parts.size() != 3 || model_place.HasVersion()) return refuse();
+  model_place.home = draft.mount.source;
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&model_place}));
+
+  // By number rather than as "next", so that the number is known and it is this draft's.
+  const std::string from = draft.mount.path + draft.below;
+  for (int attempt = 1;; ++attempt) {
+    ASSIGN_OR_RETURN(const store::ObjectInfo model, FindObject(*home, model_place));
+    const std::string to = fmt::format("{}{}/{}", draft.mount.path, versions_below, model.next_version);
+    if (::rename(from.c_str(), to.c_str()) != 0) {
+      const int failure = errno;
+      const bool number_taken = failure == ERANGE || failure == EEXIST;
+      if (number_taken && attempt < kCommitAttempts) continue;
+      return RefusalOfRename(draft, failure);
+    }
+    if (!arguments.json) {
+      PrintLine(std::to_string(model.next_version));
+      return OkStatus();
+    }
+    ASSIGN_OR_RETURN(const store::VersionInfo version,
+                     home->registry->GetVersion(home->caller, model.id, model.next_version));
+    PrintJson(VersionJson(version));
+    return OkStatus();
+  }
+}
+
+}  // namespace
+
+void AddStatusCommands(Cli& cli) {
+  {
+    auto arguments = std::make_shared<CommitArguments>();
+    CLI::App* command = AddCommand(*cli.app, "commit",
+                                   "Make a draft in a mount the next version of its model; prints the number",
+                                   "modelfs commit /models/prod/ml_team/iris_model/versions/draft");
+    command->add_option("DRAFT-PATH", arguments->path, "The draft's directory: MNT/C/S/M/versions/DRAFT")
+        ->required();
+    command->add_flag("--json", arguments->json, "Print JSON");
+    OnRun(*command, cli, arguments, RunCommit);
+  }
+  {
+    auto arguments = std::make_shared<StatusArguments>();
+    CLI::App* command = AddCommand(*cli.app, "status", "Show what the mounts of this host are doing",
+                                   "modelfs status /models");
+    command->add_option("MNT", arguments->mount,
+                        "Only this mount (default: all, of the registry if one is named)");
+    command->add_flag("--json", arguments->json, "Print JSON");
+    OnRun(*command, cli, arguments, RunStatus);
+  }
+  {
+    auto arguments = std::make_shared<WhyArguments>();
+    CLI::App* command = AddCommand(
+        *cli.app, "why", "Explain what a mount has refused you lately: time, operation, path, reason",
+        "modelfs why /models/prod/ml_team/iris_model/versions");
+    command->add_option("PATH", arguments->path, "Only what concerns this path or is in it");
+    command->add_flag("--json", arguments->json, "Print JSON");
+    OnRun(*command, cli, arguments, RunWhy);
+  }
+}
+
+}  // namespace modelfs::tools

@@ -1,0 +1,225 @@
+// init, gc, fsck, audit: a registry's beginning and its upkeep.
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <unordered_set>
+
+#include "cas/base/text.h"
+#include "tools/command.h"
+#include "tools/gc.h"
+#include "tools/output.h"
+#include "tools/progress.h"
+
+namespace modelfs::tools {
+namespace {
+
+// --- init ---
+
+struct InitArguments {
+  std::string home;
+  std::string signature = "if-mlmodel";
+};
+
+Status RunInit(const Cli& cli, const InitArguments& arguments) {
+  if (!arguments.home.empty() && !cli.globals.registry.empty()) {
+    return Error(Code::kInvalidArgument, "init was given two homes; name it once: modelfs init HOME");
+  }
+  ASSIGN_OR_RETURN(const std::string home,
+                   HomePath(arguments.home.empty() ? cli.globals.registry : arguments.home));
+  using Policy = store::RegistrySettings::SignaturePolicy;
+  return MakeHome(home, arguments.signature == "required" ? Policy::kRequired : Policy::kIfMlmodel);
+}
+
+// --- gc ---
+
+struct GcArguments {
+  bool dry_run = false;
+  bool json = false;
+};
+
+Status RunGc(const Cli& cli, const GcArguments& arguments) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
+  ASSIGN_OR_RETURN(const cas::SweepReport report, CollectGarbage(*home, arguments.dry_run));
+  if (arguments.json) {
+    PrintJson({{"dry_run", arguments.dry_run},
+               {"blobs_removed", report.blobs_removed},
+               {"bytes_removed", report.bytes_removed},
+               {"blobs_kept", report.blobs_kept}});
+  } else {
+    PrintLine(fmt::format("{} {} blob{}, {}; {} kept", arguments.dry_run ? "would remove" : "removed",
+                          report.blobs_removed, report.blobs_removed == 1 ? "" : "s",
+                          HumanBytes(report.bytes_removed), report.blobs_kept));
+  }
+  return OkStatus();
+}
+
+// --- fsck ---
+
+struct FsckArguments {
+  bool repair = false;
+  bool json = false;
+};
+
+Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
+  cas::FsckReport report;
+  {
+    Progress progress("fsck", 0);
+    ASSIGN_OR_RETURN(report, home->blobs->Fsck(arguments.repair, [&progress](uint64_t done_bytes) {
+      progress.Update(done_bytes);
+    }));
+  }
+  Json damaged = Json::array();
+  for (const cas::DamagedBlob& blob : report.damaged) {
+    ASSIGN_OR_RETURN(const std::vector<std::string> needed_by,
+                     home->registry->VersionsThatNeed(home->caller, {blob.digest}));
+    damaged.push_back(
+        {{"digest", blob.digest.ToString()}, {"reason", blob.reason}, {"needed_by", needed_by}});
+    if (arguments.json) continue;
+    PrintLine(fmt::format("damaged: {}: {}", blob.digest.ToString(), Printable(blob.reason)));
+    for (const std::string& version : needed_by) PrintLine(fmt::format("  needed by {}", version));
+    if (needed_by.empty()) PrintLine("  needed by no version");
+  }
+  if (arguments.json) {
+    PrintJson({{"blobs_checked", report.blobs_checked},
+               {"bytes_checked", report.bytes_checked},
+               {"repaired", arguments.repair},
+               {"damaged", damaged}});
+  } else {
+    PrintLine(fmt::format("checked {} blob{}, {}", report.blobs_checked, report.blobs_checked == 1 ? "" : "s",
+                          HumanBytes(report.bytes_checked)));
+  }
+  if (report.damaged.empty()) return OkStatus();
+  return Error(
+      Code::kDataLoss,
+      fmt::format("{} damaged blob{}; {}", report.damaged.size(), report.damaged.size() == 1 ? "" : "s",
+                  arguments.repair ? "moved to quarantine/; register the same files again to bring "
+                                     "the versions named above back"
+                                   : "\"modelfs fsck --repair\" moves them to quarantine/"));
+}
+
+// --- audit ---
+
+struct AuditArguments {
+  std::string name;
+  uint64_t after = 0;
+  uint64_t limit = 0;
+  bool json = false;
+};
+
+constexpr size_t kAuditPage = 1000;
+
+Status RunAudit(const Cli& cli, const AuditArguments& arguments) {
+  Place place;
+  if (!arguments.name.empty()) {
+    ASSIGN_OR_RETURN(place, ParsePlace(arguments.name));
+    if (place.HasVersion()) {
+      return Error(
+          Code::kInvalidArgument,
+          fmt::format("{}: the audit log is read by catalog, schema or model", Printable(arguments.name)));
+    }
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
+  JsonList json;
+  uint64_t after = arguments.after;
+  uint64_t left = arguments.limit == 0 ? UINT64_MAX : arguments.limit;
+  while (left > 0) {
+    const size_t wanted = static_cast<size_t>(std::min<uint64_t>(left, kAuditPage));
+    ASSIGN_OR_RETURN(const std::vector<store::AuditRecord> records,
+                     home->registry->Audit(home->caller, after, wanted, place.name.ToString()));
+    if (records.empty()) break;
+    for (const store::AuditRecord& record : records) {
+      if (arguments.json) {
+        json.Add(AuditJson(record));
+        continue;
+      }
+      std::string line = fmt::format("{} {} {} {} {}", record.sequence, LocalTime(record.time_ms),
+                                     record.principal, record.action, record.full_name);
+      for (const auto& parameter : record.params)
+        line += fmt::format(" {}={}", parameter.first, parameter.second);
+      PrintLine(Printable(line));
+    }
+    after = records.back().sequence;
+    left -= records.size();
+  }
+  if (arguments.json) json.End();
+  return OkStatus();
+}
+
+struct VerifyArguments {
+  bool json = false;
+};
+
+Status RunAuditVerify(const Cli& cli, const VerifyArguments& arguments) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
+  ASSIGN_OR_RETURN(const uint64_t records, home->registry->VerifyAudit(home->caller));
+  if (arguments.json) {
+    PrintJson({{"records", records}, {"whole", true}});
+  } else {
+    PrintLine(fmt::format("the audit log is whole: {} record{}", records, records == 1 ? "" : "s"));
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+void AddInitCommand(Cli& cli) {
+  auto arguments = std::make_shared<InitArguments>();
+  CLI::App* command =
+      AddCommand(*cli.app, "init", "Make an empty registry, which belongs to the user who runs this",
+                 "modelfs init ~/registry");
+  command->add_option("HOME", arguments->home, "A new or empty directory (default: -r or $MODELFS_REGISTRY)");
+  command
+      ->add_option(
+          "--signature", arguments->signature,
+          "if-mlmodel: a version with an MLmodel file must have inputs and outputs in its signature; "
+          "required: and every version must have one")
+      ->check(CLI::IsMember({"if-mlmodel", "required"}))
+      ->type_name("POLICY")
+      ->capture_default_str();
+  OnRun(*command, cli, arguments, RunInit);
+}
+
+void AddUpkeepCommands(Cli& cli) {
+  {
+    auto arguments = std::make_shared<GcArguments>();
+    CLI::App* command =
+        AddCommand(*cli.app, "gc", "Give back the space of files that no version, draft or upload refers to",
+                   "modelfs gc --dry-run");
+    command->add_flag("-n,--dry-run", arguments->dry_run, "Only count");
+    command->add_flag("--json", arguments->json, "Print JSON");
+    OnRun(*command, cli, arguments, RunGc);
+  }
+  {
+    auto arguments = std::make_shared<FsckArguments>();
+    CLI::App* command = AddCommand(*cli.app, "fsck",
+                                   "Read and check every stored byte; name what is damaged and who needs it",
+                                   "modelfs fsck --repair");
+    command->add_flag("--repair", arguments->repair, "Move damaged blobs to quarantine/");
+    command->add_flag("--json", arguments->json, "Print JSON");
+    OnRun(*command, cli, arguments, RunFsck);
+  }
+  {
+    auto arguments = std::make_shared<AuditArguments>();
+    CLI::App* command = AddCommand(*cli.app, "audit", "Print who changed what and when, oldest first",
+                                   "modelfs audit prod.ml_team.iris_model --json");
+    command->add_option("NAME", arguments->name, "Only this catalog, schema or model, and what is in it");
+    command->add_option("--after", arguments->after, "Only records after this sequence number")
+        ->type_name("SEQ");
+    command->add_option("--limit", arguments->limit, "At most so many records (default: all)")
+        ->type_name("COUNT");
+    command->add_flag("--json", arguments->json, "Print JSON");
+    command->require_subcommand(0, 1);
+
+    auto verify_arguments = std::make_shared<VerifyArguments>();
+    CLI::App* verify = AddCommand(*command, "verify", "Check that no record was removed, edited or reordered",
+                                  "modelfs audit verify");
+    verify->add_flag("--json", verify_arguments->json, "Print JSON");
+    OnRun(*verify, cli, verify_arguments, RunAuditVerify);
+    OnRun(*command, cli, arguments, RunAudit);
+  }
+}
+
+}  // namespace modelfs::tools

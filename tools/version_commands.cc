@@ -1,0 +1,366 @@
+// register, cp, download, resolve: versions on their way in and out.
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+#include <system_error>
+
+#include "cas/base/fail_point.h"
+#include "cas/base/text.h"
+#include "cas/ingest.h"
+#include "tools/command.h"
+#include "tools/lease.h"
+#include "tools/mounts.h"
+#include "tools/output.h"
+#include "tools/progress.h"
+
+namespace modelfs::tools {
+namespace {
+
+namespace files = std::filesystem;
+
+Status PrintVersion(Home& home, const store::VersionInfo& version, bool as_json) {
+  if (!as_json) {
+    PrintLine(VersionName(version));
+    return OkStatus();
+  }
+  // Read again: with the aliases that it got since.
+  ASSIGN_OR_RETURN(const store::VersionInfo now,
+                   home.registry->GetVersion(home.caller, version.model, version.number));
+  ASSIGN_OR_RETURN(const Tags tags, home.registry->Tags(home.caller, {version.model, version.number}));
+  Json json = VersionJson(now);
+  json["tags"] = TagsJson(tags);
+  PrintJson(json);
+  return OkStatus();
+}
+
+// The model of a name that may not exist yet, and whether it had to be made.
+struct Destination {
+  store::ObjectInfo model;
+  bool made = false;
+};
+
+Result<Destination> FindOrMakeModel(Home& home, const store::FullName& name, Parents parents) {
+  Result<store::ObjectInfo> found = home.registry->Lookup(home.caller, name);
+  if (found.ok()) return Destination{std::move(*found), false};
+  if (found.error().code() != Code::kNotFound) return std::move(found).error();
+  ASSIGN_OR_RETURN(store::ObjectInfo made, MakeObject(home, name, "", parents));
+  return Destination{std::move(made), true};
+}
+
+// A model that was made for a version which then could not be had would be half of what was asked for.
+void TakeBack(Home& home, const Destination& destination) {
+  if (!destination.made) return;
+  home.registry->Delete(home.caller, destination.model.id, store::Registry::DeleteMode::kIfEmpty)
+      .IgnoreError("somebody else has put a version there meanwhile");
+}
+
+// The schema of a model to be made must be there before gigabytes are read.
+Status CheckSchema(Home& home, const store::FullName& model, Parents parents) {
+  if (parents == Parents::kCreate) return OkStatus();
+  const Result<store::ObjectInfo> schema = home.registry->Lookup(home.caller, model.Parent());
+  if (schema.ok()) return OkStatus();
+  if (schema.error().code() != Code::kNotFound) return schema.error();
+  return Error(
+      Code::kNotFound,
+      fmt::format("{}: there is no schema {}; make it with \"modelfs mkdir -p {}\", or add --parents",
+                  model.ToString(), model.Parent().ToString(), model.Parent().ToString()));
+}
+
+// --- register ---
+
+struct RegisterArguments {
+  std::string directory;
+  std::string name;
+  std::vector<std::string> aliases;
+  std::vector<std::string> tags;
+  std::string description;
+  std::string source;
+  std::string run_id;
+  bool parents = false;
+  bool json = false;
+};
+
+Result<Tags> ParseTags(const std::vector<std::string>& given) {
+  Tags tags;
+  for (const std::string& pair : given) {
+    const size_t at = pair.find('=');
+    if (at == std::string::npos) {
+      return Error(Code::kInvalidArgument,
+                   fmt::format("tag \"{}\" has no value; write --tag KEY=VALUE", Printable(pair)));
+    }
+    const std::string key = pair.substr(0, at);
+    RETURN_IF_ERROR(store::CheckTagKey(key));
+    RETURN_IF_ERROR(store::CheckTagValue(pair.substr(at + 1)));
+    tags[key] = pair.substr(at + 1);
+  }
+  return tags;
+}
+
+// A registry in the directory that is registered would take in itself.
+Status CheckOutside(const Home& home, const std::string& directory) {
+  std::error_code failure;
+  const std::string whole = files::weakly_canonical(directory, failure).string();
+  if (failure || (home.path + "/").compare(0, whole.size() + 1, whole + "/") != 0) return OkStatus();
+  return Error(Code::kInvalidArgument,
+               fmt::format("{} holds the registry {} itself", Printable(directory), home.path));
+}
+
+Result<store::VersionInfo> Ingest(Home& home, const Place& place, const RegisterArguments& arguments,
+                                  const store::NewVersion& fields) {
+  const Parents parents = arguments.parents ? Parents::kCreate : Parents::kMustExist;
+  std::optional<store::VersionNumber> expected;
+  if (const auto* number = std::get_if<store::VersionNumber>(&place.version)) expected = *number;
+
+  ASSIGN_OR_RETURN(const std::unique_ptr<HeldLease> lease,
+                   HeldLease::Acquire(*home.registry, home.caller, "register " + place.name.ToString()));
+  FAIL_POINT("register.leased");
+  Digest tree;
+  {
+    Progress progress("register " + place.name.ToString(), BytesBelow(arguments.directory));
+    ASSIGN_OR_RETURN(const cas::IngestedTree ingested,
+                     cas::IngestDirectory(*home.blobs, arguments.directory, lease->lease().epoch,
+                                          [&progress](uint64_t done_bytes) { progress.Update(done_bytes); }));
+    tree = ingested.digest;
+  }
+  FAIL_POINT("register.stored");
+  ASSIGN_OR_RETURN(const Destination destination, FindOrMakeModel(home, place.name, parents));
+  FAIL_POINT("register.model_made");
+  Result<store::VersionInfo> version =
+      home.registry->CommitVersion(home.caller, destination.model.id, tree, lease->lease(), fields, expected);
+  if (!version.ok()) TakeBack(home, destination);
+  return version;
+}
+
+Status RunRegister(const Cli& cli, const RegisterArguments& arguments) {
+  ASSIGN_OR_RETURN(const Place place, ParsePlace(arguments.name));
+  const bool alias_or_latest =
+      place.HasVersion() && !std::holds_alternative<store::VersionNumber>(place.version);
+  if (place.name.parts.size() != 3 || alias_or_latest || !place.inside.empty()) {
+    return Error(Code::kInvalidArgument,
+                 fmt::format("{} is no model; write catalog.schema.model (and an alias with --alias)",
+                             Printable(arguments.name)));
+  }
+  for (const std::string& alias : arguments.aliases) RETURN_IF_ERROR(store::CheckAliasName(alias));
+  RETURN_IF_ERROR(store::CheckDescription(arguments.description));
+  store::NewVersion fields;
+  ASSIGN_OR_RETURN(fields.tags, ParseTags(arguments.tags));
+  fields.comment = arguments.description;
+  fields.run_id = arguments.run_id;
+  std::error_code failure;
+  const files::path whole = files::canonical(arguments.directory, failure);
+  if (failure) return ErrnoError(failure.value(), fmt::format("{}", Printable(arguments.directory)));
+  if (!files::is_directory(whole, failure)) {
+    return Error(Code::kInvalidArgument,
+                 fmt::format("{} is a file; a version is a directory: put the file into one",
+                             Printable(arguments.directory)));
+  }
+  fields.source = arguments.source.empty() ? whole.string() : arguments.source;
+
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
+  RETURN_IF_ERROR(CheckOutside(*home, arguments.directory));
+  RETURN_IF_ERROR(CheckSchema(*home, place.name, arguments.parents ? Parents::kCreate : Parents::kMustExist));
+
+  Result<store::VersionInfo> version = Ingest(*home, place, arguments, fields);
+  if (!version.ok() && version.error().code() == Code::kAborted) {
+    // The lease ended on the way (the machine slept, say), or a file changed under us: once more.
+    version = Ingest(*home, place, arguments, fields);
+  }
+  if (!version.ok()) return std::move(version).error();
+  for (const std::string& alias : arguments.aliases) {
+    const Status set = home->registry->SetAlias(home->caller, version->model, alias, version->number);
+    if (!set.ok()) {
+      PrintLine(VersionName(*version));
+      return set.error().Wrap(
+          fmt::format("{} is registered, but alias {} is not set", VersionName(*version), alias));
+    }
+  }
+  return PrintVersion(*home, *version, arguments.json);
+}
+
+// --- cp ---
+
+struct CpArguments {
+  std::string source;
+  std::string destination;
+  bool parents = false;
+  bool json = false;
+};
+
+Status RunCp(const Cli& cli, const CpArguments& arguments) {
+  ASSIGN_OR_RETURN(const Place from, ParsePlace(arguments.source));
+  ASSIGN_OR_RETURN(const Place to, ParsePlace(arguments.destination));
+  if (to.HasVersion() || to.name.parts.size() != 3) {
+    return Error(Code::kInvalidArgument,
+                 fmt::format("{} is no model; the copy becomes the next version of a model: write "
+                             "catalog.schema.model",
+                             Printable(arguments.destination)));
+  }
+  if (!from.inside.empty()) {
+    return Error(Code::kInvalidArgument, fmt::format("{} is a file in a version; cp copies whole versions",
+                                                     Printable(arguments.source)));
+  }
+  const Parents parents = arguments.parents ? Parents::kCreate : Parents::kMustExist;
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&from, &to}));
+  ASSIGN_OR_RETURN(const store::VersionInfo source, FindVersion(*home, from));
+  RETURN_IF_ERROR(CheckSchema(*home, to.name, parents));
+  ASSIGN_OR_RETURN(const Destination destination, FindOrMakeModel(*home, to.name, parents));
+  Result<store::VersionInfo> copy =
+      home->registry->CopyVersion(home->caller, source.model, source.number, destination.model.id);
+  if (!copy.ok()) {
+    TakeBack(*home, destination);
+    return std::move(copy).error();
+  }
+  return PrintVersion(*home, *copy, arguments.json);
+}
+
+// --- download ---
+
+struct DownloadArguments {
+  std::string name;
+  std::string directory;
+};
+
+Status RunDownload(const Cli& cli, const DownloadArguments& arguments) {
+  ASSIGN_OR_RETURN(const Place place, ParsePlace(arguments.name));
+  if (!place.inside.empty()) {
+    return Error(
+        Code::kInvalidArgument,
+        fmt::format("{} is a file in a version; download takes whole versions", Printable(arguments.name)));
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
+  ASSIGN_OR_RETURN(const store::VersionInfo version, FindVersion(*home, place));
+  if (version.status != store::VersionStatus::kReady) {
+    return Error(Code::kFailedPrecondition,
+                 fmt::format("{} is {}; only a READY version can be downloaded", VersionName(version),
+                             store::StatusName(version.status)));
+  }
+  ASSIGN_OR_RETURN(const cas::Tree tree, cas::ReadTree(*home->blobs, version.tree));
+
+  std::error_code failure;
+  std::string target = files::path(arguments.directory).lexically_normal().string();
+  while (target.size() > 1 && target.back() == '/') target.pop_back();
+  const bool exists = files::exists(target, failure);
+  if (exists && (!files::is_directory(target, failure) || !files::is_empty(target, failure))) {
+    return Error(
+        Code::kAlreadyExists,
+        fmt::format("{} exists and is not an empty directory; nothing was written", Printable(target)));
+  }
+  // Beside the target and renamed at the end, so that the directory is there whole or not at all.
+  const std::string writing_to = exists ? target : fmt::format("{}.download-{}", target, ::getpid());
+  Progress progress("download " + VersionName(version), version.total_bytes);
+  Status exported = cas::ExportTree(*home->blobs, tree, writing_to,
+                                    [&progress](uint64_t done_bytes) { progress.Update(done_bytes); });
+  if (exported.ok() && !exists && ::rename(writing_to.c_str(), target.c_str()) != 0) {
+    exported = ErrnoError(errno, fmt::format("{}: rename", Printable(target)));
+  }
+  if (exported.ok()) return OkStatus();
+  if (exists) {
+    for (const auto& entry : files::directory_iterator(target, failure))
+      files::remove_all(entry.path(), failure);
+  } else {
+    files::remove_all(writing_to, failure);
+  }
+  return exported;
+}
+
+// --- resolve ---
+
+struct ResolveArguments {
+  std::string name;
+  bool json = false;
+};
+
+Status RunResolve(const Cli& cli, const ResolveArguments& arguments) {
+  ASSIGN_OR_RETURN(const Place place, ParsePlace(arguments.name));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
+  ASSIGN_OR_RETURN(const store::VersionInfo version, FindVersion(*home, place));
+  if (version.status != store::VersionStatus::kReady) {
+    return Error(Code::kFailedPrecondition,
+                 fmt::format("{} is {}, not READY", VersionName(version), store::StatusName(version.status)));
+  }
+  ASSIGN_OR_RETURN(const std::vector<MountRecord> mounts, MountsOf(home->path));
+  std::string path;
+  if (!mounts.empty()) {
+    const std::vector<std::string>& parts = version.model_name.parts;
+    path = fmt::format("{}/{}/{}/{}/versions/{}", mounts.front().mount_point, parts[0], parts[1], parts[2],
+                       version.number);
+    if (!place.inside.empty()) path += "/" + place.inside;
+  }
+  if (arguments.json) {
+    Json json = VersionJson(version);
+    json["path"] = path.empty() ? Json(nullptr) : Json(path);
+    PrintJson(json);
+  } else {
+    PrintLine(path.empty() ? VersionName(version) : path);
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+void AddVersionCommands(Cli& cli) {
+  {
+    auto arguments = std::make_shared<RegisterArguments>();
+    CLI::App* command = AddCommand(
+        *cli.app, "register",
+        "Store a directory as the next version of a model, which is created if it does not exist; prints the "
+        "version's name",
+        "modelfs register ./iris prod.ml_team.iris_model --alias Challenger --tag task=classification");
+    command->add_option("DIR", arguments->directory, "The model's directory")->required();
+    command->add_option("NAME", arguments->name, "The model: C.S.M; C.S.M/N insists on the number")
+        ->required();
+    command->add_option("--alias", arguments->aliases, "Point this alias at it; may be repeated")
+        ->type_name("ALIAS")
+        ->allow_extra_args(false);
+    command->add_option("--tag", arguments->tags, "Tag the version; may be repeated")
+        ->type_name("KEY=VALUE")
+        ->allow_extra_args(false);
+    command->add_option("--description", arguments->description, "Describe the version")->type_name("TEXT");
+    command->add_option("--source", arguments->source, "Where it came from (default: the directory's path)")
+        ->type_name("URI");
+    command->add_option("--run-id", arguments->run_id, "The run that made it")->type_name("ID");
+    command->add_flag("-p,--parents", arguments->parents, "Create the catalog and schema too");
+    command->add_flag("--json", arguments->json, "Print JSON");
+    OnRun(*command, cli, arguments, RunRegister);
+  }
+  {
+    auto arguments = std::make_shared<CpArguments>();
+    CLI::App* command =
+        AddCommand(*cli.app, "cp", "Copy a version to be the next of another model; no byte is copied",
+                   "modelfs cp staging.ml_team.iris_model@Champion prod.ml_team.iris_model");
+    command->add_option("SOURCE", arguments->source, "C.S.M/N or C.S.M@ALIAS")->required();
+    command->add_option("DEST", arguments->destination, "The model: C.S.M; created if it does not exist")
+        ->required();
+    command->add_flag("-p,--parents", arguments->parents, "Create the catalog and schema too");
+    command->add_flag("--json", arguments->json, "Print JSON");
+    OnRun(*command, cli, arguments, RunCp);
+  }
+  {
+    auto arguments = std::make_shared<DownloadArguments>();
+    CLI::App* command =
+        AddCommand(*cli.app, "download", "Write a version's files into a new or empty directory",
+                   "modelfs download prod.ml_team.iris_model@Champion ./iris");
+    command->add_option("NAME", arguments->name, "C.S.M/N or C.S.M@ALIAS")->required();
+    command->add_option("DIR", arguments->directory, "Where to")->required();
+    OnRun(*command, cli, arguments, RunDownload);
+  }
+  {
+    auto arguments = std::make_shared<ResolveArguments>();
+    CLI::App* command = AddCommand(*cli.app, "resolve",
+                                   "Print the path that an alias stands for now and that never changes, or "
+                                   "C.S.M/N where nothing is mounted",
+                                   "modelfs resolve prod.ml_team.iris_model@Champion");
+    command->add_option("NAME", arguments->name, "C.S.M@ALIAS or C.S.M/N")->required();
+    command->add_flag("--json", arguments->json, "Print JSON");
+    OnRun(*command, cli, arguments, RunResolve);
+  }
+}
+
+}  // namespace modelfs::tools
