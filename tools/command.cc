@@ -52,7 +52,9 @@ CLI::App* AddCommand(CLI::App& parent, const std::string& name, const std::strin
                      const std::string& example) {
   CLI::App* command = parent.add_subcommand(name, help);
   command->fallthrough();  // -r and the log options may stand after the command, too
-  command->footer("Example:\n  " + example);
+  command->group("Commands");
+  command->footer("Example:\n  " + example +
+                  "\n\n-r HOME and the log options of \"modelfs --help\" may be given as well.");
   return command;
 }
 
@@ -80,7 +82,14 @@ int Run(int argc, char** argv) {
   app.require_subcommand(1);
   app.set_version_flag("--version", MODELFS_VERSION);
   app.footer("\"modelfs COMMAND --help\" explains a command and shows an example.");
+  app.set_help_flag("-h,--help", "Print this help and exit");
+  app.get_version_ptr()->description("Print the version and exit");
   app.get_formatter()->column_width(34);
+  for (const auto& label :
+       {std::pair{"SUBCOMMAND", "COMMAND"},
+        std::pair{"Positionals", "Arguments"}, std::pair{"TEXT", ""}, std::pair{"REQUIRED", ""}}) {
+    app.get_formatter()->label(label.first, label.second);
+  }
 
   Cli cli;
   cli.app = &app;
@@ -102,6 +111,13 @@ int Run(int argc, char** argv) {
     return app.exit(wanted);
   } catch (const CLI::Error& failure) {
     const std::string path = CommandPath(app);
+    // What is no command is left over, and reported by the library as a command that is missing.
+    const std::vector<std::string> rest = app.remaining(true);
+    if (failure.get_exit_code() == static_cast<int>(CLI::ExitCodes::RequiredError) && !rest.empty()) {
+      return Fail(fmt::format("there is no command \"{} {}\"\nRun \"{} --help\" for those that there are.",
+                              path, Printable(rest.front()), path),
+                  kUsageExitCode);
+    }
     return Fail(fmt::format("{}\nRun \"{} --help\" for how it is used.", Printable(failure.what()), path),
                 kUsageExitCode);
   }

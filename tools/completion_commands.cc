@@ -3,6 +3,7 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <set>
 
 #include "tools/command.h"
 #include "tools/output.h"
@@ -73,14 +74,14 @@ bool TakesName(const CLI::App& app) {
 
 std::string BashScript(const CLI::App& app) {
   std::string words;
-  std::string values;
+  std::set<std::string> values;
   std::string named;
   EachCommand(app, "modelfs", [&](const CLI::App& command, const std::string& path) {
     std::vector<std::string> all;
     for (const CLI::App* child : Commands(command)) all.push_back(child->get_name());
     for (const OptionWords& option : Options(command)) {
       all.insert(all.end(), option.names.begin(), option.names.end());
-      if (!option.value.empty()) values += (values.empty() ? "" : "|") + Joined(option.names, "|");
+      if (!option.value.empty()) values.insert(option.names.begin(), option.names.end());
     }
     words += fmt::format("    {}) words={} ;;\n", Quoted(path), Quoted(Joined(all, " ")));
     if (TakesName(command)) named += (named.empty() ? "" : "|") + Quoted(path);
@@ -122,8 +123,8 @@ _modelfs() {{
 }}
 complete -F _modelfs modelfs
 )bash",
-                     fmt::arg("values", values), fmt::arg("words", words), fmt::arg("named", named),
-                     fmt::arg("steps", [&] {
+                     fmt::arg("values", Joined({values.begin(), values.end()}, "|")),
+                     fmt::arg("words", words), fmt::arg("named", named), fmt::arg("steps", [&] {
                        std::string steps;
                        EachCommand(app, "modelfs", [&](const CLI::App&, const std::string& path) {
                          if (path == "modelfs") return;
@@ -143,7 +144,7 @@ std::string Described(const std::string& name, const std::string& help) {
 std::string ZshScript(const CLI::App& app) {
   std::string words;
   std::string steps;
-  std::string values;
+  std::set<std::string> values;
   std::string named;
   EachCommand(app, "modelfs", [&](const CLI::App& command, const std::string& path) {
     std::vector<std::string> commands;
@@ -153,7 +154,7 @@ std::string ZshScript(const CLI::App& app) {
     }
     for (const OptionWords& option : Options(command)) {
       for (const std::string& name : option.names) options.push_back(Described(name, option.help));
-      if (!option.value.empty()) values += (values.empty() ? "" : "|") + Joined(option.names, "|");
+      if (!option.value.empty()) values.insert(option.names.begin(), option.names.end());
     }
     words += fmt::format("    {}) commands=({}); options=({}) ;;\n", Quoted(path), Joined(commands, " "),
                          Joined(options, " "));
@@ -190,12 +191,11 @@ _modelfs() {{
       (( $#names )) && compadd -S '' -- $names ;;
   esac
   (( $#commands || $#names )) || _files
-}
-}
+}}
 _modelfs "$@"
 )zsh",
-                     fmt::arg("values", values), fmt::arg("words", words), fmt::arg("steps", steps),
-                     fmt::arg("named", named));
+                     fmt::arg("values", Joined({values.begin(), values.end()}, "|")),
+                     fmt::arg("words", words), fmt::arg("steps", steps), fmt::arg("named", named));
 }
 
 // --- man page ---
@@ -256,8 +256,9 @@ a mount.
       usage += option->get_required() ? " " + name : " [" + name + "]";
     }
     page += fmt::format(".SS {}\n{}\n{}", Roff(usage), Roff(command.get_description()), RoffOptions(command));
-    std::string example = command.get_footer();
-    if (const size_t at = example.find('\n'); at != std::string::npos) example = example.substr(at + 1);
+    std::string example = command.get_footer();  // as AddCommand builds it
+    example = example.substr(example.find('\n') + 1);
+    example = example.substr(0, example.find("\n\n"));
     page += fmt::format(".PP\nExample:\n.nf\n.RS\n{}\n.RE\n.fi\n",
                         Roff(example.substr(example.find_first_not_of(' '))));
   });

@@ -1,0 +1,251 @@
+// mount and umount.
+#include <fmt/core.h>
+#include <pthread.h>
+#include <spdlog/logger.h>
+#include <sys/resource.h>
+#include <systemd/sd-daemon.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <stop_token>
+#include <system_error>
+#include <thread>
+
+#include "cas/base/clock.h"
+#include "cas/base/text.h"
+#include "fs/mount_daemon.h"
+#include "tools/command.h"
+#include "tools/detach.h"
+#include "tools/gc.h"
+#include "tools/mount_options.h"
+#include "tools/mounts.h"
+
+namespace modelfs::tools {
+namespace {
+
+namespace files = std::filesystem;
+
+// Absolute and without symlinks, also where a dead mount lies there, which cannot be looked into.
+std::string MountPointPath(const std::string& given) {
+  std::error_code failure;
+  files::path whole = files::canonical(given, failure);
+  if (!failure) return whole.string();
+  whole = files::absolute(given, failure).lexically_normal();
+  if (!whole.has_filename()) whole = whole.parent_path();
+  const files::path parent = files::canonical(whole.parent_path(), failure);
+  return failure ? whole.string() : (parent / whole.filename()).string();
+}
+
+// Handles this process's signals in a thread of its own, so that a handler may do what it likes. Made while
+// the process has only one thread: those that come later inherit the blocked signals.
+class SignalThread {
+ public:
+  SignalThread() {
+    sigemptyset(&signals_);
+    for (const int signal : {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2}) sigaddset(&signals_, signal);
+    pthread_sigmask(SIG_BLOCK, &signals_, nullptr);
+    std::signal(SIGPIPE, SIG_IGN);
+  }
+  ~SignalThread() {
+    if (!thread_.joinable()) return;
+    thread_.request_stop();
+    pthread_kill(thread_.native_handle(), SIGUSR2);
+    thread_.join();
+  }
+  SignalThread(const SignalThread&) = delete;
+  SignalThread& operator=(const SignalThread&) = delete;
+
+  void Start(spdlog::logger& log, fs::MountDaemon& daemon) {
+    thread_ = std::jthread([this, &log, &daemon](const std::stop_token& stop) {
+      while (true) {
+        int signal = 0;
+        if (sigwait(&signals_, &signal) != 0) continue;
+        if (stop.stop_requested()) return;
+        if (signal == SIGUSR1 || signal == SIGUSR2) {
+          StepLogLevel(log, signal == SIGUSR1 ? LogStep::kMore : LogStep::kLess);
+          continue;
+        }
+        log.info("stopping signal={}", signal);
+        sd_notify(0, "STOPPING=1");
+        daemon.Stop();
+      }
+    });
+  }
+
+ private:
+  sigset_t signals_{};
+  std::jthread thread_;
+};
+
+// Every open file of every reader is one of our descriptors.
+void RaiseFileLimit() {
+  rlimit limit{};
+  if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+  limit.rlim_cur = limit.rlim_max;
+  ::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+void Reclaim(Home& home) {
+  const Result<cas::SweepReport> report = CollectGarbage(home, false);
+  if (!report.ok()) {
+    home.log->warn("sweep_failed error=\"{}\"", report.error().message());
+  } else {
+    home.log->info("swept blobs_removed={} bytes_removed={}", report->blobs_removed, report->bytes_removed);
+  }
+}
+
+Status Serve(const std::string& home_path, const fs::MountOptions& options, const LogOptions& log_options,
+             const std::function<void()>& on_ready) {
+  SignalThread signals;
+  RaiseFileLimit();
+  ASSIGN_OR_RETURN(const std::shared_ptr<spdlog::logger> log, MakeLogger(log_options));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home,
+                   OpenHome(home_path, "mount " + options.mount_point, log));
+  fs::MountParts parts;
+  parts.registry = home->registry.get();
+  parts.blobs = home->blobs.get();
+  parts.drafts = home->drafts.get();
+  parts.log = log;
+  parts.reclaim = [&home] { Reclaim(*home); };
+  ASSIGN_OR_RETURN(const std::unique_ptr<fs::MountDaemon> daemon, fs::MountDaemon::Mount(parts, options));
+  signals.Start(*log, *daemon);
+
+  std::unique_ptr<MountRegistration> registration;
+  const Status served = daemon->Serve([&] {
+    Result<std::unique_ptr<MountRegistration>> written =
+        MountRegistration::Write(home_path, options.mount_point, SystemClock().NowMs());
+    if (written.ok()) {
+      registration = std::move(*written);
+    } else {
+      log->warn("mount_not_recorded error=\"{}\"", written.error().message());
+    }
+    log->info("mounted home={} mount_point={} read_only={}", home_path, options.mount_point,
+              options.read_only);
+    sd_notifyf(0, "READY=1\nMAINPID=%ld\nSTATUS=serving %s", static_cast<long>(::getpid()),
+               options.mount_point.c_str());
+    on_ready();
+  });
+  if (served.ok()) {
+    log->info("unmounted mount_point={}", options.mount_point);
+  } else {
+    log->error("mount_failed mount_point={} error=\"{}\"", options.mount_point, served.error().message());
+  }
+  return served;
+}
+
+// --- mount ---
+
+struct MountArguments {
+  std::vector<std::string> where;  // [HOME] MNT
+  std::vector<std::string> options;
+  bool detach = false;
+};
+
+Status RunMount(const Cli& cli, const MountArguments& arguments) {
+  const bool home_given = arguments.where.size() == 2;
+  if (home_given && !cli.globals.registry.empty()) {
+    return Error(Code::kInvalidArgument,
+                 "mount was given two registries; name it once: modelfs mount HOME MNT");
+  }
+  fs::MountOptions options;
+  RETURN_IF_ERROR(ApplyMountOptions(arguments.options, options));
+  ASSIGN_OR_RETURN(const std::string home,
+                   HomePath(home_given ? std::string_view(arguments.where[0]) : cli.globals.registry));
+  options.mount_point = MountPointPath(arguments.where.back());
+  options.source = home;
+  if ((home + "/").compare(0, options.mount_point.size() + 1, options.mount_point + "/") == 0) {
+    return Error(Code::kInvalidArgument,
+                 fmt::format("{} holds the registry {}: mounting there would hide it from its own mount",
+                             options.mount_point, home));
+  }
+  LogOptions log = cli.globals.log;
+  if (!cli.globals.log_level_given) log.level = "info";
+  if (!arguments.detach) return Serve(home, options, log, [] {});
+
+  // Until it is ready, what goes wrong reaches the terminal as the error; after that there is no terminal.
+  if (log.file.empty()) log.file = home + "/mount.log";
+  std::error_code failure;
+  if (const files::path whole = files::absolute(log.file, failure); !failure) log.file = whole.string();
+  if (!files::is_directory(home + "/registry", failure)) {
+    return Error(Code::kNotFound,
+                 fmt::format("{} holds no registry; make one with: modelfs init {}", home, home));
+  }
+  return RunDetached([&](Waiter& waiter) -> Status {
+    if (::chdir("/") != 0) return ErrnoError(errno, "/: chdir");  // hold no other file system busy
+    return Serve(home, options, log, [&waiter] { waiter.Ready(); });
+  });
+}
+
+// --- umount ---
+
+struct UmountArguments {
+  std::string mount_point;
+  bool lazy = false;
+};
+
+// How long umount waits for the daemon to finish after the mount is gone from the tree.
+constexpr std::chrono::seconds kDrainWait{10};
+constexpr std::chrono::milliseconds kDrainPoll{10};
+
+Status RunUmount(const Cli& /*cli*/, const UmountArguments& arguments) {
+  const std::string mount_point = MountPointPath(arguments.mount_point);
+  std::string home;
+  ASSIGN_OR_RETURN(const std::vector<MountPoint> mounts, ReadMounts());
+  for (const MountPoint& mount : mounts) {
+    if (mount.path == mount_point) home = mount.source;
+  }
+  RETURN_IF_ERROR(fs::Unmount(mount_point, arguments.lazy));
+  if (home.empty() || arguments.lazy) return OkStatus();
+  // So that the registry is at rest when we return: scripts go on to copy it, or to mount it again.
+  const Deadline deadline = Deadline::After(kDrainWait);
+  while (!deadline.Passed()) {
+    const Result<std::vector<MountRecord>> records = MountsOf(home);
+    if (!records.ok() || std::none_of(records->begin(), records->end(), [&](const MountRecord& record) {
+          return record.mount_point == mount_point;
+        })) {
+      break;
+    }
+    std::this_thread::sleep_for(kDrainPoll);
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+void AddMountCommands(Cli& cli) {
+  {
+    auto arguments = std::make_shared<MountArguments>();
+    CLI::App* command =
+        AddCommand(*cli.app, "mount", "Mount a registry; runs until it is unmounted or stopped",
+                   "modelfs mount ~/registry /models -d");
+    command
+        ->add_option("[HOME] MNT", arguments->where,
+                     "The registry (default: -r or $MODELFS_REGISTRY), and an existing directory")
+        ->required()
+        ->expected(1, 2)
+        ->type_name("");
+    command->add_flag("-d,--detach", arguments->detach,
+                      "Go into the background, once the mount answers; log to HOME/mount.log");
+    command
+        ->add_option("-o,--options", arguments->options,
+                     "ro, allow_other, nopassthrough; mount(8)'s are taken too")
+        ->type_name("OPTS")
+        ->allow_extra_args(false);
+    OnRun(*command, cli, arguments, RunMount);
+  }
+  {
+    auto arguments = std::make_shared<UmountArguments>();
+    CLI::App* command =
+        AddCommand(*cli.app, "umount", "Unmount, and wait until the mount has finished its work",
+                   "modelfs umount /models");
+    command->add_option("MNT", arguments->mount_point, "Where it is mounted")->required();
+    command->add_flag("-l,--lazy", arguments->lazy,
+                      "Detach a busy mount now; it ends when its last file is closed");
+    OnRun(*command, cli, arguments, RunUmount);
+  }
+}
+
+}  // namespace modelfs::tools
