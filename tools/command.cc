@@ -85,9 +85,8 @@ int Run(int argc, char** argv) {
   app.set_help_flag("-h,--help", "Print this help and exit");
   app.get_version_ptr()->description("Print the version and exit");
   app.get_formatter()->column_width(34);
-  for (const auto& label :
-       {std::pair{"SUBCOMMAND", "COMMAND"},
-        std::pair{"Positionals", "Arguments"}, std::pair{"TEXT", ""}, std::pair{"REQUIRED", ""}}) {
+  for (const auto& label : {std::pair{"SUBCOMMAND", "COMMAND"}, std::pair{"Positionals", "Arguments"},
+                            std::pair{"TEXT", ""}, std::pair{"REQUIRED", ""}}) {
     app.get_formatter()->label(label.first, label.second);
   }
 

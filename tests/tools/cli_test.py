@@ -1,0 +1,545 @@
+#!/usr/bin/env python3
+"""The modelfs command as a person or a script uses it, without a mount.
+
+usage: cli_test.py path/to/modelfs [unittest arguments]
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BINARY = ""
+
+
+def run(*arguments, home=None, stdin="", **environment):
+    env = {key: value for key, value in os.environ.items() if not key.startswith("MODELFS_")}
+    env.update(environment)
+    if home is not None:
+        env["MODELFS_REGISTRY"] = home
+    return subprocess.run([BINARY, *arguments], input=stdin, env=env, capture_output=True, text=True, timeout=120)
+
+
+def write_files(directory, files):
+    for path, content in files.items():
+        whole = os.path.join(directory, path)
+        os.makedirs(os.path.dirname(whole), exist_ok=True)
+        with open(whole, "wb") as file:
+            file.write(content)
+    return directory
+
+
+def read_files(directory):
+    found = {}
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            whole = os.path.join(folder, name)
+            with open(whole, "rb") as file:
+                found[os.path.relpath(whole, directory)] = file.read()
+    return found
+
+
+SIGNED_MLMODEL = b"""flavors:
+  python_function:
+    loader_module: mlflow.sklearn
+signature:
+  inputs: '[{"type": "double", "name": "petal", "required": true}]'
+  outputs: '[{"type": "long", "name": "kind", "required": true}]'
+"""
+
+MODEL_FILES = {
+    "MLmodel": SIGNED_MLMODEL,
+    "weights/part-1.bin": bytes(range(256)) * 20000,  # 5 MB: more than one chunk
+    "weights/part-2.bin": b"small",
+    "empty": b"",
+}
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        self.scratch = tempfile.mkdtemp(prefix="modelfs_cli_")
+        self.addCleanup(shutil.rmtree, self.scratch, ignore_errors=True)
+        self.home = os.path.join(self.scratch, "home")
+
+    def ok(self, *arguments, **options):
+        done = run(*arguments, home=options.pop("home", self.home), **options)
+        self.assertEqual(done.returncode, 0, f"{arguments}: {done.stderr}")
+        self.assertEqual(done.stderr, "", arguments)
+        return done.stdout
+
+    def refused(self, exit_code, *arguments, says="", **options):
+        done = run(*arguments, home=options.pop("home", self.home), **options)
+        self.assertEqual(done.returncode, exit_code, f"{arguments}: {done.stdout}{done.stderr}")
+        self.assertTrue(done.stderr.startswith("modelfs: "), f"{arguments}: {done.stderr!r}")
+        self.assertIn(says, done.stderr, arguments)
+        return done.stderr
+
+    def json(self, *arguments, **options):
+        return json.loads(self.ok(*arguments, "--json", **options))
+
+    def model(self, name="iris", files=None):
+        return write_files(os.path.join(self.scratch, name), files or MODEL_FILES)
+
+    def ready_registry(self):
+        self.ok("init")
+        self.ok("mkdir", "-p", "prod.ml")
+
+
+def command_tree():
+    """Every command line that the help lists, by reading it."""
+    found = []
+
+    def walk(path):
+        text = run(*path, "--help").stdout
+        inside = False
+        for line in text.splitlines():
+            if line == "Commands:":
+                inside = True
+            elif not line.startswith("  "):
+                inside = False
+            elif inside and line[2] != " ":
+                child = path + [line.split()[0]]
+                found.append(child)
+                walk(child)
+
+    walk([])
+    return found
+
+
+class Help(Case):
+    def test_every_command_has_help_with_an_example(self):
+        commands = command_tree()
+        names = {" ".join(path) for path in commands}
+        wanted = """init mount umount register commit ls show resolve describe rename cp rm mkdir download search
+            status why gc fsck audit completion""".split()
+        wanted += ["alias set", "alias rm", "alias ls", "tag set", "tag rm", "tag ls", "audit verify"]
+        self.assertEqual(set(wanted) - names, set())
+        for path in commands:
+            text = run(*path, "--help")
+            self.assertEqual(text.returncode, 0, path)
+            self.assertIn("Usage: modelfs " + " ".join(path), text.stdout)
+            self.assertIn("Example:\n  ", text.stdout, path)
+            example = text.stdout.split("Example:\n  ")[1]
+            self.assertIn("modelfs " + path[0], example)
+
+    def test_wrong_usage_is_exit_code_2_and_says_where_help_is(self):
+        for path in command_tree():
+            with self.subTest(path):
+                self.refused(2, *path, "--no-such-option", says="--help")
+        for arguments in (
+            [], ["frob"], ["alias"], ["alias", "frob"], ["tag"], ["show"], ["register"], ["register", "x"],
+            ["ls", "a", "b"], ["cp", "a.b.c/1"], ["rename", "a.b.c"], ["rm"], ["mkdir"], ["describe", "a"],
+            ["download", "a.b.c/1"], ["resolve"], ["search"], ["commit"], ["umount"], ["mount"],
+            ["mount", "a", "b", "c"], ["completion"], ["completion", "fish"], ["init", "x", "--signature", "maybe"],
+            ["alias", "set", "a.b.c@x"], ["tag", "set", "a.b.c", "k"], ["audit", "--after", "x"],
+        ):
+            with self.subTest(arguments):
+                self.refused(2, *arguments)
+
+    def test_the_registry_must_be_named_and_there(self):
+        self.refused(2, "ls", home="", says="MODELFS_REGISTRY")
+        self.refused(1, "-r", "https://models.example", "ls", says="remote registries are not in this version")
+        self.refused(3, "ls", says="modelfs init " + self.home)
+        self.refused(3, "ls", "-r", self.scratch, says="holds no registry")
+        self.assertFalse(os.path.exists(self.home))
+
+    def test_output_that_cannot_be_written_is_an_error(self):
+        self.ok("init")
+        self.ok("mkdir", "prod")
+        with open("/dev/full", "w") as full:
+            done = subprocess.run([BINARY, "-r", self.home, "ls"], stdout=full, stderr=subprocess.PIPE, text=True)
+        self.assertEqual(done.returncode, 9, done.stderr)
+
+    def test_completion_scripts_and_man_page_name_every_command(self):
+        for shell in ("bash", "zsh"):
+            script = self.ok("completion", shell)
+            for path in command_tree():
+                self.assertIn("modelfs " + " ".join(path), script)
+            if shutil.which(shell):
+                subprocess.run([shell, "-n"], input=script, text=True, check=True)
+        page = run("man-page").stdout
+        self.assertTrue(page.startswith(".TH MODELFS 1"))
+        for path in command_tree():
+            self.assertIn(".SS modelfs " + " ".join(path), page)
+
+    def test_bash_completes_commands_options_and_names(self):
+        bash = shutil.which("bash")
+        if not bash:
+            self.skipTest("no bash on this machine")
+        self.ready_registry()
+        self.ok("register", self.model(), "prod.ml.iris", "--alias", "Champion")
+
+        def complete(line):
+            script = run("completion", "bash").stdout + f"""
+modelfs() {{ "{BINARY}" "$@"; }}
+compopt() {{ :; }}
+COMP_LINE='{line}'; COMP_POINT=${{#COMP_LINE}}
+read -ra COMP_WORDS <<<"${{COMP_LINE//@/ @ }}"
+[[ $COMP_LINE == *' ' ]] && COMP_WORDS+=('')
+[[ $COMP_LINE == *@ ]] && COMP_WORDS+=('')
+COMP_CWORD=$(( ${{#COMP_WORDS[@]}} - 1 ))
+_modelfs
+printf '%s\\n' "${{COMPREPLY[@]}}"
+"""
+            env = dict(os.environ, MODELFS_REGISTRY=self.home)
+            done = subprocess.run([bash, "-c", script], env=env, capture_output=True, text=True, check=True)
+            return done.stdout.split()
+
+        self.assertEqual(complete("modelfs reg"), ["register"])
+        self.assertEqual(complete("modelfs alias "), ["set", "rm", "ls", "-h", "--help"])
+        self.assertEqual(complete("modelfs gc --dry"), ["--dry-run"])
+        self.assertEqual(complete("modelfs show pr"), ["prod."])
+        self.assertEqual(complete("modelfs show prod.ml."), ["prod.ml.iris"])
+        self.assertEqual(complete("modelfs show prod.ml.iris/"), ["prod.ml.iris/1"])
+        self.assertEqual(complete("modelfs show prod.ml.iris@"), ["Champion"])
+
+
+class Story(Case):
+    def test_a_registry_from_init_to_gc(self):
+        self.assertEqual(self.ok("init"), "")
+        self.assertEqual(os.stat(self.home).st_mode & 0o777, 0o700)
+        self.refused(4, "init", says="a registry already")
+
+        # Catalogs, schemas, models.
+        self.refused(3, "mkdir", "prod.ml")
+        self.ok("mkdir", "prod")
+        self.ok("mkdir", "prod.ml")
+        self.refused(4, "mkdir", "prod")
+        self.ok("mkdir", "-p", "prod.ml")
+        made = self.json("mkdir", "-p", "staging.ml.iris", "--description", "petals")
+        self.assertEqual((made["kind"], made["full_name"], made["comment"]), ("model", "staging.ml.iris", "petals"))
+        self.assertEqual([c["name"] for c in self.json("ls")], ["prod", "staging"])
+        self.assertEqual(self.ok("ls", "--names", "staging.ml"), "staging.ml.iris\n")
+
+        # Register: creates the model, prints the version's name.
+        model = self.model()
+        self.refused(3, "register", model, "dev.ml.iris", says="modelfs mkdir -p dev.ml")
+        self.assertEqual(
+            self.ok("register", model, "prod.ml.iris", "--alias", "Champion", "--tag", "task=classification",
+                    "--tag", "note=a=b", "--description", "first", "--run-id", "r1"),
+            "prod.ml.iris/1\n")
+        version = self.json("show", "prod.ml.iris@Champion")
+        self.assertEqual(version["version"], 1)
+        self.assertEqual(version["status"], "READY")
+        self.assertEqual(version["aliases"], ["Champion"])
+        self.assertEqual(version["tags"], {"task": "classification", "note": "a=b"})
+        self.assertEqual(version["comment"], "first")
+        self.assertEqual(version["run_id"], "r1")
+        self.assertEqual(version["source"], os.path.realpath(model))
+        self.assertEqual(version["file_count"], len(MODEL_FILES))
+        self.assertEqual(version["size_bytes"], sum(map(len, MODEL_FILES.values())))
+        self.assertTrue(version["digest"].startswith("sha256:"))
+        self.assertTrue(version["signature"])
+
+        # The same bytes again are the next version; a number that is not the next is refused.
+        self.refused(6, "register", model, "prod.ml.iris/7")
+        self.assertEqual(self.ok("register", model, "prod.ml.iris/2", "--source", "s3://b/k"), "prod.ml.iris/2\n")
+        second = self.json("show", "models:/prod.ml.iris/2")
+        self.assertEqual((second["source"], second["digest"]), ("s3://b/k", version["digest"]))
+        self.assertEqual([v["version"] for v in self.json("ls", "prod.ml.iris")], [1, 2])
+
+        files = self.json("ls", "prod.ml.iris/2")
+        self.assertEqual({f["path"]: f["size_bytes"] for f in files}, {p: len(c) for p, c in MODEL_FILES.items()})
+        self.assertEqual(
+            {f["path"]: f["digest"] for f in files},
+            {p: "sha256:" + hashlib.sha256(c).hexdigest() for p, c in MODEL_FILES.items()})
+
+        # Aliases.
+        self.ok("alias", "set", "prod.ml.iris@Challenger", "2")
+        self.ok("alias", "set", "prod.ml.iris@Champion", "2")
+        self.assertEqual([(a["alias_name"], a["version_num"]) for a in self.json("alias", "ls", "prod.ml.iris")],
+                         [("Challenger", 2), ("Champion", 2)])
+        self.assertEqual(self.ok("resolve", "prod.ml.iris@Champion"), "prod.ml.iris/2\n")
+        self.ok("alias", "rm", "prod.ml.iris@Challenger")
+        self.refused(3, "alias", "rm", "prod.ml.iris@Challenger")
+        self.refused(3, "alias", "set", "prod.ml.iris@Champion", "9")
+        self.refused(2, "alias", "set", "prod.ml.iris@latest", "1")
+        self.refused(2, "alias", "set", "prod.ml.iris@Champion", "two")
+        self.refused(2, "alias", "set", "prod.ml.iris", "1", says="names no alias")
+
+        # Tags and descriptions, on the model and on a version.
+        self.ok("tag", "set", "prod.ml.iris", "task", "regression")
+        self.ok("tag", "set", "prod.ml.iris/2", "loss", "-0.5")
+        self.assertEqual(self.json("tag", "ls", "prod.ml.iris"), {"task": "regression"})
+        self.assertEqual(self.json("tag", "ls", "prod.ml.iris/2"), {"loss": "-0.5"})
+        self.ok("tag", "rm", "prod.ml.iris/2", "loss")
+        self.refused(3, "tag", "rm", "prod.ml.iris/2", "loss")
+        self.refused(2, "tag", "set", "prod.ml.iris", "a.b", "x")
+        self.ok("describe", "prod.ml.iris", "-", stdin="two\nlines\n")
+        self.ok("describe", "prod.ml.iris/2", "fine")
+        shown = self.json("show", "prod.ml.iris")
+        self.assertEqual((shown["comment"], shown["latest_version"]), ("two\nlines", 2))
+        self.assertIn("description: two\n             lines\n", self.ok("show", "prod.ml.iris"))
+
+        # Search.
+        self.assertEqual([m["full_name"] for m in self.json("search", "tags.task = 'regression'")], ["prod.ml.iris"])
+        self.assertEqual(self.ok("search", "--names", "name LIKE 'ir%'"), "prod.ml.iris\nstaging.ml.iris\n")
+        self.refused(2, "search", "name ~ 'x'")
+
+        # Copy costs no byte: the digest is the same, the fields travel, the aliases do not.
+        self.assertEqual(self.ok("cp", "prod.ml.iris@Champion", "staging.ml.iris"), "staging.ml.iris/1\n")
+        copy = self.json("show", "staging.ml.iris/1")
+        self.assertEqual((copy["digest"], copy["aliases"], copy["source"], copy["comment"]),
+                         (version["digest"], [], "models:/prod.ml.iris/2", "fine"))
+        self.assertEqual(self.ok("cp", "-p", "prod.ml.iris/1", "dev.ml.iris"), "dev.ml.iris/1\n")
+        self.refused(3, "cp", "prod.ml.iris/9", "prod.ml.none")
+        self.refused(3, "show", "prod.ml.none")
+
+        # Rename: the history stays.
+        self.ok("rename", "prod.ml.iris", "flowers")
+        self.refused(3, "show", "prod.ml.iris")
+        self.assertEqual(self.json("show", "prod.ml.flowers@Champion")["version"], 2)
+        self.ok("rename", "prod.ml.flowers", "prod.ml.iris")
+        self.refused(2, "rename", "prod.ml.iris", "staging.ml.iris", says="modelfs cp")
+        self.refused(2, "rename", "prod.ml", "x", says="only models")
+
+        # Download.
+        target = os.path.join(self.scratch, "out")
+        self.ok("download", "prod.ml.iris@Champion", target)
+        self.assertEqual(read_files(target), MODEL_FILES)
+        self.refused(4, "download", "prod.ml.iris/1", target, says="nothing was written")
+        os.mkdir(os.path.join(self.scratch, "empty"))
+        self.ok("download", "prod.ml.iris/1", os.path.join(self.scratch, "empty"))
+        self.refused(2, "download", "prod.ml.iris", os.path.join(self.scratch, "x"), says="say which version")
+
+        # Remove.
+        self.refused(6, "rm", "prod.ml.iris/1", says="--yes")
+        self.refused(6, "rm", "prod.ml.iris", says="--yes")
+        self.refused(6, "rm", "prod")
+        self.refused(2, "rm", "prod.ml.iris@Champion", says="modelfs alias rm")
+        self.ok("rm", "prod.ml.iris/2", "--yes")
+        self.assertEqual(self.json("alias", "ls", "prod.ml.iris"), [])
+        self.assertEqual(self.ok("register", model, "prod.ml.iris"), "prod.ml.iris/3\n")
+        self.ok("rm", "prod.ml.iris", "--yes")
+        self.ok("rm", "prod.ml")
+        self.ok("rm", "prod")
+
+        # gc keeps what staging and dev still need.
+        self.json("gc", "--dry-run")
+        self.json("gc")
+        shutil.rmtree(target)
+        self.ok("download", "staging.ml.iris/1", target)
+        self.assertEqual(read_files(target), MODEL_FILES)
+        self.assertEqual(self.json("fsck")["damaged"], [])
+
+        # The audit log tells it all, in order, and is whole.
+        actions = [record["action"] for record in self.json("audit")]
+        self.assertGreater(len(actions), 15)
+        sequences = [record["sequence"] for record in self.json("audit")]
+        self.assertEqual(sequences, list(range(1, len(sequences) + 1)))
+        some = self.json("audit", "staging.ml.iris")
+        self.assertTrue(some)
+        self.assertTrue(all(record["full_name"].startswith("staging.ml.iris") for record in some), some)
+        self.assertEqual(len(self.json("audit", "--after", "2", "--limit", "3")), 3)
+        self.assertEqual(self.json("audit", "verify"), {"records": len(sequences), "whole": True})
+
+    def test_gc_gives_back_what_nothing_needs(self):
+        self.ready_registry()
+        self.ok("register", self.model(), "prod.ml.iris")
+        other = self.model("other", {"data": os.urandom(1 << 20)})
+        self.ok("register", other, "prod.ml.other")
+        self.ok("rm", "--yes", "prod.ml.other")
+        planned = self.json("gc", "--dry-run")
+        done = self.json("gc")
+        self.assertGreaterEqual(done["bytes_removed"], 1 << 20)
+        self.assertEqual(planned["blobs_removed"], done["blobs_removed"])
+        self.assertEqual(self.json("gc")["blobs_removed"], 0)
+        self.assertEqual(self.json("fsck")["damaged"], [])
+        self.ok("download", "prod.ml.iris/1", os.path.join(self.scratch, "out"))
+
+    def test_an_mlmodel_without_a_signature_is_refused_by_file_and_reason(self):
+        self.ready_registry()
+        unsigned = self.model("unsigned", {"MLmodel": b"flavors: {}\n", "w": b"x"})
+        message = self.refused(6, "register", unsigned, "prod.ml.iris", says="MLmodel")
+        self.assertIn("signature", message)
+        self.refused(3, "show", "prod.ml.iris")  # not even an empty model is left
+        plain = self.model("plain", {"weights.gguf": b"x"})
+        self.ok("register", plain, "prod.ml.plain")
+
+        strict = os.path.join(self.scratch, "strict")
+        self.ok("init", strict, "--signature", "required", home="")
+        self.ok("mkdir", "-p", "prod.ml", home=strict)
+        self.refused(6, "register", plain, "prod.ml.plain", home=strict)
+        self.ok("register", self.model(), "prod.ml.iris", home=strict)
+
+    def test_what_cannot_be_a_version_is_refused(self):
+        self.ready_registry()
+        self.refused(3, "register", os.path.join(self.scratch, "none"), "prod.ml.iris")
+        lone = os.path.join(self.scratch, "file")
+        with open(lone, "w") as file:
+            file.write("x")
+        self.refused(2, "register", lone, "prod.ml.iris", says="is a file")
+        model = self.model("linked", {"w": b"x"})
+        os.symlink("/etc/passwd", os.path.join(model, "out"))
+        self.refused(2, "register", model, "prod.ml.iris", says="out")
+        os.remove(os.path.join(model, "out"))
+        os.mkfifo(os.path.join(model, "pipe"))
+        self.refused(2, "register", model, "prod.ml.iris", says="pipe")
+        os.remove(os.path.join(model, "pipe"))
+        self.refused(2, "register", self.scratch, "prod.ml.iris", says="registry")
+        for bad in ("--alias=latest", "--alias=a b", "--tag=novalue", "--tag=a.b=c"):
+            self.refused(2, "register", model, "prod.ml.iris", bad)
+        self.refused(3, "show", "prod.ml.iris")
+        self.assertEqual(self.ok("register", model, "prod.ml.iris"), "prod.ml.iris/1\n")
+
+    def test_names_that_attack_are_refused_and_make_nothing(self):
+        self.ok("init")
+        self.ok("mkdir", "-p", "prod.ml")
+        attacks = ["..", ".", "a..b", "/", "a/b", "a" * 256, "Prod", "a b", "a\nb", "prod\n", "a\x7f", "e\u0301",
+                   "a\u202eb", "a\u200bb", "\ufeffa", "a@b", "a\x01"]
+        for name in attacks:
+            with self.subTest(name):
+                self.refused(2, "mkdir", name)
+                self.refused(2, "register", self.model(), "prod.ml." + name)
+        done = subprocess.run([BINARY, "-r", self.home, "mkdir", b"\xff\xfe"], capture_output=True)
+        self.assertEqual(done.returncode, 2)
+        self.assertEqual(self.ok("ls", "--names"), "prod\n")
+        self.assertEqual(self.ok("ls", "--names", "prod.ml"), "")
+        self.ok("mkdir", "\u00e9t\u00e9")
+        self.ok("mkdir", "b" * 255)
+
+    def test_fsck_names_the_damage_and_who_needs_it(self):
+        self.ready_registry()
+        self.ok("register", self.model(), "prod.ml.iris")
+        digest = hashlib.sha256(b"small").hexdigest()
+        blob = os.path.join(self.home, "objects", digest[:2], digest[2:])
+        os.chmod(blob, 0o600)
+        with open(blob, "wb") as file:
+            file.write(b"smalL")
+        for arguments in (["fsck"], ["fsck", "--repair"]):
+            done = run(*arguments, home=self.home)
+            self.assertEqual(done.returncode, 8)
+            self.assertIn(digest, done.stdout)
+            self.assertIn("needed by prod.ml.iris/1", done.stdout)
+        self.assertFalse(os.path.exists(blob))
+        # The same files registered again bring the version back.
+        self.ok("register", self.model(), "prod.ml.iris")
+        self.assertEqual(self.json("fsck")["damaged"], [])
+        out = os.path.join(self.scratch, "out")
+        self.ok("download", "prod.ml.iris/1", out)
+        self.assertEqual(read_files(out), MODEL_FILES)
+
+
+class Crashes(Case):
+    """kill -9 at a named point, then: all or nothing, and everything goes on."""
+
+    def killed(self, point, *arguments):
+        done = run(*arguments, home=self.home, MODELFS_FAIL_POINT=point)
+        if done.returncode == 0:
+            return False
+        self.assertEqual(done.returncode, -signal.SIGKILL, done.stderr)
+        return True
+
+    def check_whole(self, number_before):
+        versions = [v for v in self.json("ls", "prod.ml.iris")]
+        self.assertIn(len(versions) - number_before, (0, 1))
+        for version in versions:
+            self.assertEqual(version["status"], "READY")
+            out = os.path.join(self.scratch, "out")
+            shutil.rmtree(out, ignore_errors=True)
+            self.ok("download", f"prod.ml.iris/{version['version']}", out)
+            self.assertEqual(len(read_files(out)), version["file_count"])
+        self.assertEqual(self.json("fsck")["damaged"], [])
+        self.json("audit", "verify")
+        return len(versions)
+
+    def start(self):
+        if not self.compiled_in():
+            self.skipTest("this build has no fail points")
+        self.ready_registry()
+        self.ok("register", self.model(), "prod.ml.iris")
+
+    def compiled_in(self):
+        probe = os.path.join(self.scratch, "probe")
+        return run("init", probe, MODELFS_FAIL_POINT="kv.commit.begin").returncode == -signal.SIGKILL
+
+    def test_register_is_all_or_nothing(self):
+        self.start()
+        fired = set()
+        count = 1
+        for point in ("register.leased", "register.stored", "register.model_made", "publish.staged",
+                      "publish.synced", "publish.durable", "publish.sums", "publish.linked", "publish.linked:3",
+                      "kv.commit.begin", "kv.commit.begin:2", "kv.commit.begin:3", "kv.commit.applied",
+                      "kv.commit.applied:2", "kv.commit.applied:3", "kv.commit.done", "kv.commit.done:2",
+                      "kv.commit.done:3"):
+            with self.subTest(point):
+                files = {"a": os.urandom(5 << 20), "b/c": os.urandom(1000), "d": b"same"}
+                new = self.model("new-" + point.replace(":", "-"), files)
+                if self.killed(point, "register", new, "prod.ml.iris"):
+                    fired.add(point)
+                count = self.check_whole(count)
+                self.ok("gc")
+                count = self.check_whole(count)
+                self.ok("register", new, "prod.ml.iris")
+                count = self.check_whole(count)
+        # Which steps a register has is not ours to say, but those that this command has must have been met.
+        self.assertLessEqual({"register.leased", "register.stored", "register.model_made"}, fired)
+        self.assertTrue(any(point.startswith("publish.") for point in fired), fired)
+        self.assertTrue(any(point.startswith("kv.commit.") for point in fired), fired)
+
+    def test_a_model_that_a_killed_register_made_is_at_worst_empty(self):
+        self.start()
+        self.assertTrue(self.killed("register.model_made", "register", self.model(), "prod.ml.fresh"))
+        self.assertEqual(self.json("ls", "prod.ml.fresh"), [])
+        self.assertEqual(self.ok("register", self.model(), "prod.ml.fresh"), "prod.ml.fresh/1\n")
+
+    def test_gc_never_takes_what_is_needed(self):
+        self.start()
+        fired = set()
+        for point in ("gc.marked", "gc.sweeping", "sweep.unlinked", "sweep.unlinked:2", "sweep.unlinked:3"):
+            with self.subTest(point):
+                gone = self.model("gone-" + point.replace(":", "-"),
+                                  {str(n): os.urandom(1000) for n in range(4)})
+                self.ok("register", gone, "prod.ml.gone")
+                self.ok("rm", "--yes", "prod.ml.gone")
+                if self.killed(point, "gc"):
+                    fired.add(point)
+                self.check_whole(1)
+                self.ok("gc")
+                self.assertEqual(self.json("gc")["blobs_removed"], 0)
+                self.check_whole(1)
+        self.assertEqual(fired, {"gc.marked", "gc.sweeping", "sweep.unlinked", "sweep.unlinked:2", "sweep.unlinked:3"})
+
+    def test_init_killed_half_way_can_be_run_again(self):
+        for point in ("kv.create.written", "kv.commit.begin", "kv.commit.applied"):
+            with self.subTest(point):
+                home = os.path.join(self.scratch, "home-" + point)
+                if run("init", home, MODELFS_FAIL_POINT=point).returncode != -signal.SIGKILL:
+                    continue
+                self.ok("init", home=home)
+                self.ok("mkdir", "prod", home=home)
+
+
+class FullDisk(Case):
+    def test_a_register_that_does_not_fit_leaves_nothing_and_says_so(self):
+        disk = os.path.join(self.scratch, "disk")
+        os.mkdir(disk)
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], capture_output=True)
+        if mounted.returncode != 0:
+            self.skipTest("tmpfs cannot be mounted here: " + mounted.stderr.decode().strip())
+        self.addCleanup(subprocess.run, ["umount", "-l", disk])
+        self.home = os.path.join(disk, "home")
+        self.ready_registry()
+        small = self.model("small", {"w": b"x" * 1000})
+        self.ok("register", small, "prod.ml.small")
+
+        big = self.model("big", {"one": os.urandom(3 << 20), "two": os.urandom(32 << 20)})
+        message = self.refused(9, "register", big, "prod.ml.big")
+        self.assertIn("no space", message.lower())
+        self.refused(3, "show", "prod.ml.big")
+        self.assertEqual(self.ok("ls", "--names", "prod.ml"), "prod.ml.small\n")
+        self.assertEqual(self.json("fsck")["damaged"], [])
+        self.ok("gc")
+        self.ok("register", small, "prod.ml.small")
+        self.ok("rm", "--yes", "prod.ml.small")
+        self.json("audit", "verify")
+
+
+if __name__ == "__main__":
+    BINARY = os.path.abspath(sys.argv.pop(1))
+    unittest.main()
