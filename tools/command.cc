@@ -94,6 +94,7 @@ int Run(int argc, char** argv) {
   cli.app = &app;
   AddGlobals(app, cli.globals);
   AddInitCommand(cli);
+  AddMountCommands(cli);
   AddVersionCommands(cli);
   AddObjectCommands(cli);
   AddLabelCommands(cli);
