@@ -108,7 +108,7 @@ _modelfs() {{
   esac
   case $path in
 {words}  esac
-  COMPREPLY=($(compgen -W "$words" -- "$word"))
+  [[ $whole == "$word" ]] && COMPREPLY=($(compgen -W "$words" -- "$word"))
   case $path in
     {named})
       if [[ $whole != -* ]]; then

@@ -88,7 +88,9 @@ TEST(Names, APathBelowAMountMeansWhatItsPlaceInTheTreeMeans) {
     SCOPED_TRACE(row.below);
     const Result<Place> place = PlaceBelowMount(row.below);
     ASSERT_EQ(place.ok(), row.want != nullptr) << (place.ok() ? Describe(*place) : place.error().message());
-    if (place.ok()) EXPECT_EQ(Describe(*place), row.want);
+    if (place.ok()) {
+      EXPECT_EQ(Describe(*place), row.want);
+    }
   }
 }
 
