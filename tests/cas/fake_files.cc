@@ -1,0 +1,196 @@
+#include "tests/cas/fake_files.h"
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <filesystem>
+
+#include "cas/base/check.h"
+#include "tests/cas/test_support.h"
+
+namespace modelfs::cas {
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string FolderOf(const std::string& path) { return path.substr(0, path.rfind('/')); }
+
+}  // namespace
+
+class FakeWritableFile : public WritableFile {
+ public:
+  FakeWritableFile(FakeFiles& files, std::string path, std::unique_ptr<WritableFile> real)
+      : files_(files), path_(std::move(path)), real_(std::move(real)) {}
+  Status Append(std::span<const std::byte> bytes) override {
+    RETURN_IF_ERROR(files_.Call("write", path_));
+    return real_->Append(bytes);
+  }
+  Status Sync() override { return files_.SyncFile(path_); }
+
+ private:
+  FakeFiles& files_;
+  const std::string path_;
+  const std::unique_ptr<WritableFile> real_;
+};
+
+FakeFiles::FakeFiles(std::string root) : root_(std::move(root)), pins_(root_ + ".pins") {
+  fs::create_directories(pins_);
+  SyncFileSystem(root_).IgnoreError("nothing is armed yet");
+}
+
+void FakeFiles::FailCall(int n) {
+  MutexLock lock(mu_);
+  calls_left_ = n;
+  fault_fired_ = false;
+}
+
+Status FakeFiles::Call(const char* call, const std::string& path) {
+  MutexLock lock(mu_);
+  if (calls_left_ == 0 || --calls_left_ != 0) return OkStatus();
+  fault_fired_ = true;
+  return Error(Code::kNoSpace, std::string(call) + " " + path + ": injected fault");
+}
+
+void FakeFiles::Pin(const std::string& path) {
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0 || !S_ISREG(info.st_mode)) return;
+  ::link(path.c_str(), (pins_ + "/" + std::to_string(info.st_ino)).c_str());
+}
+
+void FakeFiles::MarkSynced(const std::string& path) {
+  struct stat info {};
+  CHECK(::lstat(path.c_str(), &info) == 0);
+  if (!S_ISREG(info.st_mode)) return;
+  Pin(path);
+  std::string bytes = ReadFile(path);
+  MutexLock lock(mu_);
+  synced_bytes_[info.st_ino] = std::move(bytes);
+}
+
+FakeFiles::Names FakeFiles::NamesBelow(const std::string& directory, bool recursive) {
+  Names names;
+  for (const fs::directory_entry& entry : fs::directory_iterator(directory)) {
+    struct stat info {};
+    CHECK(::lstat(entry.path().c_str(), &info) == 0);
+    names[entry.path()] = {.inode = info.st_ino, .directory = S_ISDIR(info.st_mode)};
+    if (recursive && S_ISDIR(info.st_mode)) names.merge(NamesBelow(entry.path(), true));
+  }
+  return names;
+}
+
+Result<std::unique_ptr<WritableFile>> FakeFiles::Create(const std::string& path, uint32_t mode) {
+  RETURN_IF_ERROR(Call("create", path));
+  ASSIGN_OR_RETURN(std::unique_ptr<WritableFile> real, RealFiles().Create(path, mode));
+  Pin(path);
+  return std::make_unique<FakeWritableFile>(*this, path, std::move(real));
+}
+Result<std::string> FakeFiles::ReadAll(const std::string& path, uint64_t limit_bytes) {
+  RETURN_IF_ERROR(Call("read", path));
+  return RealFiles().ReadAll(path, limit_bytes);
+}
+Result<Fd> FakeFiles::OpenRead(const std::string& path) {
+  RETURN_IF_ERROR(Call("open", path));
+  return RealFiles().OpenRead(path);
+}
+Result<FileInfo> FakeFiles::Stat(const std::string& path) {
+  RETURN_IF_ERROR(Call("stat", path));
+  return RealFiles().Stat(path);
+}
+Status FakeFiles::SyncFile(const std::string& path) {
+  RETURN_IF_ERROR(Call("fsync", path));
+  MarkSynced(path);
+  return OkStatus();
+}
+Status FakeFiles::SyncFileSystem(const std::string& path) {
+  RETURN_IF_ERROR(Call("syncfs", path));
+  const Names names = NamesBelow(root_, true);
+  for (const auto& [name, info] : names) MarkSynced(name);
+  MutexLock lock(mu_);
+  synced_names_ = names;
+  return OkStatus();
+}
+Status FakeFiles::SyncDirectory(const std::string& path) {
+  RETURN_IF_ERROR(Call("fsync", path));
+  const Names now = NamesBelow(path, false);
+  MutexLock lock(mu_);
+  std::erase_if(synced_names_, [&](const auto& name) { return FolderOf(name.first) == path; });
+  synced_names_.insert(now.begin(), now.end());
+  return OkStatus();
+}
+Status FakeFiles::Rename(const std::string& from, const std::string& to) {
+  RETURN_IF_ERROR(Call("rename", from));
+  Pin(to);
+  return RealFiles().Rename(from, to);
+}
+Status FakeFiles::RenameNew(const std::string& from, const std::string& to) {
+  RETURN_IF_ERROR(Call("rename", from));
+  return RealFiles().RenameNew(from, to);
+}
+Status FakeFiles::Link(const std::string& from, const std::string& to) {
+  RETURN_IF_ERROR(Call("link", from));
+  Pin(from);
+  return RealFiles().Link(from, to);
+}
+Status FakeFiles::Unlink(const std::string& path) {
+  RETURN_IF_ERROR(Call("unlink", path));
+  Pin(path);
+  return RealFiles().Unlink(path);
+}
+Status FakeFiles::MakeDirectories(const std::string& path) {
+  RETURN_IF_ERROR(Call("mkdir", path));
+  return RealFiles().MakeDirectories(path);
+}
+Status FakeFiles::SetMode(const std::string& path, uint32_t mode) {
+  RETURN_IF_ERROR(Call("chmod", path));
+  return RealFiles().SetMode(path, mode);
+}
+Status FakeFiles::SetMtime(const std::string& path, int64_t mtime_s) {
+  RETURN_IF_ERROR(Call("utimensat", path));
+  return RealFiles().SetMtime(path, mtime_s);
+}
+Result<std::vector<std::string>> FakeFiles::List(const std::string& path) {
+  RETURN_IF_ERROR(Call("readdir", path));
+  return RealFiles().List(path);
+}
+
+void FakeFiles::PowerCut(UnsyncedNames names) {
+  MutexLock lock(mu_);
+  calls_left_ = 0;
+  const Names now = NamesBelow(root_, true);
+  for (const auto& [path, name] : now) Pin(path);
+  const Names& survivors = names == UnsyncedNames::kKept ? now : synced_names_;
+
+  struct Survivor {
+    std::string bytes;
+    uint32_t mode = 0;
+    int64_t mtime_s = 0;
+  };
+  std::map<std::string, Survivor> files;
+  std::vector<std::string> folders;  // parents first, since a map is in order
+  for (const auto& [path, name] : survivors) {
+    const std::string folder = FolderOf(path);
+    const auto parent = survivors.find(folder);
+    if (folder != root_ && (parent == survivors.end() || !parent->second.directory)) continue;
+    if (name.directory) {
+      folders.push_back(path);
+      continue;
+    }
+    const std::string pin = pins_ + "/" + std::to_string(name.inode);
+    const Result<FileInfo> info = RealFiles().Stat(pin);
+    CHECK(info.ok());
+    std::string bytes = ReadFile(pin);
+    const auto synced = synced_bytes_.find(name.inode);
+    if (synced == synced_bytes_.end() || synced->second != bytes) bytes.resize(bytes.size() / 2);
+    files[path] = {.bytes = std::move(bytes), .mode = info->mode, .mtime_s = info->mtime_s};
+  }
+  for (const fs::directory_entry& entry : fs::directory_iterator(root_)) fs::remove_all(entry.path());
+  fs::remove_all(pins_);
+  for (const std::string& folder : folders) fs::create_directory(folder);
+  for (const auto& [path, file] : files) {
+    WriteFile(path, file.bytes);
+    CHECK(RealFiles().SetMode(path, file.mode & 07777U).ok());
+    CHECK(RealFiles().SetMtime(path, file.mtime_s).ok());
+  }
+}
+
+}  // namespace modelfs::cas
