@@ -37,6 +37,18 @@ std::string NameOf(const ObjectInfo& object) {
   return object.kind == ObjectKind::kMetastore ? "the registry" : object.full_name.ToString();
 }
 
+// A name in `container`, as a sentence begins with it.
+std::string SubjectOf(const ObjectInfo& container, std::string_view name) {
+  switch (container.kind) {
+    case ObjectKind::kMetastore:
+      return Printable(name);
+    case ObjectKind::kModel:
+      return fmt::format("{}: {}", container.full_name.ToString(), Printable(name));
+    default:
+      return fmt::format("{}.{}", container.full_name.ToString(), Printable(name));
+  }
+}
+
 ObjectKind ChildKind(ObjectKind parent) {
   CHECK(parent != ObjectKind::kModel);
   return static_cast<ObjectKind>(static_cast<uint8_t>(parent) + 1);
@@ -219,12 +231,8 @@ Outcome<Attr> ObjectsZone::SetAttr(const Request& /*request*/, NodeId node, cons
                                      "user.modelfs.owner -v PRINCIPAL`",
                                      NameOf(*object)));
   }
-  if (change.atime || change.mtime) {
-    return Refuse(EPERM,
-                  fmt::format("{}: its times are the registry's record of its last change and cannot be "
-                              "set",
-                              NameOf(*object)));
-  }
+  // Times are the registry's record of the last change: setting them succeeds and changes nothing, since
+  // tar, rsync -a and cp -a end each directory that they make with it.
   return Attr{now, kNamesTtlS};
 }
 
@@ -250,7 +258,7 @@ Outcome<CreatedFile> ObjectsZone::Create(const Request& /*request*/, NodeId pare
                                          mode_t /*mode*/, int /*flags*/) {
   const auto container = Get(parent);
   if (!container.ok()) return RefuseNode(container.error());
-  const std::string subject = fmt::format("{}: {}", NameOf(*container), Printable(name));
+  const std::string subject = SubjectOf(*container, name);
   if (container->kind == ObjectKind::kModel) {
     return Refuse(EPERM,
                   fmt::format("{}: files belong to a version; make a draft with `mkdir versions/draft`, "
@@ -266,15 +274,17 @@ Outcome<Entry> ObjectsZone::MakeSymlink(const Request& /*request*/, NodeId paren
                                         std::string_view /*target*/) {
   const auto container = Get(parent);
   if (!container.ok()) return RefuseNode(container.error());
-  return Refuse(EPERM, fmt::format("{}: {}: symlinks are aliases and stand in MODEL/aliases/: "
-                                   "`ln -sfn ../versions/N MODEL/aliases/NAME`",
-                                   NameOf(*container), Printable(name)));
+  return Refuse(
+      EPERM,
+      fmt::format(
+          "{}: symlinks are aliases and stand in MODEL/aliases/: `ln -sfn ../versions/N MODEL/aliases/NAME`",
+          SubjectOf(*container, name)));
 }
 
 Outcome<void> ObjectsZone::RemoveDirectory(const Request& request, NodeId parent, std::string_view name) {
   const auto container = Get(parent);
   if (!container.ok()) return RefuseNode(container.error());
-  const std::string subject = fmt::format("{}: {}", NameOf(*container), Printable(name));
+  const std::string subject = SubjectOf(*container, name);
   if (container->kind == ObjectKind::kModel) {
     return Refuse(EPERM,
                   fmt::format("{}: it is part of the model and goes with it: rmdir the model once it has "
@@ -306,7 +316,7 @@ Outcome<void> ObjectsZone::Rename(const Request& request, NodeId parent, std::st
                                   NodeId new_parent, std::string_view new_name, unsigned flags) {
   const auto container = Get(parent);
   if (!container.ok()) return Refuse(container.error());
-  const std::string subject = fmt::format("{}: {}", NameOf(*container), Printable(name));
+  const std::string subject = SubjectOf(*container, name);
   if ((flags & (RENAME_EXCHANGE | RENAME_WHITEOUT)) != 0) {
     return Refuse(EPERM,
                   fmt::format("{}: two models cannot be exchanged; rename one after the other", subject));
