@@ -122,15 +122,11 @@ Status Serve(const std::string& home_path, const fs::MountOptions& options, cons
     } else {
       log->warn("mount_not_recorded error=\"{}\"", written.error().message());
     }
-    log->info("mounted home={} mount_point={} read_only={}", home_path, options.mount_point,
-              options.read_only);
     sd_notifyf(0, "READY=1\nMAINPID=%ld\nSTATUS=serving %s", static_cast<long>(::getpid()),
                options.mount_point.c_str());
     on_ready();
   });
-  if (served.ok()) {
-    log->info("unmounted mount_point={}", options.mount_point);
-  } else {
+  if (!served.ok()) {
     log->error("mount_failed mount_point={} error=\"{}\"", options.mount_point, served.error().message());
   }
   return served;

@@ -61,21 +61,30 @@ struct StatusArguments {
   bool json = false;
 };
 
+// A person is not shown counters that nothing has counted yet; --json has all.
+bool WorthShowing(const Json& value) {
+  return !(value.is_number() && value == 0) &&
+         !(value.is_string() && value.get_ref<const std::string&>().empty());
+}
+
 std::string Flat(const Json& value) {
   if (value.is_string()) return value.get<std::string>();
   return value.dump(-1, ' ', false, Json::error_handler_t::replace);
+}
+
+void PrintField(const std::string& name, const Json& value) {
+  if (WorthShowing(value)) PrintLine(fmt::format("  {}: {}", name, Printable(Flat(value))));
 }
 
 void PrintStatus(const MountPoint& mount, const Json& status) {
   PrintLine(fmt::format("{} of {}", Printable(mount.path), Printable(mount.source)));
   for (const auto& field : status.items()) {
     if (!field.value().is_object()) {
-      PrintLine(fmt::format("  {}: {}", field.key(), Printable(Flat(field.value()))));
+      PrintField(field.key(), field.value());
       continue;
     }
-    for (const auto& inner : field.value().items()) {
-      PrintLine(fmt::format("  {}.{}: {}", field.key(), inner.key(), Printable(Flat(inner.value()))));
-    }
+    for (const auto& inner : field.value().items())
+      PrintField(field.key() + "." + inner.key(), inner.value());
   }
 }
 

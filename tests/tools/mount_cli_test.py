@@ -1,0 +1,285 @@
+#!/usr/bin/env python3
+"""The commands that need a mount: mount, umount, status, why, commit, resolve, and the helper for mount(8).
+
+usage: mount_cli_test.py path/to/modelfs path/to/mount.fuse.modelfs [unittest arguments]
+"""
+
+import glob
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+BINARY = ""
+HELPER = ""
+PATIENCE_S = 60
+
+
+def wait_for(condition, what):
+    deadline = time.monotonic() + PATIENCE_S
+    while time.monotonic() < deadline:
+        found = condition()
+        if found:
+            return found
+        time.sleep(0.01)
+    raise AssertionError("waited in vain for " + what)
+
+
+def mounted(path):
+    with open("/proc/self/mountinfo") as table:
+        return any(line.split()[4] == path for line in table)
+
+
+class Case(unittest.TestCase):
+    def setUp(self):
+        if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+            self.skipTest("/dev/fuse is missing here")
+        self.scratch = os.path.realpath(tempfile.mkdtemp(prefix="modelfs_mount_"))
+        self.addCleanup(shutil.rmtree, self.scratch, ignore_errors=True)
+        self.home = os.path.join(self.scratch, "home")
+        self.mnt = os.path.join(self.scratch, "mnt")
+        os.mkdir(self.mnt)
+        self.addCleanup(self.force_unmount)
+        self.ok("init")
+
+    def force_unmount(self):
+        while mounted(self.mnt):
+            if subprocess.run(["umount", "-l", self.mnt], capture_output=True).returncode != 0:
+                subprocess.run(["fusermount3", "-u", "-z", self.mnt], capture_output=True)
+
+    def run_command(self, *arguments, **environment):
+        env = {key: value for key, value in os.environ.items() if not key.startswith("MODELFS_")}
+        env["MODELFS_REGISTRY"] = self.home
+        env.update(environment)
+        return subprocess.run([BINARY, *arguments], env=env, capture_output=True, text=True, timeout=120)
+
+    def ok(self, *arguments, **environment):
+        done = self.run_command(*arguments, **environment)
+        self.assertEqual((done.returncode, done.stderr), (0, ""), arguments)
+        return done.stdout
+
+    def refused(self, exit_code, *arguments, says=""):
+        done = self.run_command(*arguments)
+        self.assertEqual(done.returncode, exit_code, f"{arguments}: {done.stdout}{done.stderr}")
+        self.assertIn(says, done.stderr)
+
+    def write(self, path, content):
+        whole = os.path.join(self.mnt, path)
+        os.makedirs(os.path.dirname(whole), exist_ok=True)
+        with open(whole, "w") as file:
+            file.write(content)
+
+    def daemon_pid(self):
+        return json.loads(self.ok("status", self.mnt, "--json"))[0]["pid"]
+
+
+class Background(Case):
+    def test_mount_returns_when_it_answers_and_umount_when_it_is_over(self):
+        self.assertEqual(self.ok("status"), "nothing is mounted\n")
+        self.assertEqual(self.ok("why"), "nothing is mounted\n")
+        self.ok("mount", self.mnt, "-d")
+        self.assertEqual(os.listdir(self.mnt), [])
+        pid = self.daemon_pid()
+        self.assertEqual(os.readlink(f"/proc/{pid}/cwd"), "/")
+        for descriptor in ("0", "1", "2"):
+            self.assertEqual(os.readlink(f"/proc/{pid}/fd/{descriptor}"), "/dev/null")
+        self.assertEqual(os.stat(os.path.join(self.home, "mount.log")).st_mode & 0o777, 0o600)
+        self.assertEqual(len(glob.glob(self.home + "/mounts/*.json")), 1)
+        self.ok("umount", self.mnt)
+        self.assertFalse(mounted(self.mnt))
+        self.assertEqual(glob.glob(self.home + "/mounts/*.json"), [])
+        self.refused(3, "umount", self.mnt)
+
+    def test_what_keeps_a_mount_from_coming_up_is_said_with_its_exit_code(self):
+        none = os.path.join(self.scratch, "none")
+        file = os.path.join(self.scratch, "file")
+        with open(file, "w"):
+            pass
+        for detach in ([], ["-d"]):
+            self.refused(3, "mount", none, *detach, says="no such directory")
+            self.refused(2, "mount", file, *detach, says="directory")
+            self.refused(2, "mount", self.mnt, *detach, "-o", "ro,turbo", says="turbo")
+            self.refused(2, "mount", self.home, *detach, says="hide")
+            self.refused(3, "mount", none, self.mnt, *detach, says="modelfs init " + none)
+        self.ok("mount", self.mnt, "-d")
+        for detach in ([], ["-d"]):
+            self.refused(4, "mount", self.mnt, *detach, says="mounted there")
+        self.refused(2, "mount", self.home, self.mnt, "-r", self.home, says="two registries")
+
+    def test_sigterm_unmounts_and_ends_with_success(self):
+        for number in (signal.SIGTERM, signal.SIGINT):
+            process = subprocess.Popen([BINARY, "mount", self.home, self.mnt], stderr=subprocess.PIPE, text=True)
+            wait_for(lambda: mounted(self.mnt) and os.path.exists(self.mnt + "/.modelfs/status"), "the mount")
+            process.send_signal(number)
+            _, log = process.communicate(timeout=PATIENCE_S)
+            self.assertEqual(process.returncode, 0, log)
+            self.assertFalse(mounted(self.mnt))
+            self.assertIn("stopping signal=%d" % number, log)
+
+    def test_a_daemon_that_was_killed_is_mounted_over(self):
+        self.ok("mount", self.mnt, "-d")
+        os.kill(self.daemon_pid(), signal.SIGKILL)
+        wait_for(lambda: self.run_command("status", self.mnt).returncode == 7, "the end of the daemon")
+        self.refused(7, "status", self.mnt, says="its daemon is gone")
+        self.ok("mount", self.mnt, "-d")
+        self.assertEqual(os.listdir(self.mnt), [])
+
+    def test_the_log_level_moves_while_it_runs(self):
+        self.ok("mount", self.mnt, "-d", "--log-json")
+        log = os.path.join(self.home, "mount.log")
+        with open(log) as lines:
+            self.assertTrue(all(json.loads(line)["level"] for line in lines))
+        pid = self.daemon_pid()
+        os.kill(pid, signal.SIGUSR2)  # info -> warn: the stop is not logged any more
+        os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: not mounted(self.mnt), "the unmount")
+        wait_for(lambda: not os.path.exists(f"/proc/{pid}/exe"), "the end of the daemon")
+        with open(log) as lines:
+            self.assertNotIn("stopping", lines.read())
+
+    def test_systemd_is_told_when_it_is_ready_and_when_it_stops(self):
+        address = os.path.join(self.scratch, "notify")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+            listener.bind(address)
+            listener.settimeout(PATIENCE_S)
+            process = subprocess.Popen([BINARY, "mount", self.home, self.mnt], stderr=subprocess.DEVNULL,
+                                       env=dict(os.environ, NOTIFY_SOCKET=address))
+            message = listener.recv(4096).decode()
+            self.assertIn("READY=1", message.splitlines())
+            self.assertIn(f"MAINPID={process.pid}", message.splitlines())
+            self.assertEqual(os.listdir(self.mnt), [])
+            process.terminate()
+            self.assertIn("STOPPING=1", listener.recv(4096).decode().splitlines())
+            self.assertEqual(process.wait(timeout=PATIENCE_S), 0)
+
+    def test_the_helper_of_mount_understands_what_mount_says(self):
+        path = os.path.dirname(BINARY) + ":" + os.environ["PATH"]
+        subprocess.run([HELPER, self.home, self.mnt, "-sn", "-t", "fuse.modelfs", "-o",
+                        "rw,noauto,nofail,x-systemd.automount,nopassthrough"],
+                       env=dict(os.environ, PATH=path), check=True)
+        with open("/proc/self/mountinfo") as table:
+            line = [line.split() for line in table if line.split()[4] == self.mnt][0]
+        self.assertEqual(line[line.index("-") + 1:][:2], ["fuse.modelfs", self.home])
+        self.assertFalse(json.loads(self.ok("status", self.mnt, "--json"))[0]["passthrough"])
+        self.ok("umount", self.mnt)
+        self.assertNotEqual(subprocess.run([HELPER, self.home], capture_output=True).returncode, 0)
+        subprocess.run([HELPER, self.home, self.mnt, "-f"], check=True)
+        self.assertFalse(mounted(self.mnt))
+
+
+class Names(Case):
+    def setUp(self):
+        super().setUp()
+        self.ok("mount", self.mnt, "-d")
+        os.makedirs(self.mnt + "/prod/ml/iris")
+
+    def path(self, *parts):
+        return os.path.join(self.mnt, "prod/ml/iris", *parts)
+
+    def test_commit_prints_the_number_that_the_draft_became(self):
+        for number in (1, 2):
+            self.write("prod/ml/iris/versions/draft/w", f"weights {number}")
+            self.assertEqual(self.ok("commit", self.path("versions/draft")), f"{number}\n")
+            with open(self.path(f"versions/{number}/w")) as file:
+                self.assertEqual(file.read(), f"weights {number}")
+        # Deleting the newest does not give its number away again; no registry is named: the path says it.
+        os.rmdir(self.path("versions/2"))
+        self.write("prod/ml/iris/versions/next-try/w", "x")
+        version = json.loads(self.ok("commit", self.path("versions/next-try"), "--json", MODELFS_REGISTRY=""))
+        self.assertEqual((version["version"], version["status"]), (3, "READY"))
+
+    def test_many_commits_at_once_get_a_number_each(self):
+        drafts = [f"d{i}" for i in range(8)]
+        for draft in drafts:
+            self.write(f"prod/ml/iris/versions/{draft}/w", draft)
+        env = dict(os.environ, MODELFS_REGISTRY=self.home)
+        commits = {draft: subprocess.Popen([BINARY, "commit", self.path("versions", draft)], env=env, text=True,
+                                           stdout=subprocess.PIPE, stderr=subprocess.PIPE) for draft in drafts}
+        numbers = {}
+        for draft, process in commits.items():
+            out, err = process.communicate(timeout=PATIENCE_S)
+            self.assertEqual((process.returncode, err), (0, ""))
+            numbers[draft] = int(out)
+        self.assertEqual(sorted(numbers.values()), list(range(1, 9)))
+        for draft, number in numbers.items():
+            with open(self.path(f"versions/{number}/w")) as file:
+                self.assertEqual(file.read(), draft)
+
+    def test_a_commit_that_is_refused_says_why_as_the_mount_does(self):
+        os.mkdir(self.path("versions/bare"))
+        self.refused(6, "commit", self.path("versions/bare"), says="holds no file")
+        self.write("prod/ml/iris/versions/unsigned/MLmodel", "flavors: {}\n")
+        self.refused(6, "commit", self.path("versions/unsigned"), says="signature")
+        self.write("prod/ml/iris/versions/busy/w", "x")
+        with open(self.path("versions/busy/w"), "a"):
+            self.refused(4, "commit", self.path("versions/busy"))
+        self.refused(3, "commit", self.path("versions/none"))
+        for path in (self.mnt, self.path(), self.path("versions"), self.path("versions/1"), self.path("versions/latest"),
+                     self.path("aliases/x"), self.scratch):
+            self.refused(2, "commit", path)
+
+    def test_names_may_be_paths_and_resolve_answers_with_one(self):
+        self.write("prod/ml/iris/versions/draft/w", "x")
+        self.ok("commit", self.path("versions/draft"))
+        os.symlink("../versions/1", self.path("aliases/Champion"))
+        for name in (self.path("versions/1"), self.path("aliases/Champion"), self.path() + "@Champion",
+                     self.path("versions/latest"), "prod.ml.iris@Champion"):
+            self.assertEqual(self.ok("resolve", name), self.path("versions/1") + "\n")
+            self.assertEqual(json.loads(self.ok("show", "--json", name))["full_name"], "prod.ml.iris/1")
+        self.assertEqual(self.ok("ls", "--names", self.mnt), "prod\n")
+        os.chdir(self.path())
+        self.addCleanup(os.chdir, "/")
+        self.assertEqual(self.ok("ls", "--names", "./versions/1"), "w\n")
+        self.assertEqual(self.ok("ls", "--names", "../iris"), "prod.ml.iris/1\n")
+        os.chdir("/")
+        # A link from elsewhere into the mount is followed; another registry is not mistaken for this one.
+        link = os.path.join(self.scratch, "link")
+        os.symlink(self.path(), link)
+        self.assertEqual(self.ok("ls", "--names", link), "prod.ml.iris/1\n")
+        other = os.path.join(self.scratch, "other")
+        self.ok("init", other, MODELFS_REGISTRY="")
+        self.refused(2, "-r", other, "show", self.path(), says="one registry")
+        self.assertEqual(self.ok("show", "--json", self.path(), MODELFS_REGISTRY=other)[:1], "{")
+        self.ok("umount", self.mnt)
+        self.assertEqual(self.ok("resolve", "prod.ml.iris@Champion"), "prod.ml.iris/1\n")
+
+    def test_why_filters_by_path_and_says_when_there_is_nothing(self):
+        self.assertEqual(self.ok("why"), "nothing was refused\n")
+        with self.assertRaises(OSError):
+            os.mkdir(self.path("versions/4"))
+        with self.assertRaises(OSError):
+            os.mkdir(self.mnt + "/Upper")
+        self.assertEqual(len(self.ok("why").splitlines()), 2)
+        told = self.ok("why", self.path("versions"))
+        self.assertIn("EPERM", told)
+        self.assertIn("modelfs register", told)
+        self.assertNotIn("Upper", told)
+        self.assertEqual(json.loads(self.ok("why", "--json", self.mnt + "/Upper"))[0]["errno_name"], "EINVAL")
+        self.assertEqual(self.ok("why", self.mnt + "/prod/ml/none"), "nothing was refused there\n")
+        self.refused(2, "why", self.scratch, says="not under a mount")
+
+    def test_a_command_is_seen_on_the_mount_and_the_mount_gives_space_back(self):
+        source = os.path.join(self.scratch, "model")
+        os.mkdir(source)
+        with open(source + "/w", "wb") as file:
+            file.write(os.urandom(3 << 20))
+        self.ok("register", source, "prod.ml.iris", "--alias", "Champion")
+        wait_for(lambda: os.path.exists(self.path("aliases/Champion/w")), "the new version on the mount")
+        held = int(subprocess.run(["du", "-sb", self.home + "/objects"], capture_output=True, text=True,
+                                  check=True).stdout.split()[0])
+        self.ok("rm", "--yes", "prod.ml.iris/1")
+        wait_for(lambda: not os.path.exists(self.path("versions/1")), "the deletion on the mount")
+        wait_for(lambda: int(subprocess.run(["du", "-sb", self.home + "/objects"], capture_output=True,
+                                            text=True).stdout.split()[0]) < held - (2 << 20), "the space")
+
+
+if __name__ == "__main__":
+    BINARY = os.path.abspath(sys.argv.pop(1))
+    HELPER = os.path.abspath(sys.argv.pop(1))
+    unittest.main()
