@@ -132,6 +132,15 @@ std::string Dump(store::EmbeddedRegistry& registry, const store::Caller& caller)
     }
   };
   visit(store::kMetastoreId);
+  const auto trail = registry.Audit(caller, 0, 100'000, "");
+  if (!trail.ok()) add(trail.error().message());
+  if (trail.ok()) {
+    for (const store::AuditRecord& record : *trail) {
+      add(fmt::format("audit {} {} {}", record.sequence, record.action, record.full_name));
+    }
+  }
+  const auto events = registry.Events(0, 100'000);
+  add(events.ok() ? fmt::format("{} events", events->size()) : events.error().message());
   return facts;
 }
 

@@ -14,7 +14,7 @@ namespace modelfs::testing {
 std::string PlayStep(store::EmbeddedRegistry& registry, FakeBlobStore& blobs, const store::Caller& caller,
                      uint64_t seed, int step);
 
-// Everything a caller can see, times aside, one fact a line.
+// Everything a caller can see, audit trail and number of events included, times aside, one fact a line.
 std::string Dump(store::EmbeddedRegistry& registry, const store::Caller& caller);
 
 }  // namespace modelfs::testing
