@@ -1,0 +1,99 @@
+// The worked examples of docs/formats.md are what the code writes.
+#include <gtest/gtest.h>
+
+#include "store/keys.h"
+#include "store/records.h"
+#include "tests/cas/test_support.h"
+#include "tests/store/expect.h"
+
+namespace modelfs::store {
+namespace {
+
+using cas::DocumentedBytes;
+using cas::Hex;
+
+constexpr int64_t kTimeMs = 1'767'225'600'000;  // 2026-01-01
+
+TEST(Formats, KeysAreAsDocumented) {
+  EXPECT_EQ(Hex(keys::Object(2, "iris")), DocumentedBytes("registry keys"));
+}
+
+TEST(Formats, AnObjectRecordIsAsDocumented) {
+  ObjectRecord record;
+  record.id = 3;
+  record.kind = ObjectKind::kModel;
+  record.owner = "ann";
+  record.created = {kTimeMs, "ann"};
+  record.updated = {kTimeMs, "bob"};
+  record.children = 2;
+  record.next_version = 3;
+  record.latest_ready = 2;
+  record.aliases = {{"Champion", 2, 7, 0, kTimeMs}};
+  const std::string encoded = record.Encode();
+  EXPECT_EQ(Hex(encoded), DocumentedBytes("object record"));
+  EXPECT_EQ(ObjectRecord::Decode(encoded, "example")->Encode(), encoded);
+}
+
+TEST(Formats, AVersionRecordIsAsDocumented) {
+  VersionRecord record;
+  record.id = 7;
+  record.status = VersionStatus::kReady;
+  record.tree = DigestOf(std::string_view("a tree"));
+  record.total_bytes = 1000;
+  record.file_count = 2;
+  record.signature = Signature::kPresent;
+  record.source = "/iris";
+  record.created = record.updated = {kTimeMs, "ann"};
+  const std::string encoded = record.Encode();
+  EXPECT_EQ(Hex(encoded), DocumentedBytes("version record"));
+  EXPECT_EQ(VersionRecord::Decode(encoded, "example")->Encode(), encoded);
+}
+
+TEST(Formats, AnAuditRecordIsAsDocumented) {
+  AuditRecord record;
+  record.sequence = 1;
+  record.time_ms = kTimeMs;
+  record.principal = "ann";
+  record.door = "cli";
+  record.request_id = "r1";
+  record.action = "createCatalog";
+  record.full_name = "prod";
+  record.object = 1;
+  record.params = {{"name", "prod"}};
+  const std::string encoded = EncodeAudit(record);
+  EXPECT_EQ(Hex(encoded), DocumentedBytes("audit record"));
+  EXPECT_EQ(DecodeAudit(encoded, "example")->hash, AuditHash(record));
+}
+
+TEST(Formats, AnEventIsAsDocumented) {
+  Event event;
+  event.time_ms = kTimeMs;
+  event.kind = EventKind::kAliasSet;
+  event.object_kind = ObjectKind::kModel;
+  event.object = 3;
+  event.parent = 2;
+  event.name = "iris";
+  event.version = 2;
+  event.version_id = 7;
+  event.aliases = {"Champion"};
+  const std::string encoded = EncodeEvent(event);
+  EXPECT_EQ(Hex(encoded), DocumentedBytes("event"));
+  EXPECT_EQ(EncodeEvent(*DecodeEvent(encoded, "example")), encoded);
+}
+
+TEST(Formats, ALeaseRecordIsAsDocumented) {
+  LeaseRecord record;
+  record.purpose = "register";
+  record.principal = "ann";
+  record.acquired_at_ms = kTimeMs;
+  record.boot_id = "b007";
+  record.pid_namespace = 4026531836;
+  record.pid = 4242;
+  record.process_start = 123456;
+  const std::string encoded = record.Encode();
+  EXPECT_EQ(Hex(encoded), DocumentedBytes("lease record"));
+  EXPECT_EQ(LeaseRecord::Decode(encoded, "example")->Encode(), encoded);
+}
+
+}  // namespace
+}  // namespace modelfs::store
