@@ -4,6 +4,7 @@
 
 #include <sys/types.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -37,6 +38,7 @@ struct Context {
   gid_t gid = 0;
   bool native = false;  // passthrough works on this mount
   int64_t draft_lifetime_s = 0;
+  std::function<void()> on_deleted;  // bytes may be free now; quick, from any thread; may be null
 };
 
 }  // namespace modelfs::fs

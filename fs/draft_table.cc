@@ -375,8 +375,10 @@ Status DraftTable::End(const RecordPtr& record) {
     in_use = record->handles > 0;
     by_name_.erase({record->model, record->name});
   }
-  if (!in_use) return DiscardNow(record);
-  return SaveLabel(*record);
+  if (in_use) return SaveLabel(*record);
+  RETURN_IF_ERROR(DiscardNow(record));
+  if (context_.on_deleted) context_.on_deleted();
+  return OkStatus();
 }
 
 Status DraftTable::DiscardNow(const RecordPtr& record) {

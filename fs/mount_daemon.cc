@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
 
+#include <chrono>
 #include <utility>
 
 #include "fs/aliases_zone.h"
@@ -17,6 +18,7 @@
 #include "fs/mount_point.h"
 #include "fs/notifier.h"
 #include "fs/objects_zone.h"
+#include "fs/reclaimer.h"
 #include "fs/refusals.h"
 #include "fs/tree_cache.h"
 #include "fs/trees_zone.h"
@@ -25,6 +27,8 @@
 
 namespace modelfs::fs {
 namespace {
+
+constexpr std::chrono::milliseconds kReclaimPause{3000};
 
 // Some 150 bytes each: what a warm walk over two versions of 100,000 files needs.
 constexpr size_t kCachedTreeNodes = 250'000;
@@ -55,6 +59,10 @@ class Daemon : public MountDaemon {
     context_.uid = ::geteuid();
     context_.gid = ::getegid();
     context_.draft_lifetime_s = options_.draft_lifetime_s;
+    if (parts_.reclaim) {
+      reclaimer_ = std::make_unique<Reclaimer>(parts_.reclaim, kReclaimPause);
+      context_.on_deleted = [this] { reclaimer_->SomethingWasDeleted(); };
+    }
     trees_ = std::make_unique<TreeCache>(*parts_.registry, *parts_.blobs, context_.daemon, kCachedTreeNodes);
     context_.trees = trees_.get();
 
@@ -118,6 +126,7 @@ class Daemon : public MountDaemon {
   MountOptions options_;
   Refusals refusals_{SystemClock()};
   ThreadNotifier notifier_;
+  std::unique_ptr<Reclaimer> reclaimer_;
   Context context_;
   // The dispatcher closes backing ids through the channel, and handles outlive requests: destroyed in
   // reverse, the channel is the last to go.

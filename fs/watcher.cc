@@ -83,7 +83,10 @@ class Watcher::Impl {
     Notifier& kernel = *context_.notifier;
     switch (event.kind) {
       case EventKind::kDeleted:
-        if (event.object_kind == ObjectKind::kModel) context_.trees->DropModel(event.object);
+        if (event.object_kind == ObjectKind::kModel) {
+          context_.trees->DropModel(event.object);
+          if (context_.on_deleted) context_.on_deleted();
+        }
         [[fallthrough]];
       case EventKind::kCreated:
         kernel.EntryChanged(NodeOf(event.parent), event.name);
@@ -99,6 +102,7 @@ class Watcher::Impl {
         break;
       case EventKind::kVersionDeleted:
         context_.trees->Drop(event.version_id);
+        if (context_.on_deleted) context_.on_deleted();
         [[fallthrough]];
       case EventKind::kVersionCreated:
       case EventKind::kVersionReady:

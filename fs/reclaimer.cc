@@ -1,0 +1,44 @@
+#include "fs/reclaimer.h"
+
+#include <csignal>
+#include <utility>
+
+namespace modelfs::fs {
+
+Reclaimer::Reclaimer(std::function<void()> reclaim, std::chrono::milliseconds pause)
+    : reclaim_(std::move(reclaim)), pause_(pause), thread_([this] { Run(); }) {}
+
+Reclaimer::~Reclaimer() {
+  {
+    MutexLock lock(mu_);
+    stopped_ = true;
+    changed_.NotifyAll();
+  }
+  thread_.join();
+}
+
+void Reclaimer::SomethingWasDeleted() {
+  MutexLock lock(mu_);
+  deleted_ = true;
+  changed_.NotifyAll();
+}
+
+void Reclaimer::Run() {
+  sigset_t all;  // signals are the business of whoever runs the daemon
+  sigfillset(&all);
+  pthread_sigmask(SIG_BLOCK, &all, nullptr);
+  while (true) {
+    {
+      MutexLock lock(mu_);
+      while (!deleted_ && !stopped_) changed_.Wait(mu_);
+      const auto at = std::chrono::steady_clock::now() + pause_;
+      while (!stopped_ && changed_.WaitUntil(mu_, at)) {
+      }
+      if (stopped_) return;
+      deleted_ = false;
+    }
+    reclaim_();
+  }
+}
+
+}  // namespace modelfs::fs
