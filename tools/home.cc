@@ -24,6 +24,20 @@ std::string Absolute(std::string_view path) {
 
 std::string RegistryDirectory(const std::string& home) { return home + "/registry"; }
 
+// Refuses a directory in which somebody keeps other things: a registry fills its home with folders of its
+// own. What an interrupted init left is fine, and so is what mkfs(8) leaves.
+Status CheckNewHome(const std::string& path) {
+  std::error_code failure;
+  if (std::filesystem::exists(RegistryDirectory(path), failure)) return OkStatus();
+  for (const auto& entry : std::filesystem::directory_iterator(path, failure)) {
+    if (entry.path().filename() == "lost+found") continue;
+    return Error(Code::kFailedPrecondition,
+                 fmt::format("{} is not empty; give init a new or empty directory", path));
+  }
+  return OkStatus();
+}
+
+// Made, or made private if it is there: names and artifacts are their owner's alone.
 Status MakePrivateDirectory(const std::string& path) {
   std::error_code failure;
   std::filesystem::create_directories(std::filesystem::path(path).parent_path(), failure);
@@ -34,6 +48,7 @@ Status MakePrivateDirectory(const std::string& path) {
   if (!std::filesystem::is_directory(path, failure)) {
     return Error(Code::kInvalidArgument, fmt::format("{} is not a directory", path));
   }
+  if (::chmod(path.c_str(), 0700) != 0) return ErrnoError(errno, fmt::format("{}: chmod", path));
   return OkStatus();
 }
 
@@ -82,6 +97,7 @@ Result<std::string> HomePath(std::string_view option, const std::vector<const Pl
 }
 
 Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolicy signature) {
+  RETURN_IF_ERROR(CheckNewHome(path));
   RETURN_IF_ERROR(MakePrivateDirectory(path));
   RETURN_IF_ERROR(MakePrivateDirectory(RegistryDirectory(path)));
   store::LmdbOptions options;
@@ -109,6 +125,11 @@ Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door
 
   store::LmdbOptions options;
   options.directory = RegistryDirectory(path);
+  struct stat info = {};
+  if (::stat(options.directory.c_str(), &info) != 0 && errno == EACCES) {
+    return Error(Code::kPermissionDenied,
+                 fmt::format("{} belongs to another user; a registry serves the user who ran init", path));
+  }
   Result<std::unique_ptr<store::Kv>> kv = store::OpenLmdbKv(options);
   if (!kv.ok() && kv.error().code() == Code::kNotFound) {
     return Error(Code::kNotFound,

@@ -4,9 +4,11 @@
 usage: cli_test.py path/to/modelfs [unittest arguments]
 """
 
+import concurrent.futures
 import hashlib
 import json
 import os
+import pty
 import shutil
 import signal
 import subprocess
@@ -423,6 +425,88 @@ class Story(Case):
         out = os.path.join(self.scratch, "out")
         self.ok("download", "prod.ml.iris/1", out)
         self.assertEqual(read_files(out), MODEL_FILES)
+
+
+    def test_init_takes_a_new_or_empty_directory_and_makes_it_private(self):
+        os.mkdir(self.home, 0o755)
+        with open(os.path.join(self.home, "thesis.tex"), "w"):
+            pass
+        self.refused(6, "init", says="not empty")
+        self.assertEqual(os.listdir(self.home), ["thesis.tex"])
+        os.remove(os.path.join(self.home, "thesis.tex"))
+        self.ok("init")
+        self.assertEqual(os.stat(self.home).st_mode & 0o777, 0o700)
+
+    def test_a_registry_serves_the_user_who_made_it(self):
+        if os.geteuid() != 0:
+            self.skipTest("only root can run a command as somebody else")
+        os.chmod(self.scratch, 0o755)
+        self.ready_registry()
+        binary = os.path.join(self.scratch, "modelfs")
+        shutil.copy(BINARY, binary)
+
+        def as_nobody():
+            os.setgid(65534)
+            os.setuid(65534)
+
+        def nobody(*arguments):
+            return subprocess.run([binary, *arguments], preexec_fn=as_nobody, capture_output=True, text=True)
+
+        done = nobody("-r", self.home, "ls")
+        self.assertEqual((done.returncode, done.stdout), (5, ""), done.stderr)
+        self.assertIn("another user", done.stderr)
+        # Not even where the files could be opened, and not root either.
+        theirs = os.path.join(self.scratch, "theirs")
+        os.mkdir(theirs)
+        os.chown(theirs, 65534, 65534)
+        self.assertEqual(nobody("init", theirs).returncode, 0)
+        self.refused(5, "ls", home=theirs)
+
+    def test_rm_asks_on_a_terminal_and_takes_no_for_an_answer(self):
+        self.ready_registry()
+        self.ok("register", self.model(), "prod.ml.iris")
+        for answer, code in (("n\n", 7), ("\n", 7), ("y\n", 0)):
+            leader, follower = pty.openpty()
+            process = subprocess.Popen([BINARY, "-r", self.home, "rm", "prod.ml.iris/1"], stdin=follower,
+                                       stderr=follower)
+            os.close(follower)
+            asked = b""
+            while b"[y/N] " not in asked:
+                asked += os.read(leader, 1024)
+            self.assertIn(b"prod.ml.iris/1: delete this version for good?", asked)
+            os.write(leader, answer.encode())
+            self.assertEqual(process.wait(timeout=60), code)
+            os.close(leader)
+        self.assertEqual(self.json("ls", "prod.ml.iris"), [])
+
+    def test_gc_beside_registers_copies_and_removals_takes_nothing_that_is_needed(self):
+        self.ready_registry()
+        shared = {"shared": b"s" * 70000, "MLmodel": SIGNED_MLMODEL}
+        self.ok("mkdir", "prod.ml.kept")
+
+        def worker(index):
+            # Registers and removes the same bytes over and over, so that they are garbage half of the time.
+            for turn in range(6):
+                name = f"prod.ml.m{index}"
+                model = self.model(f"m{index}", dict(shared, own=str((index, turn % 2)).encode() * 5000))
+                for arguments in (["register", model, name], ["cp", f"{name}/{turn + 1}", "prod.ml.kept"],
+                                  ["rm", "--yes", f"{name}/{turn + 1}"]):
+                    done = run(*arguments, home=self.home)
+                    if done.returncode != 0:
+                        return f"{arguments}: {done.stderr}"
+            return None
+
+        with concurrent.futures.ThreadPoolExecutor() as pool:
+            workers = [pool.submit(worker, index) for index in range(2)]
+            while not all(done.done() for done in workers):
+                self.json("gc")
+            self.assertEqual([done.result() for done in workers], [None, None])
+        self.assertEqual(self.json("fsck")["damaged"], [])
+        self.assertEqual(len(self.json("ls", "prod.ml.kept")), 12)
+        for number in range(1, 13):
+            out = os.path.join(self.scratch, f"out{number}")
+            self.ok("download", f"prod.ml.kept/{number}", out)
+            self.assertEqual(read_files(out)["shared"], shared["shared"])
 
 
 class Crashes(Case):
