@@ -18,6 +18,7 @@ class logger;
 
 namespace modelfs::fs {
 
+class DraftTable;  // fs/draft_table.h: the drafts of this mount
 class Notifier;    // fs/notifier.h: tells the kernel what it must forget
 class TreeCache;   // fs/tree_cache.h: decoded trees by digest, and versions by id
 class Refusals;    // fs/refusals.h: what `modelfs why` shows
@@ -29,6 +30,7 @@ struct Context {
   cas::DraftStore* drafts = nullptr;
   Notifier* notifier = nullptr;
   TreeCache* trees = nullptr;
+  DraftTable* draft_table = nullptr;       // may be null in tests
   Refusals* refusals = nullptr;            // may be null in tests
   const Statistics* statistics = nullptr;  // may be null in tests
   std::shared_ptr<spdlog::logger> log;

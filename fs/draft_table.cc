@@ -16,6 +16,7 @@ namespace {
 
 // The label is rewritten for its time of use no more often than this part of the lifetime.
 constexpr int64_t kUsedSavesPerLifetime = 100;
+constexpr auto kFirstExpire = std::chrono::minutes(1);  // who starts to use the mount is not to wait for it
 constexpr auto kExpireEvery = std::chrono::minutes(10);
 
 struct Label {
@@ -440,11 +441,16 @@ uint64_t DraftTable::Expire() {
 }
 
 void DraftTable::Run(const std::stop_token& stop) {
-  while (!stop.stop_requested()) {
+  auto next = std::chrono::steady_clock::now() + kFirstExpire;
+  while (true) {
+    {
+      const MutexLock lock(mu_);
+      while (!stop.stop_requested() && stop_.WaitUntil(mu_, next)) {
+      }
+      if (stop.stop_requested()) return;
+    }
     Expire();
-    const MutexLock lock(mu_);
-    if (stop.stop_requested()) return;
-    stop_.WaitUntil(mu_, std::chrono::steady_clock::now() + kExpireEvery);
+    next = std::chrono::steady_clock::now() + kExpireEvery;
   }
 }
 

@@ -162,7 +162,11 @@ class DraftsZone : public Zone {
     Outcome<RecordPtr> record = Readable(at.draft);
     if (!record.has_value()) return tl::unexpected(record.error());
     const Result<cas::DraftEntry> found = (*record)->draft->Lookup(at.draft_node, name);
-    if (!found.ok()) return Refuse(found.error());
+    if (!found.ok()) {
+      // A name that no file can have is absent; whoever would make it is told why.
+      if (found.error().code() == Code::kInvalidArgument) return Refuse(ENOENT, found.error().message());
+      return Refuse(found.error());
+    }
     return EntryOf(**record, found->node);
   }
 

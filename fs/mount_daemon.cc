@@ -68,6 +68,7 @@ class Daemon : public MountDaemon {
 
     leases_ = std::make_unique<Leases>(*parts_.registry, context_.daemon);
     ASSIGN_OR_RETURN(drafts_, DraftTable::Open(context_, SystemClock()));
+    context_.draft_table = drafts_.get();
     objects_ = MakeObjectsZone(context_);
     versions_ = MakeVersionsZone(context_, *drafts_, *leases_);
     aliases_ = MakeAliasesZone(context_);
@@ -82,6 +83,7 @@ class Daemon : public MountDaemon {
     if (::stat(options_.source.c_str(), &source) == 0) dispatching.space_path = options_.source;
     dispatching.clock = &SystemClock();
     dispatching.refusals = &refusals_;
+    dispatching.notifier = &notifier_;
     dispatching.log = parts_.log;
     dispatcher_ = std::make_unique<Dispatcher>(std::move(dispatching));
     context_.statistics = dispatcher_.get();

@@ -1,8 +1,10 @@
 #include "fs/notifier.h"
 
+#include <algorithm>
 #include <csignal>
 #include <utility>
 
+#include "cas/base/check.h"
 #include "fs/fuse_channel.h"
 
 namespace modelfs::fs {
@@ -21,30 +23,52 @@ void ThreadNotifier::Stop() {
     MutexLock lock(mu_);
     stopped_ = true;
     queue_.clear();
-    sent_ = queued_;
     changed_.NotifyAll();
   }
   if (thread_.joinable()) thread_.join();
 }
 
 void ThreadNotifier::EntryChanged(NodeId parent, std::string_view name) {
-  Queue(Item{parent, std::string(name)});
+  Queue(Item{.node = parent, .name = std::string(name)});
 }
 
-void ThreadNotifier::AttrChanged(NodeId node) { Queue(Item{node, {}}); }
+void ThreadNotifier::AttrChanged(NodeId node) { Queue(Item{.node = node, .name = {}}); }
 
 void ThreadNotifier::Queue(Item item) {
   MutexLock lock(mu_);
   if (stopped_) return;
+  item.serial = ++queued_;
   queue_.push_back(std::move(item));
-  ++queued_;
   changed_.NotifyAll();
 }
 
 void ThreadNotifier::Flush() {
   MutexLock lock(mu_);
   const uint64_t until = queued_;
-  while (sent_ < until) changed_.Wait(mu_);
+  const auto outstanding = [&]() REQUIRES(mu_) {
+    return (sending_ != 0 && sending_ <= until) || (!queue_.empty() && queue_.front().serial <= until);
+  };
+  while (!stopped_ && outstanding()) changed_.Wait(mu_);
+}
+
+void ThreadNotifier::Enter(NodeId directory) {
+  MutexLock lock(mu_);
+  ++busy_[directory];
+}
+
+void ThreadNotifier::Leave(NodeId directory) {
+  MutexLock lock(mu_);
+  const auto found = busy_.find(directory);
+  CHECK(found != busy_.end());
+  if (--found->second > 0) return;
+  busy_.erase(found);
+  changed_.NotifyAll();
+}
+
+std::deque<ThreadNotifier::Item>::iterator ThreadNotifier::Next() {
+  return std::find_if(queue_.begin(), queue_.end(), [this](const Item& item) REQUIRES(mu_) {
+    return item.name.empty() || !busy_.contains(item.node);
+  });
 }
 
 void ThreadNotifier::Send(FuseChannel& channel) {
@@ -52,10 +76,15 @@ void ThreadNotifier::Send(FuseChannel& channel) {
     Item item;
     {
       MutexLock lock(mu_);
-      while (queue_.empty() && !stopped_) changed_.Wait(mu_);
+      auto next = Next();
+      while (next == queue_.end() && !stopped_) {
+        changed_.Wait(mu_);
+        next = Next();
+      }
       if (stopped_) return;
-      item = std::move(queue_.front());
-      queue_.pop_front();
+      item = std::move(*next);
+      queue_.erase(next);
+      sending_ = item.serial;
     }
     if (item.name.empty()) {
       channel.InvalidateAttr(item.node);
@@ -63,8 +92,8 @@ void ThreadNotifier::Send(FuseChannel& channel) {
       channel.InvalidateEntry(item.node, item.name);
     }
     MutexLock lock(mu_);
+    sending_ = 0;
     if (stopped_) return;
-    ++sent_;
     changed_.NotifyAll();
   }
 }

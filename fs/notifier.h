@@ -8,14 +8,15 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <unordered_map>
 
 #include "cas/base/thread.h"
 #include "fs/node_id.h"
 
 namespace modelfs::fs {
 
-// Thread-safe. Notifications are sent in the order they were queued. Queued before Start, they wait;
-// after Stop they are dropped.
+// Thread-safe. Notifications are sent in the order they were queued, but for those that wait for a request
+// (ThreadNotifier::Enter). Queued before Start, they wait; after Stop they are dropped.
 class Notifier {
  public:
   virtual ~Notifier() = default;
@@ -45,20 +46,32 @@ class ThreadNotifier : public Notifier {
   void AttrChanged(NodeId node) override;
   void Flush() override;
 
+  // Between these a request is answered for which the kernel holds its lock on `directory`. What is to be
+  // told about entries of that directory waits until then, and others overtake it. Sent at once, it would sit
+  // in the kernel, uninterruptible, until the request is answered; and were the daemon killed meanwhile, that
+  // thread would keep /dev/fuse open, the kernel would go on waiting for the answer, and whoever sent the
+  // request would hang for ever. A commit answers after seconds, so this is not a rare moment.
+  void Enter(NodeId directory);
+  void Leave(NodeId directory);
+
  private:
   struct Item {
     NodeId node = 0;
     std::string name;  // empty: the node's attributes
+    uint64_t serial = 0;
   };
   void Queue(Item item);
   void Send(FuseChannel& channel);
+  // The first that need not wait.
+  std::deque<Item>::iterator Next() REQUIRES(mu_);
 
   Mutex mu_;
   CondVar changed_;
-  std::deque<Item> queue_ GUARDED_BY(mu_);
-  uint64_t queued_ GUARDED_BY(mu_) = 0;  // ever
-  uint64_t sent_ GUARDED_BY(mu_) = 0;    // ever
+  std::deque<Item> queue_ GUARDED_BY(mu_);  // by serial
+  uint64_t queued_ GUARDED_BY(mu_) = 0;     // the last serial
+  uint64_t sending_ GUARDED_BY(mu_) = 0;    // the serial of the one under way; 0: none
   bool stopped_ GUARDED_BY(mu_) = false;
+  std::unordered_map<NodeId, size_t> busy_ GUARDED_BY(mu_);  // requests by directory
   std::thread thread_;
 };
 

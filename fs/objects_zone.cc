@@ -10,6 +10,7 @@
 #include "cas/base/check.h"
 #include "cas/base/text.h"
 #include "fs/attrs.h"
+#include "fs/draft_table.h"
 #include "fs/info_zone.h"
 #include "fs/tree_cache.h"
 #include "fs/xattrs.h"
@@ -303,6 +304,13 @@ Outcome<void> ObjectsZone::RemoveDirectory(const Request& request, NodeId parent
   }
   const auto child = context_.registry->LookupChild(request.caller, container->id, name);
   if (!child.ok()) return Refuse(child.error());
+  if (context_.draft_table != nullptr && child->kind == ObjectKind::kModel) {
+    if (const auto drafts = context_.draft_table->List(child->id); !drafts.empty()) {
+      return Refuse(ENOTEMPTY, fmt::format("{}: holds {} drafts in this mount; commit or remove them first: "
+                                           "versions/{}",
+                                           subject, drafts.size(), Printable(drafts.front().first)));
+    }
+  }
   const Status deleted =
       context_.registry->Delete(request.caller, child->id, store::Registry::DeleteMode::kIfEmpty);
   if (deleted.ok()) return {};
