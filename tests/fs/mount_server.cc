@@ -1,0 +1,76 @@
+// A mount for tests, as a process of its own that can be killed: mount_server DIRECTORY MOUNT_POINT
+// [DRAFT_LIFETIME_S] Makes a registry in DIRECTORY where there is none, and writes "ready" to its standard
+// output once the mount answers. SIGTERM unmounts.
+#include <spdlog/sinks/stdout_sinks.h>
+#include <spdlog/spdlog.h>
+
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <filesystem>
+#include <string>
+
+#include "cas/draft_store.h"
+#include "cas/local_store.h"
+#include "fs/mount_daemon.h"
+#include "store/embedded_registry.h"
+#include "store/kv/lmdb_kv.h"
+
+namespace {
+
+modelfs::fs::MountDaemon* running = nullptr;
+void StopRunning(int /*signal*/) { running->Stop(); }
+
+modelfs::Status Serve(const std::string& directory, const std::string& mount_point,
+                      int64_t draft_lifetime_s) {
+  using namespace modelfs;  // NOLINT(google-build-using-namespace)
+  const bool is_new = !std::filesystem::exists(directory + "/kv");
+  std::filesystem::create_directories(directory + "/kv");
+  using Mode = store::LmdbOptions::Mode;
+  ASSIGN_OR_RETURN(const auto kv, store::OpenLmdbKv({.directory = directory + "/kv",
+                                                     .mode = is_new ? Mode::kCreate : Mode::kOpenExisting,
+                                                     .initial_map_bytes = uint64_t{1} << 20U,
+                                                     .unsafe_no_sync = false}));
+  ASSIGN_OR_RETURN(const auto blobs,
+                   cas::LocalStore::Open(cas::RealFiles(),
+                                         {.root = directory + "/store", .hash_threads = 0, .log = nullptr}));
+  const store::Caller owner = store::ProcessCaller("test");
+  if (is_new) {
+    RETURN_IF_ERROR(store::InitializeRegistry(*kv, SystemClock(), owner,
+                                              store::RegistrySettings::SignaturePolicy::kIfMlmodel));
+  }
+  ASSIGN_OR_RETURN(const auto registry, store::EmbeddedRegistry::Open(*kv, *blobs, SystemClock()));
+  ASSIGN_OR_RETURN(const auto drafts, cas::DraftStore::Open(cas::RealFiles(), {.root = directory + "/drafts",
+                                                                               .blobs = blobs.get()}));
+
+  fs::MountParts parts;
+  parts.registry = registry.get();
+  parts.blobs = blobs.get();
+  parts.drafts = drafts.get();
+  parts.log = spdlog::stderr_logger_mt("mount");
+  parts.log->set_level(spdlog::level::warn);
+  fs::MountOptions options;
+  options.mount_point = mount_point;
+  options.source = directory;
+  options.draft_lifetime_s = draft_lifetime_s;
+  ASSIGN_OR_RETURN(const auto daemon, fs::MountDaemon::Mount(parts, options));
+  running = daemon.get();
+  std::signal(SIGTERM, StopRunning);
+  const Status served = daemon->Serve([] {
+    std::puts("ready");
+    std::fflush(stdout);
+  });
+  std::signal(SIGTERM, SIG_DFL);
+  return served;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  if (argc < 3) return 2;
+  constexpr int64_t kWeek = int64_t{7} * 24 * 60 * 60;
+  const modelfs::Status served = Serve(argv[1], argv[2], argc > 3 ? std::atoll(argv[3]) : kWeek);
+  if (served.ok()) return 0;
+  std::fprintf(stderr, "mount_server: %s\n", served.error().message().c_str());
+  return 1;
+}

@@ -1,0 +1,83 @@
+// A registry and a real mount of it, served by a process of its own (mount_server), for tests that use
+// nothing but system calls. Everything lies in a directory of the test's own, removed at the end.
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <map>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace modelfs::fs {
+
+// Why mounts cannot be tried here; empty where they can.
+std::string WhyNoMount();
+#define SKIP_WITHOUT_MOUNT() \
+  if (const std::string why = ::modelfs::fs::WhyNoMount(); !why.empty()) GTEST_SKIP() << why
+
+class Mounted {
+ public:
+  struct Options {
+    uint64_t home_bytes = 0;  // not 0: the registry lies on a tmpfs of this size
+    int64_t draft_lifetime_s = 7 * 24 * 60 * 60;
+  };
+  Mounted() : Mounted(Options{}) {}
+  explicit Mounted(Options options);
+  ~Mounted();
+  Mounted(const Mounted&) = delete;
+  Mounted& operator=(const Mounted&) = delete;
+
+  // Starts the server, with the fail point (cas/base/fail_point.h) where one is named.
+  void Start(const std::string& fail_point = "");
+  // SIGTERM, and its exit status.
+  int Stop();
+  void Kill();  // SIGKILL, and waits
+  // Waits until the server has died of its fail point; false after a generous while.
+  bool WaitUntilKilled();
+
+  // A second mount of the same registry.
+  std::string StartAnother();
+
+  const std::string& mount() const { return mount_; }
+  const std::string& home() const { return home_; }
+  std::string scratch(std::string_view name) const;  // a path outside the mount
+  std::string path(std::string_view below) const { return mount_ + "/" + std::string(below); }
+
+  // mkdir of the model's catalog, schema and itself.
+  std::string MakeModel(std::string_view catalog_schema_model);
+  // A draft with these files, committed; by system calls.
+  void MakeVersion(const std::string& model_path, const std::map<std::string, std::string>& files);
+
+  // The sentences of .modelfs/errors, newest last.
+  std::string Errors() const;
+
+ private:
+  pid_t Launch(const std::string& mount_point, const std::string& fail_point);
+
+  Options options_;
+  std::string directory_;
+  std::string home_;
+  std::string mount_;
+  std::string other_mount_;
+  pid_t server_ = -1;
+  pid_t other_server_ = -1;
+};
+
+// Small system calls: 0 or the positive errno.
+int Errno(int result);
+int WriteFile(const std::string& path, std::string_view bytes);
+std::string ReadFile(const std::string& path);             // "<errno 2>" where it cannot be read
+std::string ReadLinkOf(const std::string& path);           // likewise
+std::vector<std::string> ListOf(const std::string& path);  // sorted, without . and ..
+bool Exists(const std::string& path);
+int RenameAt2(const std::string& from, const std::string& to, unsigned flags);
+
+struct ShellResult {
+  int status = 0;  // exit code
+  std::string output;
+};
+ShellResult Shell(const std::string& command);
+
+}  // namespace modelfs::fs

@@ -1,0 +1,907 @@
+// What writing means on a mount (docs/mount.md), tried by system calls and by the programs people use.
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+#include <linux/fs.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "cas/base/fd.h"
+#include "tests/fs/mounted.h"
+
+namespace modelfs::fs {
+namespace {
+
+constexpr std::string_view kModel = "prod/ml/iris";
+
+int MakeDirectory(const std::string& path) { return Errno(::mkdir(path.c_str(), 0755)); }
+int Link(const std::string& target, const std::string& path) {
+  return Errno(::symlink(target.c_str(), path.c_str()));
+}
+int Rename(const std::string& from, const std::string& to) {
+  return Errno(::rename(from.c_str(), to.c_str()));
+}
+int OpenErrno(const std::string& path, int flags) {
+  const Fd file(::open(path.c_str(), flags | O_CLOEXEC, 0644));
+  return file.valid() ? 0 : errno;
+}
+std::string Xattr(const std::string& path, const char* name) {
+  std::array<char, 1024> value;
+  const ssize_t length = ::lgetxattr(path.c_str(), name, value.data(), value.size());
+  if (length < 0) return fmt::format("<errno {}>", errno);
+  return std::string(value.data(), static_cast<size_t>(length));
+}
+
+// One refused act: what is done, its errno, and words of the sentence that `modelfs why` gives for it.
+struct RefusalRow {
+  std::string_view name;
+  std::function<int()> act;
+  int want;
+  std::string_view words;  // empty: VFS refuses by itself
+};
+
+TEST(WritingMount, EveryRefusalHasItsErrnoAndItsSentence) {
+  SKIP_WITHOUT_MOUNT();
+  Mounted mounted;
+  mounted.Start();
+  const std::string model = mounted.MakeModel(kModel);
+  const std::string other = mounted.MakeModel("prod/ml/other");
+  mounted.MakeVersion(model, {{"weights.bin", "one"}});
+  mounted.MakeVersion(model, {{"weights.bin", "two"}});
+  mounted.MakeVersion(other, {{"weights.bin", "theirs"}});
+  const std::string versions = model + "/versions/";
+  const std::string aliases = model + "/aliases/";
+  const std::string outside = mounted.scratch("outside");
+  ASSERT_EQ(MakeDirectory(outside), 0);
+  ASSERT_EQ(WriteFile(outside + "/file", "bytes"), 0);
+  ASSERT_EQ(Link("../versions/1", aliases + "Champion"), 0);
+  ASSERT_EQ(MakeDirectory(versions + "draft"), 0);
+  ASSERT_EQ(WriteFile(versions + "draft/file", "bytes"), 0);
+  ASSERT_EQ(MakeDirectory(versions + "draft/sub"), 0);
+  ASSERT_EQ(WriteFile(versions + "draft/sub/file", "bytes"), 0);
+  ASSERT_EQ(MakeDirectory(versions + "empty"), 0);
+  ASSERT_EQ(MakeDirectory(versions + "second"), 0);
+  ASSERT_EQ(WriteFile(versions + "second/file", "bytes"), 0);
+  ASSERT_EQ(MakeDirectory(versions + "unsigned"), 0);
+  ASSERT_EQ(WriteFile(versions + "unsigned/MLmodel", "flavors: {}\n"), 0);
+
+  const auto set_xattr = [](const std::string& path, const char* name) {
+    return Errno(::lsetxattr(path.c_str(), name, "v", 1, 0));
+  };
+  const std::vector<RefusalRow> rows = {
+      // versions/
+      {"mkdir of a number", [&] { return MakeDirectory(versions + "3"); }, EPERM,
+       "mv versions/draft versions/3"},
+      {"mkdir of a far number", [&] { return MakeDirectory(versions + "99"); }, EPERM, "modelfs register"},
+      {"mkdir of next", [&] { return MakeDirectory(versions + "next"); }, EPERM, "reserved"},
+      {"mkdir of a draft that is there", [&] { return MakeDirectory(versions + "draft"); }, EEXIST, ""},
+      {"mkdir of a version", [&] { return MakeDirectory(versions + "1"); }, EEXIST, ""},
+      {"mkdir of an invisible name", [&] { return MakeDirectory(versions + "a\u200b"); }, EINVAL, "a"},
+      {"file in versions", [&] { return WriteFile(versions + "file", "x"); }, EPERM,
+       "cp -r SOURCE versions/draft"},
+      {"link in versions", [&] { return Link("1", versions + "stable"); }, EPERM, "draft"},
+      {"fifo in versions", [&] { return Errno(::mkfifo((versions + "p").c_str(), 0600)); }, EPERM, ""},
+      {"unlink latest", [&] { return Errno(::unlink((versions + "latest").c_str())); }, EPERM, "rmdir"},
+      {"rename latest", [&] { return Rename(versions + "latest", versions + "newest"); }, EPERM, "computed"},
+      {"rename a version", [&] { return Rename(versions + "1", versions + "old"); }, EPERM,
+       "keeps its number"},
+      {"rename a version to the next", [&] { return Rename(versions + "1", versions + "3"); }, EPERM,
+       "cp -r"},
+      {"move a version away", [&] { return Rename(versions + "1", other + "/versions/x"); }, EPERM, "cp -r"},
+      {"exchange versions", [&] { return RenameAt2(versions + "1", versions + "2", RENAME_EXCHANGE); }, EPERM,
+       "keeps its number"},
+      {"exchange a draft and a version",
+       [&] { return RenameAt2(versions + "draft", versions + "2", RENAME_EXCHANGE); }, EPERM, "two drafts"},
+      {"chmod versions", [&] { return Errno(::chmod((model + "/versions").c_str(), 0700)); }, EPERM,
+       "registry"},
+      {"chown versions", [&] { return Errno(::chown((model + "/versions").c_str(), 12345, 0)); }, EPERM,
+       "owner"},
+      // commits
+      {"commit to a far number", [&] { return Rename(versions + "draft", versions + "9"); }, ERANGE,
+       "mv versions/draft versions/3"},
+      {"commit to zero", [&] { return Rename(versions + "draft", versions + "0"); }, ERANGE, "3"},
+      {"commit to a taken number", [&] { return Rename(versions + "draft", versions + "1"); }, ERANGE, "3"},
+      {"commit to a leading zero", [&] { return Rename(versions + "draft", versions + "03"); }, ERANGE, "3"},
+      {"commit of nothing", [&] { return Rename(versions + "empty", versions + "3"); }, ENODATA, "no file"},
+      {"commit of nothing to next", [&] { return Rename(versions + "empty", versions + "next"); }, ENODATA,
+       "no file"},
+      {"commit without a signature", [&] { return Rename(versions + "unsigned", versions + "3"); }, EPERM,
+       "MLmodel"},
+      {"commit while open for writing",
+       [&] {
+         const Fd open(::open((versions + "draft/file").c_str(), O_WRONLY | O_CLOEXEC));
+         return Rename(versions + "draft", versions + "3");
+       },
+       EBUSY, "open or mapped for writing"},
+      {"a draft to another model", [&] { return Rename(versions + "draft", other + "/versions/draft"); },
+       EPERM, "cp -r"},
+      {"a draft to another model's number", [&] { return Rename(versions + "draft", other + "/versions/2"); },
+       EPERM, "cp -r"},
+      {"a draft into aliases", [&] { return Rename(versions + "draft", aliases + "draft"); }, EPERM, "cp -r"},
+      {"a draft into a version", [&] { return Rename(versions + "draft", versions + "1/draft"); }, EROFS,
+       "next version is 3"},
+      {"a draft over a full draft", [&] { return Rename(versions + "draft", versions + "second"); },
+       ENOTEMPTY, "still holds files"},
+      {"a draft to latest", [&] { return Rename(versions + "draft", versions + "latest"); }, ENOTDIR, ""},
+      {"a draft to an invisible name", [&] { return Rename(versions + "draft", versions + "a\u200b"); },
+       EPERM, "a"},
+      {"rmdir of a full draft", [&] { return Errno(::rmdir((versions + "draft").c_str())); }, ENOTEMPTY,
+       "still holds files"},
+      {"rmdir of a version that is not there", [&] { return Errno(::rmdir((versions + "7").c_str())); },
+       ENOENT, ""},
+      // in a draft
+      {"symlink in a draft", [&] { return Link("file", versions + "draft/link"); }, EPERM, "cp -rL"},
+      {"hard link in a draft",
+       [&] { return Errno(::link((versions + "draft/file").c_str(), (versions + "draft/two").c_str())); },
+       EPERM, "hard links"},
+      {"fifo in a draft", [&] { return Errno(::mkfifo((versions + "draft/p").c_str(), 0600)); }, EPERM, ""},
+      {"device in a draft",
+       [&] { return Errno(::mknod((versions + "draft/d").c_str(), S_IFCHR | 0600, makedev(1, 3))); }, EPERM,
+       ""},
+      {"chown in a draft", [&] { return Errno(::chown((versions + "draft/file").c_str(), 12345, 0)); }, EPERM,
+       "owner"},
+      {"attribute on a file of a draft", [&] { return set_xattr(versions + "draft/file", "user.mine"); },
+       ENOTSUP, "user.tag."},
+      {"attribute on a draft", [&] { return set_xattr(versions + "draft", "user.mine"); }, ENOTSUP,
+       "user.tag."},
+      {"bad tag on a draft", [&] { return set_xattr(versions + "draft", "user.tag.a=b"); }, EINVAL, ""},
+      {"invisible name in a draft", [&] { return WriteFile(versions + "draft/a\u200b", "x"); }, EINVAL, "a"},
+      {"rename to an invisible name",
+       [&] { return Rename(versions + "draft/file", versions + "draft/a\u200b"); }, EPERM, "a"},
+      {"move from draft to draft", [&] { return Rename(versions + "draft/file", versions + "empty/file"); },
+       EPERM, "copy it"},
+      {"move from a draft to versions", [&] { return Rename(versions + "draft/sub", versions + "sub"); },
+       EPERM, "copy it"},
+      {"move from a draft into a version",
+       [&] { return Rename(versions + "draft/file", versions + "1/file"); }, EROFS, "never changes"},
+      {"rmdir of a full directory", [&] { return Errno(::rmdir((versions + "draft/sub").c_str())); },
+       ENOTEMPTY, "sub"},
+      {"directory over a full directory",
+       [&] {
+         EXPECT_EQ(MakeDirectory(versions + "draft/sub2"), 0);
+         const int result = Rename(versions + "draft/sub2", versions + "draft/sub");
+         EXPECT_EQ(Errno(::rmdir((versions + "draft/sub2").c_str())), 0);
+         return result;
+       },
+       ENOTEMPTY, "sub"},
+      // aliases
+      {"alias to no version", [&] { return Link("../versions/99", aliases + "New"); }, ENOENT, "99"},
+      {"alias to zero", [&] { return Link("../versions/0", aliases + "New"); }, EINVAL, "../versions/N"},
+      {"alias to latest", [&] { return Link("../versions/latest", aliases + "New"); }, EINVAL,
+       "../versions/N"},
+      {"alias to an alias", [&] { return Link("Champion", aliases + "New"); }, EINVAL, "../versions/N"},
+      {"alias to another model", [&] { return Link(other + "/versions/1", aliases + "New"); }, EINVAL,
+       "prod/ml/iris/versions/N"},
+      {"alias to a file", [&] { return Link("../versions/1/weights.bin", aliases + "New"); }, EINVAL,
+       "../versions/N"},
+      {"alias named latest", [&] { return Link("../versions/1", aliases + "latest"); }, EINVAL, "latest"},
+      {"alias named as a version", [&] { return Link("../versions/1", aliases + "v1"); }, EINVAL, "v1"},
+      {"alias named as a number", [&] { return Link("../versions/1", aliases + "17"); }, EINVAL, "17"},
+      {"alias that is there", [&] { return Link("../versions/2", aliases + "Champion"); }, EEXIST, ""},
+      {"alias of other case", [&] { return Link("../versions/2", aliases + "champion"); }, EEXIST, "hampion"},
+      {"file in aliases", [&] { return WriteFile(aliases + "New", "2"); }, EPERM, "ln -s ../versions/N"},
+      {"touch in aliases", [&] { return OpenErrno(aliases + "New", O_CREAT | O_WRONLY); }, EPERM,
+       "ln -s ../versions/N"},
+      {"mkdir in aliases", [&] { return MakeDirectory(aliases + "New"); }, EPERM, "ln -s ../versions/N"},
+      {"fifo in aliases", [&] { return Errno(::mkfifo((aliases + "p").c_str(), 0600)); }, EPERM, ""},
+      {"remove no alias", [&] { return Errno(::unlink((aliases + "None").c_str())); }, ENOENT, ""},
+      {"rename an alias to latest", [&] { return Rename(aliases + "Champion", aliases + "latest"); }, EPERM,
+       "latest"},
+      {"rename an alias to v7", [&] { return Rename(aliases + "Champion", aliases + "v7"); }, EPERM, "v7"},
+      {"an alias to another model", [&] { return Rename(aliases + "Champion", other + "/aliases/Champion"); },
+       EPERM, "belongs to its model"},
+      {"an alias into a version", [&] { return Rename(aliases + "Champion", versions + "1/x"); }, EROFS,
+       "ln -sfn"},
+      {"mv tmp Champion without -T",
+       [&] {
+         EXPECT_EQ(Link("../versions/2", aliases + ".tmp"), 0);
+         const int result = Rename(aliases + ".tmp", aliases + "Champion/.tmp");
+         EXPECT_EQ(Errno(::unlink((aliases + ".tmp").c_str())), 0);
+         return result;
+       },
+       EROFS, "ln -sfn"},
+      {"a held link to no version",
+       [&] {
+         EXPECT_EQ(Link("../versions/99", aliases + ".tmp"), 0);
+         const int result = Rename(aliases + ".tmp", aliases + "Champion");
+         EXPECT_EQ(Errno(::unlink((aliases + ".tmp").c_str())), 0);
+         return result;
+       },
+       ENOENT, "99"},
+      {"a held link elsewhere",
+       [&] {
+         EXPECT_EQ(Link("/etc/passwd", aliases + ".tmp"), 0);
+         const int result = Rename(aliases + ".tmp", aliases + "Champion");
+         EXPECT_EQ(Errno(::unlink((aliases + ".tmp").c_str())), 0);
+         return result;
+       },
+       EPERM, "../versions/N"},
+      {"a held link to a reserved name",
+       [&] {
+         EXPECT_EQ(Link("../versions/1", aliases + ".tmp"), 0);
+         const int result = Rename(aliases + ".tmp", aliases + "latest");
+         EXPECT_EQ(Errno(::unlink((aliases + ".tmp").c_str())), 0);
+         return result;
+       },
+       EPERM, "latest"},
+      {"a placeholder to an alias",
+       [&] {
+         EXPECT_EQ(OpenErrno(aliases + "Placeholder", O_CREAT | O_EXCL | O_WRONLY), 0);
+         const int result = Rename(aliases + "Placeholder", aliases + "Real");
+         EXPECT_EQ(Errno(::unlink((aliases + "Placeholder").c_str())), 0);
+         return result;
+       },
+       EPERM, "links to versions"},
+      {"ln -s into an alias", [&] { return Link("../versions/2", aliases + "Champion/x"); }, EROFS, ""},
+  };
+
+  const std::vector<std::string> versions_before = ListOf(versions);
+  const std::vector<std::string> aliases_before = ListOf(aliases);
+  for (const RefusalRow& row : rows) {
+    SCOPED_TRACE(row.name);
+    const std::string before = mounted.Errors();
+    EXPECT_EQ(row.act(), row.want);
+    if (!row.words.empty()) {
+      const std::string errors = mounted.Errors();
+      const std::string news = errors.size() > before.size() ? errors.substr(before.size()) : errors;
+      EXPECT_NE(news.find(row.words), std::string::npos) << news;
+    }
+    EXPECT_EQ(ListOf(versions), versions_before);
+    EXPECT_EQ(ListOf(aliases), aliases_before);
+    EXPECT_EQ(ReadLinkOf(aliases + "Champion"), "../versions/1");
+  }
+  EXPECT_EQ(ReadFile(versions + "draft/sub/file"), "bytes") << "a refused act left its mark";
+  EXPECT_EQ(Rename(versions + "draft", versions + "3"), 0) << "the draft is whole after all of it";
+  EXPECT_EQ(ReadFile(versions + "3/sub/file"), "bytes");
+}
+
+TEST(WritingMount, ADraftBecomesAVersionByRename) {
+  SKIP_WITHOUT_MOUNT();
+  Mounted mounted;
+  mounted.Start();
+  const std::string model = mounted.MakeModel(kModel);
+  const std::string versions = model + "/versions/";
+  EXPECT_EQ(Xattr(model + "/versions", "user.modelfs.next_version"), "1");
+  ASSERT_EQ(MakeDirectory(versions + "draft"), 0);
+  struct stat attr = {};
+  ASSERT_EQ(::stat((versions + "draft").c_str(), &attr), 0);
+  EXPECT_EQ(attr.st_mode & ACCESSPERMS, 0700U);
+  ASSERT_EQ(WriteFile(versions + "draft/run.sh", "#!/bin/sh\n"), 0);
+  ASSERT_EQ(Errno(::chmod((versions + "draft/run.sh").c_str(), 0755)), 0);
+  ASSERT_EQ(MakeDirectory(versions + "draft/sub"), 0);
+  ASSERT_EQ(WriteFile(versions + "draft/sub/weights.bin", std::string(100'000, 'w')), 0);
+  ASSERT_EQ(Errno(::lsetxattr((versions + "draft").c_str(), "user.tag.task", "test", 4, 0)), 0);
+  ASSERT_EQ(Errno(::lsetxattr((versions + "draft").c_str(), "user.description", "first", 5, 0)), 0);
+  EXPECT_EQ(Xattr(versions + "draft", "user.modelfs.status"), "DRAFT");
+  EXPECT_EQ(ListOf(versions), (std::vector<std::string>{"draft"}));
+  EXPECT_FALSE(Exists(versions + "latest"));
+
+  ASSERT_EQ(Rename(versions + "draft", versions + "1"), 0);
+  EXPECT_EQ(ListOf(versions), (std::vector<std::string>{"1"}));
+  EXPECT_FALSE(Exists(versions + "draft"));
+  EXPECT_EQ(ReadFile(versions + "1/sub/weights.bin"), std::string(100'000, 'w'));
+  ASSERT_EQ(::stat((versions + "1/run.sh").c_str(), &attr), 0);
+  EXPECT_NE(attr.st_mode & S_IXUSR, 0U);
+  EXPECT_EQ(Xattr(versions + "1", "user.tag.task"), "test");
+  EXPECT_EQ(Xattr(versions + "1", "user.description"), "first");
+  EXPECT_EQ(ReadLinkOf(versions + "latest"), "1");
+  EXPECT_EQ(ReadFile(versions + "latest/run.sh"), "#!/bin/sh\n");
+  EXPECT_EQ(OpenErrno(versions + "1/run.sh", O_WRONLY), EROFS);
+  EXPECT_EQ(Xattr(model + "/versions", "user.modelfs.next_version"), "2");
+
+  // To `next`, which is no name of anything afterwards.
+  ASSERT_EQ(MakeDirectory(versions + "draft"), 0);
+  ASSERT_EQ(WriteFile(versions + "draft/file", "two"), 0);
+  ASSERT_EQ(Rename(versions + "draft", versions + "next"), 0);
+  EXPECT_FALSE(Exists(versions + "next"));
+  EXPECT_EQ(ReadFile(versions + "2/file"), "two");
+  EXPECT_EQ(ReadLinkOf(versions + "latest"), "2");
+
+  // Durable: it is there after the daemon was killed.
+  mounted.Kill();
+  mounted.Start();
+  EXPECT_EQ(ReadFile(versions + "2/file"), "two");
+  EXPECT_EQ(ListOf(versions), (std::vector<std::string>{"1", "2"}));
+}
+
+TEST(WritingMount, ADraftIsWrittenAsAnyDirectory) {
+  SKIP_WITHOUT_MOUNT();
+  Mounted mounted;
+  mounted.Start();
+  const std::string draft = mounted.MakeModel(kModel) + "/versions/draft";
+  ASSERT_EQ(MakeDirectory(draft), 0);
+  const std::string file = draft + "/file";
+  const Fd open(::open(file.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0644));
+  ASSERT_TRUE(open.valid());
+  EXPECT_EQ(::pwrite(open.get(), "hello world", 11, 0), 11);
+  EXPECT_EQ(::pwrite(open.get(), "W", 1, 6), 1);
+  EXPECT_EQ(Errno(::fsync(open.get())), 0);
+  EXPECT_EQ(ReadFile(file), "hello World");
+  EXPECT_EQ(Errno(::ftruncate(open.get(), 5)), 0);
+  EXPECT_EQ(ReadFile(file), "hello");
+  EXPECT_EQ(Errno(::ftruncate(open.get(), 8)), 0);
+  EXPECT_EQ(ReadFile(file), std::string("hello\0\0\0", 8));
+  EXPECT_EQ(Errno(::posix_fallocate(open.get(), 0, 10)), 0);
+  struct stat attr = {};
+  ASSERT_EQ(::fstat(open.get(), &attr), 0);
+  EXPECT_EQ(attr.st_size, 10);
+  EXPECT_EQ(::lseek(open.get(), 3, SEEK_DATA), 3);
+  EXPECT_EQ(::lseek(open.get(), 3, SEEK_HOLE), 10);
+  EXPECT_EQ(::lseek(open.get(), 10, SEEK_DATA), -1);
+
+  // A file lives on for who has it open.
+  ASSERT_EQ(Errno(::unlink(file.c_str())), 0);
+  EXPECT_EQ(::pwrite(open.get(), "HELLO", 5, 0), 5);
+  std::array<char, 5> got = {};
+  EXPECT_EQ(::pread(open.get(), got.data(), got.size(), 0), 5);
+  EXPECT_EQ(std::string_view(got.data(), got.size()), "HELLO");
+  EXPECT_FALSE(Exists(file));
+
+  // Renames: over a file, between directories, exchanged, and not over something.
+  ASSERT_EQ(MakeDirectory(draft + "/d"), 0);
+  ASSERT_EQ(WriteFile(draft + "/a", "a"), 0);
+  ASSERT_EQ(WriteFile(draft + "/b", "b"), 0);
+  EXPECT_EQ(RenameAt2(draft + "/a", draft + "/b", RENAME_EXCHANGE), 0);
+  EXPECT_EQ(ReadFile(draft + "/a"), "b");
+  EXPECT_EQ(RenameAt2(draft + "/a", draft + "/b", RENAME_NOREPLACE), EEXIST);
+  EXPECT_EQ(Rename(draft + "/a", draft + "/d/b"), 0);
+  EXPECT_EQ(Rename(draft + "/b", draft + "/d/b"), 0);
+  EXPECT_EQ(ReadFile(draft + "/d/b"), "a");
+  EXPECT_EQ(Rename(draft + "/d", draft + "/e"), 0);
+  EXPECT_EQ(ListOf(draft), (std::vector<std::string>{"e"}));
+
+  // What programs set after copying succeeds; mode bits but x are not kept.
+  const std::string kept = draft + "/e/b";
+  EXPECT_EQ(Errno(::chown(kept.c_str(), ::geteuid(), ::getegid())), 0);
+  EXPECT_EQ(Errno(::chmod(kept.c_str(), 0444)), 0);
+  ASSERT_EQ(::stat(kept.c_str(), &attr), 0);
+  EXPECT_EQ(attr.st_mode & ACCESSPERMS, 0600U);
+  EXPECT_EQ(Errno(::chmod((draft + "/e").c_str(), 0555)), 0);
+  EXPECT_EQ(WriteFile(draft + "/e/more", "x"), 0);
+  const std::array<timespec, 2> times = {timespec{.tv_sec = 1'000'000, .tv_nsec = 0},
+                                         timespec{.tv_sec = 2'000'000, .tv_nsec = 0}};
+  EXPECT_EQ(Errno(::utimensat(AT_FDCWD, kept.c_str(), times.data(), 0)), 0);
+  ASSERT_EQ(::stat(kept.c_str(), &attr), 0);
+  EXPECT_EQ(attr.st_mtim.tv_sec, 2'000'000);
+  EXPECT_EQ(Errno(::lsetxattr(kept.c_str(), "user.modelfs.sha256", "x", 1, 0)), 0);
+  EXPECT_EQ(Errno(::lremovexattr(kept.c_str(), "user.modelfs.sha256")), 0);
+  EXPECT_EQ(Errno(::mknod((draft + "/node").c_str(), S_IFREG | 0600, 0)), 0);
+  EXPECT_EQ(ReadFile(draft + "/node"), "");
+}
+
+TEST(WritingMount, NoHandleFromBeforeACommitChangesAReadyByte) {
+  SKIP_WITHOUT_MOUNT();
+  Mounted mounted;
+  mounted.Start();
+  const std::string versions = mounted.MakeModel(kModel) + "/versions/";
+  const std::string draft = versions + "draft";
+  ASSERT_EQ(MakeDirectory(draft), 0);
+  ASSERT_EQ(WriteFile(draft + "/file", "before"), 0);
+  const Fd reader(::open((draft + "/file").c_str(), O_RDONLY | O_CLOEXEC));
+  const Fd path_only(::open((draft + "/file").c_str(), O_PATH | O_CLOEXEC));
+  const Fd directory(::open(draft.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  ASSERT_TRUE(reader.valid() && path_only.valid() && directory.valid());
+
+  {
+    const Fd writer(::open((draft + "/file").c_str(), O_RDWR | O_CLOEXEC));
+    ASSERT_TRUE(writer.valid());
+    EXPECT_EQ(Rename(draft, versions + "1"), EBUSY);
+    // The refused commit left the draft writable.
+    EXPECT_EQ(::pwrite(writer.get(), "BEFORE", 6, 0), 6);
+  }
+  // A shared mapping outlives its descriptor, and holds the commit back as well.
+  void* mapping = MAP_FAILED;
+  {
+    const Fd writer(::open((draft + "/file").c_str(), O_RDWR | O_CLOEXEC));
+    mapping = ::mmap(nullptr, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, writer.get(), 0);
+    ASSERT_NE(mapping, MAP_FAILED);
+  }
+  EXPECT_EQ(Rename(draft, versions + "next"), EBUSY);
+  static_cast<char*>(mapping)[0] = 'b';
+  ASSERT_EQ(::munmap(mapping, 4096), 0);
+  ASSERT_EQ(Rename(draft, versions + "1"), 0) << mounted.Errors();
+
+  const std::string want = "bEFORE";
+  EXPECT_EQ(ReadFile(versions + "1/file"), want);
+  const std::string by_reader = fmt::format("/proc/self/fd/{}", reader.get());
+  const std::string by_path = fmt::format("/proc/self/fd/{}", path_only.get());
+  EXPECT_EQ(OpenErrno(by_reader, O_WRONLY), EROFS);
+  EXPECT_EQ(OpenErrno(by_reader, O_RDWR | O_TRUNC), EROFS);
+  EXPECT_EQ(OpenErrno(by_path, O_RDWR), EROFS);
+  EXPECT_EQ(Errno(::truncate(by_reader.c_str(), 0)), EROFS);
+  EXPECT_EQ(Errno(::fchmod(reader.get(), 0777)), EROFS);
+  EXPECT_EQ(Errno(::futimens(reader.get(), nullptr)), EROFS);
+  EXPECT_EQ(Errno(::fsetxattr(reader.get(), "user.modelfs.x", "x", 1, 0)), EROFS);
+  EXPECT_EQ(Errno(::openat(directory.get(), "new", O_CREAT | O_WRONLY | O_CLOEXEC, 0600)), EROFS);
+  EXPECT_EQ(Errno(::mkdirat(directory.get(), "new", 0700)), EROFS);
+  EXPECT_EQ(Errno(::unlinkat(directory.get(), "file", 0)), EROFS);
+  EXPECT_EQ(Errno(::renameat(directory.get(), "file", directory.get(), "other")), EROFS);
+
+  // What was open for reading goes on, and is the version's.
+  std::array<char, 16> got = {};
+  EXPECT_EQ(::pread(reader.get(), got.data(), got.size(), 0), 6);
+  EXPECT_EQ(std::string_view(got.data(), 6), want);
+  struct stat attr = {};
+  EXPECT_EQ(::fstat(reader.get(), &attr), 0);
+  EXPECT_EQ(attr.st_size, 6);
+  void* view = ::mmap(nullptr, 4096, PROT_READ, MAP_SHARED, reader.get(), 0);
+  ASSERT_NE(view, MAP_FAILED);
+  EXPECT_EQ(std::string_view(static_cast<const char*>(view), 6), want);
+  EXPECT_EQ(Errno(::mprotect(view, 4096, PROT_READ | PROT_WRITE)), EACCES);
+  ASSERT_EQ(::munmap(view, 4096), 0);
+  EXPECT_EQ(ReadFile(versions + "1/file"), want);
+}
+
+TEST(WritingMount, CopyingAVersionSharesItsBlobs) {
+  SKIP_WITHOUT_MOUNT();
+  Mounted mounted;
+  mounted.Start();
+  const std::string model = mounted.MakeModel(kModel);
+  const std::string other = mounted.MakeModel("staging/ml/iris");
+  std::map<std::string, std::string> files;
+  for (int i = 0; i < 100; ++i) {
+    files[fmt::format("d{}/shard-{}", i % 7, i)] =
+        std::string(10'000, static_cast<char>('a' + i % 26)) + fmt::format("{}", i);
+  }
+  mounted.MakeVersion(model, files);
+  const auto object_bytes = [&] {
+    uint64_t bytes = 0;
+    for (const auto& entry :
+         std::filesystem::recursive_directory_iterator(mounted.home() + "/store/objects")) {
+      if (entry.is_regular_file()) bytes += entry.file_size();
+    }
+    return bytes;
+  };
+  const uint64_t before = object_bytes();
+  ASSERT_EQ(Shell(fmt::format("cp -r {0}/versions/1 {1}/versions/draft", model, other)).output, "");
+  uint64_t draft_bytes = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(mounted.home() + "/drafts")) {
+    if (entry.is_regular_file() && !entry.is_symlink()) draft_bytes += entry.file_size();
+  }
+  EXPECT_LT(draft_bytes, 10'000U) << "the draft holds bytes of its own";
+  ASSERT_EQ(Rename(other + "/versions/draft", other + "/versions/1"), 0) << mounted.Errors();
+  EXPECT_EQ(object_bytes(), before) << "the same files are the same blobs and the same tree";
+  for (const auto& file : files) EXPECT_EQ(ReadFile(other + "/versions/1/" + file.first), file.second);
+
+  // A shared file is copied when it is written to, and only then.
+  ASSERT_EQ(Shell(fmt::format("cp -a {0}/versions/1 {0}/versions/tuned", model)).output, "");
+  const Fd open(::open((model + "/versions/tuned/d0/shard-0").c_str(), O_WRONLY | O_APPEND | O_CLOEXEC));
+  ASSERT_EQ(::write(open.get(), "more", 4), 4);
+  EXPECT_EQ(ReadFile(model + "/versions/tuned/d0/shard-0"), files["d0/shard-0"] + "more");
+  EXPECT_EQ(ReadFile(model + "/versions/1/d0/shard-0"), files["d0/shard-0"]);
+}
+
+TEST(WritingMount, AliasesAreMadeMovedAndRemovedByLinks) {
+  SKIP_WITHOUT_MOUNT();
+  Mounted mounted;
+  mounted.Start();
+  const std::string model = mounted.MakeModel(kModel);
+  for (const char* content : {"one", "two", "three"}) mounted.MakeVersion(model, {{"file", content}});
+  const std::string aliases = model + "/aliases/";
+  const auto target = [&](std::string_view name) { return ReadLinkOf(aliases + std::string(name)); };
+
+  // Every accepted way to say it; what is stored is the number.
+  ASSERT_EQ(Link("1", aliases + "A"), 0);
+  ASSERT_EQ(Link("../versions/1", aliases + "B"), 0);
+  ASSERT_EQ(Link("../versions/1/", aliases + "C"), 0);
+  ASSERT_EQ(Link(model + "/versions/1", aliases + "D"), 0);
+  ASSERT_EQ(Link("../../../../prod/ml/iris/versions/1", aliases + "E"), 0);
+  for (const char* name : {"A", "B", "C", "D", "E"}) EXPECT_EQ(target(name), "../versions/1") << name;
+  for (const char* name : {"B", "C", "D", "E"}) EXPECT_EQ(Errno(::unlink((aliases + name).c_str())), 0);
+  EXPECT_EQ(ListOf(aliases), (std::vector<std::string>{"A"}));
+
+  // The forms of ln and mv.
+  const auto shell = [&](const std::string& command) {
+    const ShellResult result = Shell(fmt::format("cd {} && {}", model, command));
+    return fmt::format("{}:{}", result.status, result.output);
+  };
+  EXPECT_EQ(shell("ln -s ../versions/1 aliases/Champion"), "0:");
+  EXPECT_EQ(shell("ln -sfn ../versions/2 aliases/Champion"), "0:");
+  EXPECT_EQ(target("Champion"), "../versions/2");
+  EXPECT_EQ(ReadFile(aliases + "Champion/file"), "two");
+  EXPECT_EQ(ReadFile(model + "@Champion/file"), "two");
+  EXPECT_EQ(shell("ln -s ../versions/3 aliases/.t && mv -T aliases/.t aliases/Champion"), "0:");
+  EXPECT_EQ(target("Champion"), "../versions/3");
+  EXPECT_NE(shell("ln -s ../versions/1 aliases/Champion"), "0:") << "means inside the version";
+  EXPECT_NE(shell("ln -sf ../versions/1 aliases/Champion"), "0:");
+  EXPECT_EQ(target("Champion"), "../versions/3");
+  EXPECT_EQ(shell("cd aliases && ln -sfn ../versions/1 Champion && ln -sfT ../versions/2 Champion"), "0:");
+  EXPECT_EQ(shell("python3 -c \"import os; os.symlink('../versions/3', 'aliases/.p'); "
+                  "os.replace('aliases/.p', 'aliases/Champion')\""),
+            "0:");
+  EXPECT_EQ(target("Champion"), "../versions/3");
+  EXPECT_EQ(ListOf(aliases), (std::vector<std::string>{"A", "Champion"})) << "nothing is left behind";
+
+  // Alias onto alias; exchanged; renamed; kept under a held name.
+  EXPECT_EQ(RenameAt2(aliases + "A", aliases + "Champion", RENAME_EXCHANGE), 0);
+  EXPECT_EQ(target("A"), "../versions/3");
+  EXPECT_EQ(target("Champion"), "../versions/1");
+  EXPECT_EQ(RenameAt2(aliases + "A", aliases + "Champion", RENAME_NOREPLACE), EEXIST);
+  EXPECT_EQ(Rename(aliases + "A", aliases + "Champion"), 0);
+  EXPECT_EQ(target("Champion"), "../versions/3");
+  EXPECT_EQ(Rename(aliases + "Champion", aliases + "Challenger"), 0);
+  EXPECT_EQ(ListOf(aliases), (std::vector<std::string>{"Challenger"}));
+  EXPECT_EQ(Rename(aliases + "Challenger", aliases + "Challenger~"), 0);
+  EXPECT_EQ(target("Challenger~"), "../versions/3");
+  EXPECT_FALSE(Exists(model + "@Challenger/file"));
+  EXPECT_EQ(Rename(aliases + "Challenger~", aliases + "Challenger"), 0);
+  EXPECT_EQ(ReadFile(model + "@Challenger/file"), "three");
+
+  // tar and rsync, which make something else first.
+  ASSERT_EQ(Errno(::unlink((aliases + "Challenger").c_str())), 0);
+  EXPECT_EQ(shell("ln -s ../versions/1 aliases/T && tar cf " + mounted.scratch("a.tar") + " aliases/T"),
+            "0:");
+  EXPECT_EQ(shell("ln -sfn ../versions/2 aliases/T && tar xf " + mounted.scratch("a.tar")), "0:");
+  EXPECT_EQ(target("T"), "../versions/1");
+  ASSERT_EQ(MakeDirectory(mounted.scratch("aliases")), 0);
+  ASSERT_EQ(Link("../versions/3", mounted.scratch("aliases/T")), 0);
+  EXPECT_EQ(shell("rsync -a " + mounted.scratch("aliases/") + " aliases/"), "0:");
+  EXPECT_EQ(target("T"), "../versions/3");
+  EXPECT_EQ(ListOf(aliases), (std::vector<std::string>{"T"}));
+
+  // Deleting a version takes its aliases with it.
+  EXPECT_EQ(Errno(::rmdir((model + "/versions/3").c_str())), 0);
+  EXPECT_EQ(ListOf(aliases), (std::vector<std::string>{}));
+  EXPECT_FALSE(Exists(model + "/versions/3"));
+  EXPECT_EQ(ReadLinkOf(model + "/versions/latest"), "2");
+}
+
+TEST(WritingMount, ProgramsThatCopyWorkOnADraft) {
+  SKIP_WITHOUT_MOUNT();
+  Mounted mounted;
+  mounted.Start();
+  const std::string model = mounted.MakeModel(kModel);
+  const std::string source = mounted.scratch("source");
+  ASSERT_EQ(Shell(fmt::format(
+                      "mkdir -p {0}/sub/locked && echo hello >{0}/file && echo '#!/bin/sh' >{0}/run.sh && "
+                      "chmod 755 {0}/run.sh && echo deep >{0}/sub/locked/file && chmod 444 {0}/file && "
+                      "chmod 555 {0}/sub/locked && setfacl -m u:1:r {0}/file && "
+                      "setfattr -n user.color -v blue {0}/sub && tar -C {0} --acls --xattrs -cf {0}.tar . && "
+                      "tar -C {0} -cf {0}.plain.tar .",
+                      source))
+                .output,
+            "");
+  struct Row {
+    std::string_view command;
+    int want_status;
+    std::string_view want_output;
+  };
+  const std::vector<Row> rows = {
+      {"cp -r SOURCE versions/draft", 0, ""},
+      {"cp -a SOURCE versions/draft", 0, ""},
+      {"cp -rL --preserve=mode,timestamps SOURCE versions/draft", 0, ""},
+      {"rsync -a SOURCE/ versions/draft/", 0, ""},
+      {"mkdir versions/draft && tar -xf SOURCE.plain.tar -C versions/draft", 0, ""},
+      {"mkdir versions/draft && tar --acls -xf SOURCE.tar -C versions/draft", 0, ""},
+      {"cp -a SOURCE SOURCE.moved && mv SOURCE.moved versions/draft", 0, ""},
+      {"mkdir -p versions/draft/sub/locked && install -m 755 SOURCE/run.sh versions/draft && "
+       "install -m 644 SOURCE/file versions/draft && install SOURCE/sub/locked/file "
+       "versions/draft/sub/locked",
+       0, ""},
+      {"python3 -c \"import shutil; shutil.copytree('SOURCE', 'versions/draft')\"", 0, ""},
+  };
+  int number = 0;
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.command);
+    std::string command(row.command);
+    for (size_t at = 0; (at = command.find("SOURCE", at)) != std::string::npos; at += source.size()) {
+      command.replace(at, 6, source);
+    }
+    const ShellResult copied = Shell(fmt::format("cd {} && {}", model, command));
+    EXPECT_EQ(copied.status, row.want_status);
+    EXPECT_EQ(copied.output, row.want_output);
+    const ShellResult committed = Shell(fmt::format("cd {} && mv versions/draft versions/next", model));
+    EXPECT_EQ(committed.status, 0);
+    EXPECT_EQ(committed.output, "") << mounted.Errors();
+    const std::string version = fmt::format("{}/versions/{}", model, ++number);
+    EXPECT_EQ(ReadFile(version + "/file"), "hello\n");
+    EXPECT_EQ(ReadFile(version + "/sub/locked/file"), "deep\n");
+    struct stat attr = {};
+    EXPECT_EQ(::stat((version + "/run.sh").c_str(), &attr), 0);
+    EXPECT_NE(attr.st_mode & S_IXUSR, 0U);
+  }
+  // What means a half-made version is refused, and the source stays whole.
+  const std::string next = fmt::format("{}/versions/{}", model, number + 1);
+  for (const std::string command : {"cp -r", "mv"}) {
+    const ShellResult refused = Shell(fmt::format("{} {} {}", command, source, next));
+    EXPECT_EQ(refused.status, 1) << refused.output;
+    EXPECT_FALSE(Exists(next));
+    EXPECT_EQ(ReadFile(source + "/sub/locked/file"), "deep\n");
+  }
+  // rm -r of a version stops at its first file.
+  const ShellResult removed = Shell(fmt::format("rm -rf {}/versions/1", model));
+  EXPECT_EQ(removed.status, 1);
+  EXPECT_EQ(ReadFile(model + "/versions/1/file"), "hello\n");
+  // ... and of a draft it works.
+  EXPECT_EQ(
+      Shell(fmt::format("cd {0} && cp -r {1} versions/draft && rm -r versions/draft", model, source)).output,
+      "");
+}
+
+TEST(WritingMount, DraftsSurviveARestartAndBelongToTheirMount) {
+  SKIP_WITHOUT_MOUNT();
+  Mounted mounted;
+  mounted.Start();
+  const std::string versions = mounted.MakeModel(kModel) + "/versions/";
+  ASSERT_EQ(MakeDirectory(versions + "draft"), 0);
+  ASSERT_EQ(WriteFile(versions + "draft/file", "kept"), 0);
+  ASSERT_EQ(MakeDirectory(versions + "other"), 0);
+  ASSERT_EQ(Rename(versions + "other", versions + ".renamed"), 0);
+  ASSERT_EQ(MakeDirectory(versions + "gone"), 0);
+  ASSERT_EQ(Errno(::rmdir((versions + "gone").c_str())), 0);
+  const std::string second = mounted.StartAnother();
+  EXPECT_EQ(ListOf(fmt::format("{}/{}/versions", second, kModel)), (std::vector<std::string>{}));
+  mounted.Kill();
+  mounted.Start();
+  EXPECT_EQ(ListOf(versions), (std::vector<std::string>{".renamed", "draft"}));
+  EXPECT_EQ(ReadFile(versions + "draft/file"), "kept");
+  ASSERT_EQ(WriteFile(versions + "draft/more", "new"), 0);
+  ASSERT_EQ(Rename(versions + "draft", versions + "1"), 0);
+  EXPECT_EQ(ReadFile(fmt::format("{}/{}/versions/1/more", second, kModel)), "new");
+  EXPECT_EQ(mounted.Stop(), 0);
+  mounted.Start();
+  EXPECT_EQ(ListOf(versions), (std::vector<std::string>{".renamed", "1"}));
+}
+
+TEST(WritingMount, OfTwoCommitsToOneNumberOneWins) {
+  SKIP_WITHOUT_MOUNT();
+  Mounted mounted;
+  mounted.Start();
+  mounted.MakeModel(kModel);
+  const std::string second = mounted.StartAnother();
+  const std::array<std::string, 2> versions = {fmt::format("{}/{}/versions/", mounted.mount(), kModel),
+                                               fmt::format("{}/{}/versions/", second, kModel)};
+  for (int round = 1; round <= 5; ++round) {
+    const std::string number = std::to_string(2 * round - 1);
+    for (int side : {0, 1}) {
+      ASSERT_EQ(MakeDirectory(versions[side] + "draft"), 0);
+      ASSERT_EQ(WriteFile(versions[side] + "draft/file", fmt::format("{} {}", round, side)), 0);
+    }
+    std::atomic<int> waiting = 2;
+    std::array<int, 2> results = {-1, -1};
+    const auto commit = [&](int side) {
+      --waiting;
+      while (waiting > 0) std::this_thread::yield();
+      results[side] = Rename(versions[side] + "draft", versions[side] + number);
+    };
+    std::thread other(commit, 1);
+    commit(0);
+    other.join();
+    const int winner = results[0] == 0 ? 0 : 1;
+    EXPECT_EQ(results[winner], 0);
+    EXPECT_EQ(results[1 - winner], ERANGE);
+    for (int side : {0, 1}) {
+      EXPECT_EQ(ReadFile(versions[side] + number + "/file"), fmt::format("{} {}", round, winner));
+    }
+    EXPECT_EQ(ReadFile(versions[1 - winner] + "draft/file"), fmt::format("{} {}", round, 1 - winner));
+    EXPECT_EQ(Rename(versions[1 - winner] + "draft", versions[1 - winner] + "next"), 0) << mounted.Errors();
+  }
+}
+
+TEST(WritingMount, OfElevenAliasesAtOnceTenAreSet) {
+  SKIP_WITHOUT_MOUNT();
+  Mounted mounted;
+  mounted.Start();
+  const std::string model = mounted.MakeModel(kModel);
+  mounted.MakeVersion(model, {{"file", "one"}});
+  std::array<int, 11> results = {};
+  std::vector<std::thread> threads;
+  for (size_t i = 0; i < results.size(); ++i) {
+    threads.emplace_back(
+        [&, i] { results[i] = Link("../versions/1", fmt::format("{}/aliases/a{}x", model, i)); });
+  }
+  for (std::thread& thread : threads) thread.join();
+  int set = 0;
+  for (const int result : results) {
+    if (result == 0) ++set;
+    EXPECT_TRUE(result == 0 || result == EDQUOT) << result;
+  }
+  EXPECT_EQ(set, 10);
+  EXPECT_EQ(ListOf(model + "/aliases").size(), 10U);
+  EXPECT_NE(mounted.Errors().find("10"), std::string::npos);
+}
+
+// What a flipping alias says must have been true at some moment of the reading.
+struct FlipState {
+  std::atomic<uint64_t> started = 0;  // flips begun and ended; flip i makes the alias version 1 + i % 2
+  std::atomic<uint64_t> ended = 0;
+  std::atomic<bool> stop = false;
+  std::atomic<uint64_t> reads = 0;
+  std::atomic<uint64_t> wrong = 0;
+  std::array<char, 256> first_wrong = {};
+};
+
+TEST(WritingMount, AFlippingAliasIsOldOrNewNeverNeitherAndNeverGoesBack) {
+  SKIP_WITHOUT_MOUNT();
+  constexpr uint64_t kFlips = 10'000;
+  constexpr int kReaders = 8;
+  Mounted mounted(
+      {.home_bytes = uint64_t{64} << 20U});  // 10,000 durable commits, without a disk's time for them
+  mounted.Start();
+  const std::string model = mounted.MakeModel(kModel);
+  mounted.MakeVersion(model, {{"file", "1"}});
+  mounted.MakeVersion(model, {{"file", "2"}});
+  const std::string aliases = model + "/aliases/";
+  ASSERT_EQ(Link("../versions/1", aliases + "Champion"), 0);
+
+  void* shared =
+      ::mmap(nullptr, sizeof(FlipState), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(shared, MAP_FAILED);
+  auto* state = new (shared) FlipState;
+  std::vector<pid_t> readers;
+  for (int r = 0; r < kReaders; ++r) {
+    const pid_t reader = ::fork();
+    ASSERT_GE(reader, 0);
+    if (reader != 0) {
+      readers.push_back(reader);
+      continue;
+    }
+    const std::array<std::string, 3> ways = {aliases + "Champion/file", model + "@Champion/file",
+                                             aliases + "Champion"};
+    for (size_t i = static_cast<size_t>(r); !state->stop; ++i) {
+      const std::string& way = ways[i % ways.size()];
+      const uint64_t from = state->ended;
+      const std::string said = i % ways.size() == 2 ? ReadLinkOf(way) : ReadFile(way);
+      const uint64_t to = state->started;
+      bool possible = false;
+      for (uint64_t flip = from; flip <= to && flip <= from + 1; ++flip) {
+        const std::string number = std::to_string(1 + flip % 2);
+        possible = possible || said == number || said == "../versions/" + number;
+      }
+      ++state->reads;
+      if (!possible && state->wrong++ == 0) {
+        fmt::format_to_n(state->first_wrong.data(), state->first_wrong.size() - 1,
+                         "{} said {} between flips {} and {}", way.substr(model.size()), said, from, to);
+      }
+    }
+    ::_exit(0);
+  }
+  for (uint64_t flip = 1; flip <= kFlips; ++flip) {
+    const std::string target = fmt::format("../versions/{}", 1 + flip % 2);
+    state->started = flip;
+    ASSERT_EQ(Link(target, aliases + ".flip"), 0);
+    ASSERT_EQ(Rename(aliases + ".flip", aliases + "Champion"), 0) << mounted.Errors();
+    state->ended = flip;
+  }
+  state->stop = true;
+  for (const pid_t reader : readers) {
+    int status = 0;
+    ASSERT_EQ(::waitpid(reader, &status, 0), reader);
+    EXPECT_EQ(status, 0);
+  }
+  EXPECT_EQ(state->wrong, 0U) << state->first_wrong.data();
+  EXPECT_GT(state->reads, uint64_t{kReaders});
+  ::munmap(shared, sizeof(FlipState));
+}
+
+TEST(WritingMount, ADeletedVersionStaysReadableForWhoHasItOpen) {
+  SKIP_WITHOUT_MOUNT();
+  Mounted mounted;
+  mounted.Start();
+  const std::string model = mounted.MakeModel(kModel);
+  const std::string bytes(5'000'000, 'b');
+  mounted.MakeVersion(model, {{"file", bytes}, {"second", "x"}});
+  const std::string version = model + "/versions/1";
+  const Fd open(::open((version + "/file").c_str(), O_RDONLY | O_CLOEXEC));
+  ASSERT_TRUE(open.valid());
+  std::atomic<bool> stop = false;
+  std::atomic<int> bad = 0;
+  std::thread reader([&] {
+    while (!stop) {
+      const std::string got = ReadFile(version + "/second");
+      if (got != "x" && got != fmt::format("<errno {}>", ENOENT)) ++bad;
+    }
+  });
+  EXPECT_EQ(Errno(::rmdir(version.c_str())), 0);
+  EXPECT_FALSE(Exists(version));
+  EXPECT_EQ(OpenErrno(version + "/file", O_RDONLY), ENOENT);
+  std::string got(bytes.size(), '\0');
+  size_t count = 0;
+  while (count < got.size()) {
+    const ssize_t n = ::pread(open.get(), got.data() + count, got.size() - count, static_cast<off_t>(count));
+    ASSERT_GT(n, 0);
+    count += static_cast<size_t>(n);
+  }
+  EXPECT_TRUE(got == bytes);
+  stop = true;
+  reader.join();
+  EXPECT_EQ(bad, 0);
+  // The number is never given again.
+  mounted.MakeVersion(model, {{"file", "new"}});
+  EXPECT_EQ(ListOf(model + "/versions"), (std::vector<std::string>{"2"}));
+}
+
+TEST(WritingMount, AFullDiskRefusesAndBreaksNothing) {
+  SKIP_WITHOUT_MOUNT();
+  Mounted mounted({.home_bytes = uint64_t{12} << 20U});
+  mounted.Start();
+  const std::string model = mounted.MakeModel(kModel);
+  mounted.MakeVersion(model, {{"file", "one"}});
+  ASSERT_EQ(Link("../versions/1", model + "/aliases/Champion"), 0);
+  const std::string draft = model + "/versions/draft";
+  ASSERT_EQ(MakeDirectory(draft), 0);
+  EXPECT_EQ(WriteFile(draft + "/big", std::string(16U << 20U, 'b')), ENOSPC);
+  // What was written is there as far as it goes, and the registry answers.
+  EXPECT_EQ(ReadFile(model + "/versions/1/file"), "one");
+  // With not a page left, a commit is refused, and afterwards the draft is as it was.
+  const int committed = Rename(draft, model + "/versions/2");
+  EXPECT_TRUE(committed == 0 || committed == ENOSPC) << committed << mounted.Errors();
+  if (committed == ENOSPC) {
+    EXPECT_EQ(ListOf(model + "/versions"), (std::vector<std::string>{"1", "draft"}));
+    EXPECT_EQ(ListOf(draft), (std::vector<std::string>{"big"}));
+    ASSERT_EQ(Errno(::unlink((draft + "/big").c_str())), 0);
+    ASSERT_EQ(WriteFile(draft + "/small", "fits"), 0);
+    EXPECT_EQ(Rename(draft, model + "/versions/2"), 0) << mounted.Errors();
+    EXPECT_EQ(ReadFile(model + "/versions/2/small"), "fits");
+  }
+  EXPECT_EQ(Errno(::unlink((model + "/aliases/Champion").c_str())), 0);
+  EXPECT_EQ(Errno(::rmdir((model + "/versions/1").c_str())), 0);
+  EXPECT_EQ(Errno(::rmdir((model + "/versions/2").c_str())), 0);
+  EXPECT_EQ(Errno(::rmdir(model.c_str())), 0) << mounted.Errors();
+}
+
+// The daemon dies at a named point of a change; after a restart the change happened wholly or not at all.
+class KilledWhile : public testing::TestWithParam<const char*> {};
+
+TEST_P(KilledWhile, CommittingTheVersionIsWholeOrAbsent) {
+  SKIP_WITHOUT_MOUNT();
+  Mounted mounted;
+  mounted.Start();
+  const std::string model = mounted.MakeModel(kModel);
+  const std::string versions = model + "/versions/";
+  ASSERT_EQ(MakeDirectory(versions + "draft"), 0);
+  ASSERT_EQ(WriteFile(versions + "draft/a", "first file"), 0);
+  ASSERT_EQ(WriteFile(versions + "draft/b", std::string(5'000'000, 'b')), 0);
+  mounted.Stop();
+  mounted.Start(GetParam());
+  const int result = Rename(versions + "draft", versions + "1");
+  if (result == 0) {
+    mounted.Stop();  // a point that this commit does not pass, or passes after the answer
+  } else {
+    ASSERT_TRUE(mounted.WaitUntilKilled());
+  }
+  mounted.Start();
+  const std::vector<std::string> names = ListOf(versions);
+  if (names == std::vector<std::string>{"1"}) {
+    EXPECT_EQ(ReadFile(versions + "1/a"), "first file");
+    EXPECT_EQ(ReadFile(versions + "1/b"), std::string(5'000'000, 'b'));
+  } else {
+    EXPECT_NE(result, 0) << "an acknowledged commit is lost";
+    EXPECT_EQ(names, (std::vector<std::string>{"draft"}));
+    // The draft is whole, may be written to without changing what was stored, and commits.
+    EXPECT_EQ(ReadFile(versions + "draft/b"), std::string(5'000'000, 'b'));
+    const Fd open(::open((versions + "draft/a").c_str(), O_WRONLY | O_CLOEXEC));
+    EXPECT_EQ(::pwrite(open.get(), "FIRST", 5, 0), 5);
+  }
+  if (Exists(versions + "draft")) {
+    EXPECT_EQ(Rename(versions + "draft", versions + "1"), 0) << mounted.Errors();
+    EXPECT_EQ(ReadFile(versions + "1/a"), "FIRST file");
+  }
+  mounted.MakeVersion(model, {{"a", "first file"}});
+  EXPECT_EQ(ReadFile(versions + "2/a"), "first file");
+}
+
+INSTANTIATE_TEST_SUITE_P(Commit, KilledWhile,
+                         testing::Values("fs.commit.sealed", "fs.commit.noted", "fs.commit.committed",
+                                         "fs.draft.discard", "fs.commit.ended"),
+                         [](const auto& tested) {
+                           std::string name(tested.param);
+                           for (char& c : name) c = c == '.' ? '_' : c;
+                           return name;
+                         });
+
+}  // namespace
+}  // namespace modelfs::fs

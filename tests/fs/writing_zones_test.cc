@@ -1,0 +1,357 @@
+// The zones where writing means something, without a kernel: what needs another clock, a crash at a chosen
+// place, or a look at what the kernel is told.
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+#include <linux/fs.h>
+
+#include <atomic>
+#include <thread>
+
+#include "fs/aliases_zone.h"
+#include "fs/draft_table.h"
+#include "fs/drafts_zone.h"
+#include "fs/leases.h"
+#include "fs/versions_zone.h"
+#include "tests/fs/zone_world.h"
+
+namespace modelfs::fs {
+namespace {
+
+class FakeClock : public Clock {
+ public:
+  int64_t NowMs() const override { return now_ms; }
+  std::atomic<int64_t> now_ms = SystemClock().NowMs();  // the store's own times are the disk's
+};
+
+constexpr int64_t kLifetimeS = 1000;
+
+struct WritingWorld : ZoneWorld {
+  WritingWorld() {
+    context.draft_lifetime_s = kLifetimeS;
+    model = Make("prod.ml.iris");
+    OpenDrafts();
+  }
+  ~WritingWorld() { CloseDrafts(); }
+
+  // As a restart of the mount does.
+  void OpenDrafts() {
+    auto opened =
+        cas::DraftStore::Open(cas::RealFiles(), {.root = directory + "/drafts", .blobs = blobs.get()});
+    ASSERT_TRUE(opened.ok()) << opened.error().message();
+    drafts = *std::move(opened);
+    context.drafts = drafts.get();
+    leases = std::make_unique<Leases>(*registry, caller);
+    auto loaded = DraftTable::Open(context, clock);
+    ASSERT_TRUE(loaded.ok()) << loaded.error().message();
+    table = *std::move(loaded);
+    versions = MakeVersionsZone(context, *table, *leases);
+    files = MakeDraftsZone(context, *table, *leases);
+    aliases = MakeAliasesZone(context);
+  }
+  void CloseDrafts() {
+    versions.reset();
+    files.reset();
+    aliases.reset();
+    table.reset();
+    leases.reset();
+    drafts.reset();
+  }
+
+  NodeId MakeDraft(std::string_view name, std::string_view content) {
+    const auto made = versions->MakeDirectory(request, VersionsNode(model), name, 0755);
+    EXPECT_TRUE(made) << MessageOf(made);
+    WriteInto(made->node, "file", content);
+    return made->node;
+  }
+  void WriteInto(NodeId parent, std::string_view name, std::string_view content) {
+    const auto created = files->Create(request, parent, name, 0644, O_WRONLY);
+    ASSERT_TRUE(created) << MessageOf(created);
+    const auto written = created->file.handle->Write(0, std::as_bytes(std::span(content)));
+    ASSERT_TRUE(written) << MessageOf(written);
+  }
+  Outcome<void> Rename(std::string_view from, std::string_view to, unsigned flags = 0) {
+    return versions->Rename(request, VersionsNode(model), from, VersionsNode(model), to, flags);
+  }
+  std::vector<std::string> Versions() { return NamesIn(*versions, request, VersionsNode(model)); }
+  Outcome<Entry> Link(std::string_view target, std::string_view name) {
+    return aliases->MakeSymlink(request, AliasesNode(model), name, target);
+  }
+  std::string TargetOf(std::string_view name) {
+    const auto entry = aliases->Lookup(request, AliasesNode(model), name);
+    if (!entry) return fmt::format("errno {}", entry.error().errno_value);
+    const auto target = aliases->ReadLink(request, entry->node);
+    EXPECT_EQ(static_cast<size_t>(entry->attr.st_size), target->size());
+    return *target;
+  }
+
+  FakeClock clock;
+  store::ObjectId model = 0;
+  std::unique_ptr<cas::DraftStore> drafts;
+  std::unique_ptr<Leases> leases;
+  std::unique_ptr<DraftTable> table;
+  std::unique_ptr<Zone> versions;
+  std::unique_ptr<Zone> files;
+  std::unique_ptr<Zone> aliases;
+};
+
+TEST(Leases, OneLeaseServesManyAndIsGivenBackWhenNobodyAsks) {
+  WritingWorld world;
+  Leases leases(*world.registry, world.caller,
+                {.share_for = std::chrono::seconds(3600), .idle_for = std::chrono::milliseconds(1)});
+  store::Lease first;
+  {
+    auto one = leases.Get();
+    auto two = leases.Get();
+    ASSERT_TRUE(one.ok() && two.ok());
+    first = one->lease();
+    EXPECT_EQ(two->lease().id, first.id);
+    EXPECT_TRUE(world.registry->RenewLease(first).ok()) << "it lives while it is used";
+  }
+  // Idle: given back before long.
+  const Deadline generous = Deadline::After(std::chrono::seconds(30));
+  while (world.registry->RenewLease(first).ok() && !generous.Passed()) std::this_thread::yield();
+  EXPECT_FALSE(generous.Passed());
+  auto again = leases.Get();
+  ASSERT_TRUE(again.ok());
+  EXPECT_NE(again->lease().id, first.id);
+}
+
+TEST(Leases, AnOldLeaseIsReplacedWhileItsUsersFinish) {
+  WritingWorld world;
+  Leases leases(*world.registry, world.caller, {.share_for = std::chrono::milliseconds(0)});
+  auto one = leases.Get();
+  auto two = leases.Get();
+  ASSERT_TRUE(one.ok() && two.ok());
+  EXPECT_NE(one->lease().id, two->lease().id);
+  EXPECT_TRUE(world.registry->RenewLease(one->lease()).ok());
+}
+
+TEST(Leases, OneThatHasEndedIsNotGivenToOthers) {
+  WritingWorld world;
+  auto one = world.leases->Get();
+  ASSERT_TRUE(one.ok());
+  one->Ended();
+  auto two = world.leases->Get();
+  ASSERT_TRUE(two.ok());
+  EXPECT_NE(one->lease().id, two->lease().id);
+}
+
+TEST(VersionsZone, TheKernelIsToldOfACommit) {
+  WritingWorld world;
+  world.MakeDraft("draft", "bytes");
+  const auto committed = world.Rename("draft", "next");
+  ASSERT_TRUE(committed) << MessageOf(committed);
+  const NodeId parent = VersionsNode(world.model);
+  for (const char* name : {"1", "next", "draft"}) {
+    EXPECT_TRUE(world.notifier.WasTold(RecordingNotifier::Entry(parent, name))) << name;
+  }
+  EXPECT_EQ(world.Versions(), (std::vector<std::string>{"1"}));
+}
+
+TEST(VersionsZone, OnlyReadyVersionsAreDirectories) {
+  WritingWorld world;
+  const auto pending = world.registry->BeginVersion(world.caller, world.model, {});
+  ASSERT_TRUE(pending.ok());
+  const auto found = world.versions->Lookup(world.request, VersionsNode(world.model), "1");
+  EXPECT_EQ(ErrnoOf(found), ENOENT);
+  EXPECT_NE(MessageOf(found).find("PENDING_REGISTRATION"), std::string::npos) << MessageOf(found);
+  EXPECT_EQ(world.Versions(), (std::vector<std::string>{}));
+  EXPECT_EQ(ErrnoOf(world.versions->Lookup(world.request, VersionsNode(world.model), "latest")), ENOENT);
+  // The number is taken all the same.
+  world.MakeDraft("draft", "bytes");
+  EXPECT_EQ(ErrnoOf(world.Rename("draft", "1")), ERANGE);
+  EXPECT_TRUE(world.Rename("draft", "2"));
+}
+
+TEST(VersionsZone, ACommittedDraftsNodesRefuseChangesAndServeWhatIsOpen) {
+  WritingWorld world;
+  const NodeId draft = world.MakeDraft("draft", "bytes");
+  const auto file = world.files->Lookup(world.request, draft, "file");
+  ASSERT_TRUE(file);
+  auto reader = world.files->Open(world.request, file->node, O_RDONLY);
+  ASSERT_TRUE(reader);
+  ASSERT_TRUE(world.Rename("draft", "1"));
+  AttrChange shorter;
+  shorter.size_bytes = 0;
+  EXPECT_EQ(ErrnoOf(world.files->SetAttr(world.request, file->node, shorter)), EROFS);
+  EXPECT_EQ(ErrnoOf(world.files->Open(world.request, file->node, O_RDWR)), EROFS);
+  EXPECT_EQ(ErrnoOf(world.files->Create(world.request, draft, "new", 0600, O_WRONLY)), EROFS);
+  EXPECT_TRUE(world.files->GetAttr(world.request, file->node));
+  EXPECT_EQ(ReadAll(*reader->handle), "bytes");
+  reader->handle.reset();
+  // Nothing in it is open any more: it is gone, and still says why.
+  EXPECT_EQ(ErrnoOf(world.files->GetAttr(world.request, file->node)), ESTALE);
+  const auto late = world.files->SetAttr(world.request, file->node, shorter);
+  EXPECT_EQ(ErrnoOf(late), EROFS);
+  EXPECT_NE(MessageOf(late).find("version 1"), std::string::npos) << MessageOf(late);
+  world.CloseDrafts();
+  world.OpenDrafts();
+  EXPECT_EQ(world.Versions(), (std::vector<std::string>{"1"}));
+}
+
+TEST(DraftTable, AnUnusedDraftEndsAndAnOpenOneDoesNot) {
+  WritingWorld world;
+  world.MakeDraft("unused", "bytes");
+  const NodeId used = world.MakeDraft("used", "bytes");
+  const auto file = world.files->Lookup(world.request, used, "file");
+  auto handle = world.files->Open(world.request, file->node, O_RDONLY);
+  ASSERT_TRUE(handle);
+  world.clock.now_ms += (kLifetimeS + 1) * 1000;
+  EXPECT_EQ(world.table->Expire(), 1U);
+  EXPECT_EQ(world.Versions(), (std::vector<std::string>{"used"}));
+  EXPECT_TRUE(world.notifier.WasTold(RecordingNotifier::Entry(VersionsNode(world.model), "unused")));
+  handle->handle.reset();  // closing is using: the lifetime starts again
+  EXPECT_EQ(world.table->Expire(), 0U);
+  world.clock.now_ms += (kLifetimeS + 1) * 1000;
+  EXPECT_EQ(world.table->Expire(), 1U);
+  EXPECT_EQ(world.Versions(), (std::vector<std::string>{}));
+}
+
+TEST(DraftTable, ARestartDoesNotForgetHowLongADraftWasUnused) {
+  WritingWorld world;
+  world.MakeDraft("draft", "bytes");
+  world.clock.now_ms += (kLifetimeS - 10) * 1000;
+  world.CloseDrafts();
+  world.OpenDrafts();
+  EXPECT_EQ(world.Versions(), (std::vector<std::string>{"draft"}));
+  world.clock.now_ms += 20 * 1000;
+  world.table->Expire();
+  EXPECT_EQ(world.Versions(), (std::vector<std::string>{}));
+}
+
+TEST(DraftTable, ADraftGoesWithItsModel) {
+  WritingWorld world;
+  world.MakeDraft("draft", "bytes");
+  ASSERT_TRUE(world.registry->Delete(world.caller, world.model, store::Registry::DeleteMode::kIfEmpty).ok());
+  EXPECT_EQ(world.table->Expire(), 1U);
+  EXPECT_TRUE(world.table->List(world.model).empty());
+}
+
+TEST(DraftTable, AfterACrashTheRegistrySaysWhetherADraftWasCommitted) {
+  for (const bool committed : {false, true}) {
+    SCOPED_TRACE(committed);
+    WritingWorld world;
+    const NodeId node = world.MakeDraft("draft", "bytes");
+    {
+      const auto record = world.table->Get(Parse(node).draft);
+      auto lease = world.leases->Get();
+      ASSERT_TRUE(lease.ok());
+      ASSERT_TRUE(world.table->BeginCommit(*record));
+      const auto tree = record->draft->Seal(lease->lease().epoch, {});
+      ASSERT_TRUE(tree.ok()) << tree.error().message();
+      const Status noted = world.table->NoteSealed(*record, 1, *tree);
+      ASSERT_TRUE(noted.ok()) << noted.error().message();
+      if (committed) {
+        ASSERT_TRUE(
+            world.registry->CommitVersion(world.caller, world.model, *tree, lease->lease(), {}, 1).ok());
+      }
+    }
+    world.CloseDrafts();  // nobody said Committed or CommitFailed
+    world.OpenDrafts();
+    EXPECT_EQ(world.Versions(), (std::vector<std::string>{committed ? "1" : "draft"}));
+    if (committed) continue;
+    const auto again = world.versions->Lookup(world.request, VersionsNode(world.model), "draft");
+    ASSERT_TRUE(again);
+    world.WriteInto(again->node, "more", "bytes");
+    const auto renamed = world.Rename("draft", "1");
+    EXPECT_TRUE(renamed) << MessageOf(renamed);
+  }
+}
+
+TEST(DraftTable, TwoDraftsChangeNames) {
+  WritingWorld world;
+  const NodeId a = world.MakeDraft("a", "was a");
+  const NodeId b = world.MakeDraft("b", "was b");
+  ASSERT_TRUE(world.Rename("a", "b", RENAME_EXCHANGE));
+  const auto node = [&](std::string_view name) {
+    return world.versions->Lookup(world.request, VersionsNode(world.model), name)->node;
+  };
+  EXPECT_EQ(node("a"), b);
+  EXPECT_EQ(node("b"), a);
+  world.CloseDrafts();
+  world.OpenDrafts();
+  EXPECT_EQ(node("a"), b);
+  EXPECT_EQ(node("b"), a);
+}
+
+TEST(AliasesZone, TargetsThatNameAVersionOfThisModelAreAccepted) {
+  WritingWorld world;
+  world.Commit(world.model, {{"file", "one"}});
+  struct Row {
+    std::string_view target;
+    int want;
+  };
+  const std::vector<Row> rows = {
+      {"1", 0},
+      {"./1", 0},
+      {"1/", 0},
+      {"../versions/1", 0},
+      {"..//versions/./1//", 0},
+      {"/models/prod/ml/iris/versions/1", 0},
+      {"/elsewhere/prod/ml/iris/versions/1", 0},
+      {"../../../../prod/ml/iris/versions/1", 0},
+      {"prod/ml/iris/versions/1", 0},
+      {"2", ENOENT},
+      {"../versions/2", ENOENT},
+      {"", EINVAL},
+      {"/", EINVAL},
+      {"/1", EINVAL},
+      {"01", EINVAL},
+      {"+1", EINVAL},
+      {"1.0", EINVAL},
+      {"99999999999999999999999", EINVAL},
+      {"../versions/latest", EINVAL},
+      {"../versions/draft", EINVAL},
+      {"../aliases/1", EINVAL},
+      {"versions/1", EINVAL},
+      {"/../versions/1", EINVAL},
+      {"iris/versions/1", EINVAL},
+      {"../../iris/versions/1", EINVAL},
+      {"prod/ml/other/versions/1", EINVAL},
+      {"dev/ml/iris/versions/1", EINVAL},
+      {"prod/ml/iris/versions/1/file", EINVAL},
+  };
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.target);
+    const auto made = world.Link(row.target, "A");
+    EXPECT_EQ(ErrnoOf(made), row.want) << MessageOf(made);
+    if (!made) continue;
+    EXPECT_EQ(world.TargetOf("A"), "../versions/1");
+    EXPECT_TRUE(world.aliases->Unlink(world.request, AliasesNode(world.model), "A"));
+  }
+}
+
+TEST(AliasesZone, HeldNamesAreThisMountsOwnUntilTheyBecomeAnAlias) {
+  WritingWorld world;
+  world.Commit(world.model, {{"file", "one"}});
+  for (const char* name : {".Champion.a1B2c3", "CuAb12Cd", "Champion~", "with space"}) {
+    SCOPED_TRACE(name);
+    ASSERT_TRUE(world.Link("any/thing", name));
+    EXPECT_EQ(world.TargetOf(name), "any/thing");
+    EXPECT_EQ(ErrnoOf(world.Link("again", name)), EEXIST);
+    EXPECT_TRUE(world.registry->Get(world.caller, world.model)->aliases.empty()) << "never committed";
+    EXPECT_EQ(NamesIn(*world.aliases, world.request, AliasesNode(world.model)),
+              std::vector<std::string>{name});
+    ASSERT_TRUE(world.aliases->Unlink(world.request, AliasesNode(world.model), name));
+    EXPECT_EQ(world.TargetOf(name), fmt::format("errno {}", ENOENT));
+  }
+  // tar's placeholder stands where the alias will.
+  const auto placeholder = world.aliases->Create(world.request, AliasesNode(world.model), "Champion", 0,
+                                                 O_CREAT | O_EXCL | O_WRONLY);
+  ASSERT_TRUE(placeholder);
+  EXPECT_TRUE(S_ISREG(placeholder->entry.attr.st_mode));
+  EXPECT_EQ(ErrnoOf(world.Link("../versions/1", "Champion")), EEXIST);
+  ASSERT_TRUE(world.aliases->Unlink(world.request, AliasesNode(world.model), "Champion"));
+  EXPECT_TRUE(world.Link("../versions/1", "Champion"));
+}
+
+TEST(AliasesZone, AHeldNameIsBounded) {
+  WritingWorld world;
+  int last = 0;
+  for (int i = 0; i < 2000 && last == 0; ++i) last = ErrnoOf(world.Link("x", fmt::format(".{}", i)));
+  EXPECT_EQ(last, EDQUOT);
+}
+
+}  // namespace
+}  // namespace modelfs::fs
