@@ -274,6 +274,29 @@ class Names(Case):
         self.ok("rm", "--yes", "prod.ml.iris/1")
         wait_for(lambda: not os.path.exists(self.path("versions/1")), "the deletion on the mount")
 
+    def stored_bytes(self):
+        total = 0
+        for folder, _, names in os.walk(self.home + "/objects"):
+            for name in names:
+                try:
+                    total += os.stat(os.path.join(folder, name)).st_size
+                except FileNotFoundError:
+                    pass  # swept meanwhile
+        return total
+
+    def test_the_mount_gives_space_back_by_itself_whoever_deletes(self):
+        source = os.path.join(self.scratch, "model")
+        for number, delete in ((1, lambda: self.ok("rm", "--yes", "prod.ml.iris/1")),
+                               (2, lambda: os.rmdir(self.path("versions/2")))):
+            os.makedirs(source, exist_ok=True)
+            with open(source + "/w", "wb") as file:
+                file.write(os.urandom(3 << 20))
+            self.assertEqual(self.ok("register", source, "prod.ml.iris"), f"prod.ml.iris/{number}\n")
+            self.assertGreaterEqual(self.stored_bytes(), 3 << 20)
+            wait_for(lambda n=number: os.path.exists(self.path(f"versions/{n}/w")), "the version")
+            delete()
+            wait_for(lambda: self.stored_bytes() < 3 << 20, "the space")
+
 
 if __name__ == "__main__":
     BINARY = os.path.abspath(sys.argv.pop(1))
