@@ -894,14 +894,101 @@ TEST_P(KilledWhile, CommittingTheVersionIsWholeOrAbsent) {
   EXPECT_EQ(ReadFile(versions + "2/a"), "first file");
 }
 
+std::string TestNameOf(const testing::TestParamInfo<const char*>& tested) {
+  std::string name(tested.param);
+  for (char& c : name) c = c == '.' || c == ':' ? '_' : c;
+  return name;
+}
+
 INSTANTIATE_TEST_SUITE_P(Commit, KilledWhile,
-                         testing::Values("fs.commit.sealed", "fs.commit.noted", "fs.commit.committed",
-                                         "fs.draft.discard", "fs.commit.ended"),
-                         [](const auto& tested) {
-                           std::string name(tested.param);
-                           for (char& c : name) c = c == '.' ? '_' : c;
-                           return name;
-                         });
+                         testing::Values("seal.walked", "publish.staged", "publish.synced", "publish.durable",
+                                         "publish.sums", "publish.linked", "publish.linked:2",
+                                         "seal.published", "seal.stored", "lease.acquired", "version.checked",
+                                         "kv.commit.begin:1", "kv.commit.done:1", "kv.commit.begin:2",
+                                         "kv.commit.applied:2", "kv.commit.done:2", "fs.commit.sealed",
+                                         "fs.commit.noted", "fs.commit.committed", "fs.draft.discard",
+                                         "discard.renamed", "fs.commit.ended"),
+                         TestNameOf);
+
+// One commit of the registry each: killed before it, within it and after it.
+class KilledWhileOneCommit : public testing::TestWithParam<const char*> {
+ protected:
+  // Two versions, an alias on each.
+  void Prepare() {
+    mounted.Start();
+    model = mounted.MakeModel(kModel);
+    mounted.MakeVersion(model, {{"file", "one"}});
+    mounted.MakeVersion(model, {{"file", "two"}});
+    ASSERT_EQ(Link("../versions/1", model + "/aliases/Champion"), 0);
+    ASSERT_EQ(Link("../versions/2", model + "/aliases/Challenger"), 0);
+    mounted.Stop();
+    mounted.Start(GetParam());
+  }
+  void Restart(int result) {
+    if (result == 0) {
+      mounted.Stop();
+    } else {
+      ASSERT_TRUE(mounted.WaitUntilKilled());
+    }
+    mounted.Start();
+  }
+  Mounted mounted;
+  std::string model;
+};
+
+TEST_P(KilledWhileOneCommit, AnAliasIsOldOrNew) {
+  SKIP_WITHOUT_MOUNT();
+  Prepare();
+  ASSERT_EQ(Link("../versions/2", model + "/aliases/.tmp"), 0);
+  const int result = Rename(model + "/aliases/.tmp", model + "/aliases/Champion");
+  Restart(result);
+  const std::string target = ReadLinkOf(model + "/aliases/Champion");
+  EXPECT_TRUE(target == "../versions/2" || (result != 0 && target == "../versions/1")) << target;
+  EXPECT_EQ(ReadFile(model + "@Champion/file"), target == "../versions/2" ? "two" : "one");
+  EXPECT_EQ(ListOf(model + "/aliases"), (std::vector<std::string>{"Challenger", "Champion"}));
+  ASSERT_EQ(Link("../versions/2", model + "/aliases/.tmp"), 0);
+  EXPECT_EQ(Rename(model + "/aliases/.tmp", model + "/aliases/Champion"), 0);
+}
+
+TEST_P(KilledWhileOneCommit, AnAliasThatReplacesAnotherMovesWhollyOrNotAtAll) {
+  SKIP_WITHOUT_MOUNT();
+  Prepare();
+  const int result = Rename(model + "/aliases/Challenger", model + "/aliases/Champion");
+  Restart(result);
+  const std::vector<std::string> names = ListOf(model + "/aliases");
+  const std::string target = ReadLinkOf(model + "/aliases/Champion");
+  if (names.size() == 1) {
+    EXPECT_EQ(names.front(), "Champion");
+    EXPECT_EQ(target, "../versions/2");
+  } else {
+    EXPECT_NE(result, 0);
+    EXPECT_EQ(target, "../versions/1");
+    EXPECT_EQ(ReadLinkOf(model + "/aliases/Challenger"), "../versions/2");
+  }
+}
+
+TEST_P(KilledWhileOneCommit, AVersionAndItsAliasesAreDeletedTogether) {
+  SKIP_WITHOUT_MOUNT();
+  Prepare();
+  const int result = Errno(::rmdir((model + "/versions/1").c_str()));
+  Restart(result);
+  if (Exists(model + "/versions/1")) {
+    EXPECT_NE(result, 0);
+    EXPECT_EQ(ReadFile(model + "/versions/1/file"), "one");
+    EXPECT_EQ(ReadLinkOf(model + "/aliases/Champion"), "../versions/1");
+    EXPECT_EQ(Errno(::rmdir((model + "/versions/1").c_str())), 0);
+  }
+  EXPECT_EQ(ListOf(model + "/versions"), (std::vector<std::string>{"2"}));
+  EXPECT_EQ(ListOf(model + "/aliases"), (std::vector<std::string>{"Challenger"}));
+  EXPECT_EQ(ReadFile(model + "@Challenger/file"), "two");
+  mounted.MakeVersion(model, {{"file", "three"}});
+  EXPECT_EQ(ListOf(model + "/versions"), (std::vector<std::string>{"2", "3"})) << "a number came back";
+}
+
+INSTANTIATE_TEST_SUITE_P(Registry, KilledWhileOneCommit,
+                         testing::Values("kv.commit.begin:1", "kv.commit.applied:1", "kv.commit.done:1",
+                                         "kv.commit.begin:2", "delete.step"),
+                         TestNameOf);
 
 }  // namespace
 }  // namespace modelfs::fs
