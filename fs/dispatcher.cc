@@ -79,6 +79,12 @@ bool IsCounted(NodeId node) {
   return kind == NodeKind::kDraft || kind == NodeKind::kHeld;
 }
 
+// In a READY version, which refuses every new name, of whatever kind, in its own words.
+bool IsReady(NodeId node) {
+  const NodeKind kind = Parse(node).kind;
+  return kind == NodeKind::kTree || kind == NodeKind::kAliasTree;
+}
+
 fuse_entry_param ParamOf(const Entry& entry) {
   fuse_entry_param param = {};
   param.ino = entry.node;
@@ -441,7 +447,7 @@ void Dispatcher::Create(Call& call, NodeId parent, const char* name, mode_t mode
 }
 
 void Dispatcher::MakeNode(Call& call, NodeId parent, const char* name, mode_t mode) {
-  if (!S_ISREG(mode)) {
+  if (!S_ISREG(mode) && !IsReady(parent)) {
     return Answer(call, {EPERM, "a registry holds directories, files and symbolic links only"});
   }
   const Outcome<CreatedFile> created =
@@ -614,9 +620,9 @@ void Dispatcher::StatFs(Call& call) {
 }
 
 void Dispatcher::GetXattr(Call& call, NodeId node, std::string_view name, size_t size_bytes) {
-  // `ls -l` asks for security labels name by name, unless it is told once that there are none here.
-  if (name.starts_with("security.")) {
-    return Answer(call, {EOPNOTSUPP, "security labels are not kept here"});
+  // `ls -l` asks for labels and ACLs name by name, unless it is told once that there are none here.
+  if (name.starts_with("security.") || name.starts_with(kAclPrefix)) {
+    return Answer(call, {EOPNOTSUPP, "security labels and ACLs are not kept here"});
   }
   const Outcome<std::string> value = ZoneOf(node).GetXattr(call.request(), node, name);
   if (!value) return Answer(call, value.error());
@@ -767,6 +773,7 @@ struct Dispatcher::Entrances {
 
   static void Link(fuse_req_t r, fuse_ino_t, fuse_ino_t parent, const char* name) noexcept {
     Run(r, Op::kLink, parent, name, [&](Dispatcher& d, Call& c) {
+      if (IsReady(parent)) return d.MakeNode(c, parent, name, S_IFREG);
       d.Answer(c, {EPERM,
                    "there are no hard links here: use `ln -s` for an alias, `cp` for a file (inside "
                    "the mount it shares the bytes)"});

@@ -1,0 +1,334 @@
+// READY versions on a real mount, by system calls: what is refused, what others' changes do, how bytes are
+// read.
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+#include <linux/fs.h>
+#include <spdlog/sinks/null_sink.h>
+#include <spdlog/spdlog.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <array>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <filesystem>
+#include <fstream>
+#include <functional>
+#include <future>
+#include <sstream>
+#include <thread>
+#include <vector>
+
+#include "cas/base/check.h"
+#include "cas/base/fd.h"
+#include "fs/mount_daemon.h"
+#include "tests/fs/zone_world.h"
+
+namespace modelfs::fs {
+namespace {
+
+std::string WhyNoMount() {
+  if (::access("/dev/fuse", R_OK | W_OK) != 0) return "no access to /dev/fuse";
+  if (::geteuid() != 0) return "mounting in this test needs root";
+  return "";
+}
+#define SKIP_WITHOUT_MOUNT() \
+  if (const std::string why = WhyNoMount(); !why.empty()) GTEST_SKIP() << why
+
+// The mount of a ZoneWorld, served by threads of this process, with a store that trusts nothing yet.
+class Served {
+ public:
+  explicit Served(ZoneWorld& world) : mount_(world.directory + "/mnt") {
+    std::filesystem::create_directories(mount_);
+    auto store = cas::LocalStore::Open(
+        cas::RealFiles(), {.root = world.directory + "/blobs", .hash_threads = 0, .log = nullptr});
+    CHECK(store.ok());
+    blobs_ = *std::move(store);
+    auto drafts =
+        cas::DraftStore::Open(cas::RealFiles(), {.root = world.directory + "/drafts", .blobs = blobs_.get()});
+    CHECK(drafts.ok());
+    drafts_ = *std::move(drafts);
+    MountParts parts;
+    parts.registry = world.registry.get();
+    parts.blobs = blobs_.get();
+    parts.drafts = drafts_.get();
+    parts.log = std::make_shared<spdlog::logger>("mount", std::make_shared<spdlog::sinks::null_sink_mt>());
+    MountOptions options;
+    options.mount_point = mount_;
+    options.source = world.directory;
+    auto daemon = MountDaemon::Mount(parts, options);
+    if (!daemon.ok()) ADD_FAILURE() << daemon.error().message();
+    CHECK(daemon.ok());
+    daemon_ = *std::move(daemon);
+    std::promise<void> ready;
+    thread_ = std::thread([this, &ready] {
+      daemon_->Serve([&ready] { ready.set_value(); }).IgnoreError("the test meets what is wrong itself");
+    });
+    ready.get_future().wait();
+  }
+  ~Served() {
+    daemon_->Stop();
+    thread_.join();
+    daemon_.reset();
+    ::umount2(mount_.c_str(), MNT_DETACH);
+  }
+  Served(const Served&) = delete;
+  Served& operator=(const Served&) = delete;
+
+  std::string path(std::string_view below) const { return fmt::format("{}/{}", mount_, below); }
+
+ private:
+  const std::string mount_;
+  std::unique_ptr<cas::LocalStore> blobs_;
+  std::unique_ptr<cas::DraftStore> drafts_;
+  std::unique_ptr<MountDaemon> daemon_;
+  std::thread thread_;
+};
+
+int Errno(int result) { return result < 0 ? errno : 0; }
+
+int OpenErrno(const std::string& path, int flags) {
+  const Fd file(::open(path.c_str(), flags | O_CLOEXEC, 0644));
+  return file.valid() ? 0 : errno;
+}
+
+std::string ReadFd(int fd) {
+  std::string content;
+  std::array<char, 4096> buffer;
+  while (true) {
+    const ssize_t count = ::pread(fd, buffer.data(), buffer.size(), static_cast<off_t>(content.size()));
+    if (count < 0) return fmt::format("<errno {}>", errno);
+    if (count == 0) return content;
+    content.append(buffer.data(), static_cast<size_t>(count));
+  }
+}
+
+std::string ReadPath(const std::string& path) {
+  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  return file.valid() ? ReadFd(file.get()) : fmt::format("<errno {}>", errno);
+}
+
+bool Eventually(const std::function<bool()>& condition) {
+  const Deadline deadline = Deadline::After(std::chrono::seconds(30));
+  while (!condition()) {
+    if (deadline.Passed()) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
+}
+
+struct Row {
+  std::string what;
+  std::function<int()> act;
+};
+
+void AddRows(std::vector<Row>& rows, const std::string& at, const std::string& elsewhere) {
+  const auto add = [&](std::string what, std::function<int()> act) {
+    rows.push_back({fmt::format("{} in {}", what, at), std::move(act)});
+  };
+  const std::string file = at + "/file";
+  const std::string other = at + "/sub/other";
+  const std::string fresh = at + "/new";
+  const std::string sub = at + "/sub";
+  const std::vector<std::pair<std::string, int>> opens = {
+      {"O_WRONLY", O_WRONLY},
+      {"O_RDWR", O_RDWR},
+      {"O_TRUNC", O_RDONLY | O_TRUNC},
+      {"O_WRONLY|O_TRUNC", O_WRONLY | O_TRUNC},
+      {"O_APPEND", O_WRONLY | O_APPEND},
+      {"O_CREAT of what is there", O_WRONLY | O_CREAT},
+  };
+  for (const auto& open : opens) {
+    add("open " + open.first, [file, flags = open.second] { return OpenErrno(file, flags); });
+  }
+  add("creat", [fresh] { return OpenErrno(fresh, O_WRONLY | O_CREAT | O_TRUNC); });
+  add("exclusive creat", [fresh] { return OpenErrno(fresh, O_RDWR | O_CREAT | O_EXCL); });
+  add("mkdir", [fresh] { return Errno(::mkdir(fresh.c_str(), 0755)); });
+  add("mknod", [fresh] { return Errno(::mknod(fresh.c_str(), S_IFREG | 0644, 0)); });
+  add("mkfifo", [fresh] { return Errno(::mkfifo(fresh.c_str(), 0644)); });
+  add("symlink", [fresh] { return Errno(::symlink("../versions/1", fresh.c_str())); });
+  add("link", [file, fresh] { return Errno(::link(file.c_str(), fresh.c_str())); });
+  add("unlink", [file] { return Errno(::unlink(file.c_str())); });
+  add("rmdir", [sub] { return Errno(::rmdir(sub.c_str())); });
+  add("rename", [file, fresh] { return Errno(::rename(file.c_str(), fresh.c_str())); });
+  add("rename over", [file, other] { return Errno(::rename(file.c_str(), other.c_str())); });
+  add("rename of a directory", [sub, fresh] { return Errno(::rename(sub.c_str(), fresh.c_str())); });
+  add("rename out", [file, elsewhere] { return Errno(::rename(file.c_str(), elsewhere.c_str())); });
+  add("exchange", [file, other] {
+    return Errno(::renameat2(AT_FDCWD, file.c_str(), AT_FDCWD, other.c_str(), RENAME_EXCHANGE));
+  });
+  add("truncate", [file] { return Errno(::truncate(file.c_str(), 0)); });
+  add("extend", [file] { return Errno(::truncate(file.c_str(), 1 << 20)); });
+  for (const std::string& each : {file, sub}) {
+    const std::string name = each.substr(at.size() + 1);
+    add("chmod of " + name, [each] { return Errno(::chmod(each.c_str(), 0600)); });
+    add("chown of " + name, [each] { return Errno(::chown(each.c_str(), 1, 1)); });
+    add("touch of " + name, [each] { return Errno(::utimensat(AT_FDCWD, each.c_str(), nullptr, 0)); });
+    add("setxattr of " + name, [each] { return Errno(::setxattr(each.c_str(), "user.foo", "v", 1, 0)); });
+    add("tag of " + name, [each] { return Errno(::setxattr(each.c_str(), "user.tag.k", "v", 1, 0)); });
+    add("removexattr of " + name, [each] { return Errno(::removexattr(each.c_str(), "user.foo")); });
+  }
+}
+
+TEST(ReadingMount, EveryMutatorOfAReadyVersionIsEROFSAndExplained) {
+  SKIP_WITHOUT_MOUNT();
+  ZoneWorld world;
+  const store::ObjectId model = world.Make("prod.ml.iris");
+  world.Commit(model, {{"file", "a"}, {"sub/file", "b"}, {"sub/other", "c"}});
+  ASSERT_TRUE(world.registry->SetAlias(world.caller, model, "Champion", 1).ok());
+  const Served served(world);
+  const std::string at = served.path("prod/ml/iris");
+  std::vector<Row> rows;
+  AddRows(rows, at + "/versions/1", at + "/versions/out");
+  AddRows(rows, at + "/aliases/Champion", at + "/versions/out");
+  AddRows(rows, at + "@Champion", at + "/versions/out");
+  ASSERT_GE(rows.size(), 60U);
+  for (const Row& row : rows) EXPECT_EQ(row.act(), EROFS) << row.what;
+
+  std::istringstream errors(ReadPath(served.path(".modelfs/errors")));
+  size_t explained = 0;
+  for (std::string line; std::getline(errors, line);) {
+    if (line.find("cp -r versions/1 versions/draft") != std::string::npos) ++explained;
+  }
+  EXPECT_EQ(explained, rows.size());
+  EXPECT_EQ(ReadPath(at + "/versions/1/file"), "a");
+}
+
+TEST(ReadingMount, WhatAnotherProcessChangesIsSeen) {
+  SKIP_WITHOUT_MOUNT();
+  ZoneWorld world;
+  const store::ObjectId model = world.Make("prod.ml.iris");
+  world.Commit(model, {{"file", "one"}});
+  const Served served(world);
+  const auto other = world.OtherProcess();
+  const std::string at = served.path("prod/ml/iris");
+  const auto exists = [](const std::string& path) { return ::access(path.c_str(), F_OK) == 0; };
+
+  EXPECT_EQ(OpenErrno(at + "@Champion/file", O_RDONLY), ENOENT);
+  EXPECT_EQ(OpenErrno(at + "/versions/2/file", O_RDONLY), ENOENT);
+  world.Commit(model, {{"file", "two"}});
+  ASSERT_TRUE(other->SetAlias(world.caller, model, "Champion", 2).ok());
+  EXPECT_EQ(ReadPath(at + "@Champion/file"), "two") << "looked up at once";
+  const Fd open(::open((at + "@Champion/file").c_str(), O_RDONLY | O_CLOEXEC));
+  ASSERT_TRUE(other->SetAlias(world.caller, model, "Champion", 1).ok());
+  EXPECT_EQ(ReadPath(at + "@Champion/file"), "one");
+  EXPECT_EQ(ReadFd(open.get()), "two") << "what is open stays with its version";
+
+  ASSERT_TRUE(exists(at + "/versions/2/file"));
+  ASSERT_TRUE(other->DeleteVersion(world.caller, model, 2).ok());
+  EXPECT_TRUE(Eventually([&] { return !exists(at + "/versions/2"); }));
+  EXPECT_EQ(OpenErrno(at + "/versions/2/file", O_RDONLY), ENOENT);
+  EXPECT_EQ(ReadFd(open.get()), "two") << "and is read to the end";
+
+  ASSERT_TRUE(other->Rename(world.caller, model, "rose").ok());
+  EXPECT_TRUE(Eventually([&] { return exists(served.path("prod/ml/rose")) && !exists(at); }));
+  EXPECT_EQ(ReadPath(served.path("prod/ml/rose@Champion/file")), "one");
+}
+
+TEST(ReadingMount, WhoStandsInADirectoryKeepsItWhenItsNameIsTold) {
+  SKIP_WITHOUT_MOUNT();
+  ZoneWorld world;
+  const Served served(world);
+  const auto other = world.OtherProcess();
+  std::string below;
+  for (const char* name : {"/prod", "/ml", "/iris"}) {
+    below += name;
+    ASSERT_EQ(Errno(::mkdir(served.path(below.substr(1)).c_str(), 0755)), 0);
+  }
+  const std::string path = served.path(below.substr(1));
+  const Fd directory(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
+  ASSERT_TRUE(directory.valid());
+  // Events are told in order: once this later one is visible, the directory's own has been told.
+  const auto model = other->Lookup(world.caller, *store::FullName::Parse("prod.ml.iris"));
+  ASSERT_TRUE(model.ok());
+  ASSERT_EQ(::access(served.path("later").c_str(), F_OK), -1);
+  ASSERT_TRUE(other->Create(world.caller, store::kMetastoreId, "later", "").ok());
+  ASSERT_TRUE(other->SetDescription(world.caller, {model->id, {}}, "x").ok());
+  ASSERT_TRUE(Eventually([&] { return ::access(served.path("later").c_str(), F_OK) == 0; }));
+  ASSERT_EQ(::access(path.c_str(), F_OK), 0);
+  std::array<char, 4096> link = {};
+  const ssize_t length =
+      ::readlink(fmt::format("/proc/self/fd/{}", directory.get()).c_str(), link.data(), link.size());
+  ASSERT_GT(length, 0);
+  EXPECT_EQ(std::string(link.data(), static_cast<size_t>(length)), std::filesystem::canonical(path).string());
+}
+
+TEST(ReadingMount, AFlippedBitIsEIOAndASentence) {
+  SKIP_WITHOUT_MOUNT();
+  ZoneWorld world;
+  const store::ObjectId model = world.Make("prod.ml.iris");
+  world.Commit(model, {{"weights", "many numbers"}, {"fine", "others"}});
+  world.FlipBit(DigestOf(std::string_view("many numbers")));
+  const Served served(world);
+  EXPECT_EQ(ReadPath(served.path("prod/ml/iris/versions/1/weights")), fmt::format("<errno {}>", EIO));
+  EXPECT_EQ(ReadPath(served.path("prod/ml/iris/versions/1/fine")), "others");
+  const std::string errors = ReadPath(served.path(".modelfs/errors"));
+  EXPECT_NE(errors.find("prod.ml.iris/1: weights"), std::string::npos) << errors;
+}
+
+TEST(ReadingMount, OnceVerifiedAFileIsReadByTheKernelItself) {
+  SKIP_WITHOUT_MOUNT();
+  ZoneWorld world;
+  const store::ObjectId model = world.Make("prod.ml.iris");
+  world.Commit(model, {{"weights", "many numbers"}});
+  const Served served(world);
+  const std::string status = served.path(".modelfs/status");
+  if (ReadPath(status).find("\"passthrough\": true") == std::string::npos)
+    GTEST_SKIP() << "no passthrough here";
+  const std::string path = served.path("prod/ml/iris/versions/1/weights");
+  const Fd first(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  ASSERT_TRUE(Eventually([&] {
+    const Fd again(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+    return ReadFd(again.get()) == "many numbers" &&
+           ReadPath(status).find("\"native_handles\": 1,") != std::string::npos;
+  }));
+  struct stat before = {};
+  struct stat now = {};
+  ASSERT_EQ(::fstat(first.get(), &before), 0);
+  ASSERT_EQ(::stat(path.c_str(), &now), 0);
+  EXPECT_EQ(before.st_ino, now.st_ino) << "one file to whoever looks";
+  EXPECT_EQ(ReadFd(first.get()), "many numbers") << "the old handle goes on as it was";
+}
+
+// An alias directory never goes back: each reader sees the old version or the new, and none before.
+TEST(ReadingMount, AnAliasDirectoryMovesForwardUnderItsReaders) {
+  SKIP_WITHOUT_MOUNT();
+  constexpr int kVersions = 100;
+  ZoneWorld world;
+  const store::ObjectId model = world.Make("prod.ml.iris");
+  for (int i = 1; i <= kVersions; ++i) world.Commit(model, {{"number", std::to_string(i)}});
+  ASSERT_TRUE(world.registry->SetAlias(world.caller, model, "Champion", 1).ok());
+  const Served served(world);
+  const std::string path = served.path("prod/ml/iris@Champion/number");
+  std::atomic<int> current = 1;
+  std::atomic<bool> done = false;
+  std::vector<std::thread> readers;
+  for (int i = 0; i < 4; ++i) {
+    readers.emplace_back([&] {
+      int last = 0;
+      while (!done) {
+        const int at_least = current;
+        const std::string content = ReadPath(path);
+        const int seen = std::atoi(content.c_str());
+        EXPECT_GE(seen, std::max(last, at_least)) << content;
+        last = seen;
+      }
+    });
+  }
+  const auto other = world.OtherProcess();
+  for (int i = 2; i <= kVersions; ++i) {
+    ASSERT_TRUE(other->SetAlias(world.caller, model, "Champion", static_cast<store::VersionNumber>(i)).ok());
+    current = i;
+  }
+  done = true;
+  for (std::thread& each : readers) each.join();
+  EXPECT_EQ(ReadPath(path), std::to_string(kVersions));
+}
+
+}  // namespace
+}  // namespace modelfs::fs
