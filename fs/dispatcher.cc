@@ -621,7 +621,8 @@ void Dispatcher::StatFs(Call& call) {
 
 void Dispatcher::GetXattr(Call& call, NodeId node, std::string_view name, size_t size_bytes) {
   // `ls -l` asks for labels and ACLs name by name, unless it is told once that there are none here.
-  if (name.starts_with("security.") || name.starts_with(kAclPrefix)) {
+  const bool is_acl = name.starts_with(kAclPrefix) && Parse(node).kind != NodeKind::kDraft;
+  if (name.starts_with("security.") || is_acl) {
     return Answer(call, {EOPNOTSUPP, "security labels and ACLs are not kept here"});
   }
   const Outcome<std::string> value = ZoneOf(node).GetXattr(call.request(), node, name);
