@@ -108,7 +108,7 @@ Status DraftTable::Load() {
       }
     }
     if (over) {
-      RETURN_IF_ERROR(context_.drafts->Discard(draft));
+      context_.drafts->Discard(draft).IgnoreError("the next start tries again");
       continue;
     }
     const MutexLock lock(mu_);
