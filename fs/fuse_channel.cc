@@ -99,7 +99,9 @@ void OnInit(void* /*userdata*/, fuse_conn_info* connection) noexcept {
   ask(FUSE_CAP_ASYNC_READ);
   ask(FUSE_CAP_ATOMIC_O_TRUNC);
   ask(FUSE_CAP_READDIRPLUS);
-  ask(FUSE_CAP_READDIRPLUS_AUTO);
+  // Not "auto": `ls -l` and `find -size` list a directory first and look at its entries then, which the
+  // kernel's guess takes for no interest, so that each entry costs a LOOKUP.
+  want &= ~unsigned{FUSE_CAP_READDIRPLUS_AUTO};
   ask(FUSE_CAP_PARALLEL_DIROPS);
   ask(FUSE_CAP_CACHE_SYMLINKS);
   ask(FUSE_CAP_HANDLE_KILLPRIV);
