@@ -105,8 +105,9 @@ void OnInit(void* /*userdata*/, fuse_conn_info* connection) noexcept {
   ask(FUSE_CAP_PARALLEL_DIROPS);
   ask(FUSE_CAP_CACHE_SYMLINKS);
   ask(FUSE_CAP_HANDLE_KILLPRIV);
-  // The kernel checks mode bits by itself, and remembers that a file has no ACL.
-  ask(FUSE_CAP_POSIX_ACL);
+  // Not FUSE_CAP_POSIX_ACL as long as there are no grants to project: the kernel checks mode bits by the
+  // mount option default_permissions, and without it `ls -l` can be told once that there are no ACLs.
+  want &= ~unsigned{FUSE_CAP_POSIX_ACL};
   ask(FUSE_CAP_SPLICE_WRITE);
   ask(FUSE_CAP_SPLICE_MOVE);
   // Pages are dropped when a zone says so at OPEN, and never because a tag changed a directory's times.
