@@ -7,7 +7,7 @@ import shutil
 import time
 
 import pytest
-from conftest import SMALL, run
+from conftest import SMALL, run, wait_until
 
 SHARDS = 12
 SHARD_BYTES = (64 << 20 if SMALL else 4 << 30) // SHARDS
@@ -76,8 +76,8 @@ def test_a_model_of_many_gigabytes(mount):
     for name, digest in list(want.items())[:1]:
         assert sha256_of(version.parent / "2" / name) == digest, "gc took what version 2 refers to"
     os.rmdir(version.parent / "2")
-    mount.modelfs("gc")
-    assert used(mount.home / "objects") < 1 << 20
+    # What was in use a moment ago may be kept by the first sweep.
+    wait_until("the disk space back", lambda: mount.modelfs("gc") and used(mount.home / "objects") < 1 << 20)
 
 
 def test_ten_thousand_small_files(mount):
