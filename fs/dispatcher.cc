@@ -321,7 +321,11 @@ void Dispatcher::CountLookup(NodeId node) {
 }
 
 void Dispatcher::Forgotten(NodeId node, uint64_t lookups) {
-  if (!IsCounted(node)) return;
+  if (!IsCounted(node)) {
+    // The trees zone keeps a hint for such a node and no state, so an exact count is not worth its table.
+    if (IsReady(node)) ZoneOf(node).Forget(node);
+    return;
+  }
   {
     MutexLock lock(lookups_mu_);
     const auto found = lookups_.find(node);
