@@ -25,6 +25,7 @@
 #include "cas/base/thread.h"
 #include "fs/fuse_wire.h"
 #include "fs/mount_point.h"
+#include "fs/thread_signals.h"
 
 namespace modelfs::fs {
 namespace {
@@ -372,10 +373,7 @@ void Channel::StartWorker() {
 }
 
 void Channel::Serve() {
-  sigset_t signals;  // they are the business of whoever runs the daemon; ours wakes a read
-  sigfillset(&signals);
-  sigdelset(&signals, WakeSignal());
-  pthread_sigmask(SIG_SETMASK, &signals, nullptr);
+  LeaveSignalsToOthers(WakeSignal());
 
   fuse_buf buffer = {};
   while (fuse_session_exited(session_) == 0) {

@@ -1,19 +1,17 @@
 #include "fs/notifier.h"
 
 #include <algorithm>
-#include <csignal>
 #include <utility>
 
 #include "cas/base/check.h"
 #include "fs/fuse_channel.h"
+#include "fs/thread_signals.h"
 
 namespace modelfs::fs {
 
 void ThreadNotifier::Start(FuseChannel& channel) {
   thread_ = std::thread([this, &channel] {
-    sigset_t all;  // signals are the business of whoever runs the daemon
-    sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, nullptr);
+    LeaveSignalsToOthers();
     Send(channel);
   });
 }

@@ -1,7 +1,8 @@
 #include "fs/reclaimer.h"
 
-#include <csignal>
 #include <utility>
+
+#include "fs/thread_signals.h"
 
 namespace modelfs::fs {
 
@@ -24,9 +25,7 @@ void Reclaimer::SomethingWasDeleted() {
 }
 
 void Reclaimer::Run() {
-  sigset_t all;  // signals are the business of whoever runs the daemon
-  sigfillset(&all);
-  pthread_sigmask(SIG_BLOCK, &all, nullptr);
+  LeaveSignalsToOthers();
   while (true) {
     {
       MutexLock lock(mu_);
