@@ -22,7 +22,8 @@ Status EachVersion(View& view, Visit visit) {
   const std::string prefix = keys::Version(0, 0).substr(0, 1);
   std::string begin = prefix;
   std::optional<ObjectId> model_id;
-  std::optional<StoredObject> model;
+  StoredObject model;  // of `model_id`, where it exists
+  bool exists = false;
   for (bool more = true; more;) {
     ASSIGN_OR_RETURN(const std::vector<KvEntry> entries,
                      view.snapshot().Range(begin, keys::AfterPrefix(prefix), kStep));
@@ -33,13 +34,13 @@ Status EachVersion(View& view, Visit visit) {
         Result<StoredObject> found = view.Object(id);
         if (!found.ok() && found.error().code() != Code::kNotFound) return found.error();
         model_id = id;
-        model.reset();
-        if (found.ok()) model = *std::move(found);
+        exists = found.ok();
+        if (exists) model = *std::move(found);
       }
-      if (!model) continue;  // deleted; its versions await FinishDeletion
+      if (!exists) continue;  // deleted; its versions await FinishDeletion
       ASSIGN_OR_RETURN(const VersionRecord record,
-                       VersionRecord::Decode(entry.value, fmt::format("{} version {}", model->name, number)));
-      RETURN_IF_ERROR(visit(*model, number, record));
+                       VersionRecord::Decode(entry.value, fmt::format("{} version {}", model.name, number)));
+      RETURN_IF_ERROR(visit(model, number, record));
     }
     more = entries.size() == kStep;
     if (more) begin = keys::After(entries.back().key);
