@@ -95,6 +95,12 @@ Status StoreCore::MakeShards(const std::vector<std::string>& paths) {
   return OkStatus();
 }
 
+bool StoreCore::WasVerified(const Digest& digest) {
+  Stripe& stripe = StripeOf(digest);
+  MutexLock lock(stripe.mu);
+  return stripe.verified.contains(digest);
+}
+
 bool StoreCore::IsVerified(const Digest& digest, const FileInfo& info) {
   Stripe& stripe = StripeOf(digest);
   MutexLock lock(stripe.mu);

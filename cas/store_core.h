@@ -59,6 +59,8 @@ class StoreCore {
   // A blob counts as verified while its file is the very one, unchanged, whose bytes this process has
   // stored or checked: same device, inode, size, mtime and ctime.
   bool IsVerified(const Digest& digest, const FileInfo& info);
+  // Whether it may be so: without looking at the file, which may have changed since.
+  bool WasVerified(const Digest& digest);
   void MarkVerified(const Digest& digest, const FileInfo& info);
 
   // Raises a present blob's epoch, never lowers it. The caller holds the shared sweep lock, or no sweep

@@ -102,6 +102,7 @@ class TreeCache::Impl {
     auto value = std::make_shared<CachedVersion>();
     value->info = std::move(info);
     value->tree = std::make_shared<const cas::TreeIndex>(*std::move(tree));
+    value->seen_native = std::vector<std::atomic<bool>>(value->tree->size());
     return Value(std::move(value));
   }
 

@@ -3,8 +3,10 @@
 // the version was deleted.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <memory>
+#include <vector>
 
 #include "cas/base/result.h"
 #include "cas/blob_store.h"
@@ -16,6 +18,9 @@ namespace modelfs::fs {
 struct CachedVersion {
   store::VersionInfo info;  // as it was when it was read: aliases and comment may be older
   std::shared_ptr<const cas::TreeIndex> tree;
+  // By tree node: its blob was seen whole and verified, so a listing need not ask for each again. Where that
+  // has ceased to be true, OPEN finds out and the file is read the slower way.
+  mutable std::vector<std::atomic<bool>> seen_native;
 };
 
 // Thread-safe; concurrent misses on one version share one load.

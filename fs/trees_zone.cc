@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <unordered_map>
@@ -272,7 +273,8 @@ Entry TreesZone::EntryOf(const CachedVersion& version, const NodeParts& parent, 
   if (node->file == nullptr || !context_.native) return entry;
 
   const Digest& blob = node->file->blob;
-  if (!context_.blobs->IsNative(blob)) {
+  std::atomic<bool>& seen_native = version.seen_native[child];
+  if (!seen_native.load(std::memory_order_relaxed) && !context_.blobs->IsNative(blob)) {
     if (!names_.Add(blob, entry.node, parent_node, node->name)) {
       entry.entry_ttl_s = CachedNames::kUnrememberedTtlS;
       return entry;
@@ -281,6 +283,7 @@ Entry TreesZone::EntryOf(const CachedVersion& version, const NodeParts& parent, 
     if (!context_.blobs->IsNative(blob)) return entry;
     BlobIsNative(blob);
   }
+  seen_native.store(true, std::memory_order_relaxed);
   entry.node = TreeNode(parent.version, child, Flavour::kNative);
   return entry;
 }
