@@ -146,7 +146,13 @@ Result<std::vector<Event>> EmbeddedRegistryImpl::Events(uint64_t after_revision,
 
 void EmbeddedRegistryImpl::WaitForChange(uint64_t after_revision, const Deadline& deadline,
                                          const std::stop_token& stop) {
-  kv_.WaitForCommit(after_revision, deadline, stop);
+  while (!stop.stop_requested() && !deadline.Passed()) {
+    // In this order: an event between the two reads is then seen by the second or ends the wait.
+    const Result<uint64_t> now = CurrentRevision();
+    const Result<std::vector<LogEntry>> events = kv_.ReadLog(after_revision, 1);
+    if (!now.ok() || !events.ok() || !events->empty()) return;  // an error shows itself at the next call
+    kv_.WaitForCommit(*now, deadline, stop);
+  }
 }
 
 }  // namespace modelfs::store

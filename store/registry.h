@@ -260,9 +260,11 @@ class Registry {
   virtual Status SetAlias(const Caller& caller, ObjectId model, std::string_view alias, VersionNumber version,
                           AliasMode mode = AliasMode::kSet) = 0;
   virtual Status DeleteAlias(const Caller& caller, ObjectId model, std::string_view alias) = 0;
-  // `to` points where `from` did, and `from` is gone, in one commit. kCreateOnly: kAlreadyExists.
+  // `to` points where `from` did, and `from` is gone, in one commit. The alias keeps its slot, as a file that
+  // is renamed keeps its inode; one that `to` named before is gone with its own. kCreateOnly: kAlreadyExists.
   virtual Status RenameAlias(const Caller& caller, ObjectId model, std::string_view from, std::string_view to,
                              AliasMode mode = AliasMode::kSet) = 0;
+  // The two names change places; each version's alias keeps its slot.
   virtual Status SwapAliases(const Caller& caller, ObjectId model, std::string_view a,
                              std::string_view b) = 0;
 
@@ -273,9 +275,12 @@ class Registry {
                                                 const PageRequest& page) = 0;
 
   // --- events and audit ---
+  // Those after a revision, oldest first. kOutOfRange where some are no longer kept (the last 100,000
+  // revisions' are): read the present state and go on from CurrentRevision.
   virtual Result<std::vector<Event>> Events(uint64_t after_revision, size_t limit) = 0;
   virtual Result<uint64_t> CurrentRevision() = 0;
-  // As Kv::WaitForCommit.
+  // Returns when Events(after_revision) has something to answer, by whichever process; at the deadline; or
+  // when stopped. Commits without an event, such as those of leases, do not end it.
   virtual void WaitForChange(uint64_t after_revision, const Deadline& deadline,
                              const std::stop_token& stop) = 0;
   // Records with sequence > after, oldest first; `full_name` empty: all; else that object and what is in it.

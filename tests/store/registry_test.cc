@@ -484,6 +484,22 @@ TEST_P(RegistryContract, EveryChangeIsAnEventInTheOrderOfCommits) {
   EXPECT_EQ(box.registry->Events(events[5].revision, 1)->at(0).kind, EventKind::kVersionDeleted);
 }
 
+// A watcher waits behind the last event it saw; were it woken by every commit it would spin after a lease.
+TEST_P(RegistryContract, WaitingForAChangeSleepsThroughCommitsWithoutAnEvent) {
+  Box box(Engine());
+  const std::stop_source never;
+  const uint64_t last_event = box.registry->Events(0, 100)->back().revision;
+  const Lease lease = box.registry->AcquireLease(box.ann, "test").value();
+  ASSERT_GT(box.registry->CurrentRevision().value(), last_event);
+  const Deadline deadline = Deadline::After(std::chrono::milliseconds(30));
+  box.registry->WaitForChange(last_event, deadline, never.get_token());
+  EXPECT_TRUE(deadline.Passed());
+  box.Make("c");
+  box.registry->WaitForChange(last_event, Deadline::Never(), never.get_token());
+  EXPECT_EQ(box.registry->Events(last_event, 100)->size(), 1U);
+  ASSERT_OK(box.registry->ReleaseLease(lease));
+}
+
 TEST_P(RegistryContract, ARefusedCallLeavesNoTrace) {
   Box box(Engine());
   const ObjectId model = box.Make("c.s.m");
