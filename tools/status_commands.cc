@@ -197,7 +197,9 @@ Code CodeOfMountErrno(int errno_value) {
   for (const ErrorRow& row : kErrorRows) {
     if (row.fuse_errno == errno_value && row.code != Code::kUnauthenticated) return row.code;
   }
-  return errno_value == ENODATA ? Code::kFailedPrecondition : ErrnoError(errno_value, "").code();
+  // Of a draft without files, and of a mount that is read-only as a whole.
+  if (errno_value == ENODATA || errno_value == EROFS) return Code::kFailedPrecondition;
+  return ErrnoError(errno_value, "").code();
 }
 
 // The mount's own sentence for what it has just refused, else the errno's.
