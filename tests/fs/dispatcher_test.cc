@@ -206,6 +206,32 @@ TEST(Dispatcher, AnUnknownIoctlIsNotATerminal) {
   EXPECT_EQ(errno, ENOTTY);
 }
 
+TEST(Dispatcher, AHandleOfAnEarlierProcessIsOpenedAgain) {
+  NEEDS_FUSE();
+  TestFolder folder;
+  ToyZone zone;
+  zone.AddBacked("file", folder.File("file", std::string(1'000'000, 'x')), Flavour::kCached);
+  zone.AddDirectory("d", 5'000, false);
+  ToyMount mount(zone);
+  const Fd file(::open(mount.File("file").c_str(), O_RDONLY));
+  const Fd written(::open(mount.File("new").c_str(), O_CREAT | O_WRONLY, 0644));
+  DIR* directory = ::opendir(mount.File("d").c_str());
+  ASSERT_NE(directory, nullptr);
+  ASSERT_NE(::readdir(directory), nullptr);
+
+  mount.ForgetHandles();
+  ASSERT_EQ(mount.Snapshot().open_files, 0U);
+  char byte = 0;
+  EXPECT_EQ(::pread(file.get(), &byte, 1, 999'999), 1);
+  EXPECT_EQ(byte, 'x');
+  EXPECT_EQ(::write(written.get(), "later", 5), 5);
+  EXPECT_EQ(ReadWhole(mount.File("new")), "later");
+  size_t names = 1;
+  while (::readdir(directory) != nullptr) ++names;
+  ::closedir(directory);
+  EXPECT_EQ(names, 5'002U);
+}
+
 TEST(Dispatcher, ASmallReadCostsTwoRoundTrips) {
   NEEDS_FUSE();
   TestFolder folder;

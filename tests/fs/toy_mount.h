@@ -110,6 +110,8 @@ class ToyMount {
   std::string File(const std::string& name) const { return path_ + "/" + name; }
   // Waits for the loop's end, as after an unmount from outside.
   Status Join();
+  // As if this process had just taken over the mount from another: no handle is known to it.
+  void ForgetHandles() { dispatcher_.Finish(); }
   FuseChannel& channel() { return *channel_; }
   Notifier& notifier() { return notifier_; }
   Refusals& refusals() { return refusals_; }
