@@ -294,7 +294,18 @@ bool WriterTurn(LocalStore& store, const std::string& home, int writer, Epoch ep
 TEST(SweepRace, NoSweepTakesWhatALiveLeaseUses) {
   const TempDirectory home;
   const uint64_t seed = TestSeed();
-  { CHECK(LocalStore::Open(RealFiles(), {.root = home / "blobs"}).ok()); }
+  // Blobs that live give the sweep something to look at between seeing a dead one and removing it.
+  std::unordered_set<Digest> live;
+  {
+    const auto store = std::move(LocalStore::Open(RealFiles(), {.root = home / "blobs"}).value());
+    std::vector<std::string> paths;
+    for (int i = 0; i < 500; ++i) {
+      paths.push_back(home / ("live" + std::to_string(i)));
+      WriteFile(paths.back(), "live " + std::to_string(i));
+    }
+    const auto stored = store->ImportAll(paths, {.revision = 1}, nullptr).value();
+    for (const StoredFile& file : stored) live.insert(file.blob);
+  }
   auto* leases = static_cast<Leases*>(
       ::mmap(nullptr, sizeof(Leases), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   ASSERT_NE(leases, MAP_FAILED);
@@ -325,11 +336,11 @@ TEST(SweepRace, NoSweepTakesWhatALiveLeaseUses) {
   for (size_t alive = children.size(); alive > 0;) {
     pthread_mutex_lock(&leases->mu);
     uint64_t horizon = leases->revision + 1;
-    for (const uint64_t live : leases->live) {
-      if (live != 0) horizon = std::min(horizon, live);
+    for (const uint64_t epoch : leases->live) {
+      if (epoch != 0) horizon = std::min(horizon, epoch);
     }
     pthread_mutex_unlock(&leases->mu);
-    const auto swept = store->Sweep({}, {.revision = horizon}, false);
+    const auto swept = store->Sweep(live, {.revision = horizon}, false);
     ASSERT_TRUE(swept.ok()) << swept.error().message();
     removed += swept->blobs_removed;
     int status = 0;
