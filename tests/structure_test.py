@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Keeps the floor plan true: who may include what, every source in CMake, nothing private in the tree.
+"""Keeps the floor plan true: who may include what, every source in CMake, nothing private in the tree,
+links that lead somewhere, fail points that are documented.
 
 Prints one line for each breach and exits 1. Needs Python's standard library only.
     tests/structure_test.py [ROOT]
@@ -152,6 +153,32 @@ def forbidden_words(root: pathlib.Path, every: list[str]) -> list[str]:
     return breaches
 
 
+def dead_links(root: pathlib.Path, every: list[str]) -> list[str]:
+    """A page's link to a file of the repository leads there."""
+    breaches = []
+    for name in every:
+        if not name.endswith(".md"):
+            continue
+        text = re.sub(r"```.*?```", "", (root / name).read_text(), flags=re.DOTALL)
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
+            if "://" not in target and not (root / name).parent.joinpath(target).exists():
+                breaches.append(f"{name}: links to {target}, which is not there")
+    return breaches
+
+
+def unlisted_fail_points(root: pathlib.Path, sources: list[str]) -> list[str]:
+    """docs/testing.md lists the fail points, all and only."""
+    in_code = set()
+    for name in sources:
+        if not name.startswith("tests/") and name.endswith(".cc"):
+            in_code |= set(re.findall(r'FAIL_POINT\("([^"]+)"\)', (root / name).read_text()))
+    text = (root / "docs/testing.md").read_text()
+    section = text[text.index("## Fail points"):].partition("\n## Seeds")[0]
+    listed = set(re.findall(r"`([a-z_]+(?:\.[a-z_]+)+)`", section)) - {"tests/structure_test.py"}
+    return [f"docs/testing.md: does not list the fail point {name}" for name in sorted(in_code - listed)] + \
+        [f"docs/testing.md: lists the fail point {name}, which is not in the code" for name in sorted(listed - in_code)]
+
+
 def main() -> int:
     root = pathlib.Path(sys.argv[1] if len(sys.argv) > 1 else pathlib.Path(__file__).parent.parent).resolve()
     every = files_of(root)
@@ -161,7 +188,7 @@ def main() -> int:
         print(f"structure: only {len(sources)} sources under {root}; is it the repository?")
         return 1
     breaches = include_breaches(root, sources) + unlisted_sources(root, sources, every) + \
-        forbidden_words(root, every)
+        forbidden_words(root, every) + dead_links(root, every) + unlisted_fail_points(root, sources)
     for breach in breaches:
         print(breach)
     print(f"structure: {len(sources)} sources, {len(every)} files, {len(breaches)} breaches")
