@@ -66,9 +66,9 @@ class PublishBatch {
   };
 
   Status Seal(Incoming incoming);
-  Status SyncBytes();
+  Status SyncBytes() REQUIRES(mu_);
   Status GiveName(Incoming& incoming);
-  Status SyncNames();
+  Status SyncNames() REQUIRES(mu_);
   std::string TargetOf(const Incoming& incoming) const;
 
   StoreCore& core_;

@@ -92,7 +92,7 @@ TEST(Tree, BoundsLengthAndDepth) {
   EXPECT_FALSE(Tree::Make({File(deepest + "d/f")}).ok());
 
   std::string longest;
-  while (longest.size() + 256 <= kPathMaxBytes) longest += std::string(255, 'x') + "/";
+  while (longest.size() + 256 <= kPathMaxBytes) longest.append(255, 'x').append("/");
   longest += std::string(kPathMaxBytes - longest.size(), 'y');
   ASSERT_EQ(longest.size(), kPathMaxBytes);
   EXPECT_TRUE(Tree::Make({File(longest)}).ok());
