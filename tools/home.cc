@@ -16,10 +16,14 @@
 namespace modelfs::tools {
 namespace {
 
+// One spelling of a home, whether it is there yet or not: weakly_canonical alone leaves a relative path of
+// which nothing exists as it is, and keeps a slash at the end.
 std::string Absolute(std::string_view path) {
   std::error_code failure;
-  const std::filesystem::path whole = std::filesystem::weakly_canonical(std::string(path), failure);
-  return failure ? std::string(path) : whole.string();
+  std::filesystem::path whole = std::filesystem::absolute(std::string(path), failure);
+  if (!failure) whole = std::filesystem::weakly_canonical(whole, failure);
+  if (failure) return std::string(path);
+  return whole.has_filename() ? whole.string() : whole.parent_path().string();
 }
 
 std::string RegistryDirectory(const std::string& home) { return home + "/registry"; }

@@ -77,11 +77,18 @@ class Mount:
         with open(os.path.join(self.path, ".modelfs/status")) as status:
             return json.load(status)
 
-    def reads(self):
-        """How many READ requests have reached the daemon."""
-        with open(os.path.join(self.path, ".modelfs/metrics")) as metrics:
-            found = re.search(r'^modelfs_requests_total\{operation="read"\} (\d+)', metrics.read(), re.M)
-        return int(found.group(1)) if found else 0
+    def reads_during(self, work):
+        """How many READ requests reached the daemon while `work` ran, and what it answered."""
+
+        def count():
+            with open(os.path.join(self.path, ".modelfs/metrics")) as metrics:
+                found = re.search(r'^modelfs_requests_total\{operation="read"\} (\d+)', metrics.read(), re.M)
+            return int(found.group(1)) if found else 0
+
+        first = count()
+        second = count()  # reading the counter is counted, too
+        answer = work()
+        return count() - second - (second - first), answer
 
     def rss_mib(self):
         with open(f"/proc/{self.status()['pid']}/status") as status:
@@ -165,23 +172,20 @@ class Bench:
             ("random", "µs/read", 1e6, (20000 if self.options.quick else 200000,)),
             ("mmap", "s/GiB", 1 << 30, ()),
         ):
-            before = self.mount.reads()
-            a, b = self.io(work, ours, blob, *more)
-            reads = self.mount.reads() - before
+            reads, (a, b) = self.mount.reads_during(lambda: self.io(work, ours, blob, *more))
             self.add(f"warm {work} read", [s * scale for s in a], [s * scale for s in b], unit, "≥ 0.95",
                      f"{reads} READs at the daemon")
         shutil.rmtree(source)
 
     def wait_until_native(self, path):
+        def probe():
+            with open(path, "rb", buffering=0) as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+                file.read(PAGE)
+
         give_up = time.monotonic() + 120
         while time.monotonic() < give_up:
-            before = self.mount.reads()
-            with open(path, "rb") as probe:
-                probe.read(PAGE)
-                os.posix_fadvise(probe.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-                probe.seek(64 * MIB)
-                probe.read(PAGE)
-            if self.mount.reads() == before:
+            if self.mount.reads_during(probe)[0] == 0:
                 return
             time.sleep(0.1)
         sys.exit("the file did not become native; is passthrough off? see .modelfs/status")
@@ -215,7 +219,6 @@ class Bench:
 
                 make_files(source, sizes)
                 run("sync", "-f", self.scratch)
-                run("cat", *[os.path.join(source, f) for f in os.listdir(source)[:64]])
                 native_register.append(native())
                 register.append(
                     timed((self.mount.binary, "-r", self.mount.home, "register", source, "bench.io.ingest"))

@@ -427,6 +427,17 @@ class Story(Case):
         self.assertEqual(read_files(out), MODEL_FILES)
 
 
+    def test_a_home_may_be_given_relative_and_with_a_slash_at_its_end(self):
+        with tempfile.TemporaryDirectory() as folder:
+            def here(*arguments):
+                done = subprocess.run([BINARY, *arguments], cwd=folder, capture_output=True, text=True, timeout=120)
+                self.assertEqual((done.returncode, done.stderr), (0, ""), arguments)
+
+            here("-r", "new", "init")
+            here("-r", "./new/", "mkdir", "prod")
+            here("-r", "deep/er/", "init")
+            here("-r", "deep/er", "ls")
+
     def test_init_takes_a_new_or_empty_directory_and_makes_it_private(self):
         os.mkdir(self.home, 0o755)
         with open(os.path.join(self.home, "thesis.tex"), "w"):
