@@ -20,6 +20,7 @@
 #include "cas/base/fail_point.h"
 #include "cas/base/text.h"
 #include "cas/base/thread.h"
+#include "cas/draft_hashes.h"
 #include "cas/draft_layout.h"
 #include "cas/file_hasher.h"
 #include "cas/ingest.h"
@@ -32,6 +33,10 @@ constexpr uint32_t kOwnExecutableMode = 0700;
 constexpr uint32_t kOwnerWrites = 0200;
 constexpr uint32_t kOwnerExecutes = 0100;
 constexpr size_t kCopyBytes = size_t{1} << 20U;
+// Written bytes are on their way to the disk once there are this many, so that Seal's fsync is short.
+constexpr uint64_t kWritebackBytes = uint64_t{8} << 20U;
+// Smaller files are hashed by Seal, several at once: that is no slower, and leaves the writer the cores.
+constexpr uint64_t kHashEarlyBytes = uint64_t{1} << 20U;
 constexpr uint64_t kLabelMaxBytes = uint64_t{1} << 20U;
 // What a draft's directory is called from the moment it is discarded.
 constexpr std::string_view kGonePrefix = "gone.";
@@ -131,9 +136,9 @@ class OpenNode {
     OpenNode& open_;
   };
 
-  // Bumped by each change of the bytes, before and after it, so that a hash is known to be of now.
-  std::atomic<uint64_t> generation = 0;
   std::atomic<size_t> writers = 0;
+  // Written since writing to the disk was last begun.
+  std::atomic<uint64_t> unwritten_bytes = 0;
 
  private:
   Mutex mu_;
@@ -219,6 +224,21 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
     DraftImpl* draft_;
   };
 
+  // A change of a file's bytes: what is known of them no longer holds.
+  class BytesChange {
+   public:
+    BytesChange(DraftImpl& draft, DraftNode file) : draft_(draft), file_(file) {
+      draft_.hashes_.Changed(file_);
+    }
+    ~BytesChange() { draft_.hashes_.Changed(file_); }
+    BytesChange(const BytesChange&) = delete;
+    BytesChange& operator=(const BytesChange&) = delete;
+
+   private:
+    DraftImpl& draft_;
+    const DraftNode file_;
+  };
+
   struct SealedFile {
     DraftNode node = 0;
     Digest blob;
@@ -254,6 +274,7 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
   Result<std::shared_ptr<const Backing>> EnsureOwnExclusively(OpenNode& open, uint64_t keep_bytes);
   Status ShareExclusively(OpenNode& open, const ShareMarker& marker);
   void CloseWriter(OpenNode& open);
+  std::optional<HashedFile> HashEarly(DraftNode file);
   Result<Digest> SealFiles(Epoch epoch, const LocalStore::Progress& progress);
 
   LocalStore& blobs_;
@@ -281,6 +302,9 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
   size_t writers_ GUARDED_BY(state_mu_) = 0;
   std::unordered_map<DraftNode, std::weak_ptr<OpenNode>> open_ GUARDED_BY(state_mu_);
   std::unordered_map<DraftNode, SealedFile> sealed_files_ GUARDED_BY(state_mu_);
+
+  // Last, hence gone first: its thread uses the rest.
+  DraftHashes hashes_{[this](DraftNode file) { return HashEarly(file); }};
 };
 
 // --- handles ---
@@ -301,15 +325,21 @@ Status DraftFileImpl::Write(uint64_t offset_bytes, std::span<const std::byte> by
   if (access_ != Draft::Access::kWrite) return Error(Code::kPermissionDenied, "the file is open for reading");
   ASSIGN_OR_RETURN(const DraftImpl::Change change, DraftImpl::Change::Begin(*draft_));
   ASSIGN_OR_RETURN(const auto backing, draft_->EnsureOwn(*open_, UINT64_MAX));
-  ++open_->generation;
-  return WriteFully(backing->fd.get(), offset_bytes, bytes);
+  const DraftImpl::BytesChange bytes_change(*draft_, open_->node);
+  RETURN_IF_ERROR(WriteFully(backing->fd.get(), offset_bytes, bytes));
+  if (open_->unwritten_bytes.fetch_add(bytes.size()) + bytes.size() >= kWritebackBytes) {
+    open_->unwritten_bytes = 0;
+    // Only a hint, so that sealing finds most of it on the disk already.
+    (void)::sync_file_range(backing->fd.get(), 0, 0, SYNC_FILE_RANGE_WRITE);
+  }
+  return OkStatus();
 }
 
 Status DraftFileImpl::Allocate(uint64_t offset_bytes, uint64_t length_bytes) {
   if (access_ != Draft::Access::kWrite) return Error(Code::kPermissionDenied, "the file is open for reading");
   ASSIGN_OR_RETURN(const DraftImpl::Change change, DraftImpl::Change::Begin(*draft_));
   ASSIGN_OR_RETURN(const auto backing, draft_->EnsureOwn(*open_, UINT64_MAX));
-  ++open_->generation;
+  const DraftImpl::BytesChange bytes_change(*draft_, open_->node);
   if (::fallocate(backing->fd.get(), 0, static_cast<off_t>(offset_bytes), static_cast<off_t>(length_bytes)) ==
       0) {
     return OkStatus();
@@ -362,9 +392,23 @@ size_t DraftImpl::open_writers() const {
 }
 
 void DraftImpl::CloseWriter(OpenNode& open) {
-  MutexLock lock(state_mu_);
-  --writers_;
-  --open.writers;
+  const bool last = --open.writers == 0;
+  {
+    MutexLock lock(state_mu_);
+    --writers_;
+  }
+  if (last) hashes_.Closed(open.node);
+}
+
+std::optional<HashedFile> DraftImpl::HashEarly(DraftNode file) {
+  const Result<struct stat> info = StatNode(file);
+  if (!info.ok() || !S_ISREG(info->st_mode) || static_cast<uint64_t>(info->st_size) < kHashEarlyBytes) {
+    return std::nullopt;
+  }
+  Result<HashedFile> hashed = blobs_.HashFile(NodePath(file));
+  if (!hashed.ok())
+    return std::nullopt;  // changed or removed meanwhile: Seal says what is wrong, if anything
+  return *std::move(hashed);
 }
 
 const std::string& DraftImpl::label() const {
@@ -713,7 +757,6 @@ Result<std::shared_ptr<const Backing>> DraftImpl::EnsureOwnExclusively(OpenNode&
     ::unlink(temporary.c_str());
     return copied.error();
   }
-  ++open.generation;
   open.Set(own);
   return std::shared_ptr<const Backing>(own);
 }
@@ -724,7 +767,6 @@ Status DraftImpl::ShareExclusively(OpenNode& open, const ShareMarker& marker) {
   backing->length_bytes = marker.length_bytes;
   const std::string path = NodePath(open.node);
   RETURN_IF_ERROR(ReplaceBySymlink(marker.Encode(), path, path + ".new"));
-  ++open.generation;
   open.Set(std::move(backing));
   return OkStatus();
 }
@@ -790,8 +832,8 @@ Status DraftImpl::Truncate(DraftNode file, uint64_t size_bytes) {
     marker.length_bytes = size_bytes;
     return ShareExclusively(*open, marker);
   }
+  const BytesChange bytes_change(*this, file);
   ASSIGN_OR_RETURN(const auto own, EnsureOwnExclusively(*open, size_bytes));
-  ++open->generation;
   if (::ftruncate(own->fd.get(), static_cast<off_t>(size_bytes)) != 0) return ErrnoError(errno, "truncate");
   return OkStatus();
 }
@@ -803,6 +845,7 @@ Result<uint64_t> DraftImpl::CopyFromBlob(DraftNode file, uint64_t to_offset_byte
   ASSIGN_OR_RETURN(const Change change, Change::Begin(*this));
   ASSIGN_OR_RETURN(const std::shared_ptr<OpenNode> open, OpenShared(file));
   const OpenNode::Exclusive exclusive(*open);
+  const BytesChange bytes_change(*this, file);
   ASSIGN_OR_RETURN(const DraftAttr attr, GetAttr(file));
   const bool continues = to_offset_bytes == from_offset_bytes && attr.size_bytes == to_offset_bytes;
   const bool shareable = attr.size_bytes == 0 || (attr.shares.has_value() && *attr.shares == blob);
@@ -816,7 +859,6 @@ Result<uint64_t> DraftImpl::CopyFromBlob(DraftNode file, uint64_t to_offset_byte
   }
   ASSIGN_OR_RETURN(const std::shared_ptr<OpenBlob> source, blobs_.Open(blob));
   ASSIGN_OR_RETURN(const auto own, EnsureOwnExclusively(*open, UINT64_MAX));
-  ++open->generation;
   return CopyPiece(*source, from_offset_bytes, count, own->fd.get(), to_offset_bytes);
 }
 
@@ -865,6 +907,7 @@ Result<Digest> DraftImpl::Seal(Epoch epoch, const LocalStore::Progress& progress
 }
 
 Result<Digest> DraftImpl::SealFiles(Epoch epoch, const LocalStore::Progress& progress) {
+  const std::unordered_map<DraftNode, HashedFile> known = hashes_.Settle();
   std::vector<Found> found;
   RETURN_IF_ERROR(Walk(kDraftRoot, "", 1, found));
   std::vector<TreeEntry> entries;
@@ -894,7 +937,9 @@ Result<Digest> DraftImpl::SealFiles(Epoch epoch, const LocalStore::Progress& pro
       ASSIGN_OR_RETURN(const std::shared_ptr<OpenNode> open, OpenShared(at.node));
       RETURN_IF_ERROR(EnsureOwn(*open, UINT64_MAX));
     }
-    items.push_back({.source_path = NodePath(at.node), .known = std::nullopt});
+    const auto hashed = known.find(at.node);
+    items.push_back({.source_path = NodePath(at.node),
+                     .known = hashed == known.end() ? std::nullopt : std::optional(hashed->second)});
     entry_of_item.push_back(entries.size() - 1);
     published.push_back({.node = at.node,
                          .blob = Digest{},

@@ -151,6 +151,31 @@ TEST(Draft, AfterUnsealNoDescriptorFromBeforeReachesTheBlobs) {
   EXPECT_TRUE(home.blobs->Fsck(false, nullptr).value().damaged.empty());
 }
 
+TEST(Draft, FilesThatChangeWhileTheyAreHashedEarlySealAsTheyAreNow) {
+  Home home;
+  const auto draft = home.drafts->Create("{}").value();
+  // Large enough to be hashed as soon as nobody writes to them.
+  std::vector<std::string> want;
+  std::vector<DraftNode> nodes;
+  for (uint64_t i = 0; i < 8; ++i) {
+    want.push_back(RandomBytes(kChunkBytes / 2, i));
+    nodes.push_back(Make(*draft, kDraftRoot, std::to_string(i), want.back()));
+  }
+  // By now some are hashed, one is under way and the others wait.
+  for (size_t i = 0; i < nodes.size(); i += 2) {
+    const auto file = draft->Open(nodes[i], Draft::Access::kWrite).value();
+    ASSERT_TRUE(file->Write(1000 * i, Bytes("changed")).ok());
+    want[i].replace(1000 * i, 7, "changed");
+  }
+  ASSERT_TRUE(draft->Truncate(nodes[1], kChunkBytes / 4).ok());
+  want[1].resize(kChunkBytes / 4);
+  const Digest tree = draft->Seal(kNow, nullptr).value();
+  const Tree sealed = ReadTree(*home.blobs, tree).value();
+  for (size_t i = 0; i < want.size(); ++i) {
+    EXPECT_EQ(sealed.Find(std::to_string(i))->blob, DigestOf(want[i])) << i;
+  }
+}
+
 TEST(Draft, AFailedSealLeavesItWritable) {
   Home home;
   const auto draft = home.drafts->Create("{}").value();

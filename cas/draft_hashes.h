@@ -1,0 +1,55 @@
+// The digests of a draft's files, worked out in the background once nobody has a file open for writing,
+// so that sealing a draft rarely waits for hashing: by the time the last file was copied in, the others
+// are hashed. Thread-safe.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <optional>
+#include <thread>
+#include <unordered_map>
+
+#include "cas/base/result.h"
+#include "cas/base/thread.h"
+#include "cas/draft_store.h"
+#include "cas/file_hasher.h"
+
+namespace modelfs::cas {
+
+class DraftHashes {
+ public:
+  // Called on a thread of this object's. Nothing: the file is not worth it, or gone.
+  using Hash = std::function<std::optional<HashedFile>(DraftNode file)>;
+
+  explicit DraftHashes(Hash hash) : hash_(std::move(hash)) {}
+  // Waits for the file under way.
+  ~DraftHashes();
+  DraftHashes(const DraftHashes&) = delete;
+  DraftHashes& operator=(const DraftHashes&) = delete;
+
+  // Nobody has `file` open for writing now.
+  void Closed(DraftNode file);
+  // Called before and after every change of a file's bytes: what was known of them no longer holds, and
+  // what is being worked out across either call does not count.
+  void Changed(DraftNode file);
+
+  // What is known of files that did not change since. Waits for the file under way and forgets those
+  // that wait behind it: the caller hashes them faster, several at once. No change may be under way.
+  std::unordered_map<DraftNode, HashedFile> Settle();
+
+ private:
+  void Run();
+
+  const Hash hash_;
+  Mutex mu_;
+  CondVar wake_;
+  CondVar idle_;
+  std::deque<DraftNode> queue_ GUARDED_BY(mu_);
+  std::optional<DraftNode> under_way_ GUARDED_BY(mu_);
+  bool changed_meanwhile_ GUARDED_BY(mu_) = false;
+  bool stop_ GUARDED_BY(mu_) = false;
+  std::unordered_map<DraftNode, HashedFile> known_ GUARDED_BY(mu_);
+  std::thread thread_ GUARDED_BY(mu_);
+};
+
+}  // namespace modelfs::cas
