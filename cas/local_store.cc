@@ -135,6 +135,9 @@ class LocalStore::Impl {
   template <typename Work>
   Status EachFile(const Sizes& sizes, const Work& work);
 
+  // ReuseIfPresent for whoever has the true bytes at hand: a copy that this process has not verified yet
+  // is, and a damaged one moved aside, so that storing a file again mends what needs it.
+  Result<bool> ReuseIfSound(const Digest& digest, Epoch epoch);
   Result<StoredFile> ImportFile(const std::string& path, bool parallel, Epoch epoch, PublishBatch& batch,
                                 Tally& tally);
   Result<HashedFile> HashSource(const std::string& path, bool parallel, Tally& tally);
@@ -195,7 +198,7 @@ Status LocalStore::Impl::Put(const Digest& digest, std::string_view bytes, Epoch
   }
   const SingleFlight::Turn turn(puts_, digest);
   PublishBatch batch(*core_, epoch, 1);
-  ASSIGN_OR_RETURN(const bool present, core_->ReuseIfPresent(digest, epoch));
+  ASSIGN_OR_RETURN(const bool present, ReuseIfSound(digest, epoch));
   if (present) {
     batch.AddPresent(digest);
     return batch.Commit();
@@ -322,6 +325,24 @@ Status LocalStore::Impl::EachFile(const Sizes& sizes, const Work& work) {
   return ParallelFor(small.size(), hash_threads_, [&](size_t k) { return work(small[k], false); });
 }
 
+Result<bool> LocalStore::Impl::ReuseIfSound(const Digest& digest, Epoch epoch) {
+  ASSIGN_OR_RETURN(const bool present, core_->ReuseIfPresent(digest, epoch));
+  if (!present) return false;
+  const std::string path = core_->ObjectPath(digest);
+  Result<Fd> file = core_->files.OpenRead(path);
+  if (!file.ok()) {
+    if (file.error().code() == Code::kNotFound) return false;  // moved to quarantine meanwhile
+    return file.error();
+  }
+  ASSIGN_OR_RETURN(const FileInfo info, InfoOf(file->get(), path));
+  if (core_->IsVerified(digest, info)) return true;
+  LocalBlob blob(core_, digest, std::move(*file), info, false);
+  const Status verified = blob.VerifyAll(std::stop_token());
+  if (verified.ok()) return true;
+  if (verified.error().code() == Code::kDataLoss) return false;
+  return verified.error();
+}
+
 Result<StoredFile> LocalStore::Impl::ImportFile(const std::string& path, bool parallel, Epoch epoch,
                                                 PublishBatch& batch, Tally& tally) {
   ASSIGN_OR_RETURN(const SourceFile source, OpenSource(path));
@@ -334,7 +355,7 @@ Result<StoredFile> LocalStore::Impl::ImportFile(const std::string& path, bool pa
     if (count != size_bytes) return Error(Code::kAborted, path + ": changed while it was read; try again");
     const std::string_view content(reinterpret_cast<const char*>(bytes.data()), count);
     const Digest digest = DigestOf(content);
-    ASSIGN_OR_RETURN(const bool present, core_->ReuseIfPresent(digest, epoch));
+    ASSIGN_OR_RETURN(const bool present, ReuseIfSound(digest, epoch));
     if (present) {
       batch.AddPresent(digest);
     } else {
@@ -351,7 +372,7 @@ Result<StoredFile> LocalStore::Impl::ImportFile(const std::string& path, bool pa
   options.parallel = parallel;
   ASSIGN_OR_RETURN(const HashedFile hashed, HashDescriptor(source.fd.get(), path, size_bytes, options));
   RETURN_IF_ERROR(CheckUnchanged(source, path));
-  ASSIGN_OR_RETURN(const bool present, core_->ReuseIfPresent(hashed.stored.blob, epoch));
+  ASSIGN_OR_RETURN(const bool present, ReuseIfSound(hashed.stored.blob, epoch));
   if (present) {
     batch.AddPresent(hashed.stored.blob);
   } else {
@@ -419,7 +440,7 @@ Result<std::vector<StoredFile>> LocalStore::Impl::PublishAll(const std::vector<P
       ASSIGN_OR_RETURN(hashed, HashSource(item.source_path, parallel, tally));
     }
     stored[i] = hashed.stored;
-    ASSIGN_OR_RETURN(const bool present, core_->ReuseIfPresent(hashed.stored.blob, epoch));
+    ASSIGN_OR_RETURN(const bool present, ReuseIfSound(hashed.stored.blob, epoch));
     if (present) {
       batch.AddPresent(hashed.stored.blob);
     } else {

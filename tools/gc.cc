@@ -13,6 +13,26 @@
 
 namespace modelfs::tools {
 
+Result<std::unordered_set<Digest>> BlobsOfTrees(
+    Home& home, const std::vector<Digest>& trees,
+    const std::function<Status(const Digest& tree, const Error& error)>& unreadable) {
+  std::unordered_set<Digest> blobs;
+  for (const Digest& digest : trees) {
+    if (!blobs.insert(digest).second) continue;
+    const Result<cas::Tree> tree = cas::ReadTree(*home.blobs, digest);
+    if (!tree.ok()) {
+      RETURN_IF_ERROR(unreadable(digest, tree.error()));
+      continue;
+    }
+    for (const cas::TreeEntry& entry : tree->entries()) {
+      if (entry.kind != cas::EntryKind::kFile) continue;
+      blobs.insert(entry.blob);
+      if (entry.chunk_list) blobs.insert(*entry.chunk_list);
+    }
+  }
+  return blobs;
+}
+
 Result<cas::SweepReport> CollectGarbage(Home& home, bool dry_run) {
   const std::string lock_path = home.path + "/gc.lock";
   const Fd lock(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
@@ -23,22 +43,14 @@ Result<cas::SweepReport> CollectGarbage(Home& home, bool dry_run) {
 
   ASSIGN_OR_RETURN(const store::Mark mark, home.registry->MarkForSweep(home.caller));
   FAIL_POINT("gc.marked");
-  std::unordered_set<Digest> live;
-  for (const Digest& digest : mark.live_trees) {
-    if (!live.insert(digest).second) continue;
-    const Result<cas::Tree> tree = cas::ReadTree(*home.blobs, digest);
-    if (!tree.ok()) {
-      return Error(Code::kDataLoss,
-                   fmt::format("tree {}: {}; which files its version needs is not known, so nothing was "
-                               "removed; \"modelfs fsck\" names the version",
-                               digest.ToString(), tree.error().message()));
-    }
-    for (const cas::TreeEntry& entry : tree->entries()) {
-      if (entry.kind != cas::EntryKind::kFile) continue;
-      live.insert(entry.blob);
-      if (entry.chunk_list) live.insert(*entry.chunk_list);
-    }
-  }
+  ASSIGN_OR_RETURN(
+      std::unordered_set<Digest> live,
+      BlobsOfTrees(home, mark.live_trees, [](const Digest& tree, const Error& error) -> Status {
+        return Error(Code::kDataLoss,
+                     fmt::format("tree {}: {}; which files its version needs is not known, so nothing was "
+                                 "removed; \"modelfs fsck\" names the version",
+                                 tree.ToString(), error.message()));
+      }));
   ASSIGN_OR_RETURN(const std::vector<Digest> shared, home.drafts->SharedBlobs());
   live.insert(shared.begin(), shared.end());
   FAIL_POINT("gc.sweeping");

@@ -1,11 +1,21 @@
 // Gives back the space of what no version, draft or upload refers to.
 #pragma once
 
+#include <functional>
+#include <unordered_set>
+#include <vector>
+
 #include "cas/base/result.h"
 #include "cas/local_store.h"
 #include "tools/home.h"
 
 namespace modelfs::tools {
+
+// What versions need: their trees, files and chunk lists. `unreadable` decides what becomes of a tree that
+// cannot be read: its error ends the walk, OK goes on without the tree's files.
+Result<std::unordered_set<Digest>> BlobsOfTrees(
+    Home& home, const std::vector<Digest>& trees,
+    const std::function<Status(const Digest& tree, const Error& error)>& unreadable);
 
 // Mark, read the live trees, add what drafts share, sweep. One sweeper at a time on a home: waits for
 // another one to finish. Safe against registers, copies, drafts and reads that run meanwhile.

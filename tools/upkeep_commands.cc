@@ -62,6 +62,29 @@ struct FsckArguments {
   bool json = false;
 };
 
+// Blobs that versions need and the store does not have: lost, or moved to quarantine earlier.
+Result<std::vector<cas::DamagedBlob>> MissingBlobs(Home& home) {
+  ASSIGN_OR_RETURN(const store::Mark mark, home.registry->MarkForSweep(home.caller));
+  // A tree that cannot be read is missing or damaged itself; nothing is known of its files.
+  ASSIGN_OR_RETURN(
+      const std::unordered_set<Digest> needed,
+      BlobsOfTrees(home, mark.live_trees, [](const Digest&, const Error&) { return OkStatus(); }));
+  std::vector<cas::DamagedBlob> missing;
+  for (const Digest& digest : needed) {
+    // An empty file has no bytes to count.
+    const bool present = digest.size_bytes > 0 ? home.blobs->LocalBytes(digest) == digest.size_bytes
+                                               : home.blobs->Open(digest).ok();
+    if (present) continue;
+    // Its last version may have been deleted, and swept, since the mark.
+    ASSIGN_OR_RETURN(const std::vector<std::string> needed_by,
+                     home.registry->VersionsThatNeed(home.caller, {digest}));
+    if (!needed_by.empty()) missing.push_back({.digest = digest, .reason = "is missing"});
+  }
+  std::sort(missing.begin(), missing.end(),
+            [](const cas::DamagedBlob& a, const cas::DamagedBlob& b) { return a.digest < b.digest; });
+  return missing;
+}
+
 Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
   cas::FsckReport report;
@@ -70,6 +93,12 @@ Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
     ASSIGN_OR_RETURN(report, home->blobs->Fsck(arguments.repair, [&progress](uint64_t done_bytes) {
       progress.Update(done_bytes);
     }));
+  }
+  std::unordered_set<Digest> seen;
+  for (const cas::DamagedBlob& blob : report.damaged) seen.insert(blob.digest);
+  ASSIGN_OR_RETURN(const std::vector<cas::DamagedBlob> missing, MissingBlobs(*home));
+  for (const cas::DamagedBlob& blob : missing) {
+    if (seen.insert(blob.digest).second) report.damaged.push_back(blob);
   }
   Json damaged = Json::array();
   for (const cas::DamagedBlob& blob : report.damaged) {
@@ -94,10 +123,12 @@ Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
   if (report.damaged.empty()) return OkStatus();
   return Error(
       Code::kDataLoss,
-      fmt::format("{} damaged blob{}; {}", report.damaged.size(), report.damaged.size() == 1 ? "" : "s",
-                  arguments.repair ? "moved to quarantine/; register the same files again to bring "
-                                     "the versions named above back"
-                                   : "\"modelfs fsck --repair\" moves them to quarantine/"));
+      fmt::format("{} damaged or missing blob{}; {}", report.damaged.size(),
+                  report.damaged.size() == 1 ? "" : "s",
+                  arguments.repair ? "what was damaged is in quarantine/; register the same files again to "
+                                     "bring the versions named above back"
+                                   : "register the same files again to bring the versions named above "
+                                     "back; \"modelfs fsck --repair\" moves what is damaged to quarantine/"));
 }
 
 // --- audit ---

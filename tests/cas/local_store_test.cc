@@ -202,6 +202,29 @@ TEST(LocalStore, ADamagedBlobIsNeverReadAsData) {
   }
 }
 
+TEST(LocalStore, StoringTheTrueBytesAgainMendsDamageThatNobodyNoticed) {
+  for (const size_t size_bytes : {size_t{5000}, size_t{kChunkBytes + 100}}) {
+    const TempDirectory home;
+    const std::string bytes = RandomBytes(size_bytes, 6);
+    const Digest digest = DigestOf(bytes);
+    WriteFile(home / "source", bytes);
+    const auto store_again = [&](LocalStore& store, int way) -> Status {
+      if (way == 0) return store.Put(digest, bytes, kNow);
+      if (way == 1) return store.ImportAll({home / "source"}, kNow, nullptr).map([](const auto&) {});
+      return store.PublishAll({{.source_path = home / "source"}}, kNow, nullptr).map([](const auto&) {});
+    };
+    for (int way = 0; way < 3; ++way) {
+      SCOPED_TRACE(testing::Message() << size_bytes << " bytes, way " << way);
+      auto store = OpenStore(home / "blobs");
+      ASSERT_TRUE(store->Put(digest, bytes, kNow).ok());
+      FlipBit(*store, digest, 3);
+      store = OpenStore(home / "blobs");
+      ASSERT_TRUE(store_again(*store, way).ok());
+      EXPECT_EQ(Everything(*store, digest), bytes);
+    }
+  }
+}
+
 TEST(LocalStore, ABlobThatWasCutShortIsDataLoss) {
   const TempDirectory home;
   const std::string bytes = RandomBytes(5000, 5);
