@@ -436,7 +436,9 @@ class Story(Case):
             os.chmod(blob, 0o600)
             with open(blob, "r+b") as file:
                 file.write(bytes([content[0] ^ 1]))
-        self.ok("register", self.model(), "prod.ml.iris")
+        done = run("register", self.model(), "prod.ml.iris", home=self.home)
+        self.assertEqual(done.returncode, 0)
+        self.assertEqual(done.stderr.count("blob_quarantined"), 3)  # the operator hears of it
         self.assertEqual(self.json("fsck")["damaged"], [])
         out = os.path.join(self.scratch, "out")
         self.ok("download", "prod.ml.iris/1", out)
