@@ -2,7 +2,9 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <linux/fs.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -1033,12 +1035,25 @@ Status DraftImpl::Recover() {
 
 // --- the store of drafts ---
 
+// Asks ext4 to lay out each directory below `path` by itself (chattr(1), attribute T). A draft is made and
+// removed soon; ext4 does not reuse an inode for some seconds after it was freed, and looks at each of them
+// again for every new one nearby, so drafts that follow each other in one place slow down by the square of
+// their files. Elsewhere, and where it fails, nothing is lost.
+void SpreadDirectoriesBelow(const std::string& path) {
+  const Fd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  int flags = 0;
+  if (!directory.valid() || ::ioctl(directory.get(), FS_IOC_GETFLAGS, &flags) != 0) return;
+  flags |= FS_TOPDIR_FL;
+  (void)::ioctl(directory.get(), FS_IOC_SETFLAGS, &flags);
+}
+
 class DraftStoreImpl : public DraftStore {
  public:
   DraftStoreImpl(Files& files, Options options) : files_(files), options_(std::move(options)) {}
 
   Status Initialise() {
     RETURN_IF_ERROR(files_.MakeDirectories(options_.root));
+    SpreadDirectoriesBelow(options_.root);
     return RemoveGone();
   }
 
