@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 namespace modelfs::store {
 
@@ -17,8 +18,14 @@ enum class Proof {
 };
 
 struct Caller {
+  // kUpkeep is the program itself: it reads everything, and changes nothing in anyone's name.
+  enum class Role : uint8_t { kPrincipal, kUpkeep };
+
   std::string principal;  // the user's name; "uid:1234" where the host has none
+  std::vector<std::string> groups;  // names of the host's groups it is in
   uid_t uid = 0;
+  Role role = Role::kPrincipal;
+  std::string run_by;  // who really acts, where a metastore admin acts in another's name; else empty
   Proof proof = Proof::kProcess;
   std::string door;        // "cli", "mount /models": for the audit record
   std::string request_id;  // travels through logs and audit

@@ -28,7 +28,10 @@
 #include "cas/base/result.h"
 #include "cas/blob_store.h"
 #include "store/caller.h"
+#include "store/operation.h"
 #include "store/names.h"
+#include "store/principal.h"
+#include "store/privilege.h"
 
 namespace modelfs::store {
 
@@ -41,9 +44,6 @@ inline constexpr size_t kMaxDescriptionCharacters = 65536;
 using ObjectId = uint64_t;  // 1.. ; counts every catalog, schema and model ever made in this registry
 inline constexpr ObjectId kMetastoreId = 0;
 using VersionId = uint64_t;  // 1.. ; counts every version ever made in this registry
-
-enum class ObjectKind : uint8_t { kMetastore = 0, kCatalog = 1, kSchema = 2, kModel = 3 };
-std::string_view KindName(ObjectKind kind);  // "catalog"
 
 struct AliasInfo {
   std::string name;
@@ -60,7 +60,11 @@ struct ObjectInfo {
   ObjectId parent = 0;
   std::string name;     // the leaf
   FullName full_name;   // no parts for the metastore
-  std::string owner;    // principal
+  std::string owner;    // the principal's name; empty where it was deleted
+  PrincipalId owner_id = kNobodyId;
+  // The caller may know that it exists, its owner, description and tags, and no more: `aliases`,
+  // `next_version` and `latest_ready` are left empty.
+  bool browse_only = false;
   std::string comment;  // the description; filled by Get and Lookup, not by List
   int64_t created_at_ms = 0;
   std::string created_by;
@@ -137,6 +141,9 @@ enum class EventKind : uint8_t {
   kAliasDeleted,
   kTagsChanged,
   kOther,
+  kAccessChanged,      // grants on the object, or its owner: concerns everything below it too
+  kPrincipalsChanged,  // who is in which group, or who there is: concerns everything
+  kSettingsChanged,    // a container's settings
 };
 struct Event {
   uint64_t revision = 0;
@@ -152,12 +159,71 @@ struct Event {
   std::vector<std::string> aliases;  // the aliases that were set, moved or removed
 };
 
+// --- governance: docs/governance.md ---
+
+// What one principal was granted on one object.
+struct GrantInfo {
+  PrincipalId principal_id = kNobodyId;
+  std::string principal;  // empty where it was deleted: its grants can only be revoked, by id
+  PrincipalKind kind = PrincipalKind::kUser;
+  PrivilegeSet privileges;  // as granted: ALL PRIVILEGES stands for itself
+  ObjectKind from_kind = ObjectKind::kMetastore;  // where it was granted: the object, or what holds it
+  FullName from;
+};
+
+// GRANT and REVOKE of one principal in one call.
+struct GrantChange {
+  std::string principal;
+  PrincipalId principal_id = kNobodyId;  // instead of the name: for one that was deleted
+  PrivilegeSet add;
+  PrivilegeSet remove;
+};
+
+// What a front end that enforces access by other means (POSIX ACLs) must let through: an outer bound on one
+// object by principal, without the gates above it, which the way there asks for again.
+struct ObjectRights {
+  bool see = false;             // know that it is there: name, owner, description, tags
+  bool get = false;             // all its metadata: versions, aliases
+  bool read_files = false;      // the artifacts of its versions
+  bool tag = false;             // change tags or the description
+  bool create_child = false;    // a schema in a catalog, a model in a schema
+  bool create_version = false;
+  bool set_alias = false;
+  bool administer = false;      // rename, delete, grant: what is done in its container or to itself
+
+  ObjectRights operator|(const ObjectRights& other) const;
+  friend bool operator==(const ObjectRights&, const ObjectRights&) = default;
+};
+struct PrincipalRights {
+  PrincipalInfo principal;
+  ObjectRights rights;
+};
+struct ObjectAccess {
+  PrincipalInfo owner;  // id 0 where it was deleted
+  ObjectRights everyone;  // `account users`
+  // Users and the host's groups, by kind and name; registry groups are expanded to their members. A user's
+  // rights hold those of its groups. Those with no right beyond `everyone`'s are left out.
+  std::vector<PrincipalRights> entries;
+};
+
+// Settings of a catalog or schema; absent: the container's above, then the registry's.
+struct ContainerSettings {
+  std::optional<bool> signature_required;
+  // alias -> the principal (best a group) whose members alone may set, move or delete it
+  std::map<std::string, std::string> protected_aliases;
+  std::optional<uint64_t> max_models;    // a schema's models; of a catalog: of each schema in it
+  std::optional<uint64_t> max_versions;  // a model's versions
+
+  friend bool operator==(const ContainerSettings&, const ContainerSettings&) = default;
+};
+
 // One line of the audit log. The chain: `hash` = SHA-256 over the record's encoding, which holds
 // `previous_hash`. Format and field names: docs/formats.md.
 struct AuditRecord {
   uint64_t sequence = 0;  // 1, 2, 3, … without gaps
   int64_t time_ms = 0;
   std::string principal;
+  std::string run_by;  // who really acted, where it was in another's name (`--as`); else empty
   Proof proof = Proof::kProcess;
   std::string door;
   std::string request_id;
@@ -165,6 +231,8 @@ struct AuditRecord {
   std::string full_name;  // "prod.ml.iris"
   ObjectId object = 0;
   std::map<std::string, std::string> params;
+  uint16_t status = 200;  // as an HTTP status: 200 done, 403 refused
+  std::string error;      // the refusal's sentence
   Sha256 previous_hash{};
   Sha256 hash{};
 };
@@ -267,6 +335,50 @@ class Registry {
   // The two names change places; each version's alias keeps its slot.
   virtual Status SwapAliases(const Caller& caller, ObjectId model, std::string_view a,
                              std::string_view b) = 0;
+
+  // --- principals ---
+  // Metastore admins only. kAlreadyExists, kResourceExhausted.
+  virtual Result<PrincipalInfo> CreatePrincipal(const Caller& caller, PrincipalKind kind,
+                                                std::string_view name) = 0;
+  // What it was granted and owns goes to nobody else: a principal made later under the name has neither.
+  // kFailedPrecondition for the owner of the metastore and for `account users`.
+  virtual Status DeletePrincipal(const Caller& caller, std::string_view name) = 0;
+  virtual Result<PrincipalInfo> FindPrincipal(const Caller& caller, std::string_view name) = 0;
+  // By folded name, ascending. Deleted ones are not listed.
+  virtual Result<Page<PrincipalInfo>> ListPrincipals(const Caller& caller, const PageRequest& page) = 0;
+  // Metastore admins only. Adding a member is OK where it is one already.
+  //   kFailedPrecondition  a host's group (its members are the host's affair), or it would contain itself
+  //   kResourceExhausted   kMaxMemberships, kMaxGroupNesting
+  virtual Status AddMember(const Caller& caller, std::string_view group, std::string_view member) = 0;
+  virtual Status RemoveMember(const Caller& caller, std::string_view group, std::string_view member) = 0;
+  // Direct members of a registry group, by id.
+  virtual Result<std::vector<PrincipalInfo>> Members(const Caller& caller, std::string_view group) = 0;
+  // The groups that a principal is in, nested ones and `account users` included, by name.
+  virtual Result<std::vector<PrincipalInfo>> GroupsOf(const Caller& caller, std::string_view principal) = 0;
+
+  // --- grants ---
+  // All changes in one transaction; a privilege both added and removed is kInvalidArgument. Revoking ALL
+  // PRIVILEGES strips every separate privilege but MANAGE. Revoking what was not granted is OK.
+  //   kInvalidArgument    a privilege that cannot be granted on this kind of object
+  //   kNotFound           no such principal; says how one is made
+  //   kResourceExhausted  more than 4,000 grants on a container, 1,000 on a model
+  virtual Status ChangeGrants(const Caller& caller, ObjectId object, const std::vector<GrantChange>& changes) = 0;
+  // Direct grants by principal name; of one principal where `principal` is not empty. Who may not see all
+  // sees its own and its groups'.
+  virtual Result<std::vector<GrantInfo>> Grants(const Caller& caller, ObjectId object,
+                                                std::string_view principal) = 0;
+  // With what is inherited from the containers, one entry for each place where it was granted.
+  virtual Result<std::vector<GrantInfo>> EffectiveGrants(const Caller& caller, ObjectId object,
+                                                         std::string_view principal) = 0;
+  // Whether the caller may do it; kPermissionDenied names the missing privilege.
+  virtual Status CheckAccess(const Caller& caller, Operation operation, ObjectId object) = 0;
+  // For front ends; the caller is the front end itself (Caller::Role::kUpkeep), else kPermissionDenied.
+  virtual Result<ObjectAccess> AccessOf(const Caller& caller, ObjectId object) = 0;
+
+  // --- settings of containers ---
+  virtual Result<ContainerSettings> GetSettings(const Caller& caller, ObjectId container) = 0;
+  // Replaces them. kNotFound: a protected alias's principal.
+  virtual Status SetSettings(const Caller& caller, ObjectId container, const ContainerSettings& settings) = 0;
 
   // --- search ---
   // Models that match `filter` (docs/semantics.md, "search"): name, catalog, schema, owner, alias, tags.x
