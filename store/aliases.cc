@@ -62,6 +62,7 @@ Status EmbeddedRegistryImpl::SetAlias(const Caller& caller, ObjectId model_id, s
   return Mutate(caller, Operation::kSetAlias, model_id, [&](Change& change) -> Status {
     ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
     ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
+    RETURN_IF_ERROR(CheckProtected(change, caller, model, {alias}));
     ASSIGN_OR_RETURN(const VersionRecord record, change.Version(model, version));
     if (record.status != VersionStatus::kReady) {
       return Error(Code::kFailedPrecondition,
@@ -109,6 +110,7 @@ Status EmbeddedRegistryImpl::DeleteAlias(const Caller& caller, ObjectId model_id
     ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
     const auto at = Find(model.record.aliases, alias);
     if (at == model.record.aliases.end()) return NoAlias(name, alias);
+    RETURN_IF_ERROR(CheckProtected(change, caller, model, {alias}));
     const AliasInfo gone = *at;
     model.record.aliases.erase(at);
     Save(change, model);
@@ -133,6 +135,7 @@ Status EmbeddedRegistryImpl::RenameAlias(const Caller& caller, ObjectId model_id
     Aliases& aliases = model.record.aliases;
     if (Find(aliases, from) == aliases.end()) return NoAlias(name, from);
     if (from == to) return OkStatus();
+    RETURN_IF_ERROR(CheckProtected(change, caller, model, {from, to}));
     RETURN_IF_ERROR(CheckCaseTwins(aliases, name, to, from));
     if (const auto replaced = Find(aliases, to); replaced != aliases.end()) {
       if (mode == AliasMode::kCreateOnly) {
@@ -169,6 +172,7 @@ Status EmbeddedRegistryImpl::SwapAliases(const Caller& caller, ObjectId model_id
     const auto at_b = Find(aliases, b);
     if (at_b == aliases.end()) return NoAlias(name, b);
     if (at_a == at_b) return OkStatus();
+    RETURN_IF_ERROR(CheckProtected(change, caller, model, {a, b}));
     std::swap(at_a->name, at_b->name);  // each keeps its slot and version: the names change places
     at_a->updated_at_ms = at_b->updated_at_ms = change.now_ms();
     change.Audit("setRegisteredModelAlias", name, model_id,

@@ -34,7 +34,7 @@ Result<std::vector<AuditRecord>> EmbeddedRegistryImpl::Audit(const Caller& calle
     // A deleted object's records are found by the name they carry.
     if (const Result<ObjectInfo> object = Lookup(caller, name); object.ok()) id = object->id;
   }
-  return Inspect(caller, Operation::kReadAudit, id.value_or(kMetastoreId),
+  return Inspect(caller, Operation::kReadAudit, kMetastoreId,
                  [&](View& view) -> Result<std::vector<AuditRecord>> {
                    std::vector<AuditRecord> records;
                    const std::string end = keys::AfterPrefix(keys::Audit(0).substr(0, 1));

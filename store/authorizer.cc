@@ -2,18 +2,483 @@
 
 #include <fmt/core.h>
 
-namespace modelfs::store {
+#include <algorithm>
+#include <deque>
+#include <map>
+#include <optional>
+#include <set>
 
-Status Authorizer::Check(const Caller& caller, Operation /*operation*/, ObjectId /*object*/) const {
-  // A uid that the kernel vouched for outranks the name that the host has for it: names can be shared.
-  const bool is_owner =
-      caller.proof == Proof::kToken ? caller.principal == settings_.owner : caller.uid == settings_.owner_uid;
-  if (is_owner) return OkStatus();
-  return Error(
-      Code::kPermissionDenied,
-      fmt::format("this registry belongs to {} (uid {}), and {} (uid {}) may not use it; work as {}, or make "
-                  "a registry of your own with `modelfs init`",
-                  settings_.owner, settings_.owner_uid, caller.principal, caller.uid, settings_.owner));
+#include "cas/base/text.h"
+#include "store/keys.h"
+
+namespace modelfs::store {
+namespace {
+
+// Bounds of what is kept for one epoch; what is beyond them is worked out again.
+constexpr size_t kMostIdentities = 10'000;
+constexpr size_t kMostFacts = 200'000;
+
+// From the metastore down to the object.
+struct Level {
+  ObjectId id = kMetastoreId;
+  ObjectKind kind = ObjectKind::kMetastore;
+  PrincipalId owner = kNobodyId;
+  GrantsRecord grants;
+};
+
+Result<std::vector<Level>> LevelsOf(View& view, ObjectId object) {
+  std::vector<Level> levels;
+  for (ObjectId at = object;;) {
+    ASSIGN_OR_RETURN(const StoredObject stored, view.Object(at));
+    Level level;
+    level.id = at;
+    level.kind = stored.record.kind;
+    ASSIGN_OR_RETURN(level.owner, view.OwnerOf(stored.record));
+    ASSIGN_OR_RETURN(level.grants, view.Grants(at));
+    levels.push_back(std::move(level));
+    if (at == kMetastoreId) break;
+    at = stored.parent;
+  }
+  std::reverse(levels.begin(), levels.end());
+  return levels;
+}
+
+// What `identity` was granted on one level, ALL PRIVILEGES expanded as far as a level `below` is concerned.
+PrivilegeSet GrantedAt(const Level& level, const Identity& identity) {
+  PrivilegeSet granted;
+  // Whichever list is shorter is walked, and the other searched.
+  if (level.grants.grants.size() < identity.all.size()) {
+    for (const GrantsRecord::Grant& grant : level.grants.grants) {
+      if (identity.Is(grant.principal)) granted = granted | grant.privileges;
+    }
+  } else {
+    for (const PrincipalId id : identity.all) granted = granted | level.grants.Of(id);
+  }
+  if (granted.Has(Privilege::kAllPrivileges)) granted = granted | ImpliedByAll(level.kind);
+  return granted;
+}
+
+Facts Weigh(const std::vector<Level>& levels, const Identity& identity) {
+  Facts facts;
+  facts.kind = levels.back().kind;
+  facts.admin = identity.Is(levels.front().owner);
+  facts.owner = identity.Is(levels.back().owner);
+  facts.reach = true;
+  facts.in_reach = true;
+  bool owns_catalog = false;
+  for (size_t i = 0; i < levels.size(); ++i) {
+    const Level& level = levels[i];
+    const bool last = i + 1 == levels.size();
+    const bool owns = identity.Is(level.owner);
+    // Grants on the metastore never flow down.
+    const PrivilegeSet above = level.kind == ObjectKind::kCatalog ? PrivilegeSet() : facts.effective;
+    facts.effective = above | GrantedAt(level, identity);
+    if (level.kind == ObjectKind::kCatalog) {
+      owns_catalog = owns;
+      facts.in_reach = owns || facts.effective.Has(Privilege::kUseCatalog);
+      if (!last) facts.container_owner = owns;
+    } else if (level.kind == ObjectKind::kSchema) {
+      facts.reach = facts.in_reach;
+      facts.in_reach = facts.reach && (owns || owns_catalog || facts.effective.Has(Privilege::kUseSchema));
+      facts.owns_schema = owns;
+      facts.on_schema = facts.effective;
+      // Who owns the schema still passes through the catalog.
+      if (!last) facts.container_owner = facts.container_owner || (owns && facts.reach);
+    } else if (level.kind == ObjectKind::kModel) {
+      facts.reach = facts.in_reach;
+    }
+  }
+  return facts;
+}
+
+std::string ObjectType(ObjectKind kind) {
+  switch (kind) {
+    case ObjectKind::kMetastore:
+      return "METASTORE";
+    case ObjectKind::kCatalog:
+      return "CATALOG";
+    case ObjectKind::kSchema:
+      return "SCHEMA";
+    case ObjectKind::kModel:
+      return "MODEL";
+  }
+  return "OBJECT";
+}
+
+std::string Quoted(std::string_view name) {
+  std::string quoted = "`";
+  for (const char c : name) {
+    if (c == '`') quoted += '`';
+    quoted += c;
+  }
+  return Printable(quoted) + "`";
+}
+
+ObjectRights RightsOf(const Facts& seen, bool holds_something_in_it) {
+  // The gates are asked for again on the way, by the directories there.
+  Facts facts = seen;
+  facts.reach = true;
+  facts.in_reach = true;
+  const auto may = [&](Operation operation) {
+    const OperationRow* row = RowOf(operation, facts.kind);
+    return row != nullptr && Allows(*row, facts);
+  };
+  ObjectRights rights;
+  rights.see = facts.kind == ObjectKind::kMetastore || may(Operation::kSee);
+  rights.get = may(Operation::kGet);
+  rights.read_files = may(Operation::kReadFiles);
+  rights.tag = may(Operation::kTag) || may(Operation::kDescribe) || may(Operation::kSetOwner);
+  rights.change_children = may(Operation::kCreateCatalog) || may(Operation::kCreateSchema) ||
+                           may(Operation::kCreateModel) || holds_something_in_it ||
+                           (facts.kind != ObjectKind::kModel && (facts.admin || facts.owner)) ||
+                           (facts.kind != ObjectKind::kModel && facts.effective.Has(Privilege::kManage));
+  rights.change_versions = may(Operation::kCreateVersion) || may(Operation::kDeleteVersion);
+  rights.set_alias = may(Operation::kSetAlias);
+  return rights;
+}
+
+}  // namespace
+
+ObjectRights ObjectRights::operator|(const ObjectRights& other) const {
+  return {see || other.see,
+          get || other.get,
+          read_files || other.read_files,
+          tag || other.tag,
+          change_children || other.change_children,
+          change_versions || other.change_versions,
+          set_alias || other.set_alias};
+}
+
+bool Identity::Is(PrincipalId principal) const {
+  return principal != kNobodyId && std::binary_search(all.begin(), all.end(), principal);
+}
+
+bool Allows(const OperationRow& row, const Facts& facts) {
+  if (row.admin && facts.admin) return true;
+  if (row.container_owner && facts.container_owner) return true;
+  if (row.browse && facts.effective.Has(Privilege::kBrowse)) return true;
+  const bool reach = row.reach == Reach::kNotNeeded || facts.reach ||
+                     (row.reach == Reach::kNeeded && facts.admin);
+  if (!reach) return false;
+  if (row.owner && facts.owner) {
+    if (row.and_also.empty() || facts.kind != ObjectKind::kModel) return true;
+    return facts.owns_schema || facts.on_schema.HasAny(row.and_also);
+  }
+  if (!facts.effective.HasAny(row.any_of)) return false;
+  if (row.and_also.empty()) return true;
+  // USE CATALOG with CREATE SCHEMA, USE SCHEMA with CREATE MODEL: the object's own gate.
+  return facts.in_reach || facts.admin;
+}
+
+size_t Authorizer::Cache::Hash::operator()(const Question& question) const {
+  return std::hash<uint64_t>()(question.who) * 31 + std::hash<ObjectId>()(question.object);
+}
+
+Result<Revision> Authorizer::EpochOf(View& view) const {
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, view.Get(keys::AccessEpoch()));
+  return entry ? entry->revision : 0;
+}
+
+Result<Identity> Authorizer::ComputeIdentity(View& view, const std::string& principal,
+                                             const std::vector<std::string>& groups) const {
+  Identity identity;
+  identity.serial = next_identity_.fetch_add(1, std::memory_order_relaxed);
+  if (IsNobody(principal)) return identity;
+  std::set<PrincipalId> found{kAccountUsersId};
+  std::deque<PrincipalId> open;
+  const auto add = [&](PrincipalId id) {
+    if (found.insert(id).second) open.push_back(id);
+  };
+  ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> self, view.FindPrincipal(principal));
+  if (self) {
+    identity.self = self->id;
+    add(self->id);
+  }
+  for (const std::string& name : groups) {
+    ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> group, view.FindPrincipal(name));
+    // A group made here is not the host's, whatever its name.
+    if (group && group->kind == PrincipalKind::kGroup && group->source == PrincipalSource::kHost) add(group->id);
+  }
+  while (!open.empty()) {
+    const PrincipalId member = open.front();
+    open.pop_front();
+    const std::string begin = keys::MemberOf(member, 0);
+    const std::string end = keys::AfterPrefix(begin.substr(0, begin.size() / 2 + 1));
+    ASSIGN_OR_RETURN(const std::vector<KvEntry> in, view.snapshot().Range(begin, end, kMaxMemberships + 1));
+    for (const KvEntry& entry : in) {
+      const PrincipalId group = keys::SecondNumber(entry.key);
+      ASSIGN_OR_RETURN(const PrincipalInfo info, view.Principal(group));
+      if (!info.deleted) add(group);
+    }
+  }
+  identity.all.assign(found.begin(), found.end());
+  return identity;
+}
+
+Result<std::shared_ptr<const Identity>> Authorizer::IdentityAt(View& view, Revision epoch,
+                                                               const Caller& caller) const {
+  std::string key = FoldCase(caller.principal);
+  for (const std::string& group : caller.groups) key.append(1, '\0').append(FoldCase(group));
+  {
+    const MutexLock lock(mu_);
+    if (cache_.epoch == epoch) {
+      const auto known = cache_.identities.find(key);
+      if (known != cache_.identities.end()) return known->second;
+    }
+  }
+  ASSIGN_OR_RETURN(Identity computed, ComputeIdentity(view, caller.principal, caller.groups));
+  auto identity = std::make_shared<const Identity>(std::move(computed));
+  const MutexLock lock(mu_);
+  if (cache_.epoch < epoch || cache_.identities.size() >= kMostIdentities) {
+    cache_.facts.clear();
+    cache_.identities.clear();
+    cache_.epoch = epoch;
+  }
+  // A view older than the cache answers for itself and is not kept.
+  if (cache_.epoch == epoch) identity = cache_.identities.emplace(std::move(key), identity).first->second;
+  return identity;
+}
+
+Result<std::shared_ptr<const Identity>> Authorizer::IdentityOf(View& view, const Caller& caller) const {
+  ASSIGN_OR_RETURN(const Revision epoch, EpochOf(view));
+  return IdentityAt(view, epoch, caller);
+}
+
+Result<Identity> Authorizer::IdentityOfPrincipal(View& view, const PrincipalInfo& principal) const {
+  std::vector<std::string> groups;
+  if (principal.kind == PrincipalKind::kUser && directory_ != nullptr) {
+    groups = directory_->GroupsOf(principal.name);
+  }
+  return ComputeIdentity(view, principal.name, groups);
+}
+
+Result<Facts> Authorizer::FactsOf(View& view, const Caller& caller, ObjectId object) const {
+  ASSIGN_OR_RETURN(const Revision epoch, EpochOf(view));
+  ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> identity, IdentityAt(view, epoch, caller));
+  const Cache::Question question{identity->serial, object};
+  {
+    const MutexLock lock(mu_);
+    if (cache_.epoch == epoch) {
+      const auto known = cache_.facts.find(question);
+      if (known != cache_.facts.end()) return known->second;
+    }
+  }
+  ASSIGN_OR_RETURN(const std::vector<Level> levels, LevelsOf(view, object));
+  const Facts facts = Weigh(levels, *identity);
+  const MutexLock lock(mu_);
+  if (cache_.epoch == epoch) {
+    if (cache_.facts.size() >= kMostFacts) cache_.facts.clear();
+    cache_.facts.emplace(question, facts);
+  }
+  return facts;
+}
+
+Result<bool> Authorizer::May(View& view, const Caller& caller, Operation operation, ObjectId object) const {
+  if (caller.role == Caller::Role::kUpkeep) {
+    return operation == Operation::kUse || operation == Operation::kSee || operation == Operation::kGet ||
+           operation == Operation::kReadFiles || operation == Operation::kReclaim;
+  }
+  if (operation == Operation::kUse) return !IsNobody(caller.principal);
+  ASSIGN_OR_RETURN(const Facts facts, FactsOf(view, caller, object));
+  const OperationRow* row = RowOf(operation, facts.kind);
+  // Of the metastore everyone knows; any other pair without a row is the caller's mistake, found by the body.
+  return row == nullptr || Allows(*row, facts);
+}
+
+Status Authorizer::Check(View& view, const Caller& caller, Operation operation, ObjectId object) const {
+  ASSIGN_OR_RETURN(const bool allowed, May(view, caller, operation, object));
+  if (allowed) return OkStatus();
+  if (caller.role == Caller::Role::kUpkeep) {
+    return Error(Code::kPermissionDenied, "the program itself changes nothing in nobody's name");
+  }
+  if (IsNobody(caller.principal)) {
+    return Error(Code::kPermissionDenied,
+                 fmt::format("{} has no name here and holds no privilege; add it to the host's users or to the "
+                             "identity map of the mount",
+                             caller.principal.empty() ? "the caller" : caller.principal));
+  }
+  ASSIGN_OR_RETURN(const Facts facts, FactsOf(view, caller, object));
+  const OperationRow* row = RowOf(operation, facts.kind);
+  ASSIGN_OR_RETURN(const Error refusal, Refusal(view, caller, *row, facts, object));
+  return refusal;
+}
+
+// Says what is missing in the words of a GRANT that would help. What the caller may not see is not told.
+Result<Error> Authorizer::Refusal(View& view, const Caller& caller, const OperationRow& row,
+                                  const Facts& facts, ObjectId object) const {
+  ASSIGN_OR_RETURN(const StoredObject stored, view.Object(object));
+  ASSIGN_OR_RETURN(const FullName name, view.NameOf(stored));
+  const std::string who = Printable(caller.principal);
+  const std::string shown =
+      facts.kind == ObjectKind::kMetastore ? "this registry" : fmt::format("{} {}", KindName(facts.kind), name.ToString());
+  std::string message = fmt::format("{} may not {} {}", who, row.verb, shown);
+
+  // The first gate that is closed, unless the way there is not what is missing.
+  const bool needs_reach = row.reach == Reach::kNeeded || row.reach == Reach::kNeededByAdmin;
+  if (needs_reach && !facts.reach && !(row.reach == Reach::kNeeded && facts.admin)) {
+    ASSIGN_OR_RETURN(const std::vector<Level> levels, LevelsOf(view, object));
+    ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> identity, IdentityOf(view, caller));
+    for (size_t depth = 2; depth < levels.size(); ++depth) {
+      const Facts above = Weigh({levels.begin(), levels.begin() + static_cast<ptrdiff_t>(depth)}, *identity);
+      if (above.in_reach) continue;
+      const bool catalog = above.kind == ObjectKind::kCatalog;
+      FullName container;
+      container.parts.assign(name.parts.begin(), name.parts.begin() + static_cast<ptrdiff_t>(depth) - 1);
+      return Error(Code::kPermissionDenied,
+                   fmt::format("{}: it lacks {} on {} {}; whoever may grant there can give it: GRANT {} ON {} {} TO {}",
+                               message, catalog ? "USE CATALOG" : "USE SCHEMA", KindName(above.kind),
+                               container.ToString(), catalog ? "USE CATALOG" : "USE SCHEMA",
+                               ObjectType(above.kind), container.ToString(), Quoted(caller.principal)));
+    }
+  }
+  const PrivilegeSet wanted = row.any_of.empty() || (row.owner && facts.owner) ? row.and_also : row.any_of;
+  if (!wanted.empty()) {
+    std::string privileges;
+    for (const Privilege each : wanted.ToList()) {
+      privileges += fmt::format("{}{}", privileges.empty() ? "" : " or ", PrivilegeSqlName(each));
+    }
+    std::string also;
+    if (row.owner && !facts.owner && !row.and_also.empty() && !facts.in_reach) {
+      also = fmt::format(" and {}", PrivilegeSqlName(row.and_also.ToList().front()));
+    }
+    std::string on;
+    if (facts.kind != ObjectKind::kMetastore) on = " " + name.ToString();
+    const Privilege first = wanted.Has(Privilege::kExecute) ? Privilege::kExecute : wanted.ToList().front();
+    return Error(Code::kPermissionDenied,
+                 fmt::format("{}: it lacks {}{}{}; for example GRANT {} ON {}{} TO {}", message, privileges, also,
+                             row.owner && !facts.owner ? ", and does not own it" : "", PrivilegeSqlName(first),
+                             ObjectType(facts.kind), on, Quoted(caller.principal)));
+  }
+  if (row.admin && !row.owner) {
+    return Error(Code::kPermissionDenied, fmt::format("{}: that is for a metastore admin", message));
+  }
+  return Error(Code::kPermissionDenied,
+               fmt::format("{}: that is for its owner; ownership is given by ALTER {} {} OWNER TO …", message,
+                           ObjectType(facts.kind), name.ToString()));
+}
+
+Result<Visibility> Authorizer::VisibleIn(View& view, const Caller& caller, ObjectId container) const {
+  Visibility visibility;
+  if (caller.role == Caller::Role::kUpkeep) {
+    visibility.all = visibility.full = true;
+    return visibility;
+  }
+  ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> identity, IdentityOf(view, caller));
+  ASSIGN_OR_RETURN(const Facts facts, FactsOf(view, caller, container));
+  if (facts.kind == ObjectKind::kModel) return visibility;
+  // A child of which nothing is known but where it is: what lets one see it, lets one see all.
+  const auto kind = static_cast<ObjectKind>(static_cast<unsigned>(facts.kind) + 1);
+  Facts child;
+  child.kind = kind;
+  child.admin = facts.admin;
+  child.container_owner = facts.kind != ObjectKind::kMetastore &&
+                          (facts.container_owner || (facts.owner && facts.reach));
+  child.reach = facts.in_reach;
+  if (facts.kind != ObjectKind::kMetastore) child.effective = facts.effective;
+  visibility.all = Allows(*RowOf(Operation::kSee, kind), child);
+  visibility.full = Allows(*RowOf(Operation::kGet, kind), child);
+  if (visibility.full || (!visibility.all && !child.reach)) return visibility;
+  for (const PrincipalId id : identity->all) {
+    std::string begin = keys::Holding(id, container, 0);
+    const std::string end = keys::Holding(id, container + 1, 0);
+    constexpr size_t kStep = 1000;
+    for (bool more = true; more;) {
+      ASSIGN_OR_RETURN(const std::vector<KvEntry> held, view.snapshot().Range(begin, end, kStep));
+      for (const KvEntry& entry : held) visibility.some.insert(keys::ThirdNumber(entry.key));
+      more = held.size() == kStep;
+      if (more) begin = keys::After(held.back().key);
+    }
+  }
+  return visibility;
+}
+
+Result<ObjectAccess> Authorizer::AccessOf(View& view, ObjectId object) const {
+  ASSIGN_OR_RETURN(const std::vector<Level> levels, LevelsOf(view, object));
+  const bool container = levels.back().kind != ObjectKind::kModel;
+  const auto holds_in_it = [&](const Identity& identity) -> Result<bool> {
+    if (!container) return false;
+    for (const PrincipalId id : identity.all) {
+      ASSIGN_OR_RETURN(const std::vector<KvEntry> held,
+                       view.snapshot().Range(keys::Holding(id, object, 0), keys::Holding(id, object + 1, 0), 1));
+      if (!held.empty()) return true;
+    }
+    return false;
+  };
+  const auto rights_of = [&](const Identity& identity) -> Result<ObjectRights> {
+    ASSIGN_OR_RETURN(const bool holds, holds_in_it(identity));
+    return RightsOf(Weigh(levels, identity), holds);
+  };
+
+  ObjectAccess access;
+  if (levels.back().owner != kNobodyId) {
+    ASSIGN_OR_RETURN(access.owner, view.Principal(levels.back().owner));
+    if (access.owner.deleted) access.owner = PrincipalInfo();
+  }
+  Identity everyone;
+  everyone.all = {kAccountUsersId};
+  ASSIGN_OR_RETURN(access.everyone, rights_of(everyone));
+
+  // Whoever is named on the way down, and the members of the groups that are: registry groups have their
+  // members here, the host's are named as they are.
+  std::deque<PrincipalId> open;
+  std::set<PrincipalId> seen{kAccountUsersId};
+  const auto add = [&](PrincipalId id) {
+    if (id != kNobodyId && seen.insert(id).second) open.push_back(id);
+  };
+  for (const Level& level : levels) {
+    add(level.owner);
+    for (const GrantsRecord::Grant& grant : level.grants.grants) add(grant.principal);
+  }
+  while (!open.empty()) {
+    const PrincipalId id = open.front();
+    open.pop_front();
+    ASSIGN_OR_RETURN(const PrincipalInfo info, view.Principal(id));
+    if (info.deleted) continue;
+    if (info.kind == PrincipalKind::kGroup && info.source == PrincipalSource::kRegistry) {
+      std::string begin = keys::Member(id, 0);
+      const std::string end = keys::Member(id + 1, 0);
+      ASSIGN_OR_RETURN(const std::vector<KvEntry> members,
+                       view.snapshot().Range(begin, end, kMaxUsers + kMaxGroups));
+      for (const KvEntry& member : members) add(keys::SecondNumber(member.key));
+      continue;
+    }
+    ASSIGN_OR_RETURN(const Identity identity, IdentityOfPrincipal(view, info));
+    PrincipalRights entry;
+    entry.principal = info;
+    ASSIGN_OR_RETURN(entry.rights, rights_of(identity));
+    // Someone with nothing beyond everybody's needs no mention.
+    if (!((access.everyone | entry.rights) == access.everyone)) access.entries.push_back(std::move(entry));
+  }
+  std::sort(access.entries.begin(), access.entries.end(), [](const PrincipalRights& a, const PrincipalRights& b) {
+    return std::pair(a.principal.kind, a.principal.name) < std::pair(b.principal.kind, b.principal.name);
+  });
+  return access;
+}
+
+Result<PrincipalInfo> Authorizer::Ensure(Change& change, std::string_view name) const {
+  RETURN_IF_ERROR(CheckPrincipalName(name));
+  ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> known, change.FindPrincipal(name));
+  if (known) return *known;
+  std::optional<PrincipalDirectory::Found> found;
+  if (directory_ != nullptr) found = directory_->Find(name);
+  if (!found) {
+    return Error(Code::kNotFound,
+                 fmt::format("there is no principal {}: neither a user or group of this host nor one made here; "
+                             "`modelfs principal create` makes a user, `modelfs group create` a group",
+                             Quoted(name)));
+  }
+  return change.AddPrincipal(found->kind, PrincipalSource::kHost, found->name);
+}
+
+Result<PrincipalId> Authorizer::EnsureSelf(Change& change, const Caller& caller) const {
+  if (IsNobody(caller.principal) || caller.role == Caller::Role::kUpkeep) {
+    return Error(Code::kPermissionDenied, "who has no name here cannot own anything");
+  }
+  ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> known, change.FindPrincipal(caller.principal));
+  if (known) return known->id;
+  ASSIGN_OR_RETURN(const PrincipalInfo made,
+                   change.AddPrincipal(PrincipalKind::kUser, PrincipalSource::kHost, caller.principal));
+  return made.id;
 }
 
 }  // namespace modelfs::store

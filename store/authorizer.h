@@ -1,43 +1,113 @@
-// The one place that says who may do what. Every registry call asks here before it answers or changes
-// anything; nothing else in the project decides about a caller.
+// The one place that says who may do what. Every registry call asks here, in the transaction or on the
+// snapshot that it works on; nothing else in the project decides about a caller.
+//
+// What is worked out is kept for as long as the access epoch stands (store/keys.h): every change to
+// principals, grants and owners writes that key, so a decision costs one read of it and two look-ups in
+// memory. Inside a change the read is an expectation: a revoke that comes in between makes it start again.
 #pragma once
 
+#include <atomic>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <unordered_set>
+#include <utility>
+#include <vector>
+
 #include "cas/base/result.h"
+#include "cas/base/thread.h"
 #include "store/caller.h"
+#include "store/change.h"
+#include "store/operation_table.h"
 #include "store/registry.h"
 
 namespace modelfs::store {
 
-enum class Operation {
-  kUse,  // anything at all
-  kRead,
-  kCreateChild,
-  kDelete,
-  kRename,
-  kSetOwner,
-  kDescribe,
-  kTag,
-  kCreateVersion,
-  kDeleteVersion,
-  kSetAlias,
-  kReadAudit,
-  kLease,
-  kReclaim,
+// Everyone that a caller is: itself, its groups, the groups they are in, `account users`.
+struct Identity {
+  uint64_t serial = 0;  // of this process, never given twice
+  PrincipalId self = kNobodyId;   // kNobodyId where it has no record yet
+  std::vector<PrincipalId> all;   // sorted
+  bool Is(PrincipalId principal) const;
 };
 
-// Immutable, hence thread-safe.
+// What a decision about one caller and one object rests on.
+struct Facts {
+  ObjectKind kind = ObjectKind::kMetastore;
+  bool admin = false;
+  bool owner = false;
+  bool container_owner = false;
+  bool reach = false;           // the gates above the object
+  bool in_reach = false;        // and, of a catalog or schema, its own: what lies in it can be reached
+  bool owns_schema = false;     // of a model: its schema
+  PrivilegeSet effective;       // on the object: granted there or above; ALL PRIVILEGES expanded
+  PrivilegeSet on_schema;       // of a model: effective on its schema
+};
+// The rule of one row.
+bool Allows(const OperationRow& row, const Facts& facts);
+
+// Which children of a container a caller may see.
+struct Visibility {
+  bool all = false;              // of those: also
+  bool full = false;             // with all their metadata, not only that they are there
+  std::unordered_set<ObjectId> some;  // where not `all` or not `full`: those to be asked about one by one
+};
+
+// Thread-safe.
 class Authorizer {
  public:
-  explicit Authorizer(RegistrySettings settings) : settings_(std::move(settings)) {}
+  // `directory` may be null: then no host knows anybody. It outlives this.
+  Authorizer(RegistrySettings settings, PrincipalDirectory* directory)
+      : settings_(std::move(settings)), directory_(directory) {}
 
-  // kPermissionDenied; the message says what would allow it. The rule at present: whoever made the registry
-  // may do everything, nobody else anything, root included.
-  Status Check(const Caller& caller, Operation operation, ObjectId object) const;
+  // kPermissionDenied: the message names what is missing and whom to ask, as far as the caller may know it.
+  // kNotFound: no such object.
+  Status Check(View& view, const Caller& caller, Operation operation, ObjectId object) const;
+  // Whether Check would say OK.
+  Result<bool> May(View& view, const Caller& caller, Operation operation, ObjectId object) const;
+
+  Result<std::shared_ptr<const Identity>> IdentityOf(View& view, const Caller& caller) const;
+  // Of someone who is not asking: a user's groups of the host as the directory knows them.
+  Result<Identity> IdentityOfPrincipal(View& view, const PrincipalInfo& principal) const;
+  Result<Visibility> VisibleIn(View& view, const Caller& caller, ObjectId container) const;
+  Result<ObjectAccess> AccessOf(View& view, ObjectId object) const;
+
+  // The principal of a name, made where only the host knows it. kNotFound says how one is made.
+  Result<PrincipalInfo> Ensure(Change& change, std::string_view name) const;
+  // The caller's own principal, likewise. kPermissionDenied for nobody.
+  Result<PrincipalId> EnsureSelf(Change& change, const Caller& caller) const;
 
   const RegistrySettings& settings() const { return settings_; }
 
  private:
-  RegistrySettings settings_;
+  struct Cache {
+    Revision epoch = 0;
+    std::unordered_map<std::string, std::shared_ptr<const Identity>> identities;
+    struct Question {
+      uint64_t who = 0;  // an identity's serial
+      ObjectId object = 0;
+      bool operator==(const Question&) const = default;
+    };
+    struct Hash {
+      size_t operator()(const Question& question) const;
+    };
+    std::unordered_map<Question, Facts, Hash> facts;
+  };
+
+  // The cache of the epoch that `view` is of, and nothing where a newer one has been started.
+  Result<Revision> EpochOf(View& view) const;
+  Result<std::shared_ptr<const Identity>> IdentityAt(View& view, Revision epoch, const Caller& caller) const;
+  Result<Facts> FactsOf(View& view, const Caller& caller, ObjectId object) const;
+  Result<Identity> ComputeIdentity(View& view, const std::string& principal,
+                                   const std::vector<std::string>& groups) const;
+  Result<Error> Refusal(View& view, const Caller& caller, const OperationRow& row, const Facts& facts,
+                        ObjectId object) const;
+
+  const RegistrySettings settings_;
+  mutable std::atomic<uint64_t> next_identity_{1};
+  PrincipalDirectory* const directory_;
+  mutable Mutex mu_;
+  mutable Cache cache_ GUARDED_BY(mu_);
 };
 
 }  // namespace modelfs::store

@@ -89,6 +89,86 @@ Result<std::map<std::string, std::string>> View::Tags(ObjectId object, VersionNu
   return tags;
 }
 
+Result<PrincipalInfo> View::Principal(PrincipalId id) {
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, Get(keys::Principal(id)));
+  const std::string what = fmt::format("principal {}", id);
+  if (!entry) return Error(Code::kNotFound, fmt::format("{} does not exist", what));
+  ASSIGN_OR_RETURN(PrincipalRecord record, PrincipalRecord::Decode(entry->value, what));
+  record.info.id = id;
+  return record.info;
+}
+
+Result<std::optional<PrincipalInfo>> View::FindPrincipal(std::string_view name) {
+  const std::string folded = FoldCase(name);
+  if (folded.empty() || folded.size() > kNameMaxBytes) return std::optional<PrincipalInfo>();
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, Get(keys::PrincipalName(folded)));
+  if (!entry) return std::optional<PrincipalInfo>();
+  ASSIGN_OR_RETURN(const PrincipalId id, DecodeNumber(entry->value, "principal's name"));
+  ASSIGN_OR_RETURN(PrincipalInfo info, Principal(id));
+  return std::optional<PrincipalInfo>(std::move(info));
+}
+
+Result<std::string> View::NameOfPrincipal(PrincipalId id) {
+  if (id == kNobodyId) return std::string();
+  if (const auto known = principal_names_.find(id); known != principal_names_.end()) return known->second;
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, snapshot_->Get(keys::Principal(id)));
+  std::string name;
+  if (entry) {
+    ASSIGN_OR_RETURN(const PrincipalRecord record, PrincipalRecord::Decode(entry->value, "principal"));
+    if (!record.info.deleted) name = record.info.name;
+  }
+  return principal_names_.emplace(id, std::move(name)).first->second;
+}
+
+Result<PrincipalId> View::OwnerOf(const ObjectRecord& record) {
+  if (record.owner != kNobodyId || record.owner_name.empty()) return record.owner;
+  const std::string folded = FoldCase(record.owner_name);
+  if (folded.size() > kNameMaxBytes) return kNobodyId;
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> burned, Get(keys::Burned(folded)));
+  if (burned) return kNobodyId;
+  ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> owner, FindPrincipal(record.owner_name));
+  return owner ? owner->id : kNobodyId;
+}
+
+Result<GrantsRecord> View::Grants(ObjectId object) {
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, Get(keys::Grants(object)));
+  if (!entry) return GrantsRecord();
+  return GrantsRecord::Decode(entry->value, fmt::format("grants on object {}", object));
+}
+
+Result<ContainerSettingsRecord> View::SettingsOf(ObjectId container) {
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, Get(keys::ContainerSettings(container)));
+  if (!entry) return ContainerSettingsRecord();
+  return ContainerSettingsRecord::Decode(entry->value, fmt::format("settings of object {}", container));
+}
+
+Result<PrincipalInfo> Change::AddPrincipal(PrincipalKind kind, PrincipalSource source, std::string_view name) {
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, Get(keys::PrincipalCounters()));
+  if (!entry) return Error(Code::kDataLoss, "the registry's counter of principals is missing");
+  ASSIGN_OR_RETURN(PrincipalCountersRecord counters,
+                   PrincipalCountersRecord::Decode(entry->value, "counter of principals"));
+  const bool group = kind == PrincipalKind::kGroup;
+  uint64_t& count = group ? counters.groups : counters.users;
+  if (count >= (group ? kMaxGroups : kMaxUsers)) {
+    return Error(Code::kResourceExhausted,
+                 fmt::format("there are {} {} already, the most there can be; delete those that are not needed",
+                             count, group ? "groups" : "users and service principals"));
+  }
+  ++count;
+  PrincipalRecord record;
+  record.info.id = counters.next++;
+  record.info.kind = kind;
+  record.info.source = source;
+  record.info.name = name;
+  record.info.created_at_ms = now_ms_;
+  record.info.created_by = caller_->principal;
+  Put(keys::PrincipalCounters(), counters.Encode());
+  Put(keys::Principal(record.info.id), record.Encode());
+  Put(keys::PrincipalName(FoldCase(name)), EncodeNumber(record.info.id));
+  AccessChanges();
+  return record.info;
+}
+
 Result<std::optional<KvEntry>> Change::Get(const std::string& key) {
   ASSIGN_OR_RETURN(std::optional<KvEntry> entry, snapshot().Get(key));
   expected_[key] = entry ? entry->revision : 0;

@@ -7,6 +7,7 @@
 #include <string_view>
 
 #include "cas/base/result.h"
+#include "store/keys.h"
 #include "store/kv/kv.h"
 #include "store/records.h"
 
@@ -42,8 +43,21 @@ class View {
   Result<std::string> Description(ObjectId object, VersionNumber version);
   Result<std::map<std::string, std::string>> Tags(ObjectId object, VersionNumber version);
 
+  // kNotFound: there was never such a principal.
+  Result<PrincipalInfo> Principal(PrincipalId id);
+  // By name in any case; nothing where there is none, or it was deleted.
+  Result<std::optional<PrincipalInfo>> FindPrincipal(std::string_view name);
+  // "" where the principal was deleted or never was. Never part of what a change relies on.
+  Result<std::string> NameOfPrincipal(PrincipalId id);
+  // The owner, also of a record that knows only a name; kNobodyId where nobody is that any more.
+  Result<PrincipalId> OwnerOf(const ObjectRecord& record);
+  Result<GrantsRecord> Grants(ObjectId object);
+  // What is set on this very container.
+  Result<ContainerSettingsRecord> SettingsOf(ObjectId container);
+
  private:
   Snapshot* snapshot_;
+  std::map<PrincipalId, std::string> principal_names_;
 };
 
 // One mutation under way: every Get is also an expectation, so that the commit fails where anything that
@@ -57,6 +71,7 @@ class Change : public View {
   void Put(const std::string& key, std::string value) { writes_[key] = std::move(value); }
   void Delete(const std::string& key) { writes_[key] = std::nullopt; }
 
+
   void PutObject(const StoredObject& object);
   // As PutObject, and says who changed it.
   void TouchObject(StoredObject& object);
@@ -65,10 +80,27 @@ class Change : public View {
   Result<ObjectId> NextObjectId();
   Result<VersionId> NextVersionId();
 
+  // Makes a principal's record. The caller has checked the name and that it is free.
+  Result<PrincipalInfo> AddPrincipal(PrincipalKind kind, PrincipalSource source, std::string_view name);
+  // Whatever was worked out about access is void after this change.
+  void AccessChanges() { Put(keys::AccessEpoch(), EncodeText("")); }
+
   using Params = std::map<std::string, std::string>;
   void Audit(std::string_view action, const FullName& name, ObjectId object, Params params);
   void Tell(EventKind kind, const StoredObject& object);
   Event& event() { return *event_; }  // after Tell
+  // That it has changed who there is, or who is in which group.
+  void TellPrincipals() {
+    event_.emplace();
+    event_->time_ms = now_ms_;
+    event_->kind = EventKind::kPrincipalsChanged;
+  }
+  // Nothing is to be changed after all.
+  void Clear() {
+    writes_.clear();
+    audit_.reset();
+    event_.reset();
+  }
 
   int64_t now_ms() const { return now_ms_; }
   const Caller& caller() const { return *caller_; }

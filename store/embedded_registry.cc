@@ -21,6 +21,46 @@ namespace {
 constexpr int kMaxAttempts = 200;
 constexpr auto kLongestPause = std::chrono::milliseconds(20);
 
+// `account users`, and the principal who made the registry and is its admin.
+Result<PrincipalId> AddFirstPrincipals(Change& change, const std::string& owner) {
+  PrincipalRecord everybody;
+  everybody.info.kind = PrincipalKind::kGroup;
+  everybody.info.name = kAccountUsers;
+  everybody.info.created_at_ms = change.now_ms();
+  everybody.info.created_by = owner;
+  change.Put(keys::Principal(kAccountUsersId), everybody.Encode());
+  change.Put(keys::PrincipalName(kAccountUsers), EncodeNumber(kAccountUsersId));
+  change.Put(keys::PrincipalCounters(), PrincipalCountersRecord().Encode());
+  ASSIGN_OR_RETURN(const PrincipalInfo admin,
+                   change.AddPrincipal(PrincipalKind::kUser, PrincipalSource::kHost, owner));
+  return admin.id;
+}
+
+// From format 1, in one commit. Objects keep their owners by name until they are next written (records.h).
+Status Upgrade(Kv& kv, const Clock& clock, const RegistrySettings& settings) {
+  ASSIGN_OR_RETURN(std::unique_ptr<Snapshot> snapshot, kv.Read());
+  Caller owner;
+  owner.principal = settings.owner;
+  owner.uid = settings.owner_uid;
+  owner.door = "upgrade";
+  Change change(*snapshot, clock.NowMs(), owner);
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> present, change.Get(keys::PrincipalCounters()));
+  if (present) return OkStatus();  // another process was first
+  ASSIGN_OR_RETURN(StoredObject metastore, change.Object(kMetastoreId));
+  ASSIGN_OR_RETURN(metastore.record.owner, AddFirstPrincipals(change, settings.owner));
+  metastore.record.owner_name.clear();
+  change.PutObject(metastore);
+  change.Put(keys::Settings(), EncodeSettings(settings));
+  change.Audit("upgradeMetastore", FullName(), kMetastoreId, {{"format", "2"}, {"owner", settings.owner}});
+  change.Tell(EventKind::kAccessChanged, metastore);
+  ASSIGN_OR_RETURN(const KvTransaction transaction, change.Finish());
+  snapshot.reset();
+  const Result<Revision> committed = kv.Commit(transaction);
+  // Lost to another process that upgrades: what it did is what was to be done.
+  if (committed.ok() || committed.error().code() == Code::kAborted) return OkStatus();
+  return committed.error().Wrap("upgrade the registry");
+}
+
 }  // namespace
 
 std::string RandomHex128() {
@@ -29,20 +69,6 @@ std::string RandomHex128() {
   std::string hex;
   for (const unsigned char byte : bytes) hex += fmt::format("{:02x}", byte);
   return hex;
-}
-
-std::string_view KindName(ObjectKind kind) {
-  switch (kind) {
-    case ObjectKind::kMetastore:
-      return "metastore";
-    case ObjectKind::kCatalog:
-      return "catalog";
-    case ObjectKind::kSchema:
-      return "schema";
-    case ObjectKind::kModel:
-      return "model";
-  }
-  return "object";
 }
 
 std::string_view StatusName(VersionStatus status) {
@@ -75,7 +101,8 @@ Result<RegistrySettings> InitializeRegistry(Kv& kv, const Clock& clock, const Ca
   change.Put(keys::Counters(), CountersRecord().Encode());
   StoredObject metastore;
   metastore.record.kind = ObjectKind::kMetastore;
-  metastore.record.owner = owner.principal;
+  RETURN_IF_ERROR(CheckPrincipalName(owner.principal));
+  ASSIGN_OR_RETURN(metastore.record.owner, AddFirstPrincipals(change, owner.principal));
   metastore.record.created = metastore.record.updated = change.stamp();
   change.PutObject(metastore);
   change.Put(keys::Where(kMetastoreId), WhereRecord().Encode());
@@ -90,24 +117,32 @@ Result<RegistrySettings> InitializeRegistry(Kv& kv, const Clock& clock, const Ca
 }
 
 Result<std::unique_ptr<EmbeddedRegistry>> EmbeddedRegistry::Open(Kv& kv, cas::BlobStore& blobs,
-                                                                 const Clock& clock) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Snapshot> snapshot, kv.Read());
-  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, snapshot->Get(keys::Settings()));
-  if (!entry) {
-    return Error(Code::kFailedPrecondition,
-                 "the registry was never set up (an init that was interrupted?); run `modelfs init` again");
+                                                                 const Clock& clock,
+                                                                 PrincipalDirectory* directory) {
+  RegistrySettings settings;
+  bool upgraded = false;
+  {
+    ASSIGN_OR_RETURN(const std::unique_ptr<Snapshot> snapshot, kv.Read());
+    ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, snapshot->Get(keys::Settings()));
+    if (!entry) {
+      return Error(Code::kFailedPrecondition,
+                   "the registry was never set up (an init that was interrupted?); run `modelfs init` again");
+    }
+    ASSIGN_OR_RETURN(settings, DecodeSettings(entry->value));
+    ASSIGN_OR_RETURN(const std::optional<KvEntry> principals, snapshot->Get(keys::PrincipalCounters()));
+    upgraded = principals.has_value();
   }
-  ASSIGN_OR_RETURN(RegistrySettings settings, DecodeSettings(entry->value));
+  if (!upgraded) RETURN_IF_ERROR(Upgrade(kv, clock, settings));
   return std::unique_ptr<EmbeddedRegistry>(
-      std::make_unique<EmbeddedRegistryImpl>(kv, blobs, clock, std::move(settings)));
+      std::make_unique<EmbeddedRegistryImpl>(kv, blobs, clock, std::move(settings), directory));
 }
 
 Status EmbeddedRegistryImpl::Authenticate(const Caller& caller) {
-  return authorizer_.Check(caller, Operation::kUse, kMetastoreId);
+  return CheckAccess(caller, Operation::kUse, kMetastoreId);
 }
 
 Result<RegistrySettings> EmbeddedRegistryImpl::Settings(const Caller& caller) {
-  RETURN_IF_ERROR(authorizer_.Check(caller, Operation::kRead, kMetastoreId));
+  RETURN_IF_ERROR(Authenticate(caller));
   return authorizer_.settings();
 }
 

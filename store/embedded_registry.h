@@ -26,8 +26,11 @@ struct Mark {
 
 class EmbeddedRegistry : public Registry {
  public:
-  // Both must outlive it. kFailedPrecondition where `kv` holds no registry or one of a newer format.
-  static Result<std::unique_ptr<EmbeddedRegistry>> Open(Kv& kv, cas::BlobStore& blobs, const Clock& clock);
+  // All must outlive it. `directory` says who the host's users and groups are; null: the host knows nobody.
+  // A registry of format 1 (without principals) is brought to the present format: its owner becomes the
+  // metastore's admin. kFailedPrecondition where `kv` holds no registry or one of a newer format.
+  static Result<std::unique_ptr<EmbeddedRegistry>> Open(Kv& kv, cas::BlobStore& blobs, const Clock& clock,
+                                                        PrincipalDirectory* directory = nullptr);
 
   // Ends expired leases, ages PENDING versions to FAILED, finishes deletions that were interrupted,
   // then reads the mark from one snapshot.

@@ -1,5 +1,5 @@
 // The class behind EmbeddedRegistry::Open, in one file a subject: objects.cc, tags.cc, versions.cc,
-// aliases.cc, search.cc, audit.cc, leases.cc, sweep.cc. For those files only.
+// aliases.cc, principals.cc, grants.cc, search.cc, audit.cc, leases.cc, sweep.cc. For those files only.
 #pragma once
 
 #include <memory>
@@ -18,8 +18,9 @@ namespace modelfs::store {
 
 class EmbeddedRegistryImpl final : public EmbeddedRegistry {
  public:
-  EmbeddedRegistryImpl(Kv& kv, cas::BlobStore& blobs, const Clock& clock, RegistrySettings settings)
-      : kv_(kv), blobs_(blobs), clock_(clock), authorizer_(std::move(settings)) {}
+  EmbeddedRegistryImpl(Kv& kv, cas::BlobStore& blobs, const Clock& clock, RegistrySettings settings,
+                       PrincipalDirectory* directory)
+      : kv_(kv), blobs_(blobs), clock_(clock), authorizer_(std::move(settings), directory) {}
 
   Status Authenticate(const Caller& caller) override;
   Result<RegistrySettings> Settings(const Caller& caller) override;
@@ -64,6 +65,26 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
                      AliasMode mode) override;
   Status SwapAliases(const Caller& caller, ObjectId model, std::string_view a, std::string_view b) override;
 
+  Result<PrincipalInfo> CreatePrincipal(const Caller& caller, PrincipalKind kind,
+                                        std::string_view name) override;
+  Status DeletePrincipal(const Caller& caller, std::string_view name) override;
+  Result<PrincipalInfo> FindPrincipal(const Caller& caller, std::string_view name) override;
+  Result<Page<PrincipalInfo>> ListPrincipals(const Caller& caller, const PageRequest& page) override;
+  Status AddMember(const Caller& caller, std::string_view group, std::string_view member) override;
+  Status RemoveMember(const Caller& caller, std::string_view group, std::string_view member) override;
+  Result<std::vector<PrincipalInfo>> Members(const Caller& caller, std::string_view group) override;
+  Result<std::vector<PrincipalInfo>> GroupsOf(const Caller& caller, std::string_view principal) override;
+
+  Status ChangeGrants(const Caller& caller, ObjectId object, const std::vector<GrantChange>& changes) override;
+  Result<std::vector<GrantInfo>> Grants(const Caller& caller, ObjectId object,
+                                        std::string_view principal) override;
+  Result<std::vector<GrantInfo>> EffectiveGrants(const Caller& caller, ObjectId object,
+                                                 std::string_view principal) override;
+  Status CheckAccess(const Caller& caller, Operation operation, ObjectId object) override;
+  Result<ObjectAccess> AccessOf(const Caller& caller, ObjectId object) override;
+  Result<ContainerSettings> GetSettings(const Caller& caller, ObjectId container) override;
+  Status SetSettings(const Caller& caller, ObjectId container, const ContainerSettings& settings) override;
+
   Result<Page<ObjectInfo>> SearchModels(const Caller& caller, std::string_view filter,
                                         const PageRequest& page) override;
 
@@ -102,17 +123,55 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   auto Inspect(const Caller& caller, Operation operation, ObjectId object, Body body)
       -> decltype(body(std::declval<View&>()));
 
+  // grants.cc
+  Result<std::vector<GrantInfo>> GrantsAt(View& view, const Caller& caller, ObjectId object,
+                                          std::string_view principal, bool inherited);
+  // What the containers of a model ask of it.
+  struct Rules {
+    bool signature_required = false;
+    std::optional<uint64_t> max_models;
+    std::optional<uint64_t> max_versions;
+    std::map<std::string, std::vector<PrincipalId>> protected_aliases;  // by folded name
+  };
+  Result<Rules> RulesFor(View& view, const StoredObject& model);
+  // kPermissionDenied where one of the aliases is protected and the caller is not of those who may move it.
+  Status CheckProtected(View& view, const Caller& caller, const StoredObject& model,
+                        const std::vector<std::string_view>& aliases);
+
   // objects.cc
-  static Result<ObjectInfo> InfoOf(View& view, const StoredObject& object, FullName name);
-  static Result<ObjectInfo> FullInfoOf(View& view, const StoredObject& object);
+  enum class Detail { kThin, kFull };  // kThin: ObjectInfo::browse_only
+  static Result<ObjectInfo> InfoOf(View& view, const StoredObject& object, FullName name, Detail detail);
+  // As far as the caller may know it; kPermissionDenied where that is nothing.
+  Result<ObjectInfo> FullInfoOf(View& view, const Caller& caller, const StoredObject& object);
+  // How much of a child the caller may see; nothing: not that it is there.
+  Result<std::optional<Detail>> DetailOf(View& view, const Caller& caller, const Visibility& visible,
+                                         ObjectId child);
+  // Those of the objects that are in `parent`, by name.
+  static Result<std::vector<StoredObject>> ChildrenOf(View& view, ObjectId parent,
+                                                      const std::unordered_set<ObjectId>& ids);
+
+  // search.cc
+  // Calls `visit(child, detail)` for the children of `parent` that the caller may see and whose name is >=
+  // `from`, by name, until it answers false; answers whether it came to the end.
+  template <typename Visit>
+  Result<bool> EachVisibleChild(View& view, const Caller& caller, ObjectId parent, std::string_view from,
+                                Visit visit);
 
   // versions.cc
   static Result<VersionInfo> InfoOf(View& view, const StoredObject& model, VersionNumber number,
                                     const VersionRecord& record);
   Result<CheckedTree> CheckTree(const Digest& tree);
   // Gives `record` the model's next number, and the fields that a new version has.
-  static Result<VersionNumber> AddVersion(Change& change, StoredObject& model, VersionRecord& record,
-                                          const NewVersion& fields);
+  Result<VersionNumber> AddVersion(Change& change, StoredObject& model, VersionRecord& record,
+                                   const NewVersion& fields);
+  // kFailedPrecondition where the model's containers ask for a signature and there is none.
+  Status CheckSignaturePolicy(View& view, const StoredObject& model, Signature signature);
+  // Row 11 of the matrix: who began it, or the model's owner.
+  Status CheckFinalizer(View& view, const Caller& caller, const StoredObject& model,
+                        const VersionRecord& version);
+  // As FailVersion, by who may `operation` on `object`.
+  Status FailPending(const Caller& caller, Operation operation, ObjectId object, ObjectId model,
+                     VersionNumber number, std::string_view reason);
   static void MakeReady(Change& change, VersionRecord& record, const Digest& tree,
                         const CheckedTree& checked);
 
@@ -138,11 +197,11 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
 template <typename Body>
 auto EmbeddedRegistryImpl::Mutate(const Caller& caller, Operation operation, ObjectId object, Body body)
     -> decltype(body(std::declval<Change&>())) {
-  RETURN_IF_ERROR(authorizer_.Check(caller, operation, object));
   const MutexLock lock(turn_);
   for (int attempt = 0;; ++attempt) {
     ASSIGN_OR_RETURN(std::unique_ptr<Snapshot> snapshot, kv_.Read());
     Change change(*snapshot, clock_.NowMs(), caller);
+    RETURN_IF_ERROR(authorizer_.Check(change, caller, operation, object));
     auto answer = body(change);
     if (!answer.ok() || !change.HasWork()) return answer;
     ASSIGN_OR_RETURN(KvTransaction transaction, change.Finish());
@@ -156,9 +215,9 @@ auto EmbeddedRegistryImpl::Mutate(const Caller& caller, Operation operation, Obj
 template <typename Body>
 auto EmbeddedRegistryImpl::Inspect(const Caller& caller, Operation operation, ObjectId object, Body body)
     -> decltype(body(std::declval<View&>())) {
-  RETURN_IF_ERROR(authorizer_.Check(caller, operation, object));
   ASSIGN_OR_RETURN(const std::unique_ptr<Snapshot> snapshot, kv_.Read());
   View view(*snapshot);
+  RETURN_IF_ERROR(authorizer_.Check(view, caller, operation, object));
   return body(view);
 }
 

@@ -31,6 +31,18 @@ std::string Description(ObjectId object, VersionNumber version) { return Key('d'
 std::string Tag(ObjectId object, VersionNumber version, std::string_view key) {
   return Key('t', object, version, key);
 }
+std::string PrincipalName(std::string_view folded) { return Key('B', folded); }
+std::string Principal(PrincipalId id) { return Key('b', id); }
+std::string Burned(std::string_view folded) { return Key('K', folded); }
+std::string Member(PrincipalId group, PrincipalId member) { return Key('m', group, member); }
+std::string MemberOf(PrincipalId member, PrincipalId group) { return Key('u', member, group); }
+std::string PrincipalCounters() { return Key('C'); }
+std::string AccessEpoch() { return Key('E'); }
+std::string Grants(ObjectId object) { return Key('g', object); }
+std::string Holding(PrincipalId principal, ObjectId container, ObjectId object) {
+  return Key('q', principal, container, Encoder().U64(object).bytes());
+}
+std::string ContainerSettings(ObjectId container) { return Key('s', container); }
 std::string Audit(uint64_t sequence) { return Key('A', sequence); }
 std::string Lease(std::string_view id) { return Key('l', id); }
 std::string LeaseUntil(std::string_view id) { return Key('r', id); }
@@ -48,6 +60,7 @@ std::string After(std::string key) {
 
 uint64_t FirstNumber(std::string_view key) { return Decoder(key.substr(1)).U64(); }
 uint64_t SecondNumber(std::string_view key) { return Decoder(key.substr(1 + kNumberBytes)).U64(); }
+uint64_t ThirdNumber(std::string_view key) { return Decoder(key.substr(1 + 2 * kNumberBytes)).U64(); }
 std::string_view NameOf(std::string_view key, size_t numbers) {
   return key.substr(1 + numbers * kNumberBytes);
 }

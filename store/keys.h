@@ -31,6 +31,28 @@ std::string Pending(ObjectId model, VersionNumber number);
 // 'x' model(be64) -> nothing: the model is deleted and some of its versions' keys are still there
 std::string Unfinished(ObjectId model);
 
+// 'B' folded name -> principal id (EncodeNumber)
+std::string PrincipalName(std::string_view folded);
+// 'b' principal(be64) -> PrincipalRecord
+std::string Principal(PrincipalId id);
+// 'K' folded name -> nothing: a principal of this name was deleted, so that an owner whom a record of format 1
+// knows by this name only is not the one who has the name now
+std::string Burned(std::string_view folded);
+// 'm' group(be64) member(be64) -> nothing, and the same the other way round
+std::string Member(PrincipalId group, PrincipalId member);
+std::string MemberOf(PrincipalId member, PrincipalId group);  // 'u'
+std::string PrincipalCounters();                              // 'C' -> PrincipalCountersRecord
+// 'E' -> nothing: written by every change to principals, grants and owners. What was worked out about access
+// holds as long as this key's revision does.
+std::string AccessEpoch();
+// 'g' object(be64) -> GrantsRecord
+std::string Grants(ObjectId object);
+// 'q' principal(be64) container(be64) object(be64) -> nothing: the principal was granted something on the
+// object or owns it, or did so once. What one may see in a container without seeing all of it starts here.
+std::string Holding(PrincipalId principal, ObjectId container, ObjectId object);
+// 's' object(be64) -> ContainerSettingsRecord
+std::string ContainerSettings(ObjectId container);
+
 // 'd' object(be64) version(be64, 0: the object itself) -> description
 std::string Description(ObjectId object, VersionNumber version);
 // 't' object(be64) version(be64) key -> tag value
@@ -45,9 +67,10 @@ std::string AfterPrefix(std::string prefix);
 // The first key after `key`.
 std::string After(std::string key);
 
-// The numbers at the front of a key of two ('v', 'p') or one ('x').
+// The numbers at the front of a key of two ('v', 'p', 'm', 'u') or one ('x').
 uint64_t FirstNumber(std::string_view key);
 uint64_t SecondNumber(std::string_view key);
+uint64_t ThirdNumber(std::string_view key);  // of 'q'
 // What stands behind the letter and `numbers` numbers.
 std::string_view NameOf(std::string_view key, size_t numbers);
 

@@ -1,6 +1,8 @@
 // Catalogs, schemas and models: making, finding, listing, renaming, deleting.
 #include <fmt/core.h>
 
+#include <algorithm>
+
 #include "cas/base/text.h"
 #include "store/embedded_registry_impl.h"
 #include "store/keys.h"
@@ -27,6 +29,17 @@ std::string_view ActionNoun(ObjectKind kind) {
   return "Object";
 }
 
+Operation CreateOperation(ObjectKind container) {
+  switch (container) {
+    case ObjectKind::kMetastore:
+      return Operation::kCreateCatalog;
+    case ObjectKind::kCatalog:
+      return Operation::kCreateSchema;
+    default:
+      return Operation::kCreateModel;
+  }
+}
+
 FullName Join(FullName name, std::string_view leaf) {
   name.parts.emplace_back(leaf);
   return name;
@@ -37,27 +50,35 @@ std::string ListQuery(ObjectId parent) { return fmt::format("list {}", parent); 
 
 }  // namespace
 
-Result<ObjectInfo> EmbeddedRegistryImpl::InfoOf(View& /*view*/, const StoredObject& object, FullName name) {
+Result<ObjectInfo> EmbeddedRegistryImpl::InfoOf(View& view, const StoredObject& object, FullName name,
+                                                Detail detail) {
   ObjectInfo info;
   info.id = object.record.id;
   info.kind = object.record.kind;
   info.parent = object.parent;
   info.name = object.name;
   info.full_name = std::move(name);
-  info.owner = object.record.owner;
+  ASSIGN_OR_RETURN(info.owner_id, view.OwnerOf(object.record));
+  ASSIGN_OR_RETURN(info.owner, view.NameOfPrincipal(info.owner_id));
   info.created_at_ms = object.record.created.at_ms;
   info.created_by = object.record.created.by;
   info.updated_at_ms = object.record.updated.at_ms;
   info.updated_by = object.record.updated.by;
+  info.browse_only = detail == Detail::kThin;
+  if (info.browse_only) return info;
   info.aliases = object.record.aliases;
   info.next_version = object.record.next_version;
   info.latest_ready = object.record.latest_ready;
   return info;
 }
 
-Result<ObjectInfo> EmbeddedRegistryImpl::FullInfoOf(View& view, const StoredObject& object) {
+Result<ObjectInfo> EmbeddedRegistryImpl::FullInfoOf(View& view, const Caller& caller,
+                                                    const StoredObject& object) {
+  RETURN_IF_ERROR(authorizer_.Check(view, caller, Operation::kSee, object.record.id));
+  ASSIGN_OR_RETURN(const bool full, authorizer_.May(view, caller, Operation::kGet, object.record.id));
   ASSIGN_OR_RETURN(FullName name, view.NameOf(object));
-  ASSIGN_OR_RETURN(ObjectInfo info, InfoOf(view, object, std::move(name)));
+  ASSIGN_OR_RETURN(ObjectInfo info,
+                   InfoOf(view, object, std::move(name), full ? Detail::kFull : Detail::kThin));
   if (object.record.has_description) {
     ASSIGN_OR_RETURN(info.comment, view.Description(object.record.id, 0));
   }
@@ -65,7 +86,7 @@ Result<ObjectInfo> EmbeddedRegistryImpl::FullInfoOf(View& view, const StoredObje
 }
 
 Result<ObjectInfo> EmbeddedRegistryImpl::Lookup(const Caller& caller, const FullName& name) {
-  return Inspect(caller, Operation::kRead, kMetastoreId, [&](View& view) -> Result<ObjectInfo> {
+  return Inspect(caller, Operation::kUse, kMetastoreId, [&](View& view) -> Result<ObjectInfo> {
     ASSIGN_OR_RETURN(StoredObject object, view.Object(kMetastoreId));
     FullName so_far;
     for (const std::string& part : name.parts) {
@@ -75,28 +96,34 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Lookup(const Caller& caller, const Full
       }
       Result<StoredObject> child = view.Child(object.record.id, part);
       if (!child.ok() && child.error().code() == Code::kNotFound) {
+        // Who may not look into a container does not learn what is not in it either.
+        RETURN_IF_ERROR(authorizer_.Check(view, caller, Operation::kSee, object.record.id));
         return Error(Code::kNotFound, fmt::format("{}: no such {}", Printable(so_far.ToString()),
                                                   KindName(ChildKind(object.record.kind))));
       }
       if (!child.ok()) return child.error();
       object = *std::move(child);
     }
-    return FullInfoOf(view, object);
+    return FullInfoOf(view, caller, object);
   });
 }
 
 Result<ObjectInfo> EmbeddedRegistryImpl::LookupChild(const Caller& caller, ObjectId parent,
                                                      std::string_view leaf) {
-  return Inspect(caller, Operation::kRead, parent, [&](View& view) -> Result<ObjectInfo> {
-    ASSIGN_OR_RETURN(const StoredObject child, view.Child(parent, leaf));
-    return FullInfoOf(view, child);
+  return Inspect(caller, Operation::kUse, parent, [&](View& view) -> Result<ObjectInfo> {
+    const Result<StoredObject> child = view.Child(parent, leaf);
+    if (!child.ok()) {
+      RETURN_IF_ERROR(authorizer_.Check(view, caller, Operation::kSee, parent));
+      return child.error();
+    }
+    return FullInfoOf(view, caller, *child);
   });
 }
 
 Result<ObjectInfo> EmbeddedRegistryImpl::Get(const Caller& caller, ObjectId id) {
-  return Inspect(caller, Operation::kRead, id, [&](View& view) -> Result<ObjectInfo> {
+  return Inspect(caller, Operation::kSee, id, [&](View& view) -> Result<ObjectInfo> {
     ASSIGN_OR_RETURN(const StoredObject object, view.Object(id));
-    return FullInfoOf(view, object);
+    return FullInfoOf(view, caller, object);
   });
 }
 
@@ -108,38 +135,86 @@ Result<Page<ObjectInfo>> EmbeddedRegistryImpl::List(const Caller& caller, Object
     ASSIGN_OR_RETURN(const std::string last, DecodePageToken(ListQuery(parent), page.token));
     if (!last.empty()) begin = keys::After(keys::Object(parent, last));
   }
-  return Inspect(caller, Operation::kRead, parent, [&](View& view) -> Result<Page<ObjectInfo>> {
+  return Inspect(caller, Operation::kSee, parent, [&](View& view) -> Result<Page<ObjectInfo>> {
     ASSIGN_OR_RETURN(const StoredObject container, view.Object(parent));
     ASSIGN_OR_RETURN(const FullName container_name, view.NameOf(container));
-    const std::string end = keys::AfterPrefix(keys::Object(parent, ""));
+    ASSIGN_OR_RETURN(const Visibility visible, authorizer_.VisibleIn(view, caller, parent));
     Page<ObjectInfo> answer;
-    while (answer.items.size() < limit) {
-      const size_t step = std::min(kListStep, limit - answer.items.size());
+    // False: the page is full, and there is more.
+    const auto add = [&](const StoredObject& child) -> Result<bool> {
+      ASSIGN_OR_RETURN(const std::optional<Detail> detail, DetailOf(view, caller, visible, child.record.id));
+      if (!detail) return true;
+      if (answer.items.size() == limit) {
+        answer.next_token = EncodePageToken(ListQuery(parent), answer.items.back().name);
+        return false;
+      }
+      ASSIGN_OR_RETURN(ObjectInfo info, InfoOf(view, child, Join(container_name, child.name), *detail));
+      answer.items.push_back(std::move(info));
+      return true;
+    };
+    if (!visible.all) {
+      // A few among many: found by what the caller holds rather than by looking at each.
+      ASSIGN_OR_RETURN(const std::vector<StoredObject> children, ChildrenOf(view, parent, visible.some));
+      for (const StoredObject& child : children) {
+        if (keys::Object(parent, child.name) < begin) continue;
+        ASSIGN_OR_RETURN(const bool more, add(child));
+        if (!more) break;
+      }
+      return answer;
+    }
+    const std::string end = keys::AfterPrefix(keys::Object(parent, ""));
+    for (;;) {
+      const size_t step = std::min(kListStep, limit + 1 - answer.items.size());
       ASSIGN_OR_RETURN(const std::vector<KvEntry> entries, view.snapshot().Range(begin, end, step));
       for (const KvEntry& entry : entries) {
         StoredObject child;
         child.parent = parent;
         child.name = keys::NameOf(entry.key, 1);
         ASSIGN_OR_RETURN(child.record, ObjectRecord::Decode(entry.value, child.name));
-        ASSIGN_OR_RETURN(ObjectInfo info, InfoOf(view, child, Join(container_name, child.name)));
-        answer.items.push_back(std::move(info));
+        ASSIGN_OR_RETURN(const bool more, add(child));
+        if (!more) return answer;
       }
       if (entries.size() < step) return answer;
       begin = keys::After(entries.back().key);
     }
-    ASSIGN_OR_RETURN(const std::vector<KvEntry> more, view.snapshot().Range(begin, end, 1));
-    if (!more.empty()) {
-      answer.next_token = EncodePageToken(ListQuery(parent), answer.items.back().name);
-    }
-    return answer;
   });
+}
+
+Result<std::optional<EmbeddedRegistryImpl::Detail>> EmbeddedRegistryImpl::DetailOf(View& view,
+                                                                                   const Caller& caller,
+                                                                                   const Visibility& visible,
+                                                                                   ObjectId child) {
+  if (visible.full) return std::optional(Detail::kFull);
+  const bool asked = visible.some.count(child) > 0;
+  if (asked) {
+    ASSIGN_OR_RETURN(const bool full, authorizer_.May(view, caller, Operation::kGet, child));
+    if (full) return std::optional(Detail::kFull);
+  }
+  if (visible.all) return std::optional(Detail::kThin);
+  if (!asked) return std::optional<Detail>();
+  ASSIGN_OR_RETURN(const bool seen, authorizer_.May(view, caller, Operation::kSee, child));
+  return seen ? std::optional(Detail::kThin) : std::nullopt;
+}
+
+Result<std::vector<StoredObject>> EmbeddedRegistryImpl::ChildrenOf(View& view, ObjectId parent,
+                                                                   const std::unordered_set<ObjectId>& ids) {
+  std::vector<StoredObject> children;
+  for (const ObjectId id : ids) {
+    Result<StoredObject> child = view.Object(id);
+    if (!child.ok() && child.error().code() == Code::kNotFound) continue;  // deleted since
+    if (!child.ok()) return child.error();
+    if (child->parent == parent && id != kMetastoreId) children.push_back(*std::move(child));
+  }
+  std::sort(children.begin(), children.end(),
+            [](const StoredObject& a, const StoredObject& b) { return a.name < b.name; });
+  return children;
 }
 
 Result<ObjectInfo> EmbeddedRegistryImpl::Create(const Caller& caller, ObjectId parent, std::string_view leaf,
                                                 std::string_view comment) {
   RETURN_IF_ERROR(CheckObjectName(leaf));
   RETURN_IF_ERROR(CheckDescription(comment));
-  return Mutate(caller, Operation::kCreateChild, parent, [&](Change& change) -> Result<ObjectInfo> {
+  return Mutate(caller, Operation::kUse, parent, [&](Change& change) -> Result<ObjectInfo> {
     ASSIGN_OR_RETURN(StoredObject container, change.Object(parent));
     if (container.record.kind == ObjectKind::kModel) {
       return Error(Code::kInvalidArgument,
@@ -153,22 +228,35 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Create(const Caller& caller, ObjectId p
     object.record.kind = ChildKind(container.record.kind);
     ASSIGN_OR_RETURN(const std::optional<KvEntry> taken, change.Get(keys::Object(parent, leaf)));
     if (taken) {
+      // Said before anything is said of privileges: clients make first and take "exists" for success. But only
+      // to whom it may be said (reference §4).
+      RETURN_IF_ERROR(authorizer_.Check(change, caller, Operation::kSee, parent));
       return Error(Code::kAlreadyExists,
                    fmt::format("{}: the {} exists already", name.ToString(), KindName(object.record.kind)));
     }
+    RETURN_IF_ERROR(authorizer_.Check(change, caller, CreateOperation(container.record.kind), parent));
+    if (object.record.kind == ObjectKind::kModel) {
+      ASSIGN_OR_RETURN(const Rules rules, RulesFor(change, object));
+      if (rules.max_models && container.record.children >= *rules.max_models) {
+        return Error(Code::kResourceExhausted,
+                     fmt::format("{} holds {} models, and {} is the limit that was set (max-models)",
+                                 container_name.ToString(), container.record.children, *rules.max_models));
+      }
+    }
     ASSIGN_OR_RETURN(object.record.id, change.NextObjectId());
-    object.record.owner = caller.principal;
+    ASSIGN_OR_RETURN(object.record.owner, authorizer_.EnsureSelf(change, caller));
     object.record.created = object.record.updated = change.stamp();
     object.record.has_description = !comment.empty();
     if (!comment.empty()) change.Put(keys::Description(object.record.id, 0), EncodeText(comment));
     change.PutObject(object);
     change.Put(keys::Where(object.record.id), WhereRecord{parent, object.name}.Encode());
+    change.Put(keys::Holding(object.record.owner, parent, object.record.id), EncodeText(""));
     ++container.record.children;
     change.PutObject(container);
     change.Audit(fmt::format("create{}", ActionNoun(object.record.kind)), name, object.record.id,
                  {{"name", object.name}, {"comment_bytes", std::to_string(comment.size())}});
     change.Tell(EventKind::kCreated, object);
-    ASSIGN_OR_RETURN(ObjectInfo info, InfoOf(change, object, name));
+    ASSIGN_OR_RETURN(ObjectInfo info, InfoOf(change, object, name, Detail::kFull));
     info.comment = comment;
     return info;
   });
@@ -191,11 +279,22 @@ Status EmbeddedRegistryImpl::Delete(const Caller& caller, ObjectId id, DeleteMod
           fmt::format("{} {} holds {} {}{}; delete them first", KindName(object.record.kind), name.ToString(),
                       object.record.children, held, object.record.children == 1 ? "" : "s"));
     }
+    if (is_model) {
+      ASSIGN_OR_RETURN(const Rules rules, RulesFor(change, object));
+      for (const AliasInfo& alias : object.record.aliases) {
+        if (rules.protected_aliases.count(FoldCase(alias.name)) == 0) continue;
+        return Error(Code::kFailedPrecondition,
+                     fmt::format("{} has the protected alias {}; who guards it removes it first", name.ToString(),
+                                 alias.name));
+      }
+    }
     ASSIGN_OR_RETURN(StoredObject container, change.Object(object.parent));
     if (container.record.children > 0) --container.record.children;
     change.PutObject(container);
     change.Delete(keys::Object(object.parent, object.name));
     change.Delete(keys::Where(id));
+    change.Delete(keys::Grants(id));
+    change.Delete(keys::ContainerSettings(id));
     if (object.record.has_description) change.Delete(keys::Description(id, 0));
     ASSIGN_OR_RETURN(const auto tags, change.Tags(id, 0));
     for (const auto& [key, value] : tags) change.Delete(keys::Tag(id, 0, key));
@@ -216,7 +315,7 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Rename(const Caller& caller, ObjectId m
   RETURN_IF_ERROR(CheckObjectName(new_leaf));
   return Mutate(caller, Operation::kRename, model, [&](Change& change) -> Result<ObjectInfo> {
     ASSIGN_OR_RETURN(StoredObject object, change.Model(model));
-    if (object.name == new_leaf) return FullInfoOf(change, object);
+    if (object.name == new_leaf) return FullInfoOf(change, caller, object);
     ASSIGN_OR_RETURN(const FullName old_name, change.NameOf(object));
     const FullName new_name = Join(old_name.Parent(), new_leaf);
     ASSIGN_OR_RETURN(const std::optional<KvEntry> taken, change.Get(keys::Object(object.parent, new_leaf)));
@@ -233,27 +332,44 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Rename(const Caller& caller, ObjectId m
                  {{"full_name_arg", old_name.ToString()}, {"new_name", new_name.ToString()}});
     change.Tell(EventKind::kRenamed, object);
     change.event().old_name = old_leaf;
-    return FullInfoOf(change, object);
+    return FullInfoOf(change, caller, object);
   });
 }
 
 Result<ObjectInfo> EmbeddedRegistryImpl::SetOwner(const Caller& caller, ObjectId id,
                                                   std::string_view principal) {
-  if (principal.empty() || principal.size() > kNameMaxBytes || !IsValidUtf8(principal) ||
-      HasHiddenCharacters(principal)) {
-    return Error(Code::kInvalidArgument,
-                 fmt::format("owner \"{}\": a principal has 1 to 255 bytes of printable text",
-                             Printable(principal.substr(0, kNameMaxBytes))));
-  }
   return Mutate(caller, Operation::kSetOwner, id, [&](Change& change) -> Result<ObjectInfo> {
     ASSIGN_OR_RETURN(StoredObject object, change.Object(id));
     ASSIGN_OR_RETURN(const FullName name, change.NameOf(object));
-    object.record.owner = principal;
+    ASSIGN_OR_RETURN(const PrincipalInfo owner, authorizer_.Ensure(change, principal));
+    if (owner.id == kAccountUsersId) {
+      return Error(Code::kInvalidArgument,
+                   fmt::format("`{}` is everybody and owns nothing; make a group", kAccountUsers));
+    }
+    if (object.record.kind == ObjectKind::kModel) {
+      ASSIGN_OR_RETURN(const StoredObject metastore, change.Object(kMetastoreId));
+      ASSIGN_OR_RETURN(const PrincipalId admin, change.OwnerOf(metastore.record));
+      ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> self, authorizer_.IdentityOf(change, caller));
+      if (!self->Is(admin) && !self->Is(owner.id)) {
+        return Error(Code::kPermissionDenied,
+                     fmt::format("{} may give {} to itself or a group it is in, and not to {}; a metastore admin may "
+                                 "give it to anybody",
+                                 Printable(caller.principal), name.ToString(), owner.name));
+      }
+    }
+    object.record.owner = owner.id;
+    object.record.owner_name.clear();
     change.TouchObject(object);
+    change.Put(keys::Holding(owner.id, object.parent, id), EncodeText(""));
+    change.AccessChanges();
     change.Audit(fmt::format("update{}", ActionNoun(object.record.kind)), name, id,
-                 {{"full_name_arg", name.ToString()}, {"owner", std::string(principal)}});
-    change.Tell(EventKind::kUpdated, object);
-    return FullInfoOf(change, object);
+                 {{"full_name_arg", name.ToString()}, {"owner", owner.name}});
+    change.Tell(EventKind::kAccessChanged, object);
+    ASSIGN_OR_RETURN(ObjectInfo info, InfoOf(change, object, name, Detail::kFull));
+    if (object.record.has_description) {
+      ASSIGN_OR_RETURN(info.comment, change.Description(id, 0));
+    }
+    return info;
   });
 }
 

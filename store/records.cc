@@ -11,7 +11,8 @@ namespace modelfs::store {
 namespace {
 
 constexpr uint8_t kRecordVersion = 1;
-constexpr uint8_t kSettingsVersion = 1;
+constexpr uint8_t kObjectRecordVersion = 2;  // 1 had the owner's name in place of its id
+constexpr uint8_t kSettingsVersion = 2;      // 1 had no principals and grants; the fields are the same
 constexpr size_t kSealBytes = 8;
 
 std::string Sealed(std::string body) {
@@ -20,24 +21,25 @@ std::string Sealed(std::string body) {
   return body;
 }
 
-// The body behind its version byte. Every record of this program has version 1; a registry of a newer
-// format is refused as a whole when it is opened.
-Result<std::string_view> Unsealed(std::string_view bytes, std::string_view what) {
+// The body behind its version byte, which is one of 1 to `newest`; a registry of a newer format is refused as
+// a whole when it is opened.
+Result<std::string_view> Unsealed(std::string_view bytes, std::string_view what,
+                                  uint8_t newest = kRecordVersion) {
   if (bytes.size() <= kSealBytes)
     return Error(Code::kDataLoss, fmt::format("{}: the record is cut short", what));
   const std::string_view body = bytes.substr(0, bytes.size() - kSealBytes);
   if (Decoder(bytes.substr(body.size())).U64() != Xxh3_64(body)) {
     return Error(Code::kDataLoss, fmt::format("{}: the record does not match its checksum", what));
   }
-  if (static_cast<uint8_t>(body[0]) != kRecordVersion) {
+  if (const auto version = static_cast<uint8_t>(body[0]); version == 0 || version > newest) {
     return Error(Code::kDataLoss, fmt::format("{}: record version {} is not known", what, int{body[0]}));
   }
   return body.substr(1);
 }
 
-Encoder Begin() {
+Encoder Begin(uint8_t version = kRecordVersion) {
   Encoder encoder;
-  encoder.U8(kRecordVersion);
+  encoder.U8(version);
   return encoder;
 }
 
@@ -72,8 +74,14 @@ bool InRange(Enum value, Enum last) {
 }  // namespace
 
 std::string ObjectRecord::Encode() const {
-  Encoder encoder = Begin();
-  encoder.Varint(id).U8(static_cast<uint8_t>(kind)).String(owner);
+  const bool named = owner == kNobodyId && !owner_name.empty();
+  Encoder encoder = Begin(named ? 1 : kObjectRecordVersion);
+  encoder.Varint(id).U8(static_cast<uint8_t>(kind));
+  if (named) {
+    encoder.String(owner_name);
+  } else {
+    encoder.Varint(owner);
+  }
   Put(encoder, created);
   Put(encoder, updated);
   encoder.U8(has_description ? 1 : 0).Varint(children);
@@ -88,12 +96,16 @@ std::string ObjectRecord::Encode() const {
 }
 
 Result<ObjectRecord> ObjectRecord::Decode(std::string_view bytes, std::string_view what) {
-  ASSIGN_OR_RETURN(const std::string_view body, Unsealed(bytes, what));
+  ASSIGN_OR_RETURN(const std::string_view body, Unsealed(bytes, what, kObjectRecordVersion));
   Decoder decoder(body);
   ObjectRecord record;
   record.id = decoder.Varint();
   record.kind = static_cast<ObjectKind>(decoder.U8());
-  record.owner = decoder.String();
+  if (static_cast<uint8_t>(bytes[0]) == 1) {
+    record.owner_name = decoder.String();
+  } else {
+    record.owner = decoder.Varint();
+  }
   record.created = GetStamp(decoder);
   record.updated = GetStamp(decoder);
   record.has_description = decoder.U8() != 0;
@@ -112,6 +124,124 @@ Result<ObjectRecord> ObjectRecord::Decode(std::string_view bytes, std::string_vi
       alias.slot = decoder.U8();
       alias.updated_at_ms = static_cast<int64_t>(decoder.U64());
     }
+  }
+  RETURN_IF_ERROR(decoder.Finish(what));
+  return record;
+}
+
+std::string PrincipalRecord::Encode() const {
+  Encoder encoder = Begin();
+  encoder.U8(static_cast<uint8_t>(info.kind)).U8(static_cast<uint8_t>(info.source)).U8(info.deleted ? 1 : 0);
+  encoder.String(info.name);
+  Put(encoder, Stamp{info.created_at_ms, info.created_by});
+  return Sealed(encoder.Take());
+}
+
+Result<PrincipalRecord> PrincipalRecord::Decode(std::string_view bytes, std::string_view what) {
+  ASSIGN_OR_RETURN(const std::string_view body, Unsealed(bytes, what));
+  Decoder decoder(body);
+  PrincipalRecord record;
+  record.info.kind = static_cast<PrincipalKind>(decoder.U8());
+  record.info.source = static_cast<PrincipalSource>(decoder.U8());
+  record.info.deleted = decoder.U8() != 0;
+  record.info.name = decoder.String();
+  const Stamp created = GetStamp(decoder);
+  record.info.created_at_ms = created.at_ms;
+  record.info.created_by = created.by;
+  if (record.info.kind < PrincipalKind::kUser || !InRange(record.info.kind, PrincipalKind::kGroup) ||
+      record.info.source < PrincipalSource::kRegistry || !InRange(record.info.source, PrincipalSource::kHost)) {
+    return Malformed(what);
+  }
+  RETURN_IF_ERROR(decoder.Finish(what));
+  return record;
+}
+
+std::vector<GrantsRecord::Grant>::iterator GrantsRecord::Find(PrincipalId principal) {
+  const auto at =
+      std::lower_bound(grants.begin(), grants.end(), principal,
+                       [](const Grant& grant, PrincipalId id) { return grant.principal < id; });
+  return at != grants.end() && at->principal == principal ? at : grants.end();
+}
+
+PrivilegeSet GrantsRecord::Of(PrincipalId principal) const {
+  const auto at = const_cast<GrantsRecord*>(this)->Find(principal);
+  return at == grants.end() ? PrivilegeSet() : at->privileges;
+}
+
+void GrantsRecord::Set(PrincipalId principal, PrivilegeSet privileges) {
+  const auto at =
+      std::lower_bound(grants.begin(), grants.end(), principal,
+                       [](const Grant& grant, PrincipalId id) { return grant.principal < id; });
+  const bool present = at != grants.end() && at->principal == principal;
+  if (privileges.empty()) {
+    if (present) grants.erase(at);
+  } else if (present) {
+    at->privileges = privileges;
+  } else {
+    grants.insert(at, {principal, privileges});
+  }
+}
+
+std::string GrantsRecord::Encode() const {
+  Encoder encoder = Begin();
+  encoder.Varint(grants.size());
+  for (const Grant& grant : grants) encoder.U64(grant.principal).U32(grant.privileges.bits());
+  return Sealed(encoder.Take());
+}
+
+Result<GrantsRecord> GrantsRecord::Decode(std::string_view bytes, std::string_view what) {
+  ASSIGN_OR_RETURN(const std::string_view body, Unsealed(bytes, what));
+  Decoder decoder(body);
+  GrantsRecord record;
+  const uint64_t count = decoder.Varint();
+  PrincipalId last = kNobodyId;
+  for (uint64_t i = 0; i < count && decoder.ok(); ++i) {
+    Grant& grant = record.grants.emplace_back();
+    grant.principal = decoder.U64();
+    grant.privileges = PrivilegeSet::FromBits(decoder.U32());
+    if (grant.principal <= last || grant.privileges.empty()) return Malformed(what);
+    last = grant.principal;
+  }
+  RETURN_IF_ERROR(decoder.Finish(what));
+  return record;
+}
+
+std::string PrincipalCountersRecord::Encode() const {
+  return Sealed(Begin().Varint(next).Varint(users).Varint(groups).Take());
+}
+
+Result<PrincipalCountersRecord> PrincipalCountersRecord::Decode(std::string_view bytes, std::string_view what) {
+  ASSIGN_OR_RETURN(const std::string_view body, Unsealed(bytes, what));
+  Decoder decoder(body);
+  PrincipalCountersRecord record;
+  record.next = decoder.Varint();
+  record.users = decoder.Varint();
+  record.groups = decoder.Varint();
+  RETURN_IF_ERROR(decoder.Finish(what));
+  return record;
+}
+
+std::string ContainerSettingsRecord::Encode() const {
+  // 0: not set here; 1: no; 2: yes. Limits are stored one higher, 0 for none.
+  Encoder encoder = Begin();
+  encoder.U8(signature_required ? (*signature_required ? 2 : 1) : 0);
+  encoder.Varint(max_models ? *max_models + 1 : 0).Varint(max_versions ? *max_versions + 1 : 0);
+  encoder.Varint(protected_aliases.size());
+  for (const auto& [alias, principal] : protected_aliases) encoder.String(alias).Varint(principal);
+  return Sealed(encoder.Take());
+}
+
+Result<ContainerSettingsRecord> ContainerSettingsRecord::Decode(std::string_view bytes, std::string_view what) {
+  ASSIGN_OR_RETURN(const std::string_view body, Unsealed(bytes, what));
+  Decoder decoder(body);
+  ContainerSettingsRecord record;
+  if (const uint8_t required = decoder.U8(); required != 0) record.signature_required = required == 2;
+  if (const uint64_t limit = decoder.Varint(); limit != 0) record.max_models = limit - 1;
+  if (const uint64_t limit = decoder.Varint(); limit != 0) record.max_versions = limit - 1;
+  const uint64_t count = decoder.Varint();
+  for (uint64_t i = 0; i < count && decoder.ok(); ++i) {
+    std::string alias(decoder.String());
+    record.protected_aliases[std::move(alias)] = decoder.Varint();
   }
   RETURN_IF_ERROR(decoder.Finish(what));
   return record;
@@ -246,7 +376,7 @@ Result<RegistrySettings> DecodeSettings(std::string_view bytes) {
                  fmt::format("the registry has format {}, this program knows {}; use a newer modelfs",
                              int{static_cast<uint8_t>(bytes[0])}, int{kSettingsVersion}));
   }
-  ASSIGN_OR_RETURN(const std::string_view body, Unsealed(bytes, kWhat));
+  ASSIGN_OR_RETURN(const std::string_view body, Unsealed(bytes, kWhat, kSettingsVersion));
   Decoder decoder(body);
   RegistrySettings settings;
   settings.signature = static_cast<RegistrySettings::SignaturePolicy>(decoder.U8());
@@ -348,7 +478,7 @@ Result<Event> DecodeEvent(std::string_view bytes, std::string_view what) {
   const uint64_t aliases = decoder.Varint();
   for (uint64_t i = 0; i < aliases && decoder.ok(); ++i) event.aliases.emplace_back(decoder.String());
   // A kind that a newer program wrote is something that happened all the same.
-  if (!InRange(event.kind, EventKind::kOther)) event.kind = EventKind::kOther;
+  if (!InRange(event.kind, EventKind::kSettingsChanged)) event.kind = EventKind::kOther;
   if (!InRange(event.object_kind, ObjectKind::kModel)) return Malformed(what);
   RETURN_IF_ERROR(decoder.Finish(what));
   return event;

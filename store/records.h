@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -24,7 +25,10 @@ struct Stamp {
 struct ObjectRecord {
   ObjectId id = 0;
   ObjectKind kind = ObjectKind::kMetastore;
-  std::string owner;
+  PrincipalId owner = kNobodyId;
+  // A record of format 1 has the owner's name only. Whoever reads it turns that into an id (View), and what
+  // cannot be turned is written back as it was.
+  std::string owner_name;
   Stamp created;
   Stamp updated;
   bool has_description = false;
@@ -38,6 +42,51 @@ struct ObjectRecord {
 
   std::string Encode() const;
   static Result<ObjectRecord> Decode(std::string_view bytes, std::string_view what);
+};
+
+struct PrincipalRecord {
+  PrincipalInfo info;  // without what is in the key: the id
+  std::string Encode() const;
+  static Result<PrincipalRecord> Decode(std::string_view bytes, std::string_view what);
+};
+
+// Who was granted what on one object.
+struct GrantsRecord {
+  struct Grant {
+    PrincipalId principal = kNobodyId;
+    PrivilegeSet privileges;
+  };
+  std::vector<Grant> grants;  // sorted by principal, none empty
+
+  // The end where there is none.
+  std::vector<Grant>::iterator Find(PrincipalId principal);
+  PrivilegeSet Of(PrincipalId principal) const;
+  void Set(PrincipalId principal, PrivilegeSet privileges);
+
+  std::string Encode() const;
+  static Result<GrantsRecord> Decode(std::string_view bytes, std::string_view what);
+};
+
+struct PrincipalCountersRecord {
+  PrincipalId next = kAccountUsersId + 1;
+  uint64_t users = 0;   // users and service principals that are not deleted
+  uint64_t groups = 0;  // groups that are not deleted, `account users` not counted
+
+  std::string Encode() const;
+  static Result<PrincipalCountersRecord> Decode(std::string_view bytes, std::string_view what);
+};
+
+struct ContainerSettingsRecord {
+  std::optional<bool> signature_required;
+  std::map<std::string, PrincipalId> protected_aliases;
+  std::optional<uint64_t> max_models;
+  std::optional<uint64_t> max_versions;
+
+  bool empty() const {
+    return !signature_required && protected_aliases.empty() && !max_models && !max_versions;
+  }
+  std::string Encode() const;
+  static Result<ContainerSettingsRecord> Decode(std::string_view bytes, std::string_view what);
 };
 
 struct WhereRecord {

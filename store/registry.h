@@ -182,14 +182,13 @@ struct GrantChange {
 // What a front end that enforces access by other means (POSIX ACLs) must let through: an outer bound on one
 // object by principal, without the gates above it, which the way there asks for again.
 struct ObjectRights {
-  bool see = false;             // know that it is there: name, owner, description, tags
-  bool get = false;             // all its metadata: versions, aliases
-  bool read_files = false;      // the artifacts of its versions
-  bool tag = false;             // change tags or the description
-  bool create_child = false;    // a schema in a catalog, a model in a schema
-  bool create_version = false;
+  bool see = false;              // know that it is there: name, owner, description, tags
+  bool get = false;              // all its metadata: versions, aliases
+  bool read_files = false;       // the artifacts of its versions
+  bool tag = false;              // change tags or the description
+  bool change_children = false;  // make, rename or delete something in a container
+  bool change_versions = false;  // make or delete versions
   bool set_alias = false;
-  bool administer = false;      // rename, delete, grant: what is done in its container or to itself
 
   ObjectRights operator|(const ObjectRights& other) const;
   friend bool operator==(const ObjectRights&, const ObjectRights&) = default;

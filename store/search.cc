@@ -27,10 +27,26 @@ struct Position {
   }
 };
 
-// Calls `visit(child)` for the children of `parent` whose name is >= `from`, in order, until it answers
-// false.
+}  // namespace
+
 template <typename Visit>
-Result<bool> EachChild(View& view, ObjectId parent, std::string_view from, Visit visit) {
+Result<bool> EmbeddedRegistryImpl::EachVisibleChild(View& view, const Caller& caller, ObjectId parent,
+                                                    std::string_view from, Visit visit) {
+  ASSIGN_OR_RETURN(const Visibility visible, authorizer_.VisibleIn(view, caller, parent));
+  const auto offer = [&](const StoredObject& child) -> Result<bool> {
+    ASSIGN_OR_RETURN(const std::optional<Detail> detail, DetailOf(view, caller, visible, child.record.id));
+    if (!detail) return true;
+    return visit(child, *detail);
+  };
+  if (!visible.all) {
+    ASSIGN_OR_RETURN(const std::vector<StoredObject> children, ChildrenOf(view, parent, visible.some));
+    for (const StoredObject& child : children) {
+      if (child.name < from) continue;
+      ASSIGN_OR_RETURN(const bool go_on, offer(child));
+      if (!go_on) return false;
+    }
+    return true;
+  }
   std::string begin = from.empty() ? keys::FirstChild(parent) : keys::Object(parent, from);
   const std::string end = keys::AfterPrefix(keys::Object(parent, ""));
   for (;;) {
@@ -40,15 +56,13 @@ Result<bool> EachChild(View& view, ObjectId parent, std::string_view from, Visit
       child.parent = parent;
       child.name = keys::NameOf(entry.key, 1);
       ASSIGN_OR_RETURN(child.record, ObjectRecord::Decode(entry.value, child.name));
-      ASSIGN_OR_RETURN(const bool go_on, visit(child));
+      ASSIGN_OR_RETURN(const bool go_on, offer(child));
       if (!go_on) return false;
     }
     if (entries.size() < kStep) return true;
     begin = keys::After(entries.back().key);
   }
 }
-
-}  // namespace
 
 Result<Page<ObjectInfo>> EmbeddedRegistryImpl::SearchModels(const Caller& caller, std::string_view filter,
                                                             const PageRequest& page) {
@@ -60,12 +74,13 @@ Result<Page<ObjectInfo>> EmbeddedRegistryImpl::SearchModels(const Caller& caller
     ASSIGN_OR_RETURN(const std::string position, DecodePageToken(query, page.token));
     ASSIGN_OR_RETURN(start, Position::Decode(position));
   }
-  return Inspect(caller, Operation::kRead, kMetastoreId, [&](View& view) -> Result<Page<ObjectInfo>> {
+  return Inspect(caller, Operation::kUse, kMetastoreId, [&](View& view) -> Result<Page<ObjectInfo>> {
     Page<ObjectInfo> answer;
     Position at;
     Position last;  // of the last model in `answer`
-    const auto visit_model = [&](const StoredObject& model) -> Result<bool> {
-      ASSIGN_OR_RETURN(ObjectInfo info, InfoOf(view, model, FullName{{at.catalog, at.schema, model.name}}));
+    const auto visit_model = [&](const StoredObject& model, Detail detail) -> Result<bool> {
+      ASSIGN_OR_RETURN(ObjectInfo info,
+                       InfoOf(view, model, FullName{{at.catalog, at.schema, model.name}}, detail));
       ASSIGN_OR_RETURN(const bool matches,
                        wanted.Matches(info, [&] { return view.Tags(model.record.id, 0); }));
       if (!matches) return true;
@@ -77,19 +92,17 @@ Result<Page<ObjectInfo>> EmbeddedRegistryImpl::SearchModels(const Caller& caller
       answer.items.push_back(std::move(info));
       return true;
     };
-    const Result<bool> walked =
-        EachChild(view, kMetastoreId, start.catalog, [&](const StoredObject& catalog) -> Result<bool> {
-          at.catalog = catalog.name;
-          const bool same_catalog = catalog.name == start.catalog;
-          return EachChild(view, catalog.record.id, same_catalog ? std::string_view(start.schema) : "",
-                           [&](const StoredObject& schema) -> Result<bool> {
-                             at.schema = schema.name;
-                             const bool same = same_catalog && schema.name == start.schema;
-                             const std::string after =
-                                 same && !start.model.empty() ? keys::After(start.model) : "";
-                             return EachChild(view, schema.record.id, after, visit_model);
-                           });
-        });
+    const auto visit_schema = [&](const StoredObject& schema, Detail) -> Result<bool> {
+      at.schema = schema.name;
+      const bool resumed = at.catalog == start.catalog && schema.name == start.schema && !start.model.empty();
+      return EachVisibleChild(view, caller, schema.record.id, resumed ? keys::After(start.model) : "", visit_model);
+    };
+    const auto visit_catalog = [&](const StoredObject& catalog, Detail) -> Result<bool> {
+      at.catalog = catalog.name;
+      const std::string_view from = catalog.name == start.catalog ? std::string_view(start.schema) : "";
+      return EachVisibleChild(view, caller, catalog.record.id, from, visit_schema);
+    };
+    const Result<bool> walked = EachVisibleChild(view, caller, kMetastoreId, start.catalog, visit_catalog);
     if (!walked.ok()) return walked.error();
     return answer;
   });

@@ -121,7 +121,8 @@ Status EmbeddedRegistryImpl::AgePendingVersions(const Caller& caller) {
     }
   }
   for (const Old& version : old) {
-    const Status failed = FailVersion(caller, version.model, version.number, "was not finalized in time");
+    const Status failed = FailPending(caller, Operation::kReclaim, kMetastoreId, version.model, version.number,
+                                      "was not finalized in time");
     const bool overtaken = !failed.ok() && (failed.error().code() == Code::kNotFound ||
                                             failed.error().code() == Code::kFailedPrecondition);
     if (!failed.ok() && !overtaken) return failed.error();
@@ -130,7 +131,7 @@ Status EmbeddedRegistryImpl::AgePendingVersions(const Caller& caller) {
 }
 
 Result<Mark> EmbeddedRegistryImpl::MarkForSweep(const Caller& caller) {
-  RETURN_IF_ERROR(authorizer_.Check(caller, Operation::kReclaim, kMetastoreId));
+  RETURN_IF_ERROR(CheckAccess(caller, Operation::kReclaim, kMetastoreId));
   RETURN_IF_ERROR(EndDeadLeases());
   RETURN_IF_ERROR(AgePendingVersions(caller));
   RETURN_IF_ERROR(FinishDeletions());

@@ -149,7 +149,7 @@ Status EmbeddedRegistryImpl::DeleteTag(const Caller& caller, const Target& targe
 
 Result<std::map<std::string, std::string>> EmbeddedRegistryImpl::Tags(const Caller& caller,
                                                                       const Target& target) {
-  return Inspect(caller, Operation::kRead, target.object,
+  return Inspect(caller, target.version ? Operation::kGet : Operation::kSee, target.object,
                  [&](View& view) -> Result<std::map<std::string, std::string>> {
                    ASSIGN_OR_RETURN(const Bearer bearer, BearerOf(view, target));
                    return view.Tags(target.object, bearer.number);

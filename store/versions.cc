@@ -117,15 +117,7 @@ Result<EmbeddedRegistryImpl::CheckedTree> EmbeddedRegistryImpl::CheckTree(const 
   checked.total_bytes = tree.total_bytes();
   checked.file_count = tree.file_count();
   const cas::TreeEntry* mlmodel = tree.Find(kMlmodelName);
-  if (mlmodel == nullptr || mlmodel->kind != cas::EntryKind::kFile) {
-    if (authorizer_.settings().signature == RegistrySettings::SignaturePolicy::kRequired) {
-      return Error(
-          Code::kFailedPrecondition,
-          "there is no MLmodel file, and this registry requires a signature of every version; save the model "
-          "with MLflow and a signature (mlflow.models.infer_signature)");
-    }
-    return checked;
-  }
+  if (mlmodel == nullptr || mlmodel->kind != cas::EntryKind::kFile) return checked;
   if (mlmodel->blob.size_bytes > kMlmodelMaxBytes) {
     return Error(Code::kFailedPrecondition, fmt::format("MLmodel has {} bytes; at most {} are read",
                                                         mlmodel->blob.size_bytes, kMlmodelMaxBytes));
@@ -136,8 +128,23 @@ Result<EmbeddedRegistryImpl::CheckedTree> EmbeddedRegistryImpl::CheckTree(const 
   return checked;
 }
 
+Status EmbeddedRegistryImpl::CheckSignaturePolicy(View& view, const StoredObject& model, Signature signature) {
+  if (signature == Signature::kPresent) return OkStatus();
+  ASSIGN_OR_RETURN(const Rules rules, RulesFor(view, model));
+  if (!rules.signature_required) return OkStatus();
+  return Error(Code::kFailedPrecondition,
+               "there is no MLmodel file, and a signature is required of every version here; save the model with "
+               "MLflow and a signature (mlflow.models.infer_signature)");
+}
+
 Result<VersionNumber> EmbeddedRegistryImpl::AddVersion(Change& change, StoredObject& model,
                                                        VersionRecord& record, const NewVersion& fields) {
+  ASSIGN_OR_RETURN(const Rules rules, RulesFor(change, model));
+  if (rules.max_versions && model.record.children >= *rules.max_versions) {
+    return Error(Code::kResourceExhausted,
+                 fmt::format("{} has {} versions, and {} is the limit that was set (max-versions); delete one first",
+                             model.name, model.record.children, *rules.max_versions));
+  }
   const VersionNumber number = model.record.next_version++;
   ++model.record.children;
   record.source = ReadableText(fields.source);
@@ -175,7 +182,8 @@ Result<VersionInfo> EmbeddedRegistryImpl::CommitVersion(const Caller& caller, Ob
                                                         const Digest& tree, const Lease& lease,
                                                         const NewVersion& fields,
                                                         std::optional<VersionNumber> expected) {
-  RETURN_IF_ERROR(authorizer_.Check(caller, Operation::kCreateVersion, model_id));
+  // Before the bytes are looked at, and again in the transaction.
+  RETURN_IF_ERROR(CheckAccess(caller, Operation::kCreateVersion, model_id));
   RETURN_IF_ERROR(CheckFields(fields));
   ASSIGN_OR_RETURN(const CheckedTree checked, CheckTree(tree));
   FAIL_POINT("version.checked");
@@ -186,6 +194,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::CommitVersion(const Caller& caller, Ob
       return Error(Code::kOutOfRange, fmt::format("{}: the next version is {}, not {}", name.ToString(),
                                                   model.record.next_version, *expected));
     }
+    RETURN_IF_ERROR(CheckSignaturePolicy(change, model, checked.signature));
     RETURN_IF_ERROR(ExpectLease(change, lease));
     VersionRecord record;
     ASSIGN_OR_RETURN(record.id, change.NextVersionId());
@@ -230,16 +239,18 @@ Result<VersionInfo> EmbeddedRegistryImpl::BeginVersion(const Caller& caller, Obj
 Result<VersionInfo> EmbeddedRegistryImpl::FinalizeVersion(const Caller& caller, ObjectId model_id,
                                                           VersionNumber number, const Digest& tree,
                                                           const Lease& lease) {
-  RETURN_IF_ERROR(authorizer_.Check(caller, Operation::kCreateVersion, model_id));
+  RETURN_IF_ERROR(CheckAccess(caller, Operation::kCreateVersion, model_id));
+  const auto fail = [&](const Error& error) {
+    FailVersion(caller, model_id, number, error.message())
+        .IgnoreError("the refusal itself is what the caller must hear");
+    return error;
+  };
   const Result<CheckedTree> checked = CheckTree(tree);
   if (!checked.ok()) {
-    if (checked.error().code() == Code::kFailedPrecondition) {
-      FailVersion(caller, model_id, number, checked.error().message())
-          .IgnoreError("the refusal itself is what the caller must hear");
-    }
-    return checked.error();
+    return checked.error().code() == Code::kFailedPrecondition ? fail(checked.error()) : checked.error();
   }
-  return Mutate(caller, Operation::kCreateVersion, model_id, [&](Change& change) -> Result<VersionInfo> {
+  bool unsigned_version = false;
+  const auto finalized = Mutate(caller, Operation::kCreateVersion, model_id, [&](Change& change) -> Result<VersionInfo> {
     ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
     ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
     ASSIGN_OR_RETURN(VersionRecord record, change.Version(model, number));
@@ -250,6 +261,11 @@ Result<VersionInfo> EmbeddedRegistryImpl::FinalizeVersion(const Caller& caller, 
       return Error(Code::kFailedPrecondition,
                    fmt::format("{} version {} is {}; only a pending one can be finalized", name.ToString(),
                                number, StatusName(record.status)));
+    }
+    RETURN_IF_ERROR(CheckFinalizer(change, caller, model, record));
+    if (const Status policy = CheckSignaturePolicy(change, model, checked->signature); !policy.ok()) {
+      unsigned_version = true;
+      return policy.error();
     }
     RETURN_IF_ERROR(ExpectLease(change, lease));
     MakeReady(change, record, tree, *checked);
@@ -264,11 +280,32 @@ Result<VersionInfo> EmbeddedRegistryImpl::FinalizeVersion(const Caller& caller, 
     TellVersion(change, EventKind::kVersionReady, model, number, record.id);
     return InfoOf(change, model, number, record);
   });
+  return unsigned_version ? fail(finalized.error()) : finalized;
+}
+
+Status EmbeddedRegistryImpl::CheckFinalizer(View& view, const Caller& caller, const StoredObject& model,
+                                            const VersionRecord& version) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> self, authorizer_.IdentityOf(view, caller));
+  ASSIGN_OR_RETURN(const PrincipalId owner, view.OwnerOf(model.record));
+  if (self->Is(owner)) return OkStatus();
+  if (FoldCase(version.created.by) == FoldCase(caller.principal)) {
+    // Who has the name now may have got it after the version was begun.
+    ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> now, view.FindPrincipal(caller.principal));
+    if (!now || now->created_at_ms <= version.created.at_ms) return OkStatus();
+  }
+  return Error(Code::kPermissionDenied,
+               fmt::format("only {}, who began this version, and the owner of {} may finish it",
+                           Printable(version.created.by), model.name));
 }
 
 Status EmbeddedRegistryImpl::FailVersion(const Caller& caller, ObjectId model_id, VersionNumber number,
                                          std::string_view reason) {
-  return Mutate(caller, Operation::kCreateVersion, model_id, [&](Change& change) -> Status {
+  return FailPending(caller, Operation::kCreateVersion, model_id, model_id, number, reason);
+}
+
+Status EmbeddedRegistryImpl::FailPending(const Caller& caller, Operation operation, ObjectId object,
+                                         ObjectId model_id, VersionNumber number, std::string_view reason) {
+  return Mutate(caller, operation, object, [&](Change& change) -> Status {
     ASSIGN_OR_RETURN(const StoredObject model, change.Model(model_id));
     ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
     ASSIGN_OR_RETURN(VersionRecord record, change.Version(model, number));
@@ -276,6 +313,9 @@ Status EmbeddedRegistryImpl::FailVersion(const Caller& caller, ObjectId model_id
     if (record.status != VersionStatus::kPending) {
       return Error(Code::kFailedPrecondition, fmt::format("{} version {} is {} and stays so", name.ToString(),
                                                           number, StatusName(record.status)));
+    }
+    if (operation == Operation::kCreateVersion) {
+      RETURN_IF_ERROR(CheckFinalizer(change, caller, model, record));
     }
     record.status = VersionStatus::kFailed;
     record.status_message = ReadableText(reason.substr(0, kMostReasonBytes));
@@ -293,7 +333,7 @@ Status EmbeddedRegistryImpl::FailVersion(const Caller& caller, ObjectId model_id
 
 Result<VersionInfo> EmbeddedRegistryImpl::GetVersion(const Caller& caller, ObjectId model_id,
                                                      VersionNumber number) {
-  return Inspect(caller, Operation::kRead, model_id, [&](View& view) -> Result<VersionInfo> {
+  return Inspect(caller, Operation::kGet, model_id, [&](View& view) -> Result<VersionInfo> {
     ASSIGN_OR_RETURN(const StoredObject model, view.Model(model_id));
     ASSIGN_OR_RETURN(const VersionRecord record, view.Version(model, number));
     ASSIGN_OR_RETURN(VersionInfo info, InfoOf(view, model, number, record));
@@ -308,7 +348,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::GetVersionById(const Caller& caller, V
   // Both reads see versions that are there or are not: an id never comes to mean another version.
   ASSIGN_OR_RETURN(
       const VersionWhereRecord where,
-      Inspect(caller, Operation::kRead, kMetastoreId, [&](View& view) -> Result<VersionWhereRecord> {
+      Inspect(caller, Operation::kUse, kMetastoreId, [&](View& view) -> Result<VersionWhereRecord> {
         ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, view.Get(keys::VersionWhere(id)));
         if (!entry) {
           return Error(Code::kNotFound, fmt::format("version id {} does not exist (any more)", id));
@@ -320,7 +360,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::GetVersionById(const Caller& caller, V
 
 Result<VersionInfo> EmbeddedRegistryImpl::ResolveAlias(const Caller& caller, ObjectId model_id,
                                                        std::string_view alias) {
-  return Inspect(caller, Operation::kRead, model_id, [&](View& view) -> Result<VersionInfo> {
+  return Inspect(caller, Operation::kGet, model_id, [&](View& view) -> Result<VersionInfo> {
     ASSIGN_OR_RETURN(const StoredObject model, view.Model(model_id));
     for (const AliasInfo& info : model.record.aliases) {
       if (info.name != alias) continue;
@@ -344,7 +384,7 @@ Result<Page<VersionInfo>> EmbeddedRegistryImpl::ListVersions(const Caller& calle
     ASSIGN_OR_RETURN(const std::string last, DecodePageToken(ListQuery(model_id), page.token));
     begin = keys::Version(model_id, ParseVersionNumber(last).value_or(0) + 1);
   }
-  return Inspect(caller, Operation::kRead, model_id, [&](View& view) -> Result<Page<VersionInfo>> {
+  return Inspect(caller, Operation::kGet, model_id, [&](View& view) -> Result<Page<VersionInfo>> {
     ASSIGN_OR_RETURN(const StoredObject model, view.Model(model_id));
     const std::string end =
         keys::AfterPrefix(keys::Version(model_id, 0).substr(0, keys::Where(model_id).size()));
@@ -371,6 +411,13 @@ Status EmbeddedRegistryImpl::DeleteVersion(const Caller& caller, ObjectId model_
     ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
     ASSIGN_OR_RETURN(const VersionRecord record, change.Version(model, number));
     const std::vector<std::string> gone = AliasesOf(model.record, number);
+    ASSIGN_OR_RETURN(const Rules rules, RulesFor(change, model));
+    for (const std::string& alias : gone) {
+      if (rules.protected_aliases.count(FoldCase(alias)) == 0) continue;
+      return Error(Code::kFailedPrecondition,
+                   fmt::format("{} version {} has the protected alias {}; move the alias first", name.ToString(),
+                               number, alias));
+    }
     std::erase_if(model.record.aliases, [&](const AliasInfo& alias) { return alias.version == number; });
     if (model.record.children > 0) --model.record.children;
     if (model.record.latest_ready == number) {
@@ -397,9 +444,9 @@ Status EmbeddedRegistryImpl::DeleteVersion(const Caller& caller, ObjectId model_
 
 Result<VersionInfo> EmbeddedRegistryImpl::CopyVersion(const Caller& caller, ObjectId source_id,
                                                       VersionNumber number, ObjectId destination_id) {
-  RETURN_IF_ERROR(authorizer_.Check(caller, Operation::kRead, source_id));
   return Mutate(
       caller, Operation::kCreateVersion, destination_id, [&](Change& change) -> Result<VersionInfo> {
+        RETURN_IF_ERROR(authorizer_.Check(change, caller, Operation::kReadFiles, source_id));
         ASSIGN_OR_RETURN(const StoredObject source, change.Model(source_id));
         ASSIGN_OR_RETURN(const FullName source_name, change.NameOf(source));
         // Expected to be there still when the copy is committed: until then it keeps the tree from a sweep.
@@ -411,6 +458,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::CopyVersion(const Caller& caller, Obje
         }
         ASSIGN_OR_RETURN(StoredObject destination, change.Model(destination_id));
         ASSIGN_OR_RETURN(const FullName name, change.NameOf(destination));
+        RETURN_IF_ERROR(CheckSignaturePolicy(change, destination, record.signature));
         NewVersion fields;
         fields.source = fmt::format("models:/{}/{}", source_name.ToString(), number);
         fields.run_id = record.run_id;

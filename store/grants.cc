@@ -1,0 +1,300 @@
+// GRANT, REVOKE, who was granted what, and the settings of containers.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "cas/base/text.h"
+#include "store/embedded_registry_impl.h"
+#include "store/keys.h"
+
+namespace modelfs::store {
+namespace {
+
+constexpr size_t kMaxGrantsOnContainer = 4'000;  // reference §5
+constexpr size_t kMaxGrantsOnModel = 1'000;
+
+nlohmann::json NamesOf(PrivilegeSet privileges) {
+  nlohmann::json names = nlohmann::json::array();
+  for (const Privilege each : privileges.ToList()) names.push_back(PrivilegeName(each));
+  return names;
+}
+
+// As the Grants REST API names them: a model is a function there (reference §2.1).
+std::string_view SecurableType(ObjectKind kind) {
+  return kind == ObjectKind::kModel ? "function" : KindName(kind);
+}
+
+// Each level of containment from the metastore to the object, with its name.
+struct Place {
+  StoredObject object;
+  FullName name;
+};
+Result<std::vector<Place>> PlacesOf(View& view, ObjectId id) {
+  std::vector<Place> places;
+  for (ObjectId at = id;;) {
+    Place place;
+    ASSIGN_OR_RETURN(place.object, view.Object(at));
+    ASSIGN_OR_RETURN(place.name, view.NameOf(place.object));
+    const ObjectId parent = place.object.parent;
+    places.push_back(std::move(place));
+    if (at == kMetastoreId) break;
+    at = parent;
+  }
+  std::reverse(places.begin(), places.end());
+  return places;
+}
+
+Status CheckChange(const GrantChange& change, ObjectKind kind) {
+  if ((change.add & change.remove) != PrivilegeSet()) {
+    return Error(Code::kInvalidArgument,
+                 fmt::format("{}: {} is to be both granted and revoked", Printable(change.principal),
+                             PrivilegeSqlName((change.add & change.remove).ToList().front())));
+  }
+  const PrivilegeSet foreign = (change.add | change.remove) - Grantable(kind);
+  if (foreign.empty()) return OkStatus();
+  std::string known;
+  for (const Privilege each : Grantable(kind).ToList()) {
+    known += fmt::format("{}{}", known.empty() ? "" : ", ", PrivilegeSqlName(each));
+  }
+  return Error(Code::kInvalidArgument, fmt::format("{} cannot be granted on a {}; there are {}",
+                                                   PrivilegeSqlName(foreign.ToList().front()), KindName(kind), known));
+}
+
+}  // namespace
+
+Status EmbeddedRegistryImpl::ChangeGrants(const Caller& caller, ObjectId object_id,
+                                          const std::vector<GrantChange>& changes) {
+  return Mutate(caller, Operation::kGrant, object_id, [&](Change& change) -> Status {
+    ASSIGN_OR_RETURN(const StoredObject object, change.Object(object_id));
+    ASSIGN_OR_RETURN(const FullName name, change.NameOf(object));
+    ASSIGN_OR_RETURN(GrantsRecord grants, change.Grants(object_id));
+    const ObjectKind kind = object.record.kind;
+    const size_t limit = kind == ObjectKind::kModel ? kMaxGrantsOnModel : kMaxGrantsOnContainer;
+    nlohmann::json shown = nlohmann::json::array();
+    bool moved = false;
+    for (const GrantChange& each : changes) {
+      RETURN_IF_ERROR(CheckChange(each, kind));
+      PrincipalInfo principal;
+      if (each.principal_id != kNobodyId) {
+        ASSIGN_OR_RETURN(principal, change.Principal(each.principal_id));
+        if (principal.deleted && !each.add.empty()) {
+          return Error(Code::kNotFound, fmt::format("principal {} was deleted: its grants can only be revoked",
+                                                    each.principal_id));
+        }
+      } else if (each.add.empty()) {
+        ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> found, change.FindPrincipal(each.principal));
+        if (!found) {
+          return Error(Code::kNotFound, fmt::format("there is no principal {}, so nothing is granted to it",
+                                                    Printable(each.principal)));
+        }
+        principal = *found;
+      } else {
+        ASSIGN_OR_RETURN(principal, authorizer_.Ensure(change, each.principal));
+      }
+      const PrivilegeSet before = grants.Of(principal.id);
+      PrivilegeSet remove = each.remove;
+      // Revoking ALL PRIVILEGES strips what it stands for, too (reference §2.3).
+      if (remove.Has(Privilege::kAllPrivileges)) remove = remove | ImpliedByAll(kind);
+      const PrivilegeSet after = (before - remove) | each.add;
+      if (after == before) continue;
+      moved = true;
+      grants.Set(principal.id, after);
+      change.Put(keys::Holding(principal.id, object.parent, object_id), EncodeText(""));
+      shown.push_back({{"principal", principal.name},
+                       {"principal_id", principal.id},
+                       {"add", NamesOf(after - before)},
+                       {"remove", NamesOf(before - after)}});
+    }
+    if (!moved) {
+      change.Clear();  // also a principal of the host's that would have been made for nothing
+      return OkStatus();
+    }
+    if (grants.grants.size() > limit) {
+      return Error(Code::kResourceExhausted,
+                   fmt::format("{} {} would have grants of {} principals, and {} is the most there can be; grant to a group",
+                               KindName(kind), name.ToString(), grants.grants.size(), limit));
+    }
+    if (grants.grants.empty()) {
+      change.Delete(keys::Grants(object_id));
+    } else {
+      change.Put(keys::Grants(object_id), grants.Encode());
+    }
+    change.AccessChanges();
+    change.Audit("updatePermissions", name, object_id,
+                 {{"securable_type", std::string(SecurableType(kind))},
+                  {"securable_full_name", name.ToString()},
+                  {"changes", shown.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)}});
+    change.Tell(EventKind::kAccessChanged, object);
+    return OkStatus();
+  });
+}
+
+Result<std::vector<GrantInfo>> EmbeddedRegistryImpl::GrantsAt(View& view, const Caller& caller, ObjectId object,
+                                                              std::string_view principal, bool inherited) {
+  ASSIGN_OR_RETURN(const bool all, authorizer_.May(view, caller, Operation::kShowGrants, object));
+  ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> self, authorizer_.IdentityOf(view, caller));
+  // Whose: everybody's, the caller's, or one principal's, whose groups count where what is in effect is asked.
+  std::optional<Identity> only;
+  if (!principal.empty()) {
+    ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> found, view.FindPrincipal(principal));
+    if (!found) return Error(Code::kNotFound, fmt::format("there is no principal {}", Printable(principal)));
+    if (!all && !self->Is(found->id)) {
+      const Status denied = authorizer_.Check(view, caller, Operation::kShowGrants, object);
+      return denied.error();
+    }
+    if (inherited) {
+      ASSIGN_OR_RETURN(only, authorizer_.IdentityOfPrincipal(view, *found));
+    } else {
+      only.emplace();
+      only->all = {found->id};
+    }
+  } else if (!all) {
+    only = *self;
+  }
+  ASSIGN_OR_RETURN(std::vector<Place> places, PlacesOf(view, object));
+  const ObjectKind kind = places.back().object.record.kind;
+  if (!inherited) places.erase(places.begin(), places.end() - 1);
+  std::vector<GrantInfo> answer;
+  for (const Place& place : places) {
+    const ObjectKind from = place.object.record.kind;
+    // Grants on the metastore never flow down.
+    if (from == ObjectKind::kMetastore && kind != ObjectKind::kMetastore) continue;
+    ASSIGN_OR_RETURN(const GrantsRecord grants, view.Grants(place.object.record.id));
+    for (const GrantsRecord::Grant& grant : grants.grants) {
+      if (only && !only->Is(grant.principal)) continue;
+      ASSIGN_OR_RETURN(const PrincipalInfo info, view.Principal(grant.principal));
+      GrantInfo& row = answer.emplace_back();
+      row.principal_id = info.id;
+      if (!info.deleted) row.principal = info.name;
+      row.kind = info.kind;
+      row.privileges = grant.privileges;
+      row.from_kind = from;
+      row.from = place.name;
+    }
+  }
+  std::stable_sort(answer.begin(), answer.end(),
+                   [](const GrantInfo& a, const GrantInfo& b) { return a.principal < b.principal; });
+  return answer;
+}
+
+Result<std::vector<GrantInfo>> EmbeddedRegistryImpl::Grants(const Caller& caller, ObjectId object,
+                                                            std::string_view principal) {
+  return Inspect(caller, Operation::kUse, object, [&](View& view) -> Result<std::vector<GrantInfo>> {
+    return GrantsAt(view, caller, object, principal, false);
+  });
+}
+
+Result<std::vector<GrantInfo>> EmbeddedRegistryImpl::EffectiveGrants(const Caller& caller, ObjectId object,
+                                                                     std::string_view principal) {
+  return Inspect(caller, Operation::kUse, object, [&](View& view) -> Result<std::vector<GrantInfo>> {
+    return GrantsAt(view, caller, object, principal, true);
+  });
+}
+
+Status EmbeddedRegistryImpl::CheckAccess(const Caller& caller, Operation operation, ObjectId object) {
+  return Inspect(caller, operation, object, [](View&) { return OkStatus(); });
+}
+
+Result<ObjectAccess> EmbeddedRegistryImpl::AccessOf(const Caller& caller, ObjectId object) {
+  if (caller.role != Caller::Role::kUpkeep) {
+    return Error(Code::kPermissionDenied, "who may what is told to front ends; SHOW GRANTS tells people");
+  }
+  return Inspect(caller, Operation::kGet, object,
+                 [&](View& view) -> Result<ObjectAccess> { return authorizer_.AccessOf(view, object); });
+}
+
+Result<ContainerSettings> EmbeddedRegistryImpl::GetSettings(const Caller& caller, ObjectId container) {
+  return Inspect(caller, Operation::kGet, container, [&](View& view) -> Result<ContainerSettings> {
+    ASSIGN_OR_RETURN(const ContainerSettingsRecord record, view.SettingsOf(container));
+    ContainerSettings settings;
+    settings.signature_required = record.signature_required;
+    settings.max_models = record.max_models;
+    settings.max_versions = record.max_versions;
+    for (const auto& [alias, principal] : record.protected_aliases) {
+      ASSIGN_OR_RETURN(settings.protected_aliases[alias], view.NameOfPrincipal(principal));
+    }
+    return settings;
+  });
+}
+
+Status EmbeddedRegistryImpl::SetSettings(const Caller& caller, ObjectId container,
+                                         const ContainerSettings& settings) {
+  for (const auto& [alias, principal] : settings.protected_aliases) RETURN_IF_ERROR(CheckAliasName(alias));
+  return Mutate(caller, Operation::kConfigure, container, [&](Change& change) -> Status {
+    ASSIGN_OR_RETURN(const StoredObject object, change.Object(container));
+    ASSIGN_OR_RETURN(const FullName name, change.NameOf(object));
+    if (object.record.kind != ObjectKind::kCatalog && object.record.kind != ObjectKind::kSchema) {
+      return Error(Code::kInvalidArgument,
+                   fmt::format("a {} has no settings; set them on its catalog or schema", KindName(object.record.kind)));
+    }
+    ASSIGN_OR_RETURN(const ContainerSettingsRecord before, change.SettingsOf(container));
+    ContainerSettingsRecord record;
+    record.signature_required = settings.signature_required;
+    record.max_models = settings.max_models;
+    record.max_versions = settings.max_versions;
+    nlohmann::json shown = nlohmann::json::object();
+    if (settings.signature_required) shown["signature_required"] = *settings.signature_required;
+    if (settings.max_models) shown["max_models"] = *settings.max_models;
+    if (settings.max_versions) shown["max_versions"] = *settings.max_versions;
+    for (const auto& [alias, principal] : settings.protected_aliases) {
+      if (principal.empty()) {  // who was meant is deleted: nobody may move it until someone else is named
+        const auto was = before.protected_aliases.find(alias);
+        if (was != before.protected_aliases.end()) record.protected_aliases[alias] = was->second;
+        continue;
+      }
+      ASSIGN_OR_RETURN(const PrincipalInfo info, authorizer_.Ensure(change, principal));
+      record.protected_aliases[alias] = info.id;
+      shown["protected_aliases"][alias] = info.name;
+    }
+    if (record.empty()) {
+      change.Delete(keys::ContainerSettings(container));
+    } else {
+      change.Put(keys::ContainerSettings(container), record.Encode());
+    }
+    change.Audit(object.record.kind == ObjectKind::kCatalog ? "updateCatalog" : "updateSchema", name, container,
+                 {{"full_name_arg", name.ToString()},
+                  {"settings", shown.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)}});
+    change.Tell(EventKind::kSettingsChanged, object);
+    return OkStatus();
+  });
+}
+
+Result<EmbeddedRegistryImpl::Rules> EmbeddedRegistryImpl::RulesFor(View& view, const StoredObject& model) {
+  ASSIGN_OR_RETURN(const StoredObject schema, view.Object(model.parent));
+  Rules rules;
+  rules.signature_required =
+      authorizer_.settings().signature == RegistrySettings::SignaturePolicy::kRequired;
+  // The nearer container decides; an alias that either protects is protected.
+  for (const ObjectId container : {schema.parent, model.parent}) {
+    ASSIGN_OR_RETURN(const ContainerSettingsRecord record, view.SettingsOf(container));
+    rules.signature_required = record.signature_required.value_or(rules.signature_required);
+    if (record.max_models) rules.max_models = record.max_models;
+    if (record.max_versions) rules.max_versions = record.max_versions;
+    for (const auto& [alias, principal] : record.protected_aliases) {
+      rules.protected_aliases[FoldCase(alias)].push_back(principal);
+    }
+  }
+  return rules;
+}
+
+Status EmbeddedRegistryImpl::CheckProtected(View& view, const Caller& caller, const StoredObject& model,
+                                            const std::vector<std::string_view>& aliases) {
+  ASSIGN_OR_RETURN(const Rules rules, RulesFor(view, model));
+  for (const std::string_view alias : aliases) {
+    const auto found = rules.protected_aliases.find(FoldCase(alias));
+    if (found == rules.protected_aliases.end()) continue;
+    ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> self, authorizer_.IdentityOf(view, caller));
+    for (const PrincipalId guard : found->second) {
+      if (self->Is(guard)) continue;
+      ASSIGN_OR_RETURN(const std::string name, view.NameOfPrincipal(guard));
+      return Error(Code::kPermissionDenied,
+                   fmt::format("the alias {} is protected: only {} may set, move or delete it; {} is not one of them",
+                               alias, name.empty() ? "someone who was deleted" : Printable(name),
+                               Printable(caller.principal)));
+    }
+  }
+  return OkStatus();
+}
+
+}  // namespace modelfs::store

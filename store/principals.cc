@@ -1,0 +1,271 @@
+// Users, service principals and groups: making, finding, listing, deleting, and who is in which group.
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <deque>
+#include <set>
+
+#include "cas/base/text.h"
+#include "store/embedded_registry_impl.h"
+#include "store/keys.h"
+
+namespace modelfs::store {
+namespace {
+
+constexpr std::string_view kListQuery = "principals";
+
+Error NoPrincipal(std::string_view name) {
+  return Error(Code::kNotFound, fmt::format("there is no principal {}; `modelfs principal ls` lists them",
+                                            Printable(name.substr(0, kNameMaxBytes))));
+}
+
+Result<PrincipalInfo> Need(View& view, std::string_view name) {
+  ASSIGN_OR_RETURN(std::optional<PrincipalInfo> found, view.FindPrincipal(name));
+  if (!found) return NoPrincipal(name);
+  return *std::move(found);
+}
+
+// A group whose members are recorded here.
+Result<PrincipalInfo> NeedRegistryGroup(View& view, std::string_view name) {
+  ASSIGN_OR_RETURN(PrincipalInfo group, Need(view, name));
+  if (group.kind != PrincipalKind::kGroup) {
+    return Error(Code::kInvalidArgument,
+                 fmt::format("{} is a {} and has no members", group.name, PrincipalKindName(group.kind)));
+  }
+  if (group.source == PrincipalSource::kHost) {
+    return Error(Code::kFailedPrecondition,
+                 fmt::format("{} is a group of the host: who is in it is told there (usermod -aG), not here",
+                             group.name));
+  }
+  if (group.id == kAccountUsersId) {
+    return Error(Code::kFailedPrecondition, fmt::format("everybody is in `{}`, always", kAccountUsers));
+  }
+  return group;
+}
+
+Result<std::vector<PrincipalId>> Adjacent(View& view, const std::string& begin, const std::string& end) {
+  ASSIGN_OR_RETURN(const std::vector<KvEntry> entries,
+                   view.snapshot().Range(begin, end, kMaxUsers + kMaxGroups));
+  std::vector<PrincipalId> ids;
+  ids.reserve(entries.size());
+  for (const KvEntry& entry : entries) ids.push_back(keys::SecondNumber(entry.key));
+  return ids;
+}
+Result<std::vector<PrincipalId>> GroupsAround(View& view, PrincipalId member) {
+  return Adjacent(view, keys::MemberOf(member, 0), keys::MemberOf(member + 1, 0));
+}
+Result<std::vector<PrincipalId>> MembersIn(View& view, PrincipalId group) {
+  return Adjacent(view, keys::Member(group, 0), keys::Member(group + 1, 0));
+}
+
+// The longest chain of groups from `start` on, itself counted, by `next`; stops at what is over the limit.
+template <typename Next>
+Result<size_t> Depth(View& view, PrincipalId start, Next next) {
+  std::vector<PrincipalId> level{start};
+  size_t depth = 0;
+  while (!level.empty() && depth <= kMaxGroupNesting) {
+    ++depth;
+    std::set<PrincipalId> after;
+    for (const PrincipalId id : level) {
+      ASSIGN_OR_RETURN(const std::vector<PrincipalId> adjacent, next(view, id));
+      for (const PrincipalId each : adjacent) {
+        ASSIGN_OR_RETURN(const PrincipalInfo info, view.Principal(each));
+        if (info.kind == PrincipalKind::kGroup && !info.deleted) after.insert(each);
+      }
+    }
+    level.assign(after.begin(), after.end());
+  }
+  return depth;
+}
+
+}  // namespace
+
+Result<PrincipalInfo> EmbeddedRegistryImpl::CreatePrincipal(const Caller& caller, PrincipalKind kind,
+                                                            std::string_view name) {
+  RETURN_IF_ERROR(CheckPrincipalName(name));
+  return Mutate(caller, Operation::kManagePrincipals, kMetastoreId,
+                [&](Change& change) -> Result<PrincipalInfo> {
+                  ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> taken, change.FindPrincipal(name));
+                  if (taken) {
+                    return Error(Code::kAlreadyExists,
+                                 fmt::format("there is a {} {} already", PrincipalKindName(taken->kind), taken->name));
+                  }
+                  ASSIGN_OR_RETURN(PrincipalInfo made,
+                                   change.AddPrincipal(kind, PrincipalSource::kRegistry, name));
+                  change.Audit("createPrincipal", FullName(), kMetastoreId,
+                               {{"name", made.name},
+                                {"kind", std::string(PrincipalKindName(kind))},
+                                {"principal_id", std::to_string(made.id)}});
+                  change.TellPrincipals();
+                  return made;
+                });
+}
+
+Status EmbeddedRegistryImpl::DeletePrincipal(const Caller& caller, std::string_view name) {
+  return Mutate(caller, Operation::kManagePrincipals, kMetastoreId, [&](Change& change) -> Status {
+    ASSIGN_OR_RETURN(PrincipalInfo gone, Need(change, name));
+    if (gone.id == kAccountUsersId) {
+      return Error(Code::kFailedPrecondition, fmt::format("`{}` is everybody and cannot be deleted", kAccountUsers));
+    }
+    ASSIGN_OR_RETURN(const StoredObject metastore, change.Object(kMetastoreId));
+    ASSIGN_OR_RETURN(const PrincipalId admin, change.OwnerOf(metastore.record));
+    if (admin == gone.id) {
+      return Error(Code::kFailedPrecondition,
+                   fmt::format("{} is the metastore's admin; hand that over first: ALTER METASTORE OWNER TO …",
+                               gone.name));
+    }
+    ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, change.Get(keys::PrincipalCounters()));
+    if (!entry) return Error(Code::kDataLoss, "the registry's counter of principals is missing");
+    ASSIGN_OR_RETURN(PrincipalCountersRecord counters,
+                     PrincipalCountersRecord::Decode(entry->value, "counter of principals"));
+    uint64_t& count = gone.kind == PrincipalKind::kGroup ? counters.groups : counters.users;
+    if (count > 0) --count;
+    change.Put(keys::PrincipalCounters(), counters.Encode());
+    // What it holds stays recorded under its id, which means nobody from now on.
+    const std::string folded = FoldCase(gone.name);
+    change.Delete(keys::PrincipalName(folded));
+    change.Put(keys::Burned(folded), EncodeText(gone.name));
+    gone.deleted = true;
+    change.Put(keys::Principal(gone.id), PrincipalRecord{gone}.Encode());
+    change.AccessChanges();
+    change.Audit("deletePrincipal", FullName(), kMetastoreId,
+                 {{"name", gone.name}, {"principal_id", std::to_string(gone.id)}});
+    change.TellPrincipals();
+    return OkStatus();
+  });
+}
+
+Result<PrincipalInfo> EmbeddedRegistryImpl::FindPrincipal(const Caller& caller, std::string_view name) {
+  return Inspect(caller, Operation::kUse, kMetastoreId,
+                 [&](View& view) -> Result<PrincipalInfo> { return Need(view, name); });
+}
+
+Result<Page<PrincipalInfo>> EmbeddedRegistryImpl::ListPrincipals(const Caller& caller,
+                                                                 const PageRequest& page) {
+  const size_t limit = PageLimit(page);
+  std::string begin = keys::PrincipalName("");
+  const std::string end = keys::AfterPrefix(begin);
+  if (!page.token.empty()) {
+    ASSIGN_OR_RETURN(const std::string last, DecodePageToken(kListQuery, page.token));
+    begin = keys::After(keys::PrincipalName(last));
+  }
+  return Inspect(caller, Operation::kUse, kMetastoreId, [&](View& view) -> Result<Page<PrincipalInfo>> {
+    ASSIGN_OR_RETURN(const std::vector<KvEntry> entries, view.snapshot().Range(begin, end, limit + 1));
+    Page<PrincipalInfo> answer;
+    for (const KvEntry& entry : entries) {
+      if (answer.items.size() == limit) {
+        answer.next_token = EncodePageToken(kListQuery, FoldCase(answer.items.back().name));
+        break;
+      }
+      ASSIGN_OR_RETURN(const PrincipalId id, DecodeNumber(entry.value, "principal's name"));
+      ASSIGN_OR_RETURN(PrincipalInfo info, view.Principal(id));
+      answer.items.push_back(std::move(info));
+    }
+    return answer;
+  });
+}
+
+Status EmbeddedRegistryImpl::AddMember(const Caller& caller, std::string_view group_name,
+                                       std::string_view member_name) {
+  return Mutate(caller, Operation::kManagePrincipals, kMetastoreId, [&](Change& change) -> Status {
+    ASSIGN_OR_RETURN(const PrincipalInfo group, NeedRegistryGroup(change, group_name));
+    ASSIGN_OR_RETURN(const PrincipalInfo member, authorizer_.Ensure(change, member_name));
+    if (member.id == kAccountUsersId) {
+      return Error(Code::kInvalidArgument,
+                   fmt::format("`{}` cannot be a member: grant to it directly", kAccountUsers));
+    }
+    ASSIGN_OR_RETURN(const std::optional<KvEntry> present, change.Get(keys::Member(group.id, member.id)));
+    if (present) return OkStatus();
+    // Others who change groups at the same time write the epoch too, so that one of them starts again.
+    ASSIGN_OR_RETURN([[maybe_unused]] const auto epoch, change.Get(keys::AccessEpoch()));
+    ASSIGN_OR_RETURN(const std::vector<PrincipalId> around, GroupsAround(change, member.id));
+    if (around.size() >= kMaxMemberships) {
+      return Error(Code::kResourceExhausted, fmt::format("{} is in {} groups, the most there can be",
+                                                         member.name, around.size()));
+    }
+    if (member.kind == PrincipalKind::kGroup) {
+      std::set<PrincipalId> above{group.id};
+      std::deque<PrincipalId> open{group.id};
+      while (!open.empty()) {
+        if (open.front() == member.id) {
+          return Error(Code::kFailedPrecondition,
+                       fmt::format("{} is in {} already, through other groups or itself; a group cannot contain itself",
+                                   group.name, member.name));
+        }
+        ASSIGN_OR_RETURN(const std::vector<PrincipalId> next, GroupsAround(change, open.front()));
+        open.pop_front();
+        for (const PrincipalId each : next) {
+          if (above.insert(each).second) open.push_back(each);
+        }
+      }
+      ASSIGN_OR_RETURN(const size_t up, Depth(change, group.id, GroupsAround));
+      ASSIGN_OR_RETURN(const size_t down, Depth(change, member.id, MembersIn));
+      if (up + down > kMaxGroupNesting) {
+        return Error(Code::kResourceExhausted,
+                     fmt::format("groups in groups go {} deep at the most; with {} in {} there were {}",
+                                 kMaxGroupNesting, member.name, group.name, up + down));
+      }
+    }
+    change.Put(keys::Member(group.id, member.id), EncodeText(""));
+    change.Put(keys::MemberOf(member.id, group.id), EncodeText(""));
+    change.AccessChanges();
+    change.Audit("addPrincipalToGroup", FullName(), kMetastoreId,
+                 {{"group", group.name}, {"member", member.name}});
+    change.TellPrincipals();
+    return OkStatus();
+  });
+}
+
+Status EmbeddedRegistryImpl::RemoveMember(const Caller& caller, std::string_view group_name,
+                                          std::string_view member_name) {
+  return Mutate(caller, Operation::kManagePrincipals, kMetastoreId, [&](Change& change) -> Status {
+    ASSIGN_OR_RETURN(const PrincipalInfo group, NeedRegistryGroup(change, group_name));
+    ASSIGN_OR_RETURN(const PrincipalInfo member, Need(change, member_name));
+    ASSIGN_OR_RETURN(const std::optional<KvEntry> present, change.Get(keys::Member(group.id, member.id)));
+    if (!present) {
+      return Error(Code::kNotFound, fmt::format("{} is not a direct member of {}", member.name, group.name));
+    }
+    change.Delete(keys::Member(group.id, member.id));
+    change.Delete(keys::MemberOf(member.id, group.id));
+    change.AccessChanges();
+    change.Audit("removePrincipalFromGroup", FullName(), kMetastoreId,
+                 {{"group", group.name}, {"member", member.name}});
+    change.TellPrincipals();
+    return OkStatus();
+  });
+}
+
+Result<std::vector<PrincipalInfo>> EmbeddedRegistryImpl::Members(const Caller& caller,
+                                                                 std::string_view group_name) {
+  return Inspect(caller, Operation::kUse, kMetastoreId,
+                 [&](View& view) -> Result<std::vector<PrincipalInfo>> {
+                   ASSIGN_OR_RETURN(const PrincipalInfo group, NeedRegistryGroup(view, group_name));
+                   ASSIGN_OR_RETURN(const std::vector<PrincipalId> ids, MembersIn(view, group.id));
+                   std::vector<PrincipalInfo> members;
+                   for (const PrincipalId id : ids) {
+                     ASSIGN_OR_RETURN(PrincipalInfo info, view.Principal(id));
+                     if (!info.deleted) members.push_back(std::move(info));
+                   }
+                   return members;
+                 });
+}
+
+Result<std::vector<PrincipalInfo>> EmbeddedRegistryImpl::GroupsOf(const Caller& caller,
+                                                                  std::string_view principal) {
+  return Inspect(caller, Operation::kUse, kMetastoreId,
+                 [&](View& view) -> Result<std::vector<PrincipalInfo>> {
+                   ASSIGN_OR_RETURN(const PrincipalInfo member, Need(view, principal));
+                   ASSIGN_OR_RETURN(const Identity identity, authorizer_.IdentityOfPrincipal(view, member));
+                   std::vector<PrincipalInfo> groups;
+                   for (const PrincipalId id : identity.all) {
+                     if (id == member.id) continue;
+                     ASSIGN_OR_RETURN(PrincipalInfo info, view.Principal(id));
+                     groups.push_back(std::move(info));
+                   }
+                   std::sort(groups.begin(), groups.end(),
+                             [](const PrincipalInfo& a, const PrincipalInfo& b) { return a.name < b.name; });
+                   return groups;
+                 });
+}
+
+}  // namespace modelfs::store
