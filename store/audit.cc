@@ -34,25 +34,24 @@ Result<std::vector<AuditRecord>> EmbeddedRegistryImpl::Audit(const Caller& calle
     // A deleted object's records are found by the name they carry.
     if (const Result<ObjectInfo> object = Lookup(caller, name); object.ok()) id = object->id;
   }
-  return Inspect(caller, Operation::kReadAudit, kMetastoreId,
-                 [&](View& view) -> Result<std::vector<AuditRecord>> {
-                   std::vector<AuditRecord> records;
-                   const std::string end = keys::AfterPrefix(keys::Audit(0).substr(0, 1));
-                   std::string begin = keys::After(keys::Audit(after_sequence));
-                   while (records.size() < limit) {
-                     ASSIGN_OR_RETURN(const std::vector<KvEntry> entries,
-                                      view.snapshot().Range(begin, end, kStep));
-                     for (const KvEntry& entry : entries) {
-                       const std::string what = fmt::format("audit record {}", keys::FirstNumber(entry.key));
-                       ASSIGN_OR_RETURN(AuditRecord record, DecodeAudit(entry.value, what));
-                       if (IsAbout(record, full_name, id)) records.push_back(std::move(record));
-                       if (records.size() == limit) break;
-                     }
-                     if (entries.size() < kStep) break;
-                     begin = keys::After(entries.back().key);
-                   }
-                   return records;
-                 });
+  return Inspect(
+      caller, Operation::kReadAudit, kMetastoreId, [&](View& view) -> Result<std::vector<AuditRecord>> {
+        std::vector<AuditRecord> records;
+        const std::string end = keys::AfterPrefix(keys::Audit(0).substr(0, 1));
+        std::string begin = keys::After(keys::Audit(after_sequence));
+        while (records.size() < limit) {
+          ASSIGN_OR_RETURN(const std::vector<KvEntry> entries, view.snapshot().Range(begin, end, kStep));
+          for (const KvEntry& entry : entries) {
+            const std::string what = fmt::format("audit record {}", keys::FirstNumber(entry.key));
+            ASSIGN_OR_RETURN(AuditRecord record, DecodeAudit(entry.value, what));
+            if (IsAbout(record, full_name, id)) records.push_back(std::move(record));
+            if (records.size() == limit) break;
+          }
+          if (entries.size() < kStep) break;
+          begin = keys::After(entries.back().key);
+        }
+        return records;
+      });
 }
 
 Result<uint64_t> EmbeddedRegistryImpl::VerifyAudit(const Caller& caller) {

@@ -157,8 +157,8 @@ bool Allows(const OperationRow& row, const Facts& facts) {
   if (row.admin && facts.admin) return true;
   if (row.container_owner && facts.container_owner) return true;
   if (row.browse && facts.effective.Has(Privilege::kBrowse)) return true;
-  const bool reach = row.reach == Reach::kNotNeeded || facts.reach ||
-                     (row.reach == Reach::kNeeded && facts.admin);
+  const bool reach =
+      row.reach == Reach::kNotNeeded || facts.reach || (row.reach == Reach::kNeeded && facts.admin);
   if (!reach) return false;
   if (row.owner && facts.owner) {
     if (row.and_also.empty() || facts.kind != ObjectKind::kModel) return true;
@@ -197,7 +197,8 @@ Result<Identity> Authorizer::ComputeIdentity(View& view, const std::string& prin
   for (const std::string& name : groups) {
     ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> group, view.FindPrincipal(name));
     // A group made here is not the host's, whatever its name.
-    if (group && group->kind == PrincipalKind::kGroup && group->source == PrincipalSource::kHost) add(group->id);
+    if (group && group->kind == PrincipalKind::kGroup && group->source == PrincipalSource::kHost)
+      add(group->id);
   }
   while (!open.empty()) {
     const PrincipalId member = open.front();
@@ -292,10 +293,11 @@ Status Authorizer::Check(View& view, const Caller& caller, Operation operation, 
     return Error(Code::kPermissionDenied, "the program itself changes nothing in nobody's name");
   }
   if (IsNobody(caller.principal)) {
-    return Error(Code::kPermissionDenied,
-                 fmt::format("{} has no name here and holds no privilege; add it to the host's users or to the "
-                             "identity map of the mount",
-                             caller.principal.empty() ? "the caller" : caller.principal));
+    return Error(
+        Code::kPermissionDenied,
+        fmt::format("{} has no name here and holds no privilege; add it to the host's users or to the "
+                    "identity map of the mount",
+                    caller.principal.empty() ? "the caller" : caller.principal));
   }
   ASSIGN_OR_RETURN(const Facts facts, FactsOf(view, caller, object));
   const OperationRow* row = RowOf(operation, facts.kind);
@@ -309,8 +311,9 @@ Result<Error> Authorizer::Refusal(View& view, const Caller& caller, const Operat
   ASSIGN_OR_RETURN(const StoredObject stored, view.Object(object));
   ASSIGN_OR_RETURN(const FullName name, view.NameOf(stored));
   const std::string who = Printable(caller.principal);
-  const std::string shown =
-      facts.kind == ObjectKind::kMetastore ? "this registry" : fmt::format("{} {}", KindName(facts.kind), name.ToString());
+  const std::string shown = facts.kind == ObjectKind::kMetastore
+                                ? "this registry"
+                                : fmt::format("{} {}", KindName(facts.kind), name.ToString());
   std::string message = fmt::format("{} may not {} {}", who, row.verb, shown);
 
   // The first gate that is closed, unless the way there is not what is missing.
@@ -324,11 +327,13 @@ Result<Error> Authorizer::Refusal(View& view, const Caller& caller, const Operat
       const bool catalog = above.kind == ObjectKind::kCatalog;
       FullName container;
       container.parts.assign(name.parts.begin(), name.parts.begin() + static_cast<ptrdiff_t>(depth) - 1);
-      return Error(Code::kPermissionDenied,
-                   fmt::format("{}: it lacks {} on {} {}; whoever may grant there can give it: GRANT {} ON {} {} TO {}",
-                               message, catalog ? "USE CATALOG" : "USE SCHEMA", KindName(above.kind),
-                               container.ToString(), catalog ? "USE CATALOG" : "USE SCHEMA",
-                               ObjectType(above.kind), container.ToString(), Quoted(caller.principal)));
+      return Error(
+          Code::kPermissionDenied,
+          fmt::format(
+              "{}: it lacks {} on {} {}; whoever may grant there can give it: GRANT {} ON {} {} TO {}",
+              message, catalog ? "USE CATALOG" : "USE SCHEMA", KindName(above.kind), container.ToString(),
+              catalog ? "USE CATALOG" : "USE SCHEMA", ObjectType(above.kind), container.ToString(),
+              Quoted(caller.principal)));
     }
   }
   const PrivilegeSet wanted = row.any_of.empty() || (row.owner && facts.owner) ? row.and_also : row.any_of;
@@ -345,9 +350,9 @@ Result<Error> Authorizer::Refusal(View& view, const Caller& caller, const Operat
     if (facts.kind != ObjectKind::kMetastore) on = " " + name.ToString();
     const Privilege first = wanted.Has(Privilege::kExecute) ? Privilege::kExecute : wanted.ToList().front();
     return Error(Code::kPermissionDenied,
-                 fmt::format("{}: it lacks {}{}{}; for example GRANT {} ON {}{} TO {}", message, privileges, also,
-                             row.owner && !facts.owner ? ", and does not own it" : "", PrivilegeSqlName(first),
-                             ObjectType(facts.kind), on, Quoted(caller.principal)));
+                 fmt::format("{}: it lacks {}{}{}; for example GRANT {} ON {}{} TO {}", message, privileges,
+                             also, row.owner && !facts.owner ? ", and does not own it" : "",
+                             PrivilegeSqlName(first), ObjectType(facts.kind), on, Quoted(caller.principal)));
   }
   if (row.admin && !row.owner) {
     return Error(Code::kPermissionDenied, fmt::format("{}: that is for a metastore admin", message));
@@ -371,8 +376,8 @@ Result<Visibility> Authorizer::VisibleIn(View& view, const Caller& caller, Objec
   Facts child;
   child.kind = kind;
   child.admin = facts.admin;
-  child.container_owner = facts.kind != ObjectKind::kMetastore &&
-                          (facts.container_owner || (facts.owner && facts.reach));
+  child.container_owner =
+      facts.kind != ObjectKind::kMetastore && (facts.container_owner || (facts.owner && facts.reach));
   child.reach = facts.in_reach;
   if (facts.kind != ObjectKind::kMetastore) child.effective = facts.effective;
   visibility.all = Allows(*RowOf(Operation::kSee, kind), child);
@@ -398,8 +403,9 @@ Result<ObjectAccess> Authorizer::AccessOf(View& view, ObjectId object) const {
   const auto holds_in_it = [&](const Identity& identity) -> Result<bool> {
     if (!container) return false;
     for (const PrincipalId id : identity.all) {
-      ASSIGN_OR_RETURN(const std::vector<KvEntry> held,
-                       view.snapshot().Range(keys::Holding(id, object, 0), keys::Holding(id, object + 1, 0), 1));
+      ASSIGN_OR_RETURN(
+          const std::vector<KvEntry> held,
+          view.snapshot().Range(keys::Holding(id, object, 0), keys::Holding(id, object + 1, 0), 1));
       if (!held.empty()) return true;
     }
     return false;
@@ -449,9 +455,10 @@ Result<ObjectAccess> Authorizer::AccessOf(View& view, ObjectId object) const {
     // Someone with nothing beyond everybody's needs no mention.
     if (!((access.everyone | entry.rights) == access.everyone)) access.entries.push_back(std::move(entry));
   }
-  std::sort(access.entries.begin(), access.entries.end(), [](const PrincipalRights& a, const PrincipalRights& b) {
-    return std::pair(a.principal.kind, a.principal.name) < std::pair(b.principal.kind, b.principal.name);
-  });
+  std::sort(
+      access.entries.begin(), access.entries.end(), [](const PrincipalRights& a, const PrincipalRights& b) {
+        return std::pair(a.principal.kind, a.principal.name) < std::pair(b.principal.kind, b.principal.name);
+      });
   return access;
 }
 
@@ -462,10 +469,11 @@ Result<PrincipalInfo> Authorizer::Ensure(Change& change, std::string_view name) 
   std::optional<PrincipalDirectory::Found> found;
   if (directory_ != nullptr) found = directory_->Find(name);
   if (!found) {
-    return Error(Code::kNotFound,
-                 fmt::format("there is no principal {}: neither a user or group of this host nor one made here; "
-                             "`modelfs principal create` makes a user, `modelfs group create` a group",
-                             Quoted(name)));
+    return Error(
+        Code::kNotFound,
+        fmt::format("there is no principal {}: neither a user or group of this host nor one made here; "
+                    "`modelfs principal create` makes a user, `modelfs group create` a group",
+                    Quoted(name)));
   }
   return change.AddPrincipal(found->kind, PrincipalSource::kHost, found->name);
 }

@@ -25,9 +25,9 @@ namespace modelfs::store {
 
 // Everyone that a caller is: itself, its groups, the groups they are in, `account users`.
 struct Identity {
-  uint64_t serial = 0;  // of this process, never given twice
-  PrincipalId self = kNobodyId;   // kNobodyId where it has no record yet
-  std::vector<PrincipalId> all;   // sorted
+  uint64_t serial = 0;           // of this process, never given twice
+  PrincipalId self = kNobodyId;  // kNobodyId where it has no record yet
+  std::vector<PrincipalId> all;  // sorted
   bool Is(PrincipalId principal) const;
 };
 
@@ -37,19 +37,19 @@ struct Facts {
   bool admin = false;
   bool owner = false;
   bool container_owner = false;
-  bool reach = false;           // the gates above the object
-  bool in_reach = false;        // and, of a catalog or schema, its own: what lies in it can be reached
-  bool owns_schema = false;     // of a model: its schema
-  PrivilegeSet effective;       // on the object: granted there or above; ALL PRIVILEGES expanded
-  PrivilegeSet on_schema;       // of a model: effective on its schema
+  bool reach = false;        // the gates above the object
+  bool in_reach = false;     // and, of a catalog or schema, its own: what lies in it can be reached
+  bool owns_schema = false;  // of a model: its schema
+  PrivilegeSet effective;    // on the object: granted there or above; ALL PRIVILEGES expanded
+  PrivilegeSet on_schema;    // of a model: effective on its schema
 };
 // The rule of one row.
 bool Allows(const OperationRow& row, const Facts& facts);
 
 // Which children of a container a caller may see.
 struct Visibility {
-  bool all = false;              // of those: also
-  bool full = false;             // with all their metadata, not only that they are there
+  bool all = false;                   // of those: also
+  bool full = false;                  // with all their metadata, not only that they are there
   std::unordered_set<ObjectId> some;  // where not `all` or not `full`: those to be asked about one by one
 };
 

@@ -21,7 +21,7 @@ struct Caller {
   // kUpkeep is the program itself: it reads everything, and changes nothing in anyone's name.
   enum class Role : uint8_t { kPrincipal, kUpkeep };
 
-  std::string principal;  // the user's name; "uid:1234" where the host has none
+  std::string principal;            // the user's name; "uid:1234" where the host has none
   std::vector<std::string> groups;  // names of the host's groups it is in
   uid_t uid = 0;
   Role role = Role::kPrincipal;

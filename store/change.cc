@@ -90,7 +90,7 @@ Result<std::map<std::string, std::string>> View::Tags(ObjectId object, VersionNu
 }
 
 Result<PrincipalInfo> View::Principal(PrincipalId id) {
-  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, Get(keys::Principal(id)));
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, Peek(keys::Principal(id)));
   const std::string what = fmt::format("principal {}", id);
   if (!entry) return Error(Code::kNotFound, fmt::format("{} does not exist", what));
   ASSIGN_OR_RETURN(PrincipalRecord record, PrincipalRecord::Decode(entry->value, what));
@@ -101,7 +101,7 @@ Result<PrincipalInfo> View::Principal(PrincipalId id) {
 Result<std::optional<PrincipalInfo>> View::FindPrincipal(std::string_view name) {
   const std::string folded = FoldCase(name);
   if (folded.empty() || folded.size() > kNameMaxBytes) return std::optional<PrincipalInfo>();
-  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, Get(keys::PrincipalName(folded)));
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, Peek(keys::PrincipalName(folded)));
   if (!entry) return std::optional<PrincipalInfo>();
   ASSIGN_OR_RETURN(const PrincipalId id, DecodeNumber(entry->value, "principal's name"));
   ASSIGN_OR_RETURN(PrincipalInfo info, Principal(id));
@@ -111,7 +111,7 @@ Result<std::optional<PrincipalInfo>> View::FindPrincipal(std::string_view name) 
 Result<std::string> View::NameOfPrincipal(PrincipalId id) {
   if (id == kNobodyId) return std::string();
   if (const auto known = principal_names_.find(id); known != principal_names_.end()) return known->second;
-  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, snapshot_->Get(keys::Principal(id)));
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, Peek(keys::Principal(id)));
   std::string name;
   if (entry) {
     ASSIGN_OR_RETURN(const PrincipalRecord record, PrincipalRecord::Decode(entry->value, "principal"));
@@ -124,7 +124,7 @@ Result<PrincipalId> View::OwnerOf(const ObjectRecord& record) {
   if (record.owner != kNobodyId || record.owner_name.empty()) return record.owner;
   const std::string folded = FoldCase(record.owner_name);
   if (folded.size() > kNameMaxBytes) return kNobodyId;
-  ASSIGN_OR_RETURN(const std::optional<KvEntry> burned, Get(keys::Burned(folded)));
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> burned, Peek(keys::Burned(folded)));
   if (burned) return kNobodyId;
   ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> owner, FindPrincipal(record.owner_name));
   return owner ? owner->id : kNobodyId;
@@ -142,7 +142,8 @@ Result<ContainerSettingsRecord> View::SettingsOf(ObjectId container) {
   return ContainerSettingsRecord::Decode(entry->value, fmt::format("settings of object {}", container));
 }
 
-Result<PrincipalInfo> Change::AddPrincipal(PrincipalKind kind, PrincipalSource source, std::string_view name) {
+Result<PrincipalInfo> Change::AddPrincipal(PrincipalKind kind, PrincipalSource source,
+                                           std::string_view name) {
   ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, Get(keys::PrincipalCounters()));
   if (!entry) return Error(Code::kDataLoss, "the registry's counter of principals is missing");
   ASSIGN_OR_RETURN(PrincipalCountersRecord counters,
@@ -150,9 +151,10 @@ Result<PrincipalInfo> Change::AddPrincipal(PrincipalKind kind, PrincipalSource s
   const bool group = kind == PrincipalKind::kGroup;
   uint64_t& count = group ? counters.groups : counters.users;
   if (count >= (group ? kMaxGroups : kMaxUsers)) {
-    return Error(Code::kResourceExhausted,
-                 fmt::format("there are {} {} already, the most there can be; delete those that are not needed",
-                             count, group ? "groups" : "users and service principals"));
+    return Error(
+        Code::kResourceExhausted,
+        fmt::format("there are {} {} already, the most there can be; delete those that are not needed", count,
+                    group ? "groups" : "users and service principals"));
   }
   ++count;
   PrincipalRecord record;
@@ -172,7 +174,19 @@ Result<PrincipalInfo> Change::AddPrincipal(PrincipalKind kind, PrincipalSource s
 Result<std::optional<KvEntry>> Change::Get(const std::string& key) {
   ASSIGN_OR_RETURN(std::optional<KvEntry> entry, snapshot().Get(key));
   expected_[key] = entry ? entry->revision : 0;
-  return entry;
+  return OrWritten(key, std::move(entry));
+}
+
+Result<std::optional<KvEntry>> Change::Peek(const std::string& key) {
+  ASSIGN_OR_RETURN(std::optional<KvEntry> entry, snapshot().Get(key));
+  return OrWritten(key, std::move(entry));
+}
+
+std::optional<KvEntry> Change::OrWritten(const std::string& key, std::optional<KvEntry> read) const {
+  const auto written = writes_.find(key);
+  if (written == writes_.end()) return read;
+  if (!written->second) return std::nullopt;
+  return KvEntry{key, *written->second, read ? read->revision : 0};
 }
 
 void Change::PutObject(const StoredObject& object) {

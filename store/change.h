@@ -30,6 +30,8 @@ class View {
 
   Snapshot& snapshot() { return *snapshot_; }
   virtual Result<std::optional<KvEntry>> Get(const std::string& key) { return snapshot_->Get(key); }
+  // As Get, of what a change does not rely on by itself.
+  virtual Result<std::optional<KvEntry>> Peek(const std::string& key) { return snapshot_->Get(key); }
 
   // kNotFound: no such object any more.
   Result<StoredObject> Object(ObjectId id);
@@ -43,6 +45,8 @@ class View {
   Result<std::string> Description(ObjectId object, VersionNumber version);
   Result<std::map<std::string, std::string>> Tags(ObjectId object, VersionNumber version);
 
+  // Principals, and who owns what by its name, are covered by the access epoch, which every decision about a
+  // caller reads: a change does not rely on each of their records.
   // kNotFound: there was never such a principal.
   Result<PrincipalInfo> Principal(PrincipalId id);
   // By name in any case; nothing where there is none, or it was deleted.
@@ -61,16 +65,17 @@ class View {
 };
 
 // One mutation under way: every Get is also an expectation, so that the commit fails where anything that
-// the change relied on has moved. At most one audit record and one event.
+// the change relied on has moved; it answers what the change itself has put. At most one audit record and one
+// event.
 class Change : public View {
  public:
   Change(Snapshot& snapshot, int64_t now_ms, const Caller& caller)
       : View(snapshot), now_ms_(now_ms), caller_(&caller) {}
 
   Result<std::optional<KvEntry>> Get(const std::string& key) override;
+  Result<std::optional<KvEntry>> Peek(const std::string& key) override;
   void Put(const std::string& key, std::string value) { writes_[key] = std::move(value); }
   void Delete(const std::string& key) { writes_[key] = std::nullopt; }
-
 
   void PutObject(const StoredObject& object);
   // As PutObject, and says who changed it.
@@ -114,6 +119,9 @@ class Change : public View {
  private:
   int64_t now_ms_;
   const Caller* caller_;
+  // What this change has put for a key, in place of what was read.
+  std::optional<KvEntry> OrWritten(const std::string& key, std::optional<KvEntry> read) const;
+
   std::map<std::string, Revision> expected_;
   std::map<std::string, std::optional<std::string>> writes_;
   std::optional<AuditRecord> audit_;

@@ -75,7 +75,8 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Result<std::vector<PrincipalInfo>> Members(const Caller& caller, std::string_view group) override;
   Result<std::vector<PrincipalInfo>> GroupsOf(const Caller& caller, std::string_view principal) override;
 
-  Status ChangeGrants(const Caller& caller, ObjectId object, const std::vector<GrantChange>& changes) override;
+  Status ChangeGrants(const Caller& caller, ObjectId object,
+                      const std::vector<GrantChange>& changes) override;
   Result<std::vector<GrantInfo>> Grants(const Caller& caller, ObjectId object,
                                         std::string_view principal) override;
   Result<std::vector<GrantInfo>> EffectiveGrants(const Caller& caller, ObjectId object,

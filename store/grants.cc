@@ -13,6 +13,8 @@ namespace {
 
 constexpr size_t kMaxGrantsOnContainer = 4'000;  // reference §5
 constexpr size_t kMaxGrantsOnModel = 1'000;
+// A principal that only the host knows so far takes three writes, and a commit has room for 128.
+constexpr size_t kMaxGrantChanges = 32;
 
 nlohmann::json NamesOf(PrivilegeSet privileges) {
   nlohmann::json names = nlohmann::json::array();
@@ -57,14 +59,19 @@ Status CheckChange(const GrantChange& change, ObjectKind kind) {
   for (const Privilege each : Grantable(kind).ToList()) {
     known += fmt::format("{}{}", known.empty() ? "" : ", ", PrivilegeSqlName(each));
   }
-  return Error(Code::kInvalidArgument, fmt::format("{} cannot be granted on a {}; there are {}",
-                                                   PrivilegeSqlName(foreign.ToList().front()), KindName(kind), known));
+  return Error(Code::kInvalidArgument,
+               fmt::format("{} cannot be granted on a {}; there are {}",
+                           PrivilegeSqlName(foreign.ToList().front()), KindName(kind), known));
 }
 
 }  // namespace
 
 Status EmbeddedRegistryImpl::ChangeGrants(const Caller& caller, ObjectId object_id,
                                           const std::vector<GrantChange>& changes) {
+  if (changes.size() > kMaxGrantChanges) {
+    return Error(Code::kInvalidArgument, fmt::format("grants of {} principals at once; at most {} in one go",
+                                                     changes.size(), kMaxGrantChanges));
+  }
   return Mutate(caller, Operation::kGrant, object_id, [&](Change& change) -> Status {
     ASSIGN_OR_RETURN(const StoredObject object, change.Object(object_id));
     ASSIGN_OR_RETURN(const FullName name, change.NameOf(object));
@@ -79,8 +86,9 @@ Status EmbeddedRegistryImpl::ChangeGrants(const Caller& caller, ObjectId object_
       if (each.principal_id != kNobodyId) {
         ASSIGN_OR_RETURN(principal, change.Principal(each.principal_id));
         if (principal.deleted && !each.add.empty()) {
-          return Error(Code::kNotFound, fmt::format("principal {} was deleted: its grants can only be revoked",
-                                                    each.principal_id));
+          return Error(
+              Code::kNotFound,
+              fmt::format("principal {} was deleted: its grants can only be revoked", each.principal_id));
         }
       } else if (each.add.empty()) {
         ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> found, change.FindPrincipal(each.principal));
@@ -111,9 +119,11 @@ Status EmbeddedRegistryImpl::ChangeGrants(const Caller& caller, ObjectId object_
       return OkStatus();
     }
     if (grants.grants.size() > limit) {
-      return Error(Code::kResourceExhausted,
-                   fmt::format("{} {} would have grants of {} principals, and {} is the most there can be; grant to a group",
-                               KindName(kind), name.ToString(), grants.grants.size(), limit));
+      return Error(
+          Code::kResourceExhausted,
+          fmt::format(
+              "{} {} would have grants of {} principals, and {} is the most there can be; grant to a group",
+              KindName(kind), name.ToString(), grants.grants.size(), limit));
     }
     if (grants.grants.empty()) {
       change.Delete(keys::Grants(object_id));
@@ -130,11 +140,13 @@ Status EmbeddedRegistryImpl::ChangeGrants(const Caller& caller, ObjectId object_
   });
 }
 
-Result<std::vector<GrantInfo>> EmbeddedRegistryImpl::GrantsAt(View& view, const Caller& caller, ObjectId object,
-                                                              std::string_view principal, bool inherited) {
+Result<std::vector<GrantInfo>> EmbeddedRegistryImpl::GrantsAt(View& view, const Caller& caller,
+                                                              ObjectId object, std::string_view principal,
+                                                              bool inherited) {
   ASSIGN_OR_RETURN(const bool all, authorizer_.May(view, caller, Operation::kShowGrants, object));
   ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> self, authorizer_.IdentityOf(view, caller));
-  // Whose: everybody's, the caller's, or one principal's, whose groups count where what is in effect is asked.
+  // Whose: everybody's, the caller's, or one principal's, whose groups count where what is in effect is
+  // asked.
   std::optional<Identity> only;
   if (!principal.empty()) {
     ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> found, view.FindPrincipal(principal));
@@ -226,7 +238,8 @@ Status EmbeddedRegistryImpl::SetSettings(const Caller& caller, ObjectId containe
     ASSIGN_OR_RETURN(const FullName name, change.NameOf(object));
     if (object.record.kind != ObjectKind::kCatalog && object.record.kind != ObjectKind::kSchema) {
       return Error(Code::kInvalidArgument,
-                   fmt::format("a {} has no settings; set them on its catalog or schema", KindName(object.record.kind)));
+                   fmt::format("a {} has no settings; set them on its catalog or schema",
+                               KindName(object.record.kind)));
     }
     ASSIGN_OR_RETURN(const ContainerSettingsRecord before, change.SettingsOf(container));
     ContainerSettingsRecord record;
@@ -252,7 +265,8 @@ Status EmbeddedRegistryImpl::SetSettings(const Caller& caller, ObjectId containe
     } else {
       change.Put(keys::ContainerSettings(container), record.Encode());
     }
-    change.Audit(object.record.kind == ObjectKind::kCatalog ? "updateCatalog" : "updateSchema", name, container,
+    change.Audit(object.record.kind == ObjectKind::kCatalog ? "updateCatalog" : "updateSchema", name,
+                 container,
                  {{"full_name_arg", name.ToString()},
                   {"settings", shown.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)}});
     change.Tell(EventKind::kSettingsChanged, object);
@@ -263,8 +277,7 @@ Status EmbeddedRegistryImpl::SetSettings(const Caller& caller, ObjectId containe
 Result<EmbeddedRegistryImpl::Rules> EmbeddedRegistryImpl::RulesFor(View& view, const StoredObject& model) {
   ASSIGN_OR_RETURN(const StoredObject schema, view.Object(model.parent));
   Rules rules;
-  rules.signature_required =
-      authorizer_.settings().signature == RegistrySettings::SignaturePolicy::kRequired;
+  rules.signature_required = authorizer_.settings().signature == RegistrySettings::SignaturePolicy::kRequired;
   // The nearer container decides; an alias that either protects is protected.
   for (const ObjectId container : {schema.parent, model.parent}) {
     ASSIGN_OR_RETURN(const ContainerSettingsRecord record, view.SettingsOf(container));
@@ -288,10 +301,11 @@ Status EmbeddedRegistryImpl::CheckProtected(View& view, const Caller& caller, co
     for (const PrincipalId guard : found->second) {
       if (self->Is(guard)) continue;
       ASSIGN_OR_RETURN(const std::string name, view.NameOfPrincipal(guard));
-      return Error(Code::kPermissionDenied,
-                   fmt::format("the alias {} is protected: only {} may set, move or delete it; {} is not one of them",
-                               alias, name.empty() ? "someone who was deleted" : Printable(name),
-                               Printable(caller.principal)));
+      return Error(
+          Code::kPermissionDenied,
+          fmt::format("the alias {} is protected: only {} may set, move or delete it; {} is not one of them",
+                      alias, name.empty() ? "someone who was deleted" : Printable(name),
+                      Printable(caller.principal)));
     }
   }
   return OkStatus();

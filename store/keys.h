@@ -35,8 +35,8 @@ std::string Unfinished(ObjectId model);
 std::string PrincipalName(std::string_view folded);
 // 'b' principal(be64) -> PrincipalRecord
 std::string Principal(PrincipalId id);
-// 'K' folded name -> nothing: a principal of this name was deleted, so that an owner whom a record of format 1
-// knows by this name only is not the one who has the name now
+// 'K' folded name -> nothing: a principal of this name was deleted, so that an owner whom a record of format
+// 1 knows by this name only is not the one who has the name now
 std::string Burned(std::string_view folded);
 // 'm' group(be64) member(be64) -> nothing, and the same the other way round
 std::string Member(PrincipalId group, PrincipalId member);

@@ -228,8 +228,8 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Create(const Caller& caller, ObjectId p
     object.record.kind = ChildKind(container.record.kind);
     ASSIGN_OR_RETURN(const std::optional<KvEntry> taken, change.Get(keys::Object(parent, leaf)));
     if (taken) {
-      // Said before anything is said of privileges: clients make first and take "exists" for success. But only
-      // to whom it may be said (reference §4).
+      // Said before anything is said of privileges: clients make first and take "exists" for success. But
+      // only to whom it may be said (reference §4).
       RETURN_IF_ERROR(authorizer_.Check(change, caller, Operation::kSee, parent));
       return Error(Code::kAlreadyExists,
                    fmt::format("{}: the {} exists already", name.ToString(), KindName(object.record.kind)));
@@ -284,8 +284,8 @@ Status EmbeddedRegistryImpl::Delete(const Caller& caller, ObjectId id, DeleteMod
       for (const AliasInfo& alias : object.record.aliases) {
         if (rules.protected_aliases.count(FoldCase(alias.name)) == 0) continue;
         return Error(Code::kFailedPrecondition,
-                     fmt::format("{} has the protected alias {}; who guards it removes it first", name.ToString(),
-                                 alias.name));
+                     fmt::format("{} has the protected alias {}; who guards it removes it first",
+                                 name.ToString(), alias.name));
       }
     }
     ASSIGN_OR_RETURN(StoredObject container, change.Object(object.parent));
@@ -351,10 +351,11 @@ Result<ObjectInfo> EmbeddedRegistryImpl::SetOwner(const Caller& caller, ObjectId
       ASSIGN_OR_RETURN(const PrincipalId admin, change.OwnerOf(metastore.record));
       ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> self, authorizer_.IdentityOf(change, caller));
       if (!self->Is(admin) && !self->Is(owner.id)) {
-        return Error(Code::kPermissionDenied,
-                     fmt::format("{} may give {} to itself or a group it is in, and not to {}; a metastore admin may "
-                                 "give it to anybody",
-                                 Printable(caller.principal), name.ToString(), owner.name));
+        return Error(
+            Code::kPermissionDenied,
+            fmt::format("{} may give {} to itself or a group it is in, and not to {}; a metastore admin may "
+                        "give it to anybody",
+                        Printable(caller.principal), name.ToString(), owner.name));
       }
     }
     object.record.owner = owner.id;

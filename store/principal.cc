@@ -34,10 +34,12 @@ Status CheckPrincipalName(std::string_view name) {
   if (!IsNfc(name)) return refuse("write it in Unicode normalisation form C");
   if (name.front() == ' ' || name.back() == ' ') return refuse("remove the space at its beginning or end");
   const std::string folded = FoldCase(name);
-  if (folded.size() > kNameMaxBytes) return refuse("a principal's name has at most 255 bytes in lower case, too");
+  if (folded.size() > kNameMaxBytes)
+    return refuse("a principal's name has at most 255 bytes in lower case, too");
   if (folded.starts_with("uid:") || folded.starts_with("gid:")) {
-    return refuse("names that begin with uid: or gid: are those of users and groups whom the host has no name "
-                  "for; they hold no privileges. Give the user a name (the host's user database, or --identity-map)");
+    return refuse(
+        "names that begin with uid: or gid: are those of users and groups whom the host has no name "
+        "for; they hold no privileges. Give the user a name (the host's user database, or --identity-map)");
   }
   return OkStatus();
 }

@@ -83,36 +83,37 @@ Result<size_t> Depth(View& view, PrincipalId start, Next next) {
 Result<PrincipalInfo> EmbeddedRegistryImpl::CreatePrincipal(const Caller& caller, PrincipalKind kind,
                                                             std::string_view name) {
   RETURN_IF_ERROR(CheckPrincipalName(name));
-  return Mutate(caller, Operation::kManagePrincipals, kMetastoreId,
-                [&](Change& change) -> Result<PrincipalInfo> {
-                  ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> taken, change.FindPrincipal(name));
-                  if (taken) {
-                    return Error(Code::kAlreadyExists,
-                                 fmt::format("there is a {} {} already", PrincipalKindName(taken->kind), taken->name));
-                  }
-                  ASSIGN_OR_RETURN(PrincipalInfo made,
-                                   change.AddPrincipal(kind, PrincipalSource::kRegistry, name));
-                  change.Audit("createPrincipal", FullName(), kMetastoreId,
-                               {{"name", made.name},
-                                {"kind", std::string(PrincipalKindName(kind))},
-                                {"principal_id", std::to_string(made.id)}});
-                  change.TellPrincipals();
-                  return made;
-                });
+  return Mutate(
+      caller, Operation::kManagePrincipals, kMetastoreId, [&](Change& change) -> Result<PrincipalInfo> {
+        ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> taken, change.FindPrincipal(name));
+        if (taken) {
+          return Error(Code::kAlreadyExists,
+                       fmt::format("there is a {} {} already", PrincipalKindName(taken->kind), taken->name));
+        }
+        ASSIGN_OR_RETURN(PrincipalInfo made, change.AddPrincipal(kind, PrincipalSource::kRegistry, name));
+        change.Audit("createPrincipal", FullName(), kMetastoreId,
+                     {{"name", made.name},
+                      {"kind", std::string(PrincipalKindName(kind))},
+                      {"principal_id", std::to_string(made.id)}});
+        change.TellPrincipals();
+        return made;
+      });
 }
 
 Status EmbeddedRegistryImpl::DeletePrincipal(const Caller& caller, std::string_view name) {
   return Mutate(caller, Operation::kManagePrincipals, kMetastoreId, [&](Change& change) -> Status {
     ASSIGN_OR_RETURN(PrincipalInfo gone, Need(change, name));
     if (gone.id == kAccountUsersId) {
-      return Error(Code::kFailedPrecondition, fmt::format("`{}` is everybody and cannot be deleted", kAccountUsers));
+      return Error(Code::kFailedPrecondition,
+                   fmt::format("`{}` is everybody and cannot be deleted", kAccountUsers));
     }
     ASSIGN_OR_RETURN(const StoredObject metastore, change.Object(kMetastoreId));
     ASSIGN_OR_RETURN(const PrincipalId admin, change.OwnerOf(metastore.record));
     if (admin == gone.id) {
-      return Error(Code::kFailedPrecondition,
-                   fmt::format("{} is the metastore's admin; hand that over first: ALTER METASTORE OWNER TO …",
-                               gone.name));
+      return Error(
+          Code::kFailedPrecondition,
+          fmt::format("{} is the metastore's admin; hand that over first: ALTER METASTORE OWNER TO …",
+                      gone.name));
     }
     ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, change.Get(keys::PrincipalCounters()));
     if (!entry) return Error(Code::kDataLoss, "the registry's counter of principals is missing");
@@ -180,17 +181,19 @@ Status EmbeddedRegistryImpl::AddMember(const Caller& caller, std::string_view gr
     ASSIGN_OR_RETURN([[maybe_unused]] const auto epoch, change.Get(keys::AccessEpoch()));
     ASSIGN_OR_RETURN(const std::vector<PrincipalId> around, GroupsAround(change, member.id));
     if (around.size() >= kMaxMemberships) {
-      return Error(Code::kResourceExhausted, fmt::format("{} is in {} groups, the most there can be",
-                                                         member.name, around.size()));
+      return Error(Code::kResourceExhausted,
+                   fmt::format("{} is in {} groups, the most there can be", member.name, around.size()));
     }
     if (member.kind == PrincipalKind::kGroup) {
       std::set<PrincipalId> above{group.id};
       std::deque<PrincipalId> open{group.id};
       while (!open.empty()) {
         if (open.front() == member.id) {
-          return Error(Code::kFailedPrecondition,
-                       fmt::format("{} is in {} already, through other groups or itself; a group cannot contain itself",
-                                   group.name, member.name));
+          return Error(
+              Code::kFailedPrecondition,
+              fmt::format(
+                  "{} is in {} already, through other groups or itself; a group cannot contain itself",
+                  group.name, member.name));
         }
         ASSIGN_OR_RETURN(const std::vector<PrincipalId> next, GroupsAround(change, open.front()));
         open.pop_front();

@@ -12,9 +12,9 @@ namespace modelfs::store {
 namespace {
 
 constexpr std::array<std::string_view, kPrivileges> kNames = {
-    "ALL_PRIVILEGES", "CREATE_CATALOG",       "USE_CATALOG", "USE_SCHEMA", "CREATE_SCHEMA",
-    "CREATE_MODEL",   "CREATE_FUNCTION",      "CREATE_MODEL_VERSION",      "EXECUTE",
-    "APPLY_TAG",      "BROWSE",               "MANAGE",      "READ_AUDIT",
+    "ALL_PRIVILEGES", "CREATE_CATALOG",  "USE_CATALOG",          "USE_SCHEMA", "CREATE_SCHEMA",
+    "CREATE_MODEL",   "CREATE_FUNCTION", "CREATE_MODEL_VERSION", "EXECUTE",    "APPLY_TAG",
+    "BROWSE",         "MANAGE",          "READ_AUDIT",
 };
 
 // On the model, and on whatever holds it: they flow down (reference §2.2).

@@ -56,7 +56,9 @@ class PrivilegeSet {
   std::vector<Privilege> ToList() const;  // in the order of the enumeration
 
  private:
-  static constexpr uint32_t Bit(Privilege privilege) { return uint32_t{1} << static_cast<unsigned>(privilege); }
+  static constexpr uint32_t Bit(Privilege privilege) {
+    return uint32_t{1} << static_cast<unsigned>(privilege);
+  }
   uint32_t bits_ = 0;
 };
 
@@ -65,8 +67,8 @@ PrivilegeSet Grantable(ObjectKind kind);
 // What ALL PRIVILEGES on an object of this kind stands for.
 PrivilegeSet ImpliedByAll(ObjectKind kind);
 
-std::string_view PrivilegeName(Privilege privilege);     // "CREATE_MODEL": REST, JSON
-std::string PrivilegeSqlName(Privilege privilege);       // "CREATE MODEL"
+std::string_view PrivilegeName(Privilege privilege);  // "CREATE_MODEL": REST, JSON
+std::string PrivilegeSqlName(Privilege privilege);    // "CREATE MODEL"
 // Either spelling, in any case; kInvalidArgument lists what there is.
 Result<Privilege> ParsePrivilege(std::string_view text);
 

@@ -149,7 +149,8 @@ Result<PrincipalRecord> PrincipalRecord::Decode(std::string_view bytes, std::str
   record.info.created_at_ms = created.at_ms;
   record.info.created_by = created.by;
   if (record.info.kind < PrincipalKind::kUser || !InRange(record.info.kind, PrincipalKind::kGroup) ||
-      record.info.source < PrincipalSource::kRegistry || !InRange(record.info.source, PrincipalSource::kHost)) {
+      record.info.source < PrincipalSource::kRegistry ||
+      !InRange(record.info.source, PrincipalSource::kHost)) {
     return Malformed(what);
   }
   RETURN_IF_ERROR(decoder.Finish(what));
@@ -157,9 +158,8 @@ Result<PrincipalRecord> PrincipalRecord::Decode(std::string_view bytes, std::str
 }
 
 std::vector<GrantsRecord::Grant>::iterator GrantsRecord::Find(PrincipalId principal) {
-  const auto at =
-      std::lower_bound(grants.begin(), grants.end(), principal,
-                       [](const Grant& grant, PrincipalId id) { return grant.principal < id; });
+  const auto at = std::lower_bound(grants.begin(), grants.end(), principal,
+                                   [](const Grant& grant, PrincipalId id) { return grant.principal < id; });
   return at != grants.end() && at->principal == principal ? at : grants.end();
 }
 
@@ -169,9 +169,8 @@ PrivilegeSet GrantsRecord::Of(PrincipalId principal) const {
 }
 
 void GrantsRecord::Set(PrincipalId principal, PrivilegeSet privileges) {
-  const auto at =
-      std::lower_bound(grants.begin(), grants.end(), principal,
-                       [](const Grant& grant, PrincipalId id) { return grant.principal < id; });
+  const auto at = std::lower_bound(grants.begin(), grants.end(), principal,
+                                   [](const Grant& grant, PrincipalId id) { return grant.principal < id; });
   const bool present = at != grants.end() && at->principal == principal;
   if (privileges.empty()) {
     if (present) grants.erase(at);
@@ -210,7 +209,8 @@ std::string PrincipalCountersRecord::Encode() const {
   return Sealed(Begin().Varint(next).Varint(users).Varint(groups).Take());
 }
 
-Result<PrincipalCountersRecord> PrincipalCountersRecord::Decode(std::string_view bytes, std::string_view what) {
+Result<PrincipalCountersRecord> PrincipalCountersRecord::Decode(std::string_view bytes,
+                                                                std::string_view what) {
   ASSIGN_OR_RETURN(const std::string_view body, Unsealed(bytes, what));
   Decoder decoder(body);
   PrincipalCountersRecord record;
@@ -231,7 +231,8 @@ std::string ContainerSettingsRecord::Encode() const {
   return Sealed(encoder.Take());
 }
 
-Result<ContainerSettingsRecord> ContainerSettingsRecord::Decode(std::string_view bytes, std::string_view what) {
+Result<ContainerSettingsRecord> ContainerSettingsRecord::Decode(std::string_view bytes,
+                                                                std::string_view what) {
   ASSIGN_OR_RETURN(const std::string_view body, Unsealed(bytes, what));
   Decoder decoder(body);
   ContainerSettingsRecord record;

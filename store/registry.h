@@ -28,8 +28,8 @@
 #include "cas/base/result.h"
 #include "cas/blob_store.h"
 #include "store/caller.h"
-#include "store/operation.h"
 #include "store/names.h"
+#include "store/operation.h"
 #include "store/principal.h"
 #include "store/privilege.h"
 
@@ -58,9 +58,9 @@ struct ObjectInfo {
   ObjectId id = 0;
   ObjectKind kind = ObjectKind::kMetastore;
   ObjectId parent = 0;
-  std::string name;     // the leaf
-  FullName full_name;   // no parts for the metastore
-  std::string owner;    // the principal's name; empty where it was deleted
+  std::string name;    // the leaf
+  FullName full_name;  // no parts for the metastore
+  std::string owner;   // the principal's name; empty where it was deleted
   PrincipalId owner_id = kNobodyId;
   // The caller may know that it exists, its owner, description and tags, and no more: `aliases`,
   // `next_version` and `latest_ready` are left empty.
@@ -110,7 +110,7 @@ struct Target {
 
 struct PageRequest {
   size_t limit = 1000;
-  std::string token;  // empty: from the start; else what the page before answered
+  std::string token = {};  // empty: from the start; else what the page before answered
 };
 
 template <typename T>
@@ -166,17 +166,17 @@ struct GrantInfo {
   PrincipalId principal_id = kNobodyId;
   std::string principal;  // empty where it was deleted: its grants can only be revoked, by id
   PrincipalKind kind = PrincipalKind::kUser;
-  PrivilegeSet privileges;  // as granted: ALL PRIVILEGES stands for itself
+  PrivilegeSet privileges;                        // as granted: ALL PRIVILEGES stands for itself
   ObjectKind from_kind = ObjectKind::kMetastore;  // where it was granted: the object, or what holds it
   FullName from;
 };
 
 // GRANT and REVOKE of one principal in one call.
 struct GrantChange {
-  std::string principal;
+  std::string principal = {};
   PrincipalId principal_id = kNobodyId;  // instead of the name: for one that was deleted
-  PrivilegeSet add;
-  PrivilegeSet remove;
+  PrivilegeSet add = {};
+  PrivilegeSet remove = {};
 };
 
 // What a front end that enforces access by other means (POSIX ACLs) must let through: an outer bound on one
@@ -198,7 +198,7 @@ struct PrincipalRights {
   ObjectRights rights;
 };
 struct ObjectAccess {
-  PrincipalInfo owner;  // id 0 where it was deleted
+  PrincipalInfo owner;    // id 0 where it was deleted
   ObjectRights everyone;  // `account users`
   // Users and the host's groups, by kind and name; registry groups are expanded to their members. A user's
   // rights hold those of its groups. Those with no right beyond `everyone`'s are left out.
@@ -207,11 +207,11 @@ struct ObjectAccess {
 
 // Settings of a catalog or schema; absent: the container's above, then the registry's.
 struct ContainerSettings {
-  std::optional<bool> signature_required;
+  std::optional<bool> signature_required = {};
   // alias -> the principal (best a group) whose members alone may set, move or delete it
-  std::map<std::string, std::string> protected_aliases;
-  std::optional<uint64_t> max_models;    // a schema's models; of a catalog: of each schema in it
-  std::optional<uint64_t> max_versions;  // a model's versions
+  std::map<std::string, std::string> protected_aliases = {};
+  std::optional<uint64_t> max_models = {};    // a schema's models; of a catalog: of each schema in it
+  std::optional<uint64_t> max_versions = {};  // a model's versions
 
   friend bool operator==(const ContainerSettings&, const ContainerSettings&) = default;
 };
@@ -356,12 +356,14 @@ class Registry {
   virtual Result<std::vector<PrincipalInfo>> GroupsOf(const Caller& caller, std::string_view principal) = 0;
 
   // --- grants ---
-  // All changes in one transaction; a privilege both added and removed is kInvalidArgument. Revoking ALL
-  // PRIVILEGES strips every separate privilege but MANAGE. Revoking what was not granted is OK.
+  // All changes, of at most 32 principals, in one transaction; a privilege both added and removed is
+  // kInvalidArgument. Revoking ALL PRIVILEGES strips every separate privilege but MANAGE. Revoking what was
+  // not granted is OK.
   //   kInvalidArgument    a privilege that cannot be granted on this kind of object
   //   kNotFound           no such principal; says how one is made
   //   kResourceExhausted  more than 4,000 grants on a container, 1,000 on a model
-  virtual Status ChangeGrants(const Caller& caller, ObjectId object, const std::vector<GrantChange>& changes) = 0;
+  virtual Status ChangeGrants(const Caller& caller, ObjectId object,
+                              const std::vector<GrantChange>& changes) = 0;
   // Direct grants by principal name; of one principal where `principal` is not empty. Who may not see all
   // sees its own and its groups'.
   virtual Result<std::vector<GrantInfo>> Grants(const Caller& caller, ObjectId object,

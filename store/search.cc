@@ -95,7 +95,8 @@ Result<Page<ObjectInfo>> EmbeddedRegistryImpl::SearchModels(const Caller& caller
     const auto visit_schema = [&](const StoredObject& schema, Detail) -> Result<bool> {
       at.schema = schema.name;
       const bool resumed = at.catalog == start.catalog && schema.name == start.schema && !start.model.empty();
-      return EachVisibleChild(view, caller, schema.record.id, resumed ? keys::After(start.model) : "", visit_model);
+      return EachVisibleChild(view, caller, schema.record.id, resumed ? keys::After(start.model) : "",
+                              visit_model);
     };
     const auto visit_catalog = [&](const StoredObject& catalog, Detail) -> Result<bool> {
       at.catalog = catalog.name;

@@ -121,8 +121,8 @@ Status EmbeddedRegistryImpl::AgePendingVersions(const Caller& caller) {
     }
   }
   for (const Old& version : old) {
-    const Status failed = FailPending(caller, Operation::kReclaim, kMetastoreId, version.model, version.number,
-                                      "was not finalized in time");
+    const Status failed = FailPending(caller, Operation::kReclaim, kMetastoreId, version.model,
+                                      version.number, "was not finalized in time");
     const bool overtaken = !failed.ok() && (failed.error().code() == Code::kNotFound ||
                                             failed.error().code() == Code::kFailedPrecondition);
     if (!failed.ok() && !overtaken) return failed.error();

@@ -128,22 +128,25 @@ Result<EmbeddedRegistryImpl::CheckedTree> EmbeddedRegistryImpl::CheckTree(const 
   return checked;
 }
 
-Status EmbeddedRegistryImpl::CheckSignaturePolicy(View& view, const StoredObject& model, Signature signature) {
+Status EmbeddedRegistryImpl::CheckSignaturePolicy(View& view, const StoredObject& model,
+                                                  Signature signature) {
   if (signature == Signature::kPresent) return OkStatus();
   ASSIGN_OR_RETURN(const Rules rules, RulesFor(view, model));
   if (!rules.signature_required) return OkStatus();
-  return Error(Code::kFailedPrecondition,
-               "there is no MLmodel file, and a signature is required of every version here; save the model with "
-               "MLflow and a signature (mlflow.models.infer_signature)");
+  return Error(
+      Code::kFailedPrecondition,
+      "there is no MLmodel file, and a signature is required of every version here; save the model with "
+      "MLflow and a signature (mlflow.models.infer_signature)");
 }
 
 Result<VersionNumber> EmbeddedRegistryImpl::AddVersion(Change& change, StoredObject& model,
                                                        VersionRecord& record, const NewVersion& fields) {
   ASSIGN_OR_RETURN(const Rules rules, RulesFor(change, model));
   if (rules.max_versions && model.record.children >= *rules.max_versions) {
-    return Error(Code::kResourceExhausted,
-                 fmt::format("{} has {} versions, and {} is the limit that was set (max-versions); delete one first",
-                             model.name, model.record.children, *rules.max_versions));
+    return Error(
+        Code::kResourceExhausted,
+        fmt::format("{} has {} versions, and {} is the limit that was set (max-versions); delete one first",
+                    model.name, model.record.children, *rules.max_versions));
   }
   const VersionNumber number = model.record.next_version++;
   ++model.record.children;
@@ -250,36 +253,37 @@ Result<VersionInfo> EmbeddedRegistryImpl::FinalizeVersion(const Caller& caller, 
     return checked.error().code() == Code::kFailedPrecondition ? fail(checked.error()) : checked.error();
   }
   bool unsigned_version = false;
-  const auto finalized = Mutate(caller, Operation::kCreateVersion, model_id, [&](Change& change) -> Result<VersionInfo> {
-    ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
-    ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
-    ASSIGN_OR_RETURN(VersionRecord record, change.Version(model, number));
-    if (record.status == VersionStatus::kReady && record.tree == tree) {
-      return InfoOf(change, model, number, record);
-    }
-    if (record.status != VersionStatus::kPending) {
-      return Error(Code::kFailedPrecondition,
-                   fmt::format("{} version {} is {}; only a pending one can be finalized", name.ToString(),
-                               number, StatusName(record.status)));
-    }
-    RETURN_IF_ERROR(CheckFinalizer(change, caller, model, record));
-    if (const Status policy = CheckSignaturePolicy(change, model, checked->signature); !policy.ok()) {
-      unsigned_version = true;
-      return policy.error();
-    }
-    RETURN_IF_ERROR(ExpectLease(change, lease));
-    MakeReady(change, record, tree, *checked);
-    model.record.latest_ready = std::max(model.record.latest_ready, number);
-    change.TouchObject(model);
-    change.PutVersion(model, number, record);
-    change.Delete(keys::Pending(model_id, number));
-    change.Audit("finalizeModelVersion", name, model_id,
-                 {{"full_name_arg", name.ToString()},
-                  {"version_arg", std::to_string(number)},
-                  {"tree", tree.ToString()}});
-    TellVersion(change, EventKind::kVersionReady, model, number, record.id);
-    return InfoOf(change, model, number, record);
-  });
+  const auto finalized =
+      Mutate(caller, Operation::kCreateVersion, model_id, [&](Change& change) -> Result<VersionInfo> {
+        ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
+        ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
+        ASSIGN_OR_RETURN(VersionRecord record, change.Version(model, number));
+        if (record.status == VersionStatus::kReady && record.tree == tree) {
+          return InfoOf(change, model, number, record);
+        }
+        if (record.status != VersionStatus::kPending) {
+          return Error(Code::kFailedPrecondition,
+                       fmt::format("{} version {} is {}; only a pending one can be finalized",
+                                   name.ToString(), number, StatusName(record.status)));
+        }
+        RETURN_IF_ERROR(CheckFinalizer(change, caller, model, record));
+        if (const Status policy = CheckSignaturePolicy(change, model, checked->signature); !policy.ok()) {
+          unsigned_version = true;
+          return policy.error();
+        }
+        RETURN_IF_ERROR(ExpectLease(change, lease));
+        MakeReady(change, record, tree, *checked);
+        model.record.latest_ready = std::max(model.record.latest_ready, number);
+        change.TouchObject(model);
+        change.PutVersion(model, number, record);
+        change.Delete(keys::Pending(model_id, number));
+        change.Audit("finalizeModelVersion", name, model_id,
+                     {{"full_name_arg", name.ToString()},
+                      {"version_arg", std::to_string(number)},
+                      {"tree", tree.ToString()}});
+        TellVersion(change, EventKind::kVersionReady, model, number, record.id);
+        return InfoOf(change, model, number, record);
+      });
   return unsigned_version ? fail(finalized.error()) : finalized;
 }
 
@@ -415,8 +419,8 @@ Status EmbeddedRegistryImpl::DeleteVersion(const Caller& caller, ObjectId model_
     for (const std::string& alias : gone) {
       if (rules.protected_aliases.count(FoldCase(alias)) == 0) continue;
       return Error(Code::kFailedPrecondition,
-                   fmt::format("{} version {} has the protected alias {}; move the alias first", name.ToString(),
-                               number, alias));
+                   fmt::format("{} version {} has the protected alias {}; move the alias first",
+                               name.ToString(), number, alias));
     }
     std::erase_if(model.record.aliases, [&](const AliasInfo& alias) { return alias.version == number; });
     if (model.record.children > 0) --model.record.children;

@@ -22,7 +22,7 @@ TEST(Formats, AnObjectRecordIsAsDocumented) {
   ObjectRecord record;
   record.id = 3;
   record.kind = ObjectKind::kModel;
-  record.owner = "ann";
+  record.owner = 2;
   record.created = {kTimeMs, "ann"};
   record.updated = {kTimeMs, "bob"};
   record.children = 2;
@@ -32,6 +32,50 @@ TEST(Formats, AnObjectRecordIsAsDocumented) {
   const std::string encoded = record.Encode();
   EXPECT_EQ(Hex(encoded), DocumentedBytes("object record"));
   EXPECT_EQ(ObjectRecord::Decode(encoded, "example")->Encode(), encoded);
+}
+
+TEST(Formats, AnObjectRecordOfFormatOneKeepsItsOwnersName) {
+  ObjectRecord record;
+  record.id = 1;
+  record.kind = ObjectKind::kCatalog;
+  record.owner_name = "ann";
+  const std::string encoded = record.Encode();
+  EXPECT_EQ(encoded[0], 1);
+  const auto decoded = ObjectRecord::Decode(encoded, "example");
+  EXPECT_EQ(decoded->owner_name, "ann");
+  EXPECT_EQ(decoded->owner, kNobodyId);
+  EXPECT_EQ(decoded->Encode(), encoded);
+}
+
+TEST(Formats, APrincipalRecordIsAsDocumented) {
+  PrincipalRecord record;
+  record.info.kind = PrincipalKind::kGroup;
+  record.info.source = PrincipalSource::kHost;
+  record.info.name = "data-science";
+  record.info.created_at_ms = kTimeMs;
+  record.info.created_by = "ann";
+  const std::string encoded = record.Encode();
+  EXPECT_EQ(Hex(encoded), DocumentedBytes("principal record"));
+  EXPECT_EQ(PrincipalRecord::Decode(encoded, "example")->Encode(), encoded);
+}
+
+TEST(Formats, AGrantsRecordIsAsDocumented) {
+  GrantsRecord record;
+  record.Set(7, {Privilege::kUseSchema, Privilege::kExecute});
+  record.Set(3, {Privilege::kAllPrivileges});
+  const std::string encoded = record.Encode();
+  EXPECT_EQ(Hex(encoded), DocumentedBytes("grants record"));
+  EXPECT_EQ(GrantsRecord::Decode(encoded, "example")->Encode(), encoded);
+}
+
+TEST(Formats, AContainersSettingsAreAsDocumented) {
+  ContainerSettingsRecord record;
+  record.signature_required = true;
+  record.protected_aliases = {{"Champion", 7}};
+  record.max_versions = 100;
+  const std::string encoded = record.Encode();
+  EXPECT_EQ(Hex(encoded), DocumentedBytes("container settings record"));
+  EXPECT_EQ(ContainerSettingsRecord::Decode(encoded, "example")->Encode(), encoded);
 }
 
 TEST(Formats, AVersionRecordIsAsDocumented) {

@@ -4,9 +4,13 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <map>
 #include <memory>
+#include <set>
 #include <string>
+#include <vector>
 
+#include "cas/base/text.h"
 #include "store/embedded_registry.h"
 #include "store/kv/lmdb_kv.h"
 #include "store/kv/memory_kv.h"
@@ -33,6 +37,28 @@ inline store::Caller Ann() {
   return caller;
 }
 
+// A host with these users and groups. Set up before anyone asks.
+class FakeDirectory : public store::PrincipalDirectory {
+ public:
+  std::map<std::string, std::vector<std::string>> users = {
+      {"ann", {}}, {"bob", {}}, {"eve", {}}};  // -> groups
+  std::set<std::string> groups;
+
+  std::optional<Found> Find(std::string_view name) override {
+    for (const auto& [user, in] : users) {
+      if (FoldCase(user) == FoldCase(name)) return Found{user, store::PrincipalKind::kUser};
+    }
+    for (const std::string& group : groups) {
+      if (FoldCase(group) == FoldCase(name)) return Found{group, store::PrincipalKind::kGroup};
+    }
+    return std::nullopt;
+  }
+  std::vector<std::string> GroupsOf(std::string_view user) override {
+    const auto found = users.find(std::string(user));
+    return found == users.end() ? std::vector<std::string>() : found->second;
+  }
+};
+
 inline std::unique_ptr<store::Kv> OpenLmdbAt(const std::string& directory) {
   store::LmdbOptions options;
   options.directory = directory;
@@ -47,7 +73,7 @@ struct Box {
                                                       store::RegistrySettings::SignaturePolicy::kIfMlmodel)
       : kv(std::move(engine)) {
     EXPECT_OK(store::InitializeRegistry(*kv, clock, ann, signature));
-    auto opened = store::EmbeddedRegistry::Open(*kv, blobs, clock);
+    auto opened = store::EmbeddedRegistry::Open(*kv, blobs, clock, &directory);
     EXPECT_OK(opened);
     registry = *std::move(opened);
   }
@@ -77,6 +103,7 @@ struct Box {
 
   FakeClock clock;
   store::Caller ann = Ann();
+  FakeDirectory directory;
   FakeBlobStore blobs;
   std::unique_ptr<store::Kv> kv;
   std::unique_ptr<store::EmbeddedRegistry> registry;

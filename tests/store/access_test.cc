@@ -1,0 +1,622 @@
+// Who may do what: the operation matrix, generated from the table in store/operation_table.h and asked of a
+// real registry in every way a right can be held; then the rules that no table holds.
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <thread>
+
+#include "store/operation_table.h"
+#include "tests/store/registry_fixture.h"
+
+namespace modelfs::store {
+namespace {
+
+using testing::Box;
+using testing::Outcome;
+
+Caller Someone(const std::string& name, std::vector<std::string> groups = {}) {
+  Caller caller;
+  caller.principal = name;
+  caller.groups = std::move(groups);
+  caller.uid = 2000;
+  caller.door = "test";
+  return caller;
+}
+
+// prod.ml.iris and where it stands.
+struct World : Box {
+  World() : Box(MakeMemoryKv()) {
+    directory.users["cyd"] = {"host-group"};
+    directory.groups = {"host-group"};
+    model = Make("prod.ml.iris");
+    const ObjectInfo info = registry->Get(ann, model).value();
+    schema = info.parent;
+    catalog = registry->Get(ann, schema)->parent;
+    EXPECT_OK(Commit(model));
+  }
+  ObjectId On(ObjectKind kind) const {
+    return std::array{kMetastoreId, catalog, schema, model}[static_cast<size_t>(kind)];
+  }
+  Status Grant(ObjectId object, const std::string& principal, PrivilegeSet privileges) {
+    return registry->ChangeGrants(ann, object, {{.principal = principal, .add = privileges}});
+  }
+  Status Revoke(ObjectId object, const std::string& principal, PrivilegeSet privileges) {
+    return registry->ChangeGrants(ann, object, {{.principal = principal, .remove = privileges}});
+  }
+  std::string Check(const Caller& caller, Operation operation, ObjectId object) {
+    return Outcome(registry->CheckAccess(caller, operation, object));
+  }
+
+  ObjectId catalog = 0;
+  ObjectId schema = 0;
+  ObjectId model = 0;
+};
+
+// --- the matrix ---
+
+enum class Through { kSelf, kRegistryGroup, kNestedGroup, kHostGroup, kEverybody };
+enum class Gates { kBoth, kCatalogOnly, kSchemaOnly, kNone };
+
+struct Situation {
+  std::string name;
+  Through through = Through::kSelf;
+  Gates gates = Gates::kBoth;
+  std::optional<std::pair<Privilege, ObjectKind>> granted;  // and on what
+  std::optional<ObjectKind> owns;
+};
+
+// The holder of the right, and the caller who has it through that.
+std::string HolderOf(World& world, Through through) {
+  switch (through) {
+    case Through::kSelf:
+      return "bob";
+    case Through::kRegistryGroup:
+    case Through::kNestedGroup:
+      EXPECT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kGroup, "outer"));
+      if (through == Through::kRegistryGroup) {
+        EXPECT_OK(world.registry->AddMember(world.ann, "outer", "bob"));
+      } else {
+        EXPECT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kGroup, "inner"));
+        EXPECT_OK(world.registry->AddMember(world.ann, "outer", "inner"));
+        EXPECT_OK(world.registry->AddMember(world.ann, "inner", "bob"));
+      }
+      return "outer";
+    case Through::kHostGroup:
+      return "host-group";
+    case Through::kEverybody:
+      return std::string(kAccountUsers);
+  }
+  return "";
+}
+
+// What the reference says, from the situation alone.
+bool Expected(const OperationRow& row, const Situation& at) {
+  const auto owns = [&](ObjectKind kind) { return at.owns == kind; };
+  const bool admin = owns(ObjectKind::kMetastore);
+  PrivilegeSet effective;
+  bool create_model_on_schema = owns(ObjectKind::kSchema);
+  bool browse = false;
+  if (at.granted) {
+    const auto [privilege, on] = *at.granted;
+    const bool flows = on == row.on || (on != ObjectKind::kMetastore && on < row.on);
+    if (flows) {
+      effective.Add(privilege);
+      if (privilege == Privilege::kAllPrivileges) effective = effective | ImpliedByAll(on);
+    }
+    if (on != ObjectKind::kModel && on != ObjectKind::kMetastore &&
+        (privilege == Privilege::kCreateModel || privilege == Privilege::kAllPrivileges)) {
+      create_model_on_schema = true;
+    }
+    browse = on == ObjectKind::kCatalog &&
+             (privilege == Privilege::kBrowse || privilege == Privilege::kAllPrivileges);
+  }
+  // What a grant gives beside the gates that the situation opens: USE CATALOG and USE SCHEMA themselves.
+  const auto gives = [&](Privilege gate, ObjectKind lowest) {
+    if (!at.granted || at.granted->second == ObjectKind::kMetastore || at.granted->second > lowest)
+      return false;
+    return at.granted->first == gate || at.granted->first == Privilege::kAllPrivileges;
+  };
+  const bool catalog_gate = at.gates == Gates::kBoth || at.gates == Gates::kCatalogOnly ||
+                            owns(ObjectKind::kCatalog) || gives(Privilege::kUseCatalog, ObjectKind::kCatalog);
+  const bool schema_gate = at.gates == Gates::kBoth || at.gates == Gates::kSchemaOnly ||
+                           owns(ObjectKind::kCatalog) || owns(ObjectKind::kSchema) ||
+                           gives(Privilege::kUseSchema, ObjectKind::kSchema);
+  // USE CATALOG and USE SCHEMA that open the gates are privileges as well.
+  if (row.on == ObjectKind::kCatalog && (at.gates == Gates::kBoth || at.gates == Gates::kCatalogOnly)) {
+    effective.Add(Privilege::kUseCatalog);
+  }
+  if (row.on == ObjectKind::kSchema && (at.gates == Gates::kBoth || at.gates == Gates::kSchemaOnly)) {
+    effective.Add(Privilege::kUseSchema);
+  }
+  bool reach = true;
+  if (row.on == ObjectKind::kSchema) reach = catalog_gate;
+  if (row.on == ObjectKind::kModel) reach = catalog_gate && schema_gate;
+  const bool inside = row.on == ObjectKind::kCatalog ? catalog_gate : catalog_gate && schema_gate;
+  const bool container_owner = (row.on == ObjectKind::kSchema && owns(ObjectKind::kCatalog)) ||
+                               (row.on == ObjectKind::kModel &&
+                                (owns(ObjectKind::kCatalog) || (owns(ObjectKind::kSchema) && catalog_gate)));
+
+  if (row.admin && admin) return true;
+  if (row.container_owner && container_owner) return true;
+  if (row.browse && browse) return true;
+  if (row.reach == Reach::kNeeded && !reach && !admin) return false;
+  if (row.reach == Reach::kNeededByAdmin && !reach) return false;
+  if (row.owner && owns(row.on)) return row.operation != Operation::kRename || create_model_on_schema;
+  if ((effective & row.any_of).empty()) return false;
+  if (row.operation == Operation::kCreateSchema || row.operation == Operation::kCreateModel) {
+    return inside || admin;
+  }
+  return true;
+}
+
+std::vector<Situation> Situations() {
+  std::vector<Situation> all;
+  constexpr ObjectKind kKinds[] = {ObjectKind::kMetastore, ObjectKind::kCatalog, ObjectKind::kSchema,
+                                   ObjectKind::kModel};
+  constexpr std::pair<Through, const char*> kThrough[] = {{Through::kSelf, "self"},
+                                                          {Through::kRegistryGroup, "group"},
+                                                          {Through::kNestedGroup, "nested group"},
+                                                          {Through::kHostGroup, "host's group"},
+                                                          {Through::kEverybody, "account users"}};
+  constexpr std::pair<Gates, const char*> kGates[] = {{Gates::kBoth, "both gates"},
+                                                      {Gates::kCatalogOnly, "USE CATALOG only"},
+                                                      {Gates::kSchemaOnly, "USE SCHEMA only"},
+                                                      {Gates::kNone, "no gate"}};
+  for (const auto& [through, through_name] : kThrough) {
+    for (const auto& [gates, gates_name] : kGates) {
+      all.push_back({fmt::format("nothing, {}, {}", through_name, gates_name), through, gates, {}, {}});
+      for (const ObjectKind kind : kKinds) {
+        if (through != Through::kEverybody) {
+          all.push_back({fmt::format("owns the {} as {}, {}", KindName(kind), through_name, gates_name),
+                         through,
+                         gates,
+                         {},
+                         kind});
+        }
+        for (const Privilege privilege : Grantable(kind).ToList()) {
+          all.push_back({fmt::format("{} on the {} as {}, {}", PrivilegeName(privilege), KindName(kind),
+                                     through_name, gates_name),
+                         through,
+                         gates,
+                         std::pair(privilege, kind),
+                         {}});
+        }
+      }
+    }
+  }
+  return all;
+}
+
+TEST(AccessMatrix, EveryRowHoldsInEverySituation) {
+  size_t rows = 0;
+  for (const Situation& at : Situations()) {
+    SCOPED_TRACE(at.name);
+    World world;
+    const std::string holder = HolderOf(world, at.through);
+    const Caller caller = at.through == Through::kHostGroup ? Someone("cyd", {"host-group"}) : Someone("bob");
+    if (at.gates == Gates::kBoth || at.gates == Gates::kCatalogOnly) {
+      ASSERT_OK(world.Grant(world.catalog, holder, {Privilege::kUseCatalog}));
+    }
+    if (at.gates == Gates::kBoth || at.gates == Gates::kSchemaOnly) {
+      ASSERT_OK(world.Grant(world.schema, holder, {Privilege::kUseSchema}));
+    }
+    if (at.granted) {
+      ASSERT_OK(world.Grant(world.On(at.granted->second), holder, {at.granted->first}));
+    }
+    if (at.owns) {
+      ASSERT_OK(world.registry->SetOwner(world.ann, world.On(*at.owns), holder));
+    }
+    for (const OperationRow& row : kOperationRows) {
+      const std::string want = Expected(row, at) ? "ok" : "permission denied";
+      EXPECT_EQ(world.Check(caller, row.operation, world.On(row.on)), want)
+          << row.verb << " the " << KindName(row.on);
+      ++rows;
+    }
+    // Who holds nothing of it gains nothing by it.
+    if (at.through != Through::kEverybody) {
+      EXPECT_EQ(world.Check(Someone("eve"), Operation::kSee, world.catalog), "permission denied");
+    }
+    EXPECT_EQ(world.Check(Someone("uid:1234"), Operation::kSee, world.catalog), "permission denied");
+  }
+  EXPECT_GT(rows, 5000U);
+  RecordProperty("rows", static_cast<int>(rows));
+}
+
+// The table speaks of checks; these are the calls themselves.
+TEST(Access, EachCallAsksForItsOwnRight) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller bob = Someone("bob");
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kUseCatalog}));
+  ASSERT_OK(world.Grant(world.schema, "bob", {Privilege::kUseSchema}));
+  const ObjectId model = world.model;
+  const Target target{model, std::nullopt};
+  const Target version{model, 1};
+  struct Row {
+    const char* name;
+    std::optional<Privilege> privilege;  // what makes it work; nothing: ownership alone
+    std::function<std::string(const Caller&)> call;
+  };
+  const Row rows[] = {
+      {"get version", Privilege::kExecute,
+       [&](const Caller& c) { return Outcome(registry.GetVersion(c, model, 1)); }},
+      {"list versions", Privilege::kExecute,
+       [&](const Caller& c) { return Outcome(registry.ListVersions(c, model, {})); }},
+      {"set tag", Privilege::kApplyTag,
+       [&](const Caller& c) { return Outcome(registry.SetTag(c, target, "k", "v")); }},
+      {"set version tag", Privilege::kApplyTag,
+       [&](const Caller& c) { return Outcome(registry.SetTag(c, version, "k", "v")); }},
+      {"delete tag", Privilege::kApplyTag,
+       [&](const Caller& c) { return Outcome(registry.DeleteTag(c, target, "k")); }},
+      {"describe", Privilege::kManage,
+       [&](const Caller& c) { return Outcome(registry.SetDescription(c, target, "x")); }},
+      {"describe version", Privilege::kManage,
+       [&](const Caller& c) { return Outcome(registry.SetDescription(c, version, "x")); }},
+      {"begin version", Privilege::kCreateModelVersion,
+       [&](const Caller& c) { return Outcome(registry.BeginVersion(c, model, {})); }},
+      {"fail version", Privilege::kCreateModelVersion,
+       [&](const Caller& c) { return Outcome(registry.FailVersion(c, model, 2, "x")); }},
+      {"set alias", Privilege::kManage,
+       [&](const Caller& c) { return Outcome(registry.SetAlias(c, model, "a", 1)); }},
+      {"swap aliases", Privilege::kManage,
+       [&](const Caller& c) { return Outcome(registry.SwapAliases(c, model, "a", "a")); }},
+      {"rename alias", Privilege::kManage,
+       [&](const Caller& c) { return Outcome(registry.RenameAlias(c, model, "a", "b")); }},
+      {"delete alias", Privilege::kManage,
+       [&](const Caller& c) { return Outcome(registry.DeleteAlias(c, model, "b")); }},
+      {"grant", Privilege::kManage,
+       [&](const Caller& c) {
+         return Outcome(
+             registry.ChangeGrants(c, model, {{.principal = "eve", .add = {Privilege::kExecute}}}));
+       }},
+      {"rename", std::nullopt, [&](const Caller& c) { return Outcome(registry.Rename(c, model, "iris")); }},
+      {"delete version", Privilege::kManage,
+       [&](const Caller& c) { return Outcome(registry.DeleteVersion(c, model, 2)); }},
+  };
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.name);
+    EXPECT_EQ(row.call(bob), "permission denied");
+    if (!row.privilege) continue;
+    ASSERT_OK(world.Grant(model, "bob", {*row.privilege}));
+    EXPECT_EQ(row.call(bob), "ok");
+    ASSERT_OK(world.Revoke(model, "bob", {*row.privilege}));
+  }
+}
+
+TEST(Access, ARefusalNamesWhatIsMissingAndTellsNothingElse) {
+  World world;
+  const Caller eve = Someone("eve");
+  const auto said = [&] {
+    return world.registry->CheckAccess(eve, Operation::kReadFiles, world.model).error().message();
+  };
+  EXPECT_NE(said().find("lacks USE CATALOG on catalog prod"), std::string::npos) << said();
+  EXPECT_NE(said().find("GRANT USE CATALOG ON CATALOG prod TO `eve`"), std::string::npos) << said();
+  EXPECT_EQ(said().find("ann"), std::string::npos) << said();
+  ASSERT_OK(world.Grant(world.catalog, "eve", {Privilege::kUseCatalog}));
+  EXPECT_NE(said().find("lacks USE SCHEMA on schema prod.ml"), std::string::npos) << said();
+  ASSERT_OK(world.Grant(world.schema, "eve", {Privilege::kUseSchema}));
+  EXPECT_NE(said().find("lacks EXECUTE"), std::string::npos) << said();
+  ASSERT_OK(world.Grant(world.model, "eve", {Privilege::kExecute}));
+  EXPECT_EQ(world.Check(eve, Operation::kReadFiles, world.model), "ok");
+}
+
+// reference §14, 2
+TEST(Access, AdminsAndContainerOwnersReadMetadataAndNoBytesUntilTheyGrantThemselves) {
+  World world;
+  ASSERT_OK(world.registry->SetOwner(world.ann, world.model, "bob"));
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kUseCatalog}));
+  ASSERT_OK(world.Grant(world.schema, "bob", {Privilege::kUseSchema}));
+  EXPECT_EQ(Outcome(world.registry->GetVersion(world.ann, world.model, 1)), "ok");
+  EXPECT_EQ(world.Check(world.ann, Operation::kReadFiles, world.model), "permission denied");
+  ASSERT_OK(world.Grant(world.model, "ann", {Privilege::kExecute}));
+  EXPECT_EQ(world.Check(world.ann, Operation::kReadFiles, world.model), "ok");
+  const auto trail = world.registry->Audit(world.ann, 0, 1000, "prod.ml.iris").value();
+  EXPECT_EQ(trail.back().action, "updatePermissions");
+  EXPECT_NE(trail.back().params.at("changes").find("\"EXECUTE\""), std::string::npos);
+}
+
+// reference §14, 6
+TEST(Access, WhoLeavesAGroupLosesWhatItHadThroughIt) {
+  World world;
+  const Caller bob = Someone("bob");
+  ASSERT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kGroup, "team"));
+  ASSERT_OK(world.registry->AddMember(world.ann, "team", "bob"));
+  ASSERT_OK(world.Grant(world.catalog, "team", {Privilege::kUseCatalog, Privilege::kUseSchema}));
+  ASSERT_OK(world.registry->SetOwner(world.ann, world.model, "team"));
+  EXPECT_EQ(world.Check(bob, Operation::kReadFiles, world.model), "ok");
+  EXPECT_EQ(Outcome(world.registry->SetAlias(bob, world.model, "a", 1)), "ok");
+  ASSERT_OK(world.registry->RemoveMember(world.ann, "team", "bob"));
+  EXPECT_EQ(world.Check(bob, Operation::kReadFiles, world.model), "permission denied");
+  EXPECT_EQ(Outcome(world.registry->SetAlias(bob, world.model, "b", 1)), "permission denied");
+  EXPECT_EQ(Outcome(world.registry->Lookup(bob, FullName{{"prod"}})), "permission denied");
+}
+
+TEST(Access, ANameThatIsMadeAgainInheritsNothing) {
+  World world;
+  const Caller bob = Someone("bob");
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kAllPrivileges}));
+  ASSERT_OK(world.registry->SetOwner(world.ann, world.model, "bob"));
+  EXPECT_EQ(world.Check(bob, Operation::kReadFiles, world.model), "ok");
+  ASSERT_OK(world.registry->DeletePrincipal(world.ann, "BOB"));
+  EXPECT_EQ(world.Check(bob, Operation::kReadFiles, world.model), "permission denied");
+  EXPECT_EQ(world.registry->Get(world.ann, world.model)->owner, "");
+  ASSERT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kUser, "bob"));
+  EXPECT_EQ(world.Check(bob, Operation::kReadFiles, world.model), "permission denied");
+  EXPECT_EQ(world.Check(bob, Operation::kSee, world.catalog), "permission denied");
+  const auto grants = world.registry->Grants(world.ann, world.catalog, "").value();
+  ASSERT_EQ(grants.size(), 1U);
+  EXPECT_EQ(grants[0].principal, "");
+  ASSERT_OK(world.registry->ChangeGrants(
+      world.ann, world.catalog,
+      {{.principal_id = grants[0].principal_id, .remove = {Privilege::kAllPrivileges}}}));
+  EXPECT_TRUE(world.registry->Grants(world.ann, world.catalog, "").value().empty());
+}
+
+TEST(Access, AGroupOfTheRegistryIsNotTheHostsGroupOfThatName) {
+  World world;
+  ASSERT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kGroup, "host-group"));
+  ASSERT_OK(world.Grant(world.catalog, "host-group", {Privilege::kUseCatalog}));
+  EXPECT_EQ(world.Check(Someone("cyd", {"host-group"}), Operation::kSee, world.catalog), "permission denied");
+  EXPECT_EQ(Outcome(world.registry->AddMember(world.ann, "host-group", "cyd")), "ok");
+  EXPECT_EQ(world.Check(Someone("cyd", {"host-group"}), Operation::kSee, world.catalog), "ok");
+}
+
+TEST(Access, GroupsHoldNeitherThemselvesNorMoreThanTenLevels) {
+  World world;
+  Registry& registry = *world.registry;
+  for (int i = 0; i <= 10; ++i) {
+    ASSERT_OK(registry.CreatePrincipal(world.ann, PrincipalKind::kGroup, fmt::format("g{}", i)));
+  }
+  EXPECT_EQ(Outcome(registry.AddMember(world.ann, "g0", "g0")), "failed precondition");
+  for (int i = 0; i < 9; ++i) {
+    ASSERT_OK(registry.AddMember(world.ann, fmt::format("g{}", i), fmt::format("g{}", i + 1)));
+  }
+  EXPECT_EQ(Outcome(registry.AddMember(world.ann, "g9", "g10")), "limit reached");
+  EXPECT_EQ(Outcome(registry.AddMember(world.ann, "g9", "g0")), "failed precondition");
+  ASSERT_OK(registry.AddMember(world.ann, "g9", "bob"));
+  ASSERT_OK(world.Grant(world.catalog, "g0", {Privilege::kUseCatalog}));
+  EXPECT_EQ(world.Check(Someone("bob"), Operation::kSee, world.catalog), "ok");
+  EXPECT_EQ(Outcome(registry.AddMember(Someone("bob"), "g0", "eve")), "permission denied");
+}
+
+TEST(Access, ListingsShowWhatOneMaySeeAndPageOverTheRest) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller bob = Someone("bob");
+  for (int i = 0; i < 300; ++i) {
+    const ObjectId made = registry.Create(world.ann, world.schema, fmt::format("m{:03}", i), "")->id;
+    if (i % 60 == 7) {
+      ASSERT_OK(world.Grant(made, "bob", {Privilege::kExecute}));
+    }
+  }
+  EXPECT_EQ(Outcome(registry.List(bob, world.schema, {})), "permission denied");
+  EXPECT_TRUE(registry.List(bob, kMetastoreId, {})->items.empty());
+  EXPECT_TRUE(registry.SearchModels(bob, "", {})->items.empty());
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kUseCatalog}));
+  EXPECT_EQ(registry.List(bob, kMetastoreId, {})->items.size(), 1U);
+  EXPECT_TRUE(registry.List(bob, world.catalog, {})->items.empty());
+  ASSERT_OK(world.Grant(world.schema, "bob", {Privilege::kUseSchema}));
+  std::vector<std::string> names;
+  PageRequest page{.limit = 2};
+  do {
+    const auto answer = registry.List(bob, world.schema, page).value();
+    EXPECT_LE(answer.items.size(), 2U);
+    for (const ObjectInfo& each : answer.items) names.push_back(each.name);
+    page.token = answer.next_token;
+  } while (!page.token.empty());
+  EXPECT_EQ(names, (std::vector<std::string>{"m007", "m067", "m127", "m187", "m247"}));
+  EXPECT_EQ(registry.SearchModels(bob, "name LIKE 'm%'", {})->items.size(), 5U);
+
+  // BROWSE shows that they are there, and of those alone all.
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kBrowse}));
+  const auto all = registry.List(bob, world.schema, {}).value();
+  EXPECT_EQ(all.items.size(), 301U);
+  EXPECT_EQ(std::count_if(all.items.begin(), all.items.end(),
+                          [](const ObjectInfo& each) { return !each.browse_only; }),
+            5);
+  EXPECT_EQ(Outcome(registry.GetVersion(bob, world.model, 1)), "permission denied");
+  EXPECT_TRUE(registry.Get(bob, world.model)->browse_only);
+}
+
+TEST(Access, OwnershipOfAModelGoesToOneselfOrOnesGroupUnlessAnAdminGivesIt) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller bob = Someone("bob");
+  ASSERT_OK(
+      world.Grant(world.catalog, "bob", {Privilege::kUseCatalog, Privilege::kUseSchema, Privilege::kManage}));
+  ASSERT_OK(registry.CreatePrincipal(world.ann, PrincipalKind::kGroup, "team"));
+  EXPECT_EQ(Outcome(registry.SetOwner(bob, world.model, "eve")), "permission denied");
+  EXPECT_EQ(Outcome(registry.SetOwner(bob, world.model, "team")), "permission denied");
+  ASSERT_OK(registry.AddMember(world.ann, "team", "bob"));
+  EXPECT_EQ(Outcome(registry.SetOwner(bob, world.model, "team")), "ok");
+  EXPECT_EQ(Outcome(registry.SetOwner(world.ann, world.model, "eve")), "ok");
+  EXPECT_EQ(Outcome(registry.SetOwner(world.ann, world.model, "nobody-knows")), "not found");
+  EXPECT_EQ(Outcome(registry.SetOwner(world.ann, world.model, "uid:12")), "invalid argument");
+  // The metastore can be handed over, best to a group, and then the first admin is like anybody.
+  EXPECT_EQ(Outcome(registry.SetOwner(bob, kMetastoreId, "bob")), "permission denied");
+  ASSERT_OK(registry.SetOwner(world.ann, kMetastoreId, "team"));
+  EXPECT_EQ(world.Check(bob, Operation::kManagePrincipals, kMetastoreId), "ok");
+  EXPECT_EQ(world.Check(world.ann, Operation::kManagePrincipals, kMetastoreId), "permission denied");
+  EXPECT_EQ(Outcome(registry.DeletePrincipal(bob, "team")), "failed precondition");
+}
+
+TEST(Access, GrantsAreBoundedAndKindsAreKept) {
+  World world;
+  Registry& registry = *world.registry;
+  EXPECT_EQ(Outcome(world.Grant(world.model, "bob", {Privilege::kUseCatalog})), "invalid argument");
+  EXPECT_EQ(Outcome(world.Grant(world.schema, "bob", {Privilege::kBrowse})), "invalid argument");
+  EXPECT_EQ(Outcome(world.Grant(kMetastoreId, "bob", {Privilege::kExecute})), "invalid argument");
+  EXPECT_EQ(Outcome(world.Grant(world.model, "no-such", {Privilege::kExecute})), "not found");
+  EXPECT_EQ(Outcome(registry.ChangeGrants(
+                world.ann, world.model,
+                {{.principal = "bob", .add = {Privilege::kExecute}, .remove = {Privilege::kExecute}}})),
+            "invalid argument");
+  // Revoking ALL PRIVILEGES strips the rest, and not MANAGE.
+  ASSERT_OK(world.Grant(world.model, "bob", {Privilege::kExecute, Privilege::kApplyTag, Privilege::kManage}));
+  ASSERT_OK(world.Revoke(world.model, "bob", {Privilege::kAllPrivileges}));
+  EXPECT_EQ(registry.Grants(world.ann, world.model, "bob")->front().privileges,
+            PrivilegeSet{Privilege::kManage});
+  std::vector<GrantChange> many;
+  for (int i = 0; i < 40; ++i) {
+    many.clear();
+    for (int j = 0; j < 25; ++j) {
+      const std::string name = fmt::format("u{}-{}", i, j);
+      ASSERT_OK(registry.CreatePrincipal(world.ann, PrincipalKind::kUser, name));
+      many.push_back({.principal = name, .add = {Privilege::kExecute}});
+    }
+    if (i < 39) {
+      ASSERT_OK(registry.ChangeGrants(world.ann, world.model, many));
+    }
+  }
+  EXPECT_EQ(Outcome(registry.ChangeGrants(world.ann, world.model, many)), "limit reached")
+      << "1001 with bob's";
+  many.pop_back();
+  EXPECT_EQ(Outcome(registry.ChangeGrants(world.ann, world.model, many)), "ok");
+}
+
+TEST(Access, ProtectedAliasesMoveForTheirGroupAlone) {
+  World world;
+  Registry& registry = *world.registry;
+  ASSERT_OK(registry.CreatePrincipal(world.ann, PrincipalKind::kGroup, "approvers"));
+  ASSERT_OK(registry.SetAlias(world.ann, world.model, "Champion", 1));
+  ASSERT_OK(
+      registry.SetSettings(world.ann, world.schema, {.protected_aliases = {{"Champion", "approvers"}}}));
+  ASSERT_OK(world.Commit(world.model));
+  EXPECT_EQ(Outcome(registry.SetAlias(world.ann, world.model, "Champion", 2)), "permission denied");
+  EXPECT_EQ(Outcome(registry.DeleteAlias(world.ann, world.model, "Champion")), "permission denied");
+  EXPECT_EQ(Outcome(registry.RenameAlias(world.ann, world.model, "Champion", "x")), "permission denied");
+  ASSERT_OK(registry.SetAlias(world.ann, world.model, "Challenger", 2));
+  EXPECT_EQ(Outcome(registry.RenameAlias(world.ann, world.model, "Challenger", "Champion")),
+            "permission denied");
+  EXPECT_EQ(Outcome(registry.SwapAliases(world.ann, world.model, "Champion", "Challenger")),
+            "permission denied");
+  EXPECT_EQ(Outcome(registry.DeleteVersion(world.ann, world.model, 1)), "failed precondition");
+  EXPECT_EQ(Outcome(registry.Delete(world.ann, world.model, Registry::DeleteMode::kWithVersions)),
+            "failed precondition");
+  // Being of the group gives no right of its own, either.
+  ASSERT_OK(registry.AddMember(world.ann, "approvers", "bob"));
+  EXPECT_EQ(Outcome(registry.SetAlias(Someone("bob"), world.model, "Champion", 2)), "permission denied");
+  ASSERT_OK(registry.AddMember(world.ann, "approvers", "ann"));
+  EXPECT_EQ(Outcome(registry.SetAlias(world.ann, world.model, "Champion", 2)), "ok");
+}
+
+TEST(Access, SettingsOfContainersBindTheirModels) {
+  World world;
+  Registry& registry = *world.registry;
+  ASSERT_OK(registry.SetSettings(world.ann, world.catalog,
+                                 {.signature_required = true, .max_models = 2, .max_versions = 3}));
+  EXPECT_EQ(Outcome(world.Commit(world.model)), "failed precondition") << "no MLmodel in it";
+  ASSERT_OK(registry.SetSettings(world.ann, world.schema, {.signature_required = false}));
+  EXPECT_EQ(Outcome(world.Commit(world.model)), "ok") << "the nearer container decides";
+  EXPECT_EQ(Outcome(world.Commit(world.model)), "ok");
+  EXPECT_EQ(Outcome(world.Commit(world.model)), "limit reached");
+  ASSERT_OK(registry.Create(world.ann, world.schema, "second", ""));
+  EXPECT_EQ(Outcome(registry.Create(world.ann, world.schema, "third", "")), "limit reached");
+  EXPECT_EQ(Outcome(registry.SetSettings(world.ann, world.model, {.max_models = 1})), "invalid argument");
+  EXPECT_EQ(registry.GetSettings(world.ann, world.catalog)->max_versions, std::optional<uint64_t>(3));
+}
+
+TEST(Access, OnlyWhoBeganAVersionOrOwnsTheModelFinishesIt) {
+  World world;
+  Registry& registry = *world.registry;
+  for (const char* user : {"bob", "eve"}) {
+    ASSERT_OK(world.Grant(world.catalog, user,
+                          {Privilege::kUseCatalog, Privilege::kUseSchema, Privilege::kCreateModelVersion}));
+  }
+  const VersionNumber number = registry.BeginVersion(Someone("bob"), world.model, {})->number;
+  EXPECT_EQ(Outcome(registry.FailVersion(Someone("eve"), world.model, number, "x")), "permission denied");
+  EXPECT_EQ(Outcome(registry.FailVersion(Someone("bob"), world.model, number, "x")), "ok");
+}
+
+TEST(Access, CopyingNeedsTheSourcesBytesAndTheDestinationsVersions) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller bob = Someone("bob");
+  const ObjectId other = world.Make("prod.ml.other");
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kUseCatalog, Privilege::kUseSchema}));
+  ASSERT_OK(world.Grant(other, "bob", {Privilege::kCreateModelVersion}));
+  EXPECT_EQ(Outcome(registry.CopyVersion(bob, world.model, 1, other)), "permission denied");
+  ASSERT_OK(world.Grant(world.model, "bob", {Privilege::kExecute}));
+  EXPECT_EQ(Outcome(registry.CopyVersion(bob, world.model, 1, other)), "ok");
+  ASSERT_OK(world.Revoke(other, "bob", {Privilege::kCreateModelVersion}));
+  EXPECT_EQ(Outcome(registry.CopyVersion(bob, world.model, 1, other)), "permission denied");
+}
+
+TEST(Access, GrantsAreShownToThoseWhoGiveThemAndTheirOwnToAll) {
+  World world;
+  Registry& registry = *world.registry;
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kUseCatalog}));
+  ASSERT_OK(world.Grant(world.catalog, "eve", {Privilege::kUseCatalog}));
+  ASSERT_OK(world.Grant(world.model, std::string(kAccountUsers), {Privilege::kExecute}));
+  EXPECT_EQ(registry.Grants(world.ann, world.catalog, "")->size(), 2U);
+  const auto own = registry.Grants(Someone("bob"), world.catalog, "").value();
+  ASSERT_EQ(own.size(), 1U);
+  EXPECT_EQ(own[0].principal, "bob");
+  EXPECT_EQ(Outcome(registry.Grants(Someone("bob"), world.catalog, "eve")), "permission denied");
+  const auto effective = registry.EffectiveGrants(Someone("bob"), world.model, "bob").value();
+  ASSERT_EQ(effective.size(), 2U);  // its own on the catalog, and everybody's on the model
+  EXPECT_EQ(effective[0].principal, kAccountUsers);
+  EXPECT_EQ(effective[1].from_kind, ObjectKind::kCatalog);
+}
+
+TEST(Access, WhatFrontEndsMustLetThroughCoversEveryVerdict) {
+  World world;
+  Caller daemon = Someone("ann");
+  daemon.role = Caller::Role::kUpkeep;
+  ASSERT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kGroup, "team"));
+  ASSERT_OK(world.registry->AddMember(world.ann, "team", "bob"));
+  ASSERT_OK(world.registry->AddMember(world.ann, "team", "host-group"));
+  ASSERT_OK(world.Grant(world.schema, "team", {Privilege::kExecute}));
+  ASSERT_OK(world.Grant(world.model, "eve", {Privilege::kApplyTag}));
+  const auto access = world.registry->AccessOf(daemon, world.model).value();
+  EXPECT_EQ(access.owner.name, "ann");
+  EXPECT_FALSE(access.everyone.see);
+  std::map<std::string, ObjectRights> by_name;
+  for (const PrincipalRights& each : access.entries) by_name[each.principal.name] = each.rights;
+  EXPECT_EQ(by_name.count("team"), 0U) << "expanded to its members";
+  EXPECT_TRUE(by_name["bob"].read_files);
+  EXPECT_TRUE(by_name["host-group"].read_files);
+  EXPECT_FALSE(by_name["bob"].tag);
+  EXPECT_TRUE(by_name["eve"].tag);
+  EXPECT_TRUE(by_name["eve"].see);
+  EXPECT_FALSE(by_name["eve"].read_files);
+  EXPECT_EQ(Outcome(world.registry->AccessOf(world.ann, world.model)), "permission denied");
+  // The owner of a model may delete it, for which the kernel asks about the schema's directory.
+  ASSERT_OK(world.registry->SetOwner(world.ann, world.model, "bob"));
+  ASSERT_OK(world.Grant(world.schema, "bob", {Privilege::kUseSchema}));
+  const auto schema = world.registry->AccessOf(daemon, world.schema).value();
+  for (const PrincipalRights& each : schema.entries) {
+    EXPECT_EQ(each.rights.change_children, each.principal.name != "eve") << each.principal.name;
+  }
+}
+
+// A right that is taken away is gone for every change that has not been committed by then.
+TEST(Access, RacingRevokesAndChangesNeverCommitWithoutTheRight) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller bob = Someone("bob");
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kUseCatalog, Privilege::kUseSchema}));
+  for (int round = 0; round < 50; ++round) {
+    ASSERT_OK(world.Grant(world.model, "bob", {Privilege::kApplyTag}));
+    std::thread tagger([&] {
+      for (int i = 0; i < 20; ++i) {
+        registry.SetTag(bob, {world.model, std::nullopt}, "k", fmt::format("{}-{}", round, i))
+            .IgnoreError("refused from the revoke on");
+      }
+    });
+    EXPECT_OK(world.Revoke(world.model, "bob", {Privilege::kApplyTag}));
+    tagger.join();
+    bool revoked = false;
+    const auto trail = registry.Audit(world.ann, 0, 1'000'000, "").value();
+    for (const AuditRecord& record : trail) {
+      if (record.action == "updatePermissions") {
+        revoked = record.params.at("changes").find("\"remove\":[\"APPLY_TAG\"]") != std::string::npos;
+      }
+      EXPECT_FALSE(revoked && record.action == "setRegisteredModelTag") << record.sequence;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace modelfs::store
