@@ -69,7 +69,7 @@ void AddModels(Kv& kv, const ObjectInfo& schema, ObjectId first_id, uint64_t cou
       ObjectRecord record;
       record.id = first_id + done;
       record.kind = ObjectKind::kModel;
-      record.owner = caller.principal;
+      record.owner = schema.owner_id;
       record.created = record.updated = {schema.created_at_ms, caller.principal};
       record.aliases = {{"Champion", 3, record.id * 4, 0, schema.created_at_ms}};
       record.next_version = 4;
