@@ -43,9 +43,9 @@ void Dispatcher::FinishOpen(Call& call, NodeId node, const OpenedFile& opened, c
   file->counted = true;
 
   OpenModes::Backing backing;
-  const NodeParts parts = Parse(node);
   const std::optional<int> fd = opened.handle->NativeFd();
-  if (parts.kind == NodeKind::kTree && parts.flavour == Flavour::kNative && fd && channel_->passthrough()) {
+  // Of either flavour: a small file is verified by the open itself, of the nodeid by which it was looked up.
+  if (Parse(node).kind == NodeKind::kTree && fd && channel_->passthrough()) {
     backing.open = [this, &fd] { return channel_->OpenBacking(*fd); };
     backing.close = [this](int32_t id) { channel_->CloseBacking(id); };
   }

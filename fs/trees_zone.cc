@@ -123,7 +123,7 @@ class BlobHandle : public FileHandle {
   }
 
   std::optional<Digest> Blob() const override { return blob_->digest(); }
-  // On a nodeid of the cached flavour the dispatcher splices from it.
+  // Where a handle of the same nodeid is cached, the dispatcher splices from it.
   std::optional<int> NativeFd() const override { return blob_->NativeFd(); }
 
  private:
