@@ -82,12 +82,8 @@ class VersionsZone : public Zone {
   Outcome<Attr> SetAttr(const Request& request, NodeId node, const AttrChange& change) override {
     Outcome<Attr> attr = GetAttr(request, node);
     if (!attr.has_value()) return attr;
-    if (change.uid.has_value() && *change.uid != context_.uid) {
-      return Refuse(EPERM, "a model has one owner: setfattr -n user.modelfs.owner -v PRINCIPAL MODEL");
-    }
-    if (change.mode.has_value() && ((*change.mode ^ attr->attr.st_mode) & ACCESSPERMS) != 0) {
-      return Refuse(EPERM, "the registry decides who may do what: mode bits cannot be changed");
-    }
+    const Outcome<void> kept = CheckOwnerAndMode(context_, change, attr->attr.st_mode);
+    if (!kept.has_value()) return tl::unexpected(kept.error());
     return attr;
   }
 

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace modelfs::store {
 
@@ -15,6 +16,7 @@ enum class Proof {
   kUnixSocket,  // SO_PEERCRED
   kToken,       // a bearer token
 };
+std::string_view ProofName(Proof proof);  // "process", "mount", "unix_socket", "token"; else "unknown"
 
 struct Caller {
   std::string principal;  // the user's name; "uid:1234" where the host has none
