@@ -5,6 +5,8 @@
 // descriptor directly.
 #pragma once
 
+#include <sys/stat.h>
+
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -30,6 +32,7 @@ struct FileInfo {
   int64_t ctime_ns = 0;
   uint32_t mode = 0;
 };
+FileInfo InfoFrom(const struct stat& info);
 
 // A file being written. Not thread-safe.
 class WritableFile {

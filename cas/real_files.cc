@@ -111,15 +111,7 @@ class OperatingSystemFiles : public Files {
   Result<FileInfo> Stat(const std::string& path) override {
     struct stat info {};
     if (::lstat(path.c_str(), &info) != 0) return Failed("stat", path);
-    return FileInfo{.size_bytes = static_cast<uint64_t>(info.st_size),
-                    .inode = info.st_ino,
-                    .device = info.st_dev,
-                    .links = info.st_nlink,
-                    .mtime_s = info.st_mtim.tv_sec,
-                    .mtime_ns = info.st_mtim.tv_nsec,
-                    .ctime_s = info.st_ctim.tv_sec,
-                    .ctime_ns = info.st_ctim.tv_nsec,
-                    .mode = info.st_mode};
+    return InfoFrom(info);
   }
 
   Status SyncFile(const std::string& path) override { return SyncPath(path, 0); }
@@ -201,6 +193,18 @@ class OperatingSystemFiles : public Files {
 };
 
 }  // namespace
+
+FileInfo InfoFrom(const struct stat& info) {
+  return {.size_bytes = static_cast<uint64_t>(info.st_size),
+          .inode = info.st_ino,
+          .device = info.st_dev,
+          .links = info.st_nlink,
+          .mtime_s = info.st_mtim.tv_sec,
+          .mtime_ns = info.st_mtim.tv_nsec,
+          .ctime_s = info.st_ctim.tv_sec,
+          .ctime_ns = info.st_ctim.tv_nsec,
+          .mode = info.st_mode};
+}
 
 Files& RealFiles() {
   static OperatingSystemFiles files;

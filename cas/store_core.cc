@@ -47,15 +47,7 @@ Result<SweepLock> SweepLock::Take(const std::string& path, Mode mode) {
 Result<FileInfo> InfoOf(int fd, const std::string& name) {
   struct stat info {};
   if (::fstat(fd, &info) != 0) return ErrnoError(errno, "fstat " + name);
-  return FileInfo{.size_bytes = static_cast<uint64_t>(info.st_size),
-                  .inode = info.st_ino,
-                  .device = info.st_dev,
-                  .links = info.st_nlink,
-                  .mtime_s = info.st_mtim.tv_sec,
-                  .mtime_ns = info.st_mtim.tv_nsec,
-                  .ctime_s = info.st_ctim.tv_sec,
-                  .ctime_ns = info.st_ctim.tv_nsec,
-                  .mode = info.st_mode};
+  return InfoFrom(info);
 }
 
 StoreCore::StoreCore(Files& files_in, std::string root_in, std::shared_ptr<spdlog::logger> log_in)

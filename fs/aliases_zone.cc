@@ -130,16 +130,13 @@ class AliasesZone : public Zone {
   Outcome<Attr> SetAttr(const Request& request, NodeId node, const AttrChange& change) override {
     Outcome<Attr> attr = GetAttr(request, node);
     if (!attr.has_value()) return attr;
-    if (change.uid.has_value() && *change.uid != context_.uid) {
-      return Refuse(EPERM, "a model has one owner: setfattr -n user.modelfs.owner -v PRINCIPAL MODEL");
-    }
     if (change.size_bytes.value_or(0) != 0) {
       return Refuse(EPERM, "aliases/ holds links, no files: ln -s ../versions/N aliases/NAME");
     }
-    const bool held = Parse(node).kind == NodeKind::kHeld;
-    if (!held && change.mode.has_value() && ((*change.mode ^ attr->attr.st_mode) & ACCESSPERMS) != 0) {
-      return Refuse(EPERM, "the registry decides who may do what: mode bits cannot be changed");
-    }
+    AttrChange checked = change;
+    if (Parse(node).kind == NodeKind::kHeld) checked.mode.reset();  // a program's own, for as long as it is
+    const Outcome<void> kept = CheckOwnerAndMode(context_, checked, attr->attr.st_mode);
+    if (!kept.has_value()) return tl::unexpected(kept.error());
     return attr;
   }
 

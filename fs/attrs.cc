@@ -1,5 +1,7 @@
 #include "fs/attrs.h"
 
+#include <cerrno>
+
 #include "cas/base/check.h"
 
 namespace modelfs::fs {
@@ -60,6 +62,16 @@ struct stat TreeStat(const Context& context, const store::VersionInfo& version, 
     return DirectoryStat(context, version.created_at_ms, 2 + nlink_t{found->subdirectories});
   }
   return FileStat(context, found->file->blob.size_bytes, found->file->executable, version.created_at_ms);
+}
+
+Outcome<void> CheckOwnerAndMode(const Context& context, const AttrChange& change, mode_t mode) {
+  if (change.uid.has_value() && *change.uid != context.uid) {
+    return Refuse(EPERM, "a model has one owner: setfattr -n user.modelfs.owner -v PRINCIPAL MODEL");
+  }
+  if (change.mode.has_value() && ((*change.mode ^ mode) & ACCESSPERMS) != 0) {
+    return Refuse(EPERM, "the registry decides who may do what: mode bits cannot be changed");
+  }
+  return {};
 }
 
 Entry VersionEntry(const Context& context, const store::VersionInfo& version) {

@@ -38,6 +38,9 @@ struct stat VersionRootStat(const Context& context, const store::VersionInfo& ve
 struct stat TreeStat(const Context& context, const store::VersionInfo& version, const cas::TreeIndex& tree,
                      uint32_t node);
 
+// For names that the registry makes: nobody else owns them, and `mode` stays.
+Outcome<void> CheckOwnerAndMode(const Context& context, const AttrChange& change, mode_t mode);
+
 // What a LOOKUP of versions/<N> answers for a READY version.
 Entry VersionEntry(const Context& context, const store::VersionInfo& version);
 

@@ -26,6 +26,7 @@ struct Label {
   std::string name;
   int64_t used_ms = 0;
   DraftFields fields;
+  std::optional<store::VersionId> copied_from;
   std::optional<std::pair<store::VersionNumber, Digest>> sealing;
   bool ended = false;
 };
@@ -45,6 +46,7 @@ std::optional<Label> ParseLabel(std::string_view text) {
     if (json.contains("tags")) {
       label.fields.tags = json.at("tags").get<std::map<std::string, std::string>>();
     }
+    if (json.contains("copied_from")) label.copied_from = json.at("copied_from").get<store::VersionId>();
     if (json.contains("sealing")) {
       const nlohmann::json& sealing = json.at("sealing");
       const Result<Sha256> sha256 = ParseSha256Hex(sealing.at("tree").get<std::string>());
@@ -90,6 +92,7 @@ Status DraftTable::Load() {
     auto record = std::make_shared<Record>(draft, label->model);
     record->name = std::move(label->name);
     record->fields = std::move(label->fields);
+    record->copied_from = label->copied_from;
     record->sealing = label->sealing;
     record->used_ms = record->saved_used_ms = label->used_ms;
 
@@ -142,6 +145,7 @@ std::string DraftTable::LabelOf(const Record& record) const {
                          {"used_ms", record.used_ms}};
   if (!record.fields.tags.empty()) json["tags"] = record.fields.tags;
   if (!record.fields.description.empty()) json["description"] = record.fields.description;
+  if (record.copied_from.has_value()) json["copied_from"] = *record.copied_from;
   if (record.sealing.has_value()) {
     json["sealing"] = {{"number", record.sealing->first},
                        {"tree", record.sealing->second.Hex()},
@@ -250,6 +254,20 @@ Status DraftTable::SetFields(Record& record, DraftFields fields) {
     record.fields = std::move(fields);
   }
   return saved;
+}
+
+void DraftTable::CopiedFrom(Record& record, store::VersionId version) {
+  {
+    const MutexLock lock(mu_);
+    if (record.copied_from.has_value()) return;
+    record.copied_from = version;
+  }
+  SaveLabel(record).IgnoreError("a version made of it after a restart then names no source");
+}
+
+std::optional<store::VersionId> DraftTable::FirstCopiedFrom(const Record& record) {
+  const MutexLock lock(mu_);
+  return record.copied_from;
 }
 
 void DraftTable::Touch(Record& record) {

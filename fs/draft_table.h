@@ -6,6 +6,7 @@
 //
 //   label (one JSON line): {"v":1, "mount", "uid", "model", "name", "used_ms",
 //     "tags": {…}, "description": "…",        what the version will be given
+//     "copied_from": 17,                      the first version (its id) that a file was copied from
 //     "sealing": {"number", "tree"},          a commit is under way: after a crash the registry knows whether
 //                                             it happened
 //     "ended": true}                          kept only for its open files
@@ -63,6 +64,7 @@ class DraftTable {
     std::string name;
     DraftState state = DraftState::kOpen;
     DraftFields fields;
+    std::optional<store::VersionId> copied_from;
     std::optional<std::pair<store::VersionNumber, Digest>> sealing;
     std::optional<store::VersionNumber> committed_as;
     size_t handles = 0;
@@ -95,6 +97,9 @@ class DraftTable {
   std::optional<store::VersionNumber> VersionOf(const Record& record) EXCLUDES(mu_);
   DraftFields FieldsOf(const Record& record) EXCLUDES(mu_);
   Status SetFields(Record& record, DraftFields fields) EXCLUDES(mu_);
+  // A file was copied from that version; the first one is remembered.
+  void CopiedFrom(Record& record, store::VersionId version) EXCLUDES(mu_);
+  std::optional<store::VersionId> FirstCopiedFrom(const Record& record) EXCLUDES(mu_);
   // The draft was used now: its lifetime starts again.
   void Touch(Record& record) EXCLUDES(mu_);
 

@@ -134,6 +134,9 @@ class DraftHandle : public FileHandle {
       if (added.error().code() == Code::kNotFound) return by_kernel();  // not on this host
       return Changed(added.error());
     }
+    if (const auto version = from.Version(); version.has_value()) {
+      drafts_.CopiedFrom(hold_.record(), *version);
+    }
     return static_cast<size_t>(*added);
   }
 

@@ -173,7 +173,10 @@ class Channel : public FuseChannel {
 
   bool ReplyOpenNative(fuse_req* request, const fuse_file_info& info, int32_t backing_id) override {
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
-    fuse_file_info native = info;
+    // Not keep_cache, which `info` may hold: beside passthrough the kernel answers EIO (fs/fuse_wire.h).
+    fuse_file_info native = {};
+    native.fh = info.fh;
+    native.noflush = info.noflush;
     native.backing_id = backing_id;
     return fuse_reply_open(request, &native) == 0;
 #else

@@ -14,7 +14,7 @@ inline constexpr uint32_t kHandleKillPrivV2 = 1U << 28U;             // FUSE_HAN
 inline constexpr uint32_t kPassthroughInFlags2 = 1U << (37U - 32U);  // FUSE_PASSTHROUGH
 inline constexpr uint32_t kOpenNoFlush = 1U << 5U;                   // FOPEN_NOFLUSH
 // With the words beside it, of which FOPEN_KEEP_CACHE is none, or the open is EIO (Linux fs/fuse/iomode.c).
-inline constexpr uint32_t kOpenPassthrough = 1U << 7U;               // FOPEN_PASSTHROUGH
+inline constexpr uint32_t kOpenPassthrough = 1U << 7U;  // FOPEN_PASSTHROUGH
 
 struct InHeader {
   uint32_t length;

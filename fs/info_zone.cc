@@ -118,23 +118,9 @@ Json LineageJson(const VersionInfo& version) {
               {"upstream", std::move(upstream)}};
 }
 
-std::string_view ProofName(store::Proof proof) {
-  switch (proof) {
-    case store::Proof::kProcess:
-      return "process";
-    case store::Proof::kMount:
-      return "mount";
-    case store::Proof::kUnixSocket:
-      return "unix_socket";
-    case store::Proof::kToken:
-      return "token";
-  }
-  return "unknown";
-}
-
 Json AuditJson(const store::AuditRecord& record) {
   return Json{{"sequence", record.sequence},   {"time_ms", record.time_ms},
-              {"principal", record.principal}, {"proof", ProofName(record.proof)},
+              {"principal", record.principal}, {"proof", store::ProofName(record.proof)},
               {"door", record.door},           {"request_id", record.request_id},
               {"action", record.action},       {"full_name", record.full_name},
               {"params", record.params},       {"hash", HexOf(record.hash)}};

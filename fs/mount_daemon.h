@@ -42,6 +42,7 @@ class MountDaemon {
   // Mounts. A dead FUSE end point that an earlier daemon left at the mount point is cleared first.
   //   kNotFound, kInvalidArgument   no such directory, or not a directory
   //   kAlreadyExists                something that is alive is mounted there
+  //   kUnavailable                  what is mounted there does not answer
   //   kPermissionDenied             /dev/fuse or the mount itself was refused; says what to install or allow
   static Result<std::unique_ptr<MountDaemon>> Mount(const MountParts& parts, const MountOptions& options);
   virtual ~MountDaemon() = default;  // unmounts

@@ -3,15 +3,20 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <poll.h>
 #include <spawn.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/vfs.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <climits>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
@@ -19,6 +24,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cas/base/clock.h"
 #include "cas/base/fd.h"
 #include "fs/mount_daemon.h"
 
@@ -55,13 +61,14 @@ bool IsDeadErrno(int errno_value) {
   return errno_value == ENOTCONN || errno_value == ECONNABORTED || errno_value == ECONNREFUSED;
 }
 
-// realpath(3), also where a dead end point is mounted on the last component.
+// realpath(3), also where a dead end point is mounted on the last component. What is mounted there is not
+// asked anything, as long as no slash follows that wants it to be a directory.
 Result<std::string> Canonical(const std::string& path) {
-  char buffer[PATH_MAX];
-  if (::realpath(path.c_str(), buffer) != nullptr) return std::string(buffer);
-  const int errno_value = errno;
   std::string trimmed = path;
   while (trimmed.size() > 1 && trimmed.back() == '/') trimmed.pop_back();
+  char buffer[PATH_MAX];
+  if (::realpath(trimmed.c_str(), buffer) != nullptr) return std::string(buffer);
+  const int errno_value = errno;
   if (IsDeadErrno(errno_value)) {
     const size_t slash = trimmed.rfind('/');
     const std::string parent = slash == std::string::npos ? "." : trimmed.substr(0, slash + 1);
@@ -80,11 +87,50 @@ Result<std::string> Canonical(const std::string& path) {
   return ErrnoError(errno_value, fmt::format("mount point {}", path));
 }
 
+enum class Health { kAlive, kDead, kSilent };
+
+// A mount that answers at all does so long before; both answers lead to a refusal.
+constexpr std::chrono::seconds kAnswerTime{2};
+constexpr std::chrono::milliseconds kKillTime{100};
+
 // The type of whatever lies at `path` is not asked of it: statfs(2) is the one call that FUSE always sends
-// to its daemon, so it tells the living from the dead.
-bool IsDead(const std::string& path) {
-  struct statfs numbers = {};
-  return ::statfs(path.c_str(), &numbers) != 0 && IsDeadErrno(errno);
+// to its daemon, so it tells the living from the dead. Where the daemon hangs, the call does, too, and once
+// the daemon has read the request not even SIGKILL ends it: so a child asks, which can be left behind.
+Result<Health> HealthOf(const std::string& path) {
+  constexpr int kExitDead = 1;
+  const pid_t child = ::fork();
+  if (child < 0) return ErrnoError(errno, "fork");
+  if (child == 0) {
+    // Only what is async-signal-safe: there may be threads. It may outlive us, and must not keep our locks.
+    ::close_range(0, ~0U, 0);
+    struct statfs numbers = {};
+    const bool dead = ::statfs(path.c_str(), &numbers) != 0 && IsDeadErrno(errno);
+    ::_exit(dead ? kExitDead : 0);
+  }
+  // By number: glibc 2.36 declares pidfd_open() for C only.
+  const Fd process(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
+  const int errno_value = process.valid() ? 0 : errno;
+  int status = 0;
+  const auto ends_within = [&](std::chrono::milliseconds time) {
+    const Deadline deadline = Deadline::After(time);
+    while (process.valid() && !deadline.Passed()) {
+      const auto left =
+          std::chrono::ceil<std::chrono::milliseconds>(deadline.at() - std::chrono::steady_clock::now());
+      pollfd wait = {process.get(), POLLIN, 0};
+      if (::poll(&wait, 1, static_cast<int>(std::max<int64_t>(left.count(), 0))) > 0) {
+        return ::waitpid(child, &status, 0) == child;
+      }
+    }
+    return false;
+  };
+  if (ends_within(kAnswerTime)) {
+    return WIFEXITED(status) && WEXITSTATUS(status) == kExitDead ? Health::kDead : Health::kAlive;
+  }
+  ::kill(child, SIGKILL);
+  // At once, unless the daemon has read the request: then it ends with the mount, and init buries it.
+  ends_within(kKillTime);
+  if (errno_value != 0) return ErrnoError(errno_value, "pidfd_open");
+  return Health::kSilent;
 }
 
 Status RunFusermount(const std::string& mount_point, bool lazy) {
@@ -192,7 +238,18 @@ Result<std::string> PrepareMountPoint(const std::string& path) {
   for (int i = 0; i < kMaxDead; ++i) {
     const std::optional<MountEntry> mount = FindMount(canonical);
     if (!mount) break;
-    if (!mount->type.starts_with("fuse") || !IsDead(canonical)) {
+    Health health = Health::kAlive;
+    if (mount->type.starts_with("fuse")) {
+      ASSIGN_OR_RETURN(health, HealthOf(canonical));
+    }
+    if (health == Health::kSilent) {
+      return Error(Code::kUnavailable,
+                   fmt::format("mount point {}: {} ({}) is mounted there and did not answer within {} s; try "
+                               "again, or, if its daemon hangs for good, detach it: {} {}",
+                               path, mount->source, mount->type, kAnswerTime.count(),
+                               mount->type == kMountType ? "modelfs umount --lazy" : "umount -l", path));
+    }
+    if (health == Health::kAlive) {
       return Error(Code::kAlreadyExists,
                    fmt::format("mount point {}: {} ({}) is mounted there; unmount it first or choose another "
                                "directory",

@@ -22,7 +22,7 @@ inline constexpr const char* kMountType = "fuse.modelfs";
 std::optional<MountEntry> FindMount(const std::string& mount_point);
 
 // The canonical path of a directory that can be mounted on. Dead FUSE end points there are detached
-// first. Errors as MountDaemon::Mount.
+// first; one that is silent holds this up for two seconds. Errors as MountDaemon::Mount.
 Result<std::string> PrepareMountPoint(const std::string& path);
 
 // Detaches what is mounted at a canonical path: umount2(2) as root, else fusermount3(1).

@@ -103,8 +103,8 @@ class CachedNames {
 
 class BlobHandle : public FileHandle {
  public:
-  BlobHandle(std::string subject, std::shared_ptr<cas::OpenBlob> blob)
-      : subject_(std::move(subject)), blob_(std::move(blob)) {}
+  BlobHandle(std::string subject, store::VersionId version, std::shared_ptr<cas::OpenBlob> blob)
+      : subject_(std::move(subject)), version_(version), blob_(std::move(blob)) {}
 
   Outcome<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out) override {
     const auto read = blob_->Read(offset_bytes, out, Deadline::After(kReadDeadline));
@@ -123,11 +123,13 @@ class BlobHandle : public FileHandle {
   }
 
   std::optional<Digest> Blob() const override { return blob_->digest(); }
-  // On a nodeid of the cached flavour the dispatcher splices from it.
+  std::optional<store::VersionId> Version() const override { return version_; }
+  // Where a handle of the same nodeid is cached, the dispatcher splices from it.
   std::optional<int> NativeFd() const override { return blob_->NativeFd(); }
 
  private:
   const std::string subject_;
+  const store::VersionId version_;
   const std::shared_ptr<cas::OpenBlob> blob_;
 };
 
@@ -376,7 +378,8 @@ Outcome<OpenedFile> TreesZone::Open(const Request& /*request*/, NodeId node, int
   const bool native = found->parts.flavour == Flavour::kNative;
   // It became native by being opened: whoever looks the name up from now on gets the other nodeid.
   if (context_.native && !native && (*blob)->NativeFd()) BlobIsNative(digest);
-  return OpenedFile{std::make_shared<BlobHandle>(std::move(subject), *blob), PageCache::kKeep};
+  return OpenedFile{std::make_shared<BlobHandle>(std::move(subject), found->parts.version, *blob),
+                    PageCache::kKeep};
 }
 
 Outcome<OpenedDirectory> TreesZone::OpenDirectory(const Request& /*request*/, NodeId node) {

@@ -82,12 +82,8 @@ class VersionsZone : public Zone {
   Outcome<Attr> SetAttr(const Request& request, NodeId node, const AttrChange& change) override {
     Outcome<Attr> attr = GetAttr(request, node);
     if (!attr.has_value()) return attr;
-    if (change.uid.has_value() && *change.uid != context_.uid) {
-      return Refuse(EPERM, "a model has one owner: setfattr -n user.modelfs.owner -v PRINCIPAL MODEL");
-    }
-    if (change.mode.has_value() && ((*change.mode ^ attr->attr.st_mode) & ACCESSPERMS) != 0) {
-      return Refuse(EPERM, "the registry decides who may do what: mode bits cannot be changed");
-    }
+    const Outcome<void> kept = CheckOwnerAndMode(context_, change, attr->attr.st_mode);
+    if (!kept.has_value()) return tl::unexpected(kept.error());
     return attr;
   }
 
@@ -385,6 +381,7 @@ class VersionsZone : public Zone {
     store::NewVersion version;
     version.comment = fields.description;
     version.tags = fields.tags;
+    version.source = CopySource(request, record, tree);
     for (int attempt = 1;; ++attempt) {
       // The number stands in the label before it stands in the registry, so `next` is asked for here.
       const VersionNumber number = expected.value_or(NextVersion(request, model));
@@ -395,6 +392,16 @@ class VersionsZone : public Zone {
       const bool taken = !committed.ok() && committed.error().code() == Code::kOutOfRange;
       if (!taken || expected.has_value() || attempt == kNumberTries) return committed;
     }
+  }
+
+  // A draft is a copy of the version it was copied from where it is the same tree to the last bit; else
+  // nothing is known that would be true of all of it.
+  std::string CopySource(const Request& request, const DraftTable::Record& record, const Digest& tree) {
+    const std::optional<store::VersionId> from = drafts_.FirstCopiedFrom(record);
+    if (!from.has_value()) return "";
+    const Result<store::VersionInfo> version = context_.registry->GetVersionById(request.caller, *from);
+    if (!version.ok() || version->tree != tree) return "";  // deleted meanwhile, or changed since
+    return fmt::format("models:/{}/{}", version->model_name.ToString(), version->number);
   }
 
   VersionNumber NextVersion(const Request& request, const store::ObjectInfo& model) {

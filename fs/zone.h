@@ -100,6 +100,8 @@ class FileHandle {
   virtual Outcome<uint64_t> Seek(uint64_t offset_bytes, int whence);
   // The blob behind it, where the bytes are one's: lets a copy share it.
   virtual std::optional<Digest> Blob() const { return std::nullopt; }
+  // The READY version it is a file of.
+  virtual std::optional<store::VersionId> Version() const { return std::nullopt; }
   // A descriptor the kernel may read by itself (passthrough). Owned by the handle.
   virtual std::optional<int> NativeFd() const { return std::nullopt; }
   // copy_file_range(2) from another handle of this mount into this one. EXDEV makes the kernel copy

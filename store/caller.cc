@@ -8,6 +8,20 @@
 
 namespace modelfs::store {
 
+std::string_view ProofName(Proof proof) {
+  switch (proof) {
+    case Proof::kProcess:
+      return "process";
+    case Proof::kMount:
+      return "mount";
+    case Proof::kUnixSocket:
+      return "unix_socket";
+    case Proof::kToken:
+      return "token";
+  }
+  return "unknown";
+}
+
 std::string PrincipalOfUid(uid_t uid) {
   constexpr size_t kMostBytes = size_t{1} << 20U;
   std::vector<char> buffer(1024);

@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <string>
 #include <vector>
+#include <string_view>
 
 namespace modelfs::store {
 
@@ -16,6 +17,7 @@ enum class Proof {
   kUnixSocket,  // SO_PEERCRED
   kToken,       // a bearer token
 };
+std::string_view ProofName(Proof proof);  // "process", "mount", "unix_socket", "token"; else "unknown"
 
 struct Caller {
   // kUpkeep is the program itself: it reads everything, and changes nothing in anyone's name.

@@ -28,13 +28,15 @@ namespace {
 
 namespace files = std::filesystem;
 
-// Absolute and without symlinks, also where a dead mount lies there, which cannot be looked into.
-std::string MountPointPath(const std::string& given) {
+// Absolute and without symlinks, also where a dead mount lies there, which cannot be looked into, or one
+// that hangs, which is asked when a slash follows.
+std::string MountPointPath(std::string given) {
+  while (given.size() > 1 && given.back() == '/') given.pop_back();
   std::error_code failure;
   files::path whole = files::canonical(given, failure);
   if (!failure) return whole.string();
   whole = files::absolute(given, failure).lexically_normal();
-  if (!whole.has_filename()) whole = whole.parent_path();
+  if (!whole.has_filename()) whole = whole.parent_path();  // "MNT/."
   const files::path parent = files::canonical(whole.parent_path(), failure);
   return failure ? whole.string() : (parent / whole.filename()).string();
 }

@@ -27,20 +27,6 @@ void AddNameParts(Json& json, const store::FullName& name, const char* leaf_fiel
   if (parts >= 3) json[leaf_field] = name.parts[2];
 }
 
-std::string ProofName(store::Proof proof) {
-  switch (proof) {
-    case store::Proof::kProcess:
-      return "process";
-    case store::Proof::kMount:
-      return "mount";
-    case store::Proof::kUnixSocket:
-      return "unix_socket";
-    case store::Proof::kToken:
-      return "token";
-  }
-  return "unknown";
-}
-
 std::string Dump(const Json& json, int indent) {
   // A source or a tag from outside may hold bytes that are not UTF-8: they must not take the output down.
   return json.dump(indent, ' ', false, Json::error_handler_t::replace);
@@ -128,7 +114,7 @@ Json AuditJson(const store::AuditRecord& record) {
   json["sequence"] = record.sequence;
   json["time_ms"] = record.time_ms;
   json["principal"] = record.principal;
-  json["proof"] = ProofName(record.proof);
+  json["proof"] = store::ProofName(record.proof);
   json["door"] = record.door;
   json["request_id"] = record.request_id;
   json["action"] = record.action;

@@ -4,6 +4,8 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <signal.h>
+#include <spdlog/sinks/null_sink.h>
+#include <spdlog/spdlog.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -246,6 +248,29 @@ TEST(MountLife, AMountPointMustBeAFreeDirectory) {
   ToyZone zone;
   ToyMount mount(zone);
   EXPECT_EQ(code(mount.path()), Code::kAlreadyExists);
+}
+
+// P6: what hangs there may hang for ever, and who mounts is told.
+TEST(MountLife, AMountThatNeverAnswersIsNotWaitedFor) {
+  NEEDS_FUSE();
+  TestFolder place;
+  FuseChannel::Options options;
+  options.mount_point = place.path();
+  const auto log =
+      std::make_shared<spdlog::logger>("silent", std::make_shared<spdlog::sinks::null_sink_mt>());
+  // Never served: its requests are not even read.
+  const auto silent = FuseChannel::Mount(options, Dispatcher::Operations(), nullptr, log);
+  ASSERT_TRUE(silent.ok()) << silent.error().message();
+  for (const std::string& path : {place.path(), place.path() + "/"}) {
+    const Result<std::string> prepared = PrepareMountPoint(path);
+    ASSERT_FALSE(prepared.ok());
+    EXPECT_EQ(prepared.error().code(), Code::kUnavailable) << prepared.error().message();
+    EXPECT_NE(prepared.error().message().find("umount --lazy " + path), std::string::npos)
+        << prepared.error().message();
+  }
+  EXPECT_TRUE(FindMount(place.path())) << "it may only be slow";
+  EXPECT_TRUE(Unmount(place.path() + "/", true).ok());
+  EXPECT_FALSE(FindMount(place.path()));
 }
 
 TEST(MountLife, MountInfoNamesTypeAndSource) {

@@ -475,6 +475,7 @@ TEST(WritingMount, CopyingAVersionSharesItsBlobs) {
   ASSERT_EQ(Rename(other + "/versions/draft", other + "/versions/1"), 0) << mounted.Errors();
   EXPECT_EQ(object_bytes(), before) << "the same files are the same blobs and the same tree";
   for (const auto& file : files) EXPECT_EQ(ReadFile(other + "/versions/1/" + file.first), file.second);
+  EXPECT_EQ(Xattr(other + "/versions/1", "user.modelfs.source"), "models:/prod.ml.iris/1");
 
   // A shared file is copied when it is written to, and only then.
   ASSERT_EQ(Shell(fmt::format("cp -a {0}/versions/1 {0}/versions/tuned", model)).output, "");
@@ -482,6 +483,38 @@ TEST(WritingMount, CopyingAVersionSharesItsBlobs) {
   ASSERT_EQ(::write(open.get(), "more", 4), 4);
   EXPECT_EQ(ReadFile(model + "/versions/tuned/d0/shard-0"), files["d0/shard-0"] + "more");
   EXPECT_EQ(ReadFile(model + "/versions/1/d0/shard-0"), files["d0/shard-0"]);
+}
+
+TEST(WritingMount, OnlyACopyNamesItsSource) {
+  SKIP_WITHOUT_MOUNT();
+  Mounted mounted;
+  mounted.Start();
+  const std::string model = mounted.MakeModel(kModel);
+  const std::string versions = model + "/versions/";
+  mounted.MakeVersion(model, {{"weights", "w"}, {"sub/tokens", "t"}, {"empty", ""}});
+  const auto source_of = [&](int number) {
+    return Xattr(fmt::format("{}{}", versions, number), "user.modelfs.source");
+  };
+  const std::string none = fmt::format("<errno {}>", ENODATA);
+  EXPECT_EQ(source_of(1), none) << "its files came from anywhere";
+
+  // A copy that waits for a restart is one still, under the name that the model has by then.
+  ASSERT_EQ(Shell(fmt::format("cp -r {0}1 {0}waits", versions)).output, "");
+  mounted.Kill();
+  mounted.Start();
+  ASSERT_EQ(Rename(model, mounted.path("prod/ml/rose")), 0);
+  const std::string renamed = mounted.path("prod/ml/rose/versions/");
+  ASSERT_EQ(Rename(renamed + "waits", renamed + "2"), 0) << mounted.Errors();
+  ASSERT_EQ(Rename(mounted.path("prod/ml/rose"), model), 0);
+  EXPECT_EQ(source_of(2), "models:/prod.ml.rose/1");
+
+  ASSERT_EQ(Shell(fmt::format("cp -r {0}1 {0}tuned && echo more >> {0}tuned/weights", versions)).output, "");
+  ASSERT_EQ(Rename(versions + "tuned", versions + "3"), 0) << mounted.Errors();
+  EXPECT_EQ(source_of(3), none) << "made from it, but not it";
+
+  ASSERT_EQ(Shell(fmt::format("cp -r {0}1 {0}mixed && cp {0}3/weights {0}mixed", versions)).output, "");
+  ASSERT_EQ(Rename(versions + "mixed", versions + "4"), 0) << mounted.Errors();
+  EXPECT_EQ(source_of(4), none);
 }
 
 TEST(WritingMount, AliasesAreMadeMovedAndRemovedByLinks) {

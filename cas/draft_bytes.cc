@@ -1,0 +1,298 @@
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+
+#include "cas/draft_impl.h"
+
+namespace modelfs::cas {
+namespace {
+
+constexpr size_t kCopyBytes = size_t{1} << 20U;
+// Written bytes are on their way to the disk once there are this many, so that Seal's fsync is short.
+constexpr uint64_t kWritebackBytes = uint64_t{8} << 20U;
+
+// Copies a piece of a blob into a file; short only at the blob's end.
+Result<uint64_t> CopyPiece(OpenBlob& blob, uint64_t from, uint64_t length, int out, uint64_t to) {
+  const uint64_t size_bytes = blob.digest().size_bytes;
+  length = from >= size_bytes ? 0 : std::min(length, size_bytes - from);
+  uint64_t done = 0;
+  if (const std::optional<int> native = blob.NativeFd(); native.has_value()) {
+    auto in_offset = static_cast<off64_t>(from);
+    auto out_offset = static_cast<off64_t>(to);
+    while (done < length) {
+      const ssize_t count = ::copy_file_range(*native, &in_offset, out, &out_offset, length - done, 0);
+      if (count < 0 && errno == EINTR) continue;
+      if (count < 0 && (errno == ENOSPC || errno == EDQUOT)) return ErrnoError(errno, "write to the draft");
+      // A file system that cannot, or nothing copied: the loop below says what is the matter.
+      if (count <= 0) break;
+      done += static_cast<uint64_t>(count);
+    }
+  }
+  std::vector<std::byte> buffer(std::min<uint64_t>(kCopyBytes, length - done));
+  while (done < length) {
+    const std::span<std::byte> piece =
+        std::span(buffer).first(std::min<uint64_t>(buffer.size(), length - done));
+    ASSIGN_OR_RETURN(const size_t count, blob.Read(from + done, piece, Deadline::Never()));
+    if (count == 0) return Error(Code::kDataLoss, blob.digest().ToString() + " is shorter than its size");
+    RETURN_IF_ERROR(WriteFully(out, to + done, piece.first(count)));
+    done += count;
+  }
+  return length;
+}
+
+}  // namespace
+
+// --- handles ---
+
+DraftFileImpl::~DraftFileImpl() {
+  if (access_ == Draft::Access::kWrite) draft_->CloseWriter(*open_);
+}
+
+Result<size_t> DraftFileImpl::Read(uint64_t offset_bytes, std::span<std::byte> out) {
+  const std::shared_ptr<const Backing> backing = open_->Get();
+  if (backing->fd.valid()) return ReadFully(backing->fd.get(), "draft", offset_bytes, out);
+  if (offset_bytes >= backing->length_bytes) return size_t{0};
+  out = out.first(std::min<uint64_t>(out.size(), backing->length_bytes - offset_bytes));
+  return backing->blob->Read(offset_bytes, out, Deadline::Never());
+}
+
+Status DraftFileImpl::Write(uint64_t offset_bytes, std::span<const std::byte> bytes) {
+  if (access_ != Draft::Access::kWrite) return Error(Code::kPermissionDenied, "the file is open for reading");
+  ASSIGN_OR_RETURN(const DraftImpl::Change change, DraftImpl::Change::Begin(*draft_));
+  ASSIGN_OR_RETURN(const auto backing, draft_->EnsureOwn(*open_, UINT64_MAX));
+  const DraftImpl::BytesChange bytes_change(*draft_, open_->node);
+  RETURN_IF_ERROR(WriteFully(backing->fd.get(), offset_bytes, bytes));
+  if (open_->unwritten_bytes.fetch_add(bytes.size()) + bytes.size() >= kWritebackBytes) {
+    open_->unwritten_bytes = 0;
+    // Only a hint, so that sealing finds most of it on the disk already.
+    (void)::sync_file_range(backing->fd.get(), 0, 0, SYNC_FILE_RANGE_WRITE);
+  }
+  return OkStatus();
+}
+
+Status DraftFileImpl::Allocate(uint64_t offset_bytes, uint64_t length_bytes) {
+  if (access_ != Draft::Access::kWrite) return Error(Code::kPermissionDenied, "the file is open for reading");
+  ASSIGN_OR_RETURN(const DraftImpl::Change change, DraftImpl::Change::Begin(*draft_));
+  ASSIGN_OR_RETURN(const auto backing, draft_->EnsureOwn(*open_, UINT64_MAX));
+  const DraftImpl::BytesChange bytes_change(*draft_, open_->node);
+  if (::fallocate(backing->fd.get(), 0, static_cast<off_t>(offset_bytes), static_cast<off_t>(length_bytes)) ==
+      0) {
+    return OkStatus();
+  }
+  if (errno == EOPNOTSUPP) return Error(Code::kUnimplemented, "allocate: the file system cannot");
+  return ErrnoError(errno, "allocate");
+}
+
+Status DraftFileImpl::Sync() {
+  const std::shared_ptr<const Backing> backing = open_->Get();
+  // A shared blob is durable already.
+  if (backing->fd.valid() && ::fsync(backing->fd.get()) != 0) return ErrnoError(errno, "fsync");
+  return OkStatus();
+}
+
+// --- backings ---
+
+Result<std::shared_ptr<const Backing>> DraftImpl::LoadBacking(DraftNode node) {
+  const std::string path = NodePath(node);
+  auto backing = std::make_shared<Backing>();
+  // Before the mode is looked at: a Seal in between makes this one old.
+  backing->seals = seals_.load();
+  ASSIGN_OR_RETURN(const struct stat info, StatNode(node));
+  if (S_ISDIR(info.st_mode)) return Error(Code::kInvalidArgument, "is a directory");
+  if (S_ISLNK(info.st_mode)) {
+    ASSIGN_OR_RETURN(const ShareMarker marker, MarkerOf(node));
+    ASSIGN_OR_RETURN(backing->blob, blobs_.Open(marker.blob));
+    backing->length_bytes = marker.length_bytes;
+    return backing;
+  }
+  backing->writable = (info.st_mode & kOwnerWrites) != 0;
+  backing->fd = Fd(::open(path.c_str(), (backing->writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW));
+  if (!backing->fd.valid()) return ErrnoError(errno, "open " + path);
+  return backing;
+}
+
+Result<std::shared_ptr<OpenNode>> DraftImpl::OpenShared(DraftNode node) {
+  std::shared_ptr<OpenNode> open;
+  {
+    MutexLock lock(state_mu_);
+    std::weak_ptr<OpenNode>& slot = open_[node];
+    open = slot.lock();
+    if (open == nullptr) {
+      open = std::make_shared<OpenNode>(node);
+      slot = open;
+    }
+  }
+  if (open->Get() != nullptr) return open;
+  const OpenNode::Exclusive exclusive(*open);
+  if (open->Get() != nullptr) return open;
+  Result<std::shared_ptr<const Backing>> backing = LoadBacking(node);
+  if (!backing.ok()) {
+    MutexLock lock(state_mu_);
+    if (const auto at = open_.find(node); at != open_.end() && at->second.lock() == open) open_.erase(at);
+    return backing.error();
+  }
+  open->Set(std::move(*backing));
+  return open;
+}
+
+Result<std::shared_ptr<const Backing>> DraftImpl::EnsureOwn(OpenNode& open, uint64_t keep_bytes) {
+  if (auto backing = open.Get(); IsWritable(*backing)) return backing;
+  const OpenNode::Exclusive exclusive(open);
+  return EnsureOwnExclusively(open, keep_bytes);
+}
+
+Result<std::shared_ptr<const Backing>> DraftImpl::EnsureOwnExclusively(OpenNode& open, uint64_t keep_bytes) {
+  std::shared_ptr<const Backing> old = open.Get();
+  if (old->writable && !IsWritable(*old)) {
+    ASSIGN_OR_RETURN(old, LoadBacking(open.node));
+    open.Set(old);
+  }
+  if (IsWritable(*old)) return old;
+  ASSIGN_OR_RETURN(const DraftAttr attr, GetAttr(open.node));
+  const std::string path = NodePath(open.node);
+  const std::string temporary = path + ".new";
+  ::unlink(temporary.c_str());
+  auto own = std::make_shared<Backing>();
+  own->writable = true;
+  own->seals = seals_.load();
+  const uint32_t mode = attr.executable ? kOwnExecutableMode : kOwnMode;
+  own->fd = Fd(::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode));
+  if (!own->fd.valid()) return ErrnoError(errno, "create " + temporary);
+  const Status copied = [&]() -> Status {
+    if (::fchmod(own->fd.get(), mode) != 0) return ErrnoError(errno, "fchmod " + temporary);
+    if (old->blob != nullptr) {
+      const uint64_t length = std::min(keep_bytes, old->length_bytes);
+      RETURN_IF_ERROR(CopyPiece(*old->blob, 0, length, own->fd.get(), 0));
+    } else {
+      std::vector<std::byte> buffer(std::min<uint64_t>(kCopyBytes, keep_bytes));
+      for (uint64_t done = 0; done < keep_bytes && !buffer.empty();) {
+        ASSIGN_OR_RETURN(const size_t count, ReadFully(old->fd.get(), path, done, buffer));
+        if (count == 0) break;
+        RETURN_IF_ERROR(WriteFully(own->fd.get(), done, std::span(buffer).first(count)));
+        done += count;
+      }
+    }
+    return RealFiles().Rename(temporary, path);
+  }();
+  if (!copied.ok()) {
+    ::unlink(temporary.c_str());
+    return copied.error();
+  }
+  open.Set(own);
+  return std::shared_ptr<const Backing>(own);
+}
+
+Status DraftImpl::ShareExclusively(OpenNode& open, const ShareMarker& marker) {
+  auto backing = std::make_shared<Backing>();
+  ASSIGN_OR_RETURN(backing->blob, blobs_.Open(marker.blob));
+  backing->length_bytes = marker.length_bytes;
+  const std::string path = NodePath(open.node);
+  RETURN_IF_ERROR(ReplaceBySymlink(marker.Encode(), path, path + ".new"));
+  open.Set(std::move(backing));
+  return OkStatus();
+}
+
+void DraftImpl::CloseWriter(OpenNode& open) {
+  const bool last = --open.writers == 0;
+  {
+    MutexLock lock(state_mu_);
+    --writers_;
+  }
+  if (last) hashes_.Closed(open.node);
+}
+
+Result<std::shared_ptr<DraftFile>> DraftImpl::Open(DraftNode file, Access access) {
+  if (access == Access::kRead) {
+    ASSIGN_OR_RETURN(std::shared_ptr<OpenNode> open, OpenShared(file));
+    return std::make_shared<DraftFileImpl>(shared_from_this(), std::move(open), access);
+  }
+  ASSIGN_OR_RETURN(const Change change, Change::Begin(*this));
+  ASSIGN_OR_RETURN(std::shared_ptr<OpenNode> open, OpenShared(file));
+  {
+    MutexLock lock(state_mu_);
+    ++writers_;
+    ++open->writers;
+  }
+  return std::make_shared<DraftFileImpl>(shared_from_this(), std::move(open), access);
+}
+
+Status DraftImpl::SetExecutable(DraftNode file, bool executable) {
+  ASSIGN_OR_RETURN(const Change change, Change::Begin(*this));
+  ASSIGN_OR_RETURN(const std::shared_ptr<OpenNode> open, OpenShared(file));
+  const OpenNode::Exclusive exclusive(*open);
+  ASSIGN_OR_RETURN(const DraftAttr attr, GetAttr(file));
+  if (attr.executable == executable) return OkStatus();
+  const std::string path = NodePath(file);
+  if (attr.shares.has_value()) {
+    ASSIGN_OR_RETURN(ShareMarker marker, MarkerOf(file));
+    marker.executable = executable;
+    RETURN_IF_ERROR(ReplaceBySymlink(marker.Encode(), path, path + ".new"));
+    const timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
+                               {.tv_sec = attr.mtime_s, .tv_nsec = attr.mtime_ns}};
+    ::utimensat(AT_FDCWD, path.c_str(), times, AT_SYMLINK_NOFOLLOW);
+    return OkStatus();
+  }
+  ASSIGN_OR_RETURN(const auto own, EnsureOwnExclusively(*open, UINT64_MAX));
+  if (::fchmod(own->fd.get(), executable ? kOwnExecutableMode : kOwnMode) != 0) {
+    return ErrnoError(errno, "fchmod " + path);
+  }
+  return OkStatus();
+}
+
+Status DraftImpl::SetMtime(DraftNode node, int64_t mtime_s, int64_t mtime_ns) {
+  ASSIGN_OR_RETURN(const Change change, Change::Begin(*this));
+  ASSIGN_OR_RETURN(const struct stat info, StatNode(node));
+  // Published already by a process that was killed then: its mtime is the blob's epoch.
+  if (S_ISREG(info.st_mode) && (info.st_mode & kOwnerWrites) == 0) return OkStatus();
+  const timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, {.tv_sec = mtime_s, .tv_nsec = mtime_ns}};
+  if (::utimensat(AT_FDCWD, NodePath(node).c_str(), times, AT_SYMLINK_NOFOLLOW) != 0) {
+    return ErrnoError(errno, "utimensat");
+  }
+  return OkStatus();
+}
+
+Status DraftImpl::Truncate(DraftNode file, uint64_t size_bytes) {
+  ASSIGN_OR_RETURN(const Change change, Change::Begin(*this));
+  ASSIGN_OR_RETURN(const std::shared_ptr<OpenNode> open, OpenShared(file));
+  const OpenNode::Exclusive exclusive(*open);
+  const std::shared_ptr<const Backing> backing = open->Get();
+  if (backing->blob != nullptr && size_bytes == backing->length_bytes) return OkStatus();
+  if (backing->blob != nullptr && size_bytes > 0 && size_bytes < backing->length_bytes) {
+    ASSIGN_OR_RETURN(ShareMarker marker, MarkerOf(file));
+    marker.length_bytes = size_bytes;
+    return ShareExclusively(*open, marker);
+  }
+  const BytesChange bytes_change(*this, file);
+  ASSIGN_OR_RETURN(const auto own, EnsureOwnExclusively(*open, size_bytes));
+  if (::ftruncate(own->fd.get(), static_cast<off_t>(size_bytes)) != 0) return ErrnoError(errno, "truncate");
+  return OkStatus();
+}
+
+Result<uint64_t> DraftImpl::CopyFromBlob(DraftNode file, uint64_t to_offset_bytes, const Digest& blob,
+                                         uint64_t from_offset_bytes, uint64_t length_bytes, Epoch epoch) {
+  if (from_offset_bytes >= blob.size_bytes || length_bytes == 0) return uint64_t{0};
+  const uint64_t count = std::min(length_bytes, blob.size_bytes - from_offset_bytes);
+  ASSIGN_OR_RETURN(const Change change, Change::Begin(*this));
+  ASSIGN_OR_RETURN(const std::shared_ptr<OpenNode> open, OpenShared(file));
+  const OpenNode::Exclusive exclusive(*open);
+  const BytesChange bytes_change(*this, file);
+  ASSIGN_OR_RETURN(const DraftAttr attr, GetAttr(file));
+  const bool continues = to_offset_bytes == from_offset_bytes && attr.size_bytes == to_offset_bytes;
+  const bool shareable = attr.size_bytes == 0 || (attr.shares.has_value() && *attr.shares == blob);
+  if (continues && shareable) {
+    // With its epoch raised before the marker names it, no sweep takes the blob in between.
+    RETURN_IF_ERROR(blobs_.ReuseFile(blob, epoch));
+    const ShareMarker marker = {
+        .blob = blob, .length_bytes = to_offset_bytes + count, .executable = attr.executable};
+    RETURN_IF_ERROR(ShareExclusively(*open, marker));
+    return count;
+  }
+  ASSIGN_OR_RETURN(const std::shared_ptr<OpenBlob> source, blobs_.Open(blob));
+  ASSIGN_OR_RETURN(const auto own, EnsureOwnExclusively(*open, UINT64_MAX));
+  return CopyPiece(*source, from_offset_bytes, count, own->fd.get(), to_offset_bytes);
+}
+
+}  // namespace modelfs::cas

@@ -1,0 +1,118 @@
+#include "cas/draft_impl.h"
+
+#include <fcntl.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <filesystem>
+
+namespace modelfs::cas {
+
+Error Sealed() {
+  return {Code::kFailedPrecondition, "the draft is being committed and takes no more changes"};
+}
+
+Status WriteFully(int fd, uint64_t offset_bytes, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t count = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset_bytes));
+    if (count < 0) {
+      if (errno == EINTR) continue;
+      return ErrnoError(errno, "write to the draft");
+    }
+    offset_bytes += static_cast<uint64_t>(count);
+    bytes = bytes.subspan(static_cast<size_t>(count));
+  }
+  return OkStatus();
+}
+
+// --- state ---
+
+Result<DraftImpl::Change> DraftImpl::Change::Begin(DraftImpl& draft) {
+  MutexLock lock(draft.state_mu_);
+  if (draft.sealed_) return Sealed();
+  ++draft.changes_;
+  return Change(draft);
+}
+
+DraftImpl::Change::~Change() {
+  if (draft_ == nullptr) return;
+  MutexLock lock(draft_->state_mu_);
+  --draft_->changes_;
+  draft_->state_changed_.NotifyAll();
+}
+
+void DraftImpl::Retire() {
+  MutexLock lock(state_mu_);
+  sealed_ = true;
+  retired_ = true;
+  while (changes_ > 0) state_changed_.Wait(state_mu_);
+}
+
+std::map<DraftNode, Digest> DraftImpl::TakePublished() {
+  MutexLock lock(state_mu_);
+  std::map<DraftNode, Digest> published;
+  for (const auto& [node, file] : sealed_files_) published.emplace(node, file.blob);
+  sealed_files_.clear();
+  return published;
+}
+
+size_t DraftImpl::open_writers() const {
+  MutexLock lock(state_mu_);
+  return writers_;
+}
+
+const std::string& DraftImpl::label() const {
+  MutexLock lock(label_mu_);
+  return labels_.back();
+}
+
+Status DraftImpl::SetLabel(const std::string& label) {
+  MutexLock lock(label_mu_);
+  const std::string temporary = path_ + "/label.new";
+  const Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, kOwnMode));
+  if (!fd.valid()) return ErrnoError(errno, "create " + temporary);
+  RETURN_IF_ERROR(WriteFully(fd.get(), 0, std::as_bytes(std::span(label))));
+  RETURN_IF_ERROR(RealFiles().Rename(temporary, path_ + "/label"));
+  labels_.push_back(label);
+  return OkStatus();
+}
+
+// --- recovery ---
+
+Status DraftImpl::Recover() {
+  ASSIGN_OR_RETURN(const std::vector<std::string> present, RealFiles().List(path_ + "/n"));
+  std::unordered_set<DraftNode> reachable = {kDraftRoot};
+  std::vector<DraftNode> directories = {kDraftRoot};
+  DraftNode highest = 0;
+  while (!directories.empty()) {
+    const DraftNode directory = directories.back();
+    directories.pop_back();
+    ASSIGN_OR_RETURN(const std::vector<DraftEntry> entries, List(directory));
+    for (const DraftEntry& entry : entries) {
+      if (!StatNode(entry.node).ok()) {
+        ::unlink(NamePath(directory, entry.name).c_str());
+        continue;
+      }
+      if (!reachable.insert(entry.node).second) continue;
+      if (!entry.directory) continue;
+      directories.push_back(entry.node);
+      // Left behind by a rename that was cut short.
+      const Result<DraftNode> parent = Parent(entry.node);
+      if (parent.ok() && *parent == directory) continue;
+      RETURN_IF_ERROR(ReplaceBySymlink(std::to_string(directory), NamePath(entry.node, kParentName),
+                                       NamePath(entry.node, std::string(kParentName) + "new")));
+    }
+  }
+  for (const std::string& name : present) {
+    const std::optional<uint64_t> node = ParseNumber(name);
+    if (node.has_value() && *node <= UINT32_MAX) highest = std::max(highest, static_cast<DraftNode>(*node));
+    if (node.has_value() && reachable.contains(static_cast<DraftNode>(*node))) continue;
+    std::error_code ignored;
+    std::filesystem::remove_all(nodes_ + name, ignored);
+  }
+  next_node_ = highest + 1;
+  return OkStatus();
+}
+
+}  // namespace modelfs::cas

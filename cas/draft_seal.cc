@@ -1,0 +1,161 @@
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+
+#include "cas/base/fail_point.h"
+#include "cas/draft_impl.h"
+#include "cas/ingest.h"
+
+namespace modelfs::cas {
+namespace {
+
+// Smaller files are hashed by Seal, several at once: that is no slower, and leaves the writer the cores.
+constexpr uint64_t kHashEarlyBytes = uint64_t{1} << 20U;
+
+}  // namespace
+
+std::optional<HashedFile> DraftImpl::HashEarly(DraftNode file) {
+  const Result<struct stat> info = StatNode(file);
+  if (!info.ok() || !S_ISREG(info->st_mode) || static_cast<uint64_t>(info->st_size) < kHashEarlyBytes) {
+    return std::nullopt;
+  }
+  Result<HashedFile> hashed = blobs_.HashFile(NodePath(file));
+  if (!hashed.ok())
+    return std::nullopt;  // changed or removed meanwhile: Seal says what is wrong, if anything
+  return *std::move(hashed);
+}
+
+Status DraftImpl::Walk(DraftNode directory, const std::string& prefix, size_t depth,
+                       std::vector<Found>& found) {
+  if (depth > kTreeMaxDepth) {
+    return Error(Code::kInvalidArgument,
+                 fmt::format("{}: lies more than {} levels deep", prefix, kTreeMaxDepth));
+  }
+  ASSIGN_OR_RETURN(const std::vector<DraftEntry> entries, List(directory));
+  if (entries.empty() && !prefix.empty()) {
+    found.push_back({.path = prefix.substr(0, prefix.size() - 1), .node = directory, .directory = true});
+  }
+  for (const DraftEntry& entry : entries) {
+    if (entry.directory) {
+      RETURN_IF_ERROR(Walk(entry.node, prefix + entry.name + "/", depth + 1, found));
+    } else {
+      found.push_back({.path = prefix + entry.name, .node = entry.node, .directory = false});
+    }
+  }
+  return OkStatus();
+}
+
+Result<Digest> DraftImpl::Seal(Epoch epoch, const LocalStore::Progress& progress) {
+  {
+    MutexLock lock(state_mu_);
+    if (sealed_) return Sealed();
+    if (writers_ > 0) {
+      return Error(
+          Code::kFailedPrecondition,
+          fmt::format("{} of the draft's files are still open for writing; close them first", writers_));
+    }
+    sealed_ = true;
+    while (changes_ > 0) state_changed_.Wait(state_mu_);
+  }
+  Result<Digest> tree = SealFiles(epoch, progress);
+  // Files may be blobs now, whether all went well or not: nobody writes through a descriptor from before.
+  ++seals_;
+  if (!tree.ok()) {
+    MutexLock lock(state_mu_);
+    sealed_ = retired_;
+  }
+  return tree;
+}
+
+Result<Digest> DraftImpl::SealFiles(Epoch epoch, const LocalStore::Progress& progress) {
+  const std::unordered_map<DraftNode, HashedFile> known = hashes_.Settle();
+  std::vector<Found> found;
+  RETURN_IF_ERROR(Walk(kDraftRoot, "", 1, found));
+  std::vector<TreeEntry> entries;
+  std::vector<PublishItem> items;
+  std::vector<SealedFile> published;
+  std::vector<size_t> entry_of_item;
+  bool any_file = false;
+  for (const Found& at : found) {
+    TreeEntry& entry = entries.emplace_back();
+    entry.path = at.path;
+    if (at.directory) {
+      entry.kind = EntryKind::kEmptyDirectory;
+      continue;
+    }
+    any_file = true;
+    ASSIGN_OR_RETURN(DraftAttr attr, GetAttr(at.node));
+    entry.executable = attr.executable;
+    if (attr.shares.has_value() && attr.size_bytes == attr.shares->size_bytes) {
+      Result<StoredFile> stored = blobs_.ReuseFile(*attr.shares, epoch);
+      if (!stored.ok()) return stored.error().Wrap(at.path);
+      entry.blob = stored->blob;
+      entry.chunk_list = stored->chunk_list;
+      continue;
+    }
+    if (attr.shares.has_value()) {
+      // The beginning of a blob is a blob of its own.
+      ASSIGN_OR_RETURN(const std::shared_ptr<OpenNode> open, OpenShared(at.node));
+      RETURN_IF_ERROR(EnsureOwn(*open, UINT64_MAX));
+    }
+    const auto hashed = known.find(at.node);
+    items.push_back({.source_path = NodePath(at.node),
+                     .known = hashed == known.end() ? std::nullopt : std::optional(hashed->second)});
+    entry_of_item.push_back(entries.size() - 1);
+    published.push_back({.node = at.node,
+                         .blob = Digest{},
+                         .executable = attr.executable,
+                         .mtime_s = attr.mtime_s,
+                         .mtime_ns = attr.mtime_ns});
+  }
+  if (!any_file) return Error(Code::kNotFound, "the draft holds no file");
+  FAIL_POINT("seal.walked");
+  ASSIGN_OR_RETURN(const std::vector<StoredFile> stored, blobs_.PublishAll(items, epoch, progress));
+  FAIL_POINT("seal.published");
+  for (size_t i = 0; i < stored.size(); ++i) {
+    entries[entry_of_item[i]].blob = stored[i].blob;
+    entries[entry_of_item[i]].chunk_list = stored[i].chunk_list;
+    published[i].blob = stored[i].blob;
+  }
+  ASSIGN_OR_RETURN(const Tree tree, Tree::Make(std::move(entries)));
+  ASSIGN_OR_RETURN(const Digest digest, PutTree(blobs_, tree, epoch));
+  FAIL_POINT("seal.stored");
+  MutexLock lock(state_mu_);
+  for (const SealedFile& file : published) sealed_files_.emplace(file.node, file);
+  return digest;
+}
+
+void DraftImpl::Unseal() {
+  std::unordered_map<DraftNode, SealedFile> files;
+  {
+    MutexLock lock(state_mu_);
+    if (retired_ || !sealed_) return;
+    files = std::move(sealed_files_);
+    sealed_files_.clear();
+  }
+  // What the store has now is shared like any other blob. A file where this fails stays read-only and is
+  // copied by its first write.
+  for (const auto& [node, file] : files) {
+    const ShareMarker marker = {
+        .blob = file.blob, .length_bytes = file.blob.size_bytes, .executable = file.executable};
+    const std::string path = NodePath(file.node);
+    // The old name is a link of the blob's file, so it goes in a way that keeps the blob verified.
+    if (::symlink(marker.Encode().c_str(), (path + ".new").c_str()) != 0) continue;
+    const timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
+                               {.tv_sec = file.mtime_s, .tv_nsec = file.mtime_ns}};
+    ::utimensat(AT_FDCWD, (path + ".new").c_str(), times, AT_SYMLINK_NOFOLLOW);
+    // In two steps that a kill between them leaves whole: Recover finishes the exchange.
+    if (::renameat2(AT_FDCWD, (path + ".new").c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) != 0) {
+      ::unlink((path + ".new").c_str());
+      continue;
+    }
+    blobs_.UnlinkOtherName(path + ".new", file.blob).IgnoreError("Recover removes it");
+  }
+  MutexLock lock(state_mu_);
+  sealed_ = false;
+}
+
+}  // namespace modelfs::cas

@@ -1,0 +1,156 @@
+// What the dispatcher's files share: a request on its way, and what is open. Internal to fs/; see
+// fs/dispatcher.h.
+//
+//   dispatcher.cc               which zone, who asks, refusals, lookups; the requests of a few lines
+//   dispatcher_files.cc         open files
+//   dispatcher_directories.cc   open directories and listings
+//   dispatcher_xattrs.cc        extended attributes
+//   dispatcher_entrances.cc     libfuse's callbacks
+#pragma once
+
+#include <fuse_lowlevel.h>
+
+#include <array>
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+#include "fs/dispatcher.h"
+
+namespace modelfs::fs {
+
+enum class Dispatcher::Op : size_t {
+  kLookup,
+  kForget,
+  kGetattr,
+  kSetattr,
+  kReadlink,
+  kMknod,
+  kMkdir,
+  kUnlink,
+  kRmdir,
+  kSymlink,
+  kRename,
+  kLink,
+  kOpen,
+  kRead,
+  kWrite,
+  kRelease,
+  kFsync,
+  kOpendir,
+  kReaddir,
+  kReaddirplus,
+  kReleasedir,
+  kStatfs,
+  kSetxattr,
+  kGetxattr,
+  kListxattr,
+  kRemovexattr,
+  kCreate,
+  kIoctl,
+  kFallocate,
+  kCopyFileRange,
+  kLseek,
+  kCount,
+};
+
+inline constexpr std::array<const char*, 31> kOpNames = {
+    "lookup",    "forget",          "getattr",  "setattr",   "readlink",    "mknod",       "mkdir",
+    "unlink",    "rmdir",           "symlink",  "rename",    "link",        "open",        "read",
+    "write",     "release",         "fsync",    "opendir",   "readdir",     "readdirplus", "releasedir",
+    "statfs",    "setxattr",        "getxattr", "listxattr", "removexattr", "create",      "ioctl",
+    "fallocate", "copy_file_range", "lseek",
+};
+
+// Nodes whose lookups are counted: those that need memory.
+bool IsCounted(NodeId node);
+// In a READY version, which refuses every new name, of whatever kind, in its own words.
+bool IsReady(NodeId node);
+fuse_entry_param ParamOf(const Entry& entry);
+
+struct Dispatcher::OpenFile {
+  NodeId node = 0;
+  std::shared_ptr<FileHandle> handle;
+  bool counted = false;  // in modes_
+};
+
+struct Dispatcher::OpenDirectory {
+  NodeId node = 0;
+  std::shared_ptr<DirectoryHandle> handle;
+};
+
+// A request on its way: the answer owed, who asks, and what for.
+class Dispatcher::Call {
+  // Until it goes, notifications about the directory wait (ThreadNotifier::Enter).
+  class Changing {
+   public:
+    Changing() = default;
+    Changing(ThreadNotifier* notifier, NodeId directory) : notifier_(notifier), directory_(directory) {
+      if (notifier_ != nullptr) notifier_->Enter(directory_);
+    }
+    ~Changing() {
+      if (notifier_ != nullptr) notifier_->Leave(directory_);
+    }
+    Changing(Changing&& other) noexcept
+        : notifier_(std::exchange(other.notifier_, nullptr)), directory_(other.directory_) {}
+    Changing& operator=(Changing&& other) noexcept {
+      std::swap(notifier_, other.notifier_);
+      std::swap(directory_, other.directory_);
+      return *this;
+    }
+
+   private:
+    ThreadNotifier* notifier_ = nullptr;
+    NodeId directory_ = 0;
+  };
+  static bool ChangesDirectory(Op op) {
+    return op == Op::kMkdir || op == Op::kMknod || op == Op::kCreate || op == Op::kSymlink ||
+           op == Op::kUnlink || op == Op::kRmdir || op == Op::kRename;
+  }
+
+  ThreadNotifier* notifier_;
+  Changing changing_;  // before `reply`, as is the next: given up after the answer
+  Changing changing_target_;
+
+ public:
+  Call(Dispatcher& dispatcher, fuse_req_t request, Op op, NodeId node, std::string_view name = {})
+      : notifier_(dispatcher.options_.notifier),
+        changing_(ChangesDirectory(op) ? notifier_ : nullptr, node),
+        reply(request),
+        op_(op),
+        node_(node),
+        name_(name),
+        request_(dispatcher.RequestOf(request)) {
+    dispatcher.requests_[static_cast<size_t>(op)].fetch_add(1, std::memory_order_relaxed);
+  }
+
+  const Request& request() const { return request_; }
+  Op op() const { return op_; }
+  const char* operation() const { return kOpNames[static_cast<size_t>(op_)]; }
+
+  // Where a rename leads.
+  void set_target(NodeId directory, std::string_view name) {
+    target_ = directory;
+    target_name_ = name;
+    changing_target_ = Changing(notifier_, directory);
+  }
+  std::string PathIn(const NodeNames& names) const {
+    std::string path = names.PathOf(node_, name_);
+    if (target_ != 0) path += " -> " + names.PathOf(target_, target_name_);
+    return path;
+  }
+
+  Reply reply;
+
+ private:
+  Op op_;
+  NodeId node_;
+  std::string name_;  // owned: a rename outlives its request's buffer
+  NodeId target_ = 0;
+  std::string target_name_;
+  Request request_;
+};
+
+}  // namespace modelfs::fs
