@@ -77,7 +77,7 @@ Result<std::unique_ptr<Home>> Cli::Open(const std::vector<const Place*>& places)
   ASSIGN_OR_RETURN(std::shared_ptr<spdlog::logger> log, MakeLogger(globals.log));
   ASSIGN_OR_RETURN(std::unique_ptr<Home> home, OpenHome(path, "cli", std::move(log)));
   if (!globals.as.empty()) {
-    ASSIGN_OR_RETURN(home->caller, ActAs(*home->registry, *home->directory, home->caller, globals.as));
+    ASSIGN_OR_RETURN(home->caller, ActAs(*home->registry, home->directory.get(), home->caller, globals.as));
   }
   return home;
 }

@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <histedit.h>
 #include <langinfo.h>
+#include <poll.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,23 +27,35 @@ namespace {
 constexpr int kHistoryLines = 2000;
 
 volatile std::sig_atomic_t interrupted = 0;
+sigset_t while_waiting;  // the signals that are blocked while a character is waited for
 extern "C" void OnInterrupt(int /*signal*/) { interrupted = 1; }
 
-// While a line is being read, Ctrl-C ends the reading and not the process.
+// While a line is being read, Ctrl-C ends the reading and not the process. The signal is blocked but for the
+// wait itself: one that comes just before is not lost to a read(2) that begins just after.
 class InterruptGuard {
  public:
   InterruptGuard() {
     interrupted = 0;
     struct sigaction action = {};
-    action.sa_handler = OnInterrupt;  // without SA_RESTART: read(2) answers EINTR
+    action.sa_handler = OnInterrupt;
     sigaction(SIGINT, &action, &before_);
+    sigset_t interrupt;
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    sigprocmask(SIG_BLOCK, &interrupt, &mask_before_);
+    while_waiting = mask_before_;
+    sigdelset(&while_waiting, SIGINT);
   }
-  ~InterruptGuard() { sigaction(SIGINT, &before_, nullptr); }
+  ~InterruptGuard() {
+    sigaction(SIGINT, &before_, nullptr);
+    sigprocmask(SIG_SETMASK, &mask_before_, nullptr);
+  }
   InterruptGuard(const InterruptGuard&) = delete;
   InterruptGuard& operator=(const InterruptGuard&) = delete;
 
  private:
   struct sigaction before_ = {};
+  sigset_t mask_before_ = {};
 };
 
 // libedit's own reader tries again after a signal, and would need a second Ctrl-C. Answers 1 for a
@@ -50,9 +63,13 @@ class InterruptGuard {
 extern "C" int ReadCharacter(EditLine* /*editor*/, wchar_t* character) {
   std::mbstate_t state{};
   for (;;) {
+    pollfd input = {STDIN_FILENO, POLLIN, 0};
+    const int ready = ::ppoll(&input, 1, nullptr, &while_waiting);
+    if (interrupted != 0) return -1;
+    if (ready < 0 && errno == EINTR) continue;  // the window changed its size
     char byte = 0;
     const ssize_t count = ::read(STDIN_FILENO, &byte, 1);
-    if (count < 0 && errno == EINTR && interrupted == 0) continue;  // the window changed its size
+    if (count < 0 && errno == EINTR) continue;
     if (count <= 0) return static_cast<int>(count);
     const size_t used = std::mbrtowc(character, &byte, 1, &state);
     if (used == static_cast<size_t>(-2)) continue;  // there is more of it

@@ -45,7 +45,7 @@ Status RemovePrincipal(store::Registry& registry, const store::Caller& caller, s
   return registry.DeletePrincipal(caller, found.name);
 }
 
-Result<store::Caller> ActAs(store::Registry& registry, store::PrincipalDirectory& directory,
+Result<store::Caller> ActAs(store::Registry& registry, store::PrincipalDirectory* directory,
                             const store::Caller& caller, std::string_view principal) {
   RETURN_IF_ERROR(store::CheckPrincipalName(principal));
   if (const Status admin =
@@ -63,7 +63,8 @@ Result<store::Caller> ActAs(store::Registry& registry, store::PrincipalDirectory
   } else if (known.error().code() != Code::kNotFound) {
     return known.error();
   } else {
-    const std::optional<store::PrincipalDirectory::Found> found = directory.Find(principal);
+    std::optional<store::PrincipalDirectory::Found> found;
+    if (directory != nullptr) found = directory->Find(principal);
     if (!found) return known.error();
     acting.principal = found->name;
     kind = found->kind;
@@ -73,7 +74,8 @@ Result<store::Caller> ActAs(store::Registry& registry, store::PrincipalDirectory
                  fmt::format("{} is a group, which acts through its members: name one of them",
                              Printable(acting.principal)));
   }
-  acting.groups = directory.GroupsOf(acting.principal);
+  acting.groups.clear();
+  if (directory != nullptr) acting.groups = directory->GroupsOf(acting.principal);
   return acting;
 }
 

@@ -20,11 +20,12 @@ enum class Removed { kGroup, kNoGroup };
 Status RemovePrincipal(store::Registry& registry, const store::Caller& caller, std::string_view name,
                        Removed kind);
 
-// `caller`, a metastore admin, in another's name: the audit log shows both.
+// `caller`, a metastore admin, in another's name: the audit log shows both. Without a directory only those
+// whom the registry knows can be meant.
 //   kPermissionDenied   the caller is none
 //   kNotFound           nobody of that name, neither in the registry nor on the host
 //   kInvalidArgument    a group: it acts through its members
-Result<store::Caller> ActAs(store::Registry& registry, store::PrincipalDirectory& directory,
+Result<store::Caller> ActAs(store::Registry& registry, store::PrincipalDirectory* directory,
                             const store::Caller& caller, std::string_view principal);
 
 }  // namespace modelfs::tools
