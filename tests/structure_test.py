@@ -38,6 +38,7 @@ LIBRARIES = {
     r"yaml-cpp/": ("store/mlmodel.cc",),
     r"CLI/": ("tools/",),
     r"systemd/": ("tools/",),
+    r"histedit\.h": ("tools/line_editor.cc",),
     r"spdlog/": ("cas/", "store/", "store/kv/", "fs/", "api/", "tools/"),
     r"nlohmann/": ("store/", "fs/", "api/", "tools/"),
 }

@@ -4,6 +4,8 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
+#include <array>
 #include <cstdio>
 #include <cstdlib>
 #include <iostream>
@@ -11,11 +13,16 @@
 #include "cas/base/error_table.h"
 #include "cas/base/text.h"
 #include "tools/output.h"
+#include "tools/principals.h"
 
 namespace modelfs::tools {
 namespace {
 
 constexpr int kUsageExitCode = 2;
+
+// What has no registry open, or serves others: a mount's callers are who the kernel says.
+constexpr std::array<std::string_view, 7> kActAsNobodyElse = {"init", "mount",  "umount",    "status",
+                                                              "why",  "commit", "completion"};
 
 int Fail(std::string_view message, int exit_code) {
   std::fputs(fmt::format("modelfs: {}\n", message).c_str(), stderr);
@@ -36,6 +43,10 @@ void AddGlobals(CLI::App& app, Globals& globals) {
   app.add_option("-r,--registry", globals.registry,
                  "The registry: a directory that \"modelfs init\" made (default: $MODELFS_REGISTRY)")
       ->type_name("HOME");
+  app.add_option("--as", globals.as,
+                 "Act in the name of this user or service principal: metastore admins only; the audit log "
+                 "keeps both names")
+      ->type_name("PRINCIPAL");
   app.add_option("--log-level", globals.log.level,
                  "trace, debug, info, warn, error or off (default: warn; info for mount)")
       ->type_name("LEVEL")
@@ -53,8 +64,9 @@ CLI::App* AddCommand(CLI::App& parent, const std::string& name, const std::strin
   CLI::App* command = parent.add_subcommand(name, help);
   command->fallthrough();  // -r and the log options may stand after the command, too
   command->group("Commands");
-  command->footer("Example:\n  " + example +
-                  "\n\n-r HOME and the log options of \"modelfs --help\" may be given as well.");
+  command->footer(
+      "Example:\n  " + example +
+      "\n\n-r HOME, --as PRINCIPAL and the log options of \"modelfs --help\" may be given as well.");
   return command;
 }
 
@@ -63,7 +75,11 @@ void SetCallback(CLI::App& command, std::function<void()> callback) { command.ca
 Result<std::unique_ptr<Home>> Cli::Open(const std::vector<const Place*>& places) const {
   ASSIGN_OR_RETURN(const std::string path, HomePath(globals.registry, places));
   ASSIGN_OR_RETURN(std::shared_ptr<spdlog::logger> log, MakeLogger(globals.log));
-  return OpenHome(path, "cli", std::move(log));
+  ASSIGN_OR_RETURN(std::unique_ptr<Home> home, OpenHome(path, "cli", std::move(log)));
+  if (!globals.as.empty()) {
+    ASSIGN_OR_RETURN(home->caller, ActAs(*home->registry, home->directory.get(), home->caller, globals.as));
+  }
+  return home;
 }
 
 Status Confirm(const std::string& question) {
@@ -98,6 +114,9 @@ int Run(int argc, char** argv) {
   AddVersionCommands(cli);
   AddObjectCommands(cli);
   AddLabelCommands(cli);
+  AddSqlCommand(cli);
+  AddAccessCommands(cli);
+  AddPrincipalCommands(cli);
   AddStatusCommands(cli);
   AddUpkeepCommands(cli);
   AddCompletionCommands(cli);
@@ -120,6 +139,11 @@ int Run(int argc, char** argv) {
     }
     return Fail(fmt::format("{}\nRun \"{} --help\" for how it is used.", Printable(failure.what()), path),
                 kUsageExitCode);
+  }
+  const std::string chosen = app.get_subcommands().front()->get_name();
+  if (!cli.globals.as.empty() &&
+      std::find(kActAsNobodyElse.begin(), kActAsNobodyElse.end(), chosen) != kActAsNobodyElse.end()) {
+    return Fail(fmt::format("{} acts as whoever runs it: leave --as out", chosen), kUsageExitCode);
   }
   cli.globals.log_level_given = app.get_option("--log-level")->count() > 0;
 

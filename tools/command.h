@@ -21,6 +21,7 @@ namespace modelfs::tools {
 // The options that stand before or after any command.
 struct Globals {
   std::string registry;  // -r
+  std::string as;        // --as: a metastore admin acts in this one's name
   LogOptions log;
   bool log_level_given = false;
 };
@@ -67,6 +68,9 @@ void AddStatusCommands(Cli& cli);      // status, why
 void AddVersionCommands(Cli& cli);     // register, commit, cp, download, resolve
 void AddObjectCommands(Cli& cli);      // ls, show, mkdir, rename, describe, rm, search
 void AddLabelCommands(Cli& cli);       // alias, tag
+void AddAccessCommands(Cli& cli);      // grant, revoke, grants, owner, set
+void AddPrincipalCommands(Cli& cli);   // principal, group
+void AddSqlCommand(Cli& cli);          // sql
 void AddCompletionCommands(Cli& cli);  // completion, and the hidden ones that the build calls
 
 // Whether the user says yes on the terminal; kFailedPrecondition where nobody can be asked: says --yes.

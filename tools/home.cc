@@ -146,7 +146,8 @@ Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door
   blobs.root = path;
   blobs.log = home->log;
   ASSIGN_OR_RETURN(home->blobs, cas::LocalStore::Open(cas::RealFiles(), std::move(blobs)));
-  ASSIGN_OR_RETURN(home->registry, store::EmbeddedRegistry::Open(*home->kv, *home->blobs, SystemClock()));
+  ASSIGN_OR_RETURN(home->registry, store::EmbeddedRegistry::Open(*home->kv, *home->blobs, SystemClock(),
+                                                                 home->directory.get()));
   RETURN_IF_ERROR(home->registry->Authenticate(home->caller));
   cas::DraftStore::Options drafts;
   drafts.root = path + "/drafts";

@@ -32,6 +32,7 @@ struct Home {
   std::unique_ptr<store::Kv> kv;
   std::unique_ptr<cas::LocalStore> blobs;
   std::unique_ptr<cas::DraftStore> drafts;
+  std::unique_ptr<store::PrincipalDirectory> directory;  // of the host; nullptr: it names nobody
   std::unique_ptr<store::EmbeddedRegistry> registry;
   store::Caller caller;
 };

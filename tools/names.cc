@@ -207,4 +207,9 @@ Result<Place> ParsePlace(std::string_view text) {
   return std::move(spec).error();
 }
 
+Result<Place> ParsePlaceOrMetastore(std::string_view text) {
+  if (text == "metastore" || (text == "." && !FindMount(text).ok())) return Place();
+  return ParsePlace(text);
+}
+
 }  // namespace modelfs::tools

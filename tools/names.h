@@ -62,5 +62,7 @@ bool IsPath(std::string_view text);
 
 // Any of the forms.
 Result<Place> ParsePlace(std::string_view text);
+// The same; "metastore" is the registry itself, and so is "." outside of every mount.
+Result<Place> ParsePlaceOrMetastore(std::string_view text);
 
 }  // namespace modelfs::tools

@@ -13,6 +13,7 @@
 #include "tools/output.h"
 #include "tools/pages.h"
 #include "tools/progress.h"
+#include "tools/settings.h"
 
 namespace modelfs::tools {
 namespace {
@@ -151,27 +152,6 @@ struct ShowArguments {
   bool json = false;
 };
 
-class Fields {
- public:
-  void Add(std::string_view label, std::string_view value) {
-    if (!value.empty()) PrintLine(fmt::format("{:<12} {}", fmt::format("{}:", label), Printable(value)));
-  }
-  // Several lines, each made printable.
-  void AddText(std::string_view label, std::string_view text) {
-    std::string_view shown = label;
-    while (!text.empty()) {
-      const size_t end = text.find('\n');
-      PrintLine(fmt::format("{:<12} {}", shown.empty() ? "" : fmt::format("{}:", shown),
-                            Printable(text.substr(0, end))));
-      shown = "";
-      text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
-    }
-  }
-  void AddTags(const Tags& tags) {
-    for (const auto& tag : tags) Add("tag", fmt::format("{} = {}", tag.first, tag.second));
-  }
-};
-
 std::string When(int64_t time_ms, const std::string& principal) {
   return fmt::format("{} by {}", LocalTime(time_ms), principal);
 }
@@ -209,16 +189,25 @@ Status ShowVersion(Home& home, const Place& place, bool as_json) {
 Status ShowObject(Home& home, const Place& place, bool as_json) {
   ASSIGN_OR_RETURN(const store::ObjectInfo object, FindObject(home, place));
   ASSIGN_OR_RETURN(const Tags tags, home.registry->Tags(home.caller, {object.id, std::nullopt}));
+  store::ContainerSettings settings;
+  if (HasSettings(object)) {
+    ASSIGN_OR_RETURN(settings, home.registry->GetSettings(home.caller, object.id));
+  }
   if (as_json) {
     Json json = ObjectJson(object);
     json["tags"] = TagsJson(tags);
+    if (HasSettings(object)) json["settings"] = SettingsJson(settings);
     PrintJson(json);
     return OkStatus();
   }
   Fields fields;
+  if (object.kind == store::ObjectKind::kMetastore) {
+    ASSIGN_OR_RETURN(const store::RegistrySettings registry, home.registry->Settings(home.caller));
+    fields.Add("metastore", registry.id);
+  }
   fields.Add(store::KindName(object.kind), object.full_name.ToString());
   fields.Add("owner", object.owner);
-  if (object.kind == store::ObjectKind::kModel) {
+  if (object.kind == store::ObjectKind::kModel && !object.browse_only) {
     fields.Add("latest", object.latest_ready == 0 ? "none READY" : std::to_string(object.latest_ready));
     for (const store::AliasInfo& alias : object.aliases) {
       fields.Add("alias", fmt::format("{} -> {}", alias.name, alias.version));
@@ -226,17 +215,16 @@ Status ShowObject(Home& home, const Place& place, bool as_json) {
   }
   fields.Add("created", When(object.created_at_ms, object.created_by));
   fields.Add("updated", When(object.updated_at_ms, object.updated_by));
+  for (const auto& setting : SettingsList(settings)) {
+    fields.Add("rule", fmt::format("{} = {}", setting.first, setting.second));
+  }
   fields.AddTags(tags);
   fields.AddText("description", object.comment);
   return OkStatus();
 }
 
 Status RunShow(const Cli& cli, const ShowArguments& arguments) {
-  ASSIGN_OR_RETURN(const Place place, ParsePlace(arguments.name));
-  if (place.name.parts.empty()) {
-    return Error(Code::kInvalidArgument,
-                 "show needs a catalog, schema, model or version; \"modelfs ls\" lists them");
-  }
+  ASSIGN_OR_RETURN(const Place place, ParsePlaceOrMetastore(arguments.name));
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
   return place.HasVersion() ? ShowVersion(*home, place, arguments.json)
                             : ShowObject(*home, place, arguments.json);
@@ -424,10 +412,12 @@ void AddObjectCommands(Cli& cli) {
   }
   {
     auto arguments = std::make_shared<ShowArguments>();
-    CLI::App* command =
-        AddCommand(*cli.app, "show", "Show all that is known of a catalog, schema, model or version",
-                   "modelfs show prod.ml_team.iris_model@Champion");
-    command->add_option("NAME", arguments->name, "C, C.S, C.S.M, C.S.M/N or C.S.M@ALIAS")->required();
+    CLI::App* command = AddCommand(
+        *cli.app, "show",
+        "Show all that is known of a catalog, schema, model or version: owner, rules, aliases, tags",
+        "modelfs show prod.ml_team.iris_model@Champion");
+    command->add_option("NAME", arguments->name, "C, C.S, C.S.M, C.S.M/N, C.S.M@ALIAS, or metastore")
+        ->required();
     command->add_flag("--json", arguments->json, "Print JSON");
     OnRun(*command, cli, arguments, RunShow);
   }

@@ -61,6 +61,7 @@ Json ObjectJson(const store::ObjectInfo& object) {
   json["id"] = object.id;
   json["owner"] = object.owner;
   json["comment"] = object.comment;
+  if (object.browse_only) json["browse_only"] = true;
   if (object.kind == store::ObjectKind::kModel) {
     Json aliases = Json::array();
     for (const store::AliasInfo& alias : object.aliases) aliases.push_back(AliasJson(alias));
@@ -178,6 +179,25 @@ std::string Table::Render() const {
   add(header_);
   for (const auto& row : rows_) add(row);
   return out;
+}
+
+void Fields::Add(std::string_view label, std::string_view value) {
+  if (!value.empty()) PrintLine(fmt::format("{:<12} {}", fmt::format("{}:", label), Printable(value)));
+}
+
+void Fields::AddText(std::string_view label, std::string_view text) {
+  std::string_view shown = label;
+  while (!text.empty()) {
+    const size_t end = text.find('\n');
+    PrintLine(fmt::format("{:<12} {}", shown.empty() ? "" : fmt::format("{}:", shown),
+                          Printable(text.substr(0, end))));
+    shown = "";
+    text.remove_prefix(end == std::string_view::npos ? text.size() : end + 1);
+  }
+}
+
+void Fields::AddTags(const Tags& tags) {
+  for (const auto& tag : tags) Add("tag", fmt::format("{} = {}", tag.first, tag.second));
 }
 
 std::string LocalTime(int64_t time_ms) {

@@ -55,6 +55,15 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
+// What `show` prints: a label and a value a line; values that are empty are left out.
+class Fields {
+ public:
+  void Add(std::string_view label, std::string_view value);
+  // Several lines, each made printable.
+  void AddText(std::string_view label, std::string_view text);
+  void AddTags(const Tags& tags);
+};
+
 // "2026-11-22 23:27:44", in the local time zone; "-" for 0.
 std::string LocalTime(int64_t time_ms);
 

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 #include <utf8proc.h>
 
+#include <array>
 #include <cstdlib>
 #include <memory>
 #include <optional>
@@ -77,6 +78,17 @@ bool IsNfc(std::string_view text) {
 bool IsLowerCase(std::string_view text) {
   return EachCodePoint(
       text, [](utf8proc_int32_t code_point) { return utf8proc_tolower(code_point) == code_point; });
+}
+
+std::string LowerCase(std::string_view text) {
+  std::string lower;
+  const bool valid = EachCodePoint(text, [&lower](utf8proc_int32_t code_point) {
+    std::array<utf8proc_uint8_t, 4> bytes{};
+    const utf8proc_ssize_t length = utf8proc_encode_char(utf8proc_tolower(code_point), bytes.data());
+    lower.append(bytes.begin(), bytes.begin() + length);
+    return true;
+  });
+  return valid ? lower : std::string(text);
 }
 
 std::string FoldCase(std::string_view text) {

@@ -21,6 +21,9 @@ bool IsNfc(std::string_view text);
 // Valid UTF-8 that folding to lower case leaves as it is.
 bool IsLowerCase(std::string_view text);
 
+// Character by character, so that ß stays (folding would make it ss); `text` as it is where it is not UTF-8.
+std::string LowerCase(std::string_view text);
+
 // For comparing names that differ only in case; `text` as it is where it is not UTF-8.
 std::string FoldCase(std::string_view text);
 

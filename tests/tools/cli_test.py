@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import pty
+import select
 import shutil
 import signal
 import subprocess
@@ -119,6 +120,9 @@ class Help(Case):
         names = {" ".join(path) for path in commands}
         wanted = """init mount umount register commit ls show resolve describe rename cp rm mkdir download search
             status why gc fsck audit completion""".split()
+        wanted += "sql grant revoke grants owner principal group set".split()
+        wanted += ["owner set", "principal create", "principal rm", "principal ls", "principal show"]
+        wanted += ["group create", "group rm", "group ls", "group add", "group remove", "group members"]
         wanted += ["alias set", "alias rm", "alias ls", "tag set", "tag rm", "tag ls", "audit verify"]
         self.assertEqual(set(wanted) - names, set())
         for path in commands:
@@ -138,6 +142,10 @@ class Help(Case):
             ["ls", "a", "b"], ["cp", "a.b.c/1"], ["rename", "a.b.c"], ["rm"], ["mkdir"], ["describe", "a"],
             ["download", "a.b.c/1"], ["resolve"], ["search"], ["commit"], ["umount"], ["mount"],
             ["mount", "a", "b", "c"], ["completion"], ["completion", "fish"], ["init", "x", "--signature", "maybe"],
+            ["grant"], ["grant", "EXECUTE", "a.b.c"], ["revoke", "EXECUTE", "a.b.c"], ["grants"], ["owner"], ["owner", "set", "a"],
+            ["principal"], ["principal", "create"], ["group", "add", "g"], ["set", "a"], ["set", "a", "colour", "red"],
+            ["set", "a", "max-models"], ["set", "a", "max-models", "x", "--unset", "signature"],
+            ["sql", "SELECT 1"], ["sql", "SHOW CATALOGS", "-f", "x"],
             ["alias", "set", "a.b.c@x"], ["tag", "set", "a.b.c", "k"], ["audit", "--after", "x"],
         ):
             with self.subTest(arguments):
@@ -199,6 +207,172 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
         self.assertEqual(complete("modelfs show prod.ml."), ["prod.ml.iris"])
         self.assertEqual(complete("modelfs show prod.ml.iris/"), ["prod.ml.iris/1"])
         self.assertEqual(complete("modelfs show prod.ml.iris@"), ["Champion"])
+
+
+class Governance(Case):
+    def setUp(self):
+        super().setUp()
+        self.ok("init")
+        self.me = self.json("show", "metastore")["owner"]
+
+    def sql(self, *arguments, **options):
+        """The rows of every statement, each as a list of its values."""
+        return [[list(row.values()) for row in done["rows"]]
+                for done in json.loads(self.ok("sql", "--json", *arguments, **options))]
+
+    def test_a_team_is_let_in_and_out_by_command_and_by_sql(self):
+        self.ok("sql", "CREATE CATALOG prod; CREATE SCHEMA prod.ml_team", "CREATE MODEL prod.ml_team.iris")
+        self.ok("group", "create", "data-science")
+        self.ok("principal", "create", "ann@x.org")
+        self.ok("principal", "create", "nightly", "--service")
+        self.ok("group", "add", "data-science", "ANN@x.org")
+        self.ok("sql", "GRANT USE CATALOG ON CATALOG prod TO `data-science`")
+        self.ok("sql", "GRANT USE SCHEMA, EXECUTE ON SCHEMA prod.ml_team TO `data-science`")
+        granted = self.json("grant", "apply tag,CREATE_MODEL_VERSION", "prod.ml_team.iris", "nightly")
+        self.assertEqual([(g["principal"], g["principal_kind"], g["privileges"]) for g in granted],
+                         [("nightly", "service_principal", ["CREATE_MODEL_VERSION", "APPLY_TAG"])])
+        self.assertNotIn("inherited_from_type", granted[0])
+        self.assertEqual(self.sql("SHOW GRANTS ON FUNCTION prod.ml_team.iris"),
+                         [[["nightly", "CREATE MODEL VERSION", "MODEL", "prod.ml_team.iris"],
+                           ["nightly", "APPLY TAG", "MODEL", "prod.ml_team.iris"]]])
+        effective = self.json("grants", "prod.ml_team.iris", "--effective", "--principal", "data-science")
+        self.assertIn(("schema", "prod.ml_team"),
+                      [(g["inherited_from_type"], g["inherited_from_name"]) for g in effective])
+        self.assertIn("data-science  group", self.ok("grants", "prod"))
+
+        # In their names, to the letter of what they were granted.
+        self.assertEqual(self.json("show", "prod.ml_team.iris", "--as", "ann@x.org")["name"], "iris")
+        self.refused(5, "--as", "ann@x.org", "tag", "set", "prod.ml_team.iris", "k", "v")
+        self.refused(5, "--as", "nightly", "tag", "set", "prod.ml_team.iris", "k", "v", says="USE")
+        self.refused(5, "--as", "ann@x.org", "principal", "create", "x")
+        self.refused(2, "--as", "data-science", "ls", says="a group")
+        self.refused(3, "--as", "nobody-of-that-name", "ls")
+        self.refused(2, "--as", "ann@x.org", "status", says="leave --as out")
+
+        # A group as owner; out again; one that was removed leaves nothing to a namesake.
+        self.assertEqual(self.json("owner", "set", "prod.ml_team.iris", "data-science")["owner"], "data-science")
+        self.ok("tag", "set", "prod.ml_team.iris", "k", "v", "--as", "ann@x.org")
+        self.ok("group", "remove", "data-science", "ann@x.org")
+        self.refused(5, "show", "prod.ml_team.iris", "--as", "ann@x.org")
+        self.ok("revoke", "APPLY_TAG", "prod.ml_team.iris", "nightly")
+        self.refused(6, "group", "rm", "nightly", says="modelfs principal rm")
+        self.ok("principal", "rm", "nightly")
+        self.ok("principal", "create", "nightly")
+        left = [g for g in self.json("grants", "prod.ml_team.iris") if not g["principal"]]
+        if left:
+            self.assertIn(f"(deleted, id {left[0]['principal_id']})", self.ok("grants", "prod.ml_team.iris"))
+            self.ok("revoke", "CREATE_MODEL_VERSION", "prod.ml_team.iris",
+                    "--principal-id", str(left[0]["principal_id"]))
+        self.assertEqual(self.json("grants", "prod.ml_team.iris"), [])
+        self.refused(2, "grant", "EXECUTE", "prod.ml_team.iris/1", "data-science", says="of its model")
+        self.refused(2, "grant", "FLY", "prod", "data-science", says="USE_CATALOG")
+        self.refused(3, "grant", "BROWSE", "prod", "nobody-of-that-name")
+
+    def test_principals_and_groups_are_listed_and_shown(self):
+        self.assertEqual(self.json("principal", "create", "nightly", "--service")["kind"], "service_principal")
+        self.ok("sql", "CREATE GROUP `all models`; CREATE GROUP inner; ALTER GROUP `all models` ADD GROUP inner; "
+                "ALTER GROUP inner ADD MEMBER nightly")
+        self.refused(4, "principal", "create", "NIGHTLY")
+        self.assertEqual([p["name"] for p in self.json("group", "members", "all models")], ["inner"])
+        shown = self.json("principal", "show", "Nightly")
+        self.assertEqual(shown["name"], "nightly")
+        self.assertLessEqual({"all models", "inner"}, set(shown["groups"]))
+        self.assertLessEqual({"all models", "inner"}, {g["name"] for g in self.json("group", "ls")})
+        self.assertNotIn("nightly", {g["name"] for g in self.json("group", "ls")})
+        self.assertIn("service principal", self.ok("principal", "ls"))
+        self.refused(6, "group", "add", "inner", "all models")
+        for name in ("", "uid:0", "a\nb", "a\u202eb", " a", "x" * 256):
+            with self.subTest(name):
+                self.refused(2, "principal", "create", name)
+
+    def test_rules_of_a_catalog_are_set_shown_and_removed(self):
+        self.ok("mkdir", "-p", "prod.ml")
+        self.ok("group", "create", "releasers")
+        self.ok("set", "prod", "signature", "required")
+        self.ok("set", "prod", "max-models", "7")
+        self.assertEqual(self.json("set", "prod", "protected-alias.Champion", "releasers"),
+                         {"signature": "required", "protected_aliases": {"Champion": "releasers"}, "max_models": 7})
+        self.assertEqual(self.json("show", "prod")["settings"]["max_models"], 7)
+        self.assertIn("protected-alias.Champion = releasers", self.ok("show", "prod"))
+        self.assertEqual(self.json("show", "prod.ml")["settings"], {})
+        self.assertEqual(self.json("set", "prod", "--unset", "signature"),
+                         {"protected_aliases": {"Champion": "releasers"}, "max_models": 7})
+        self.refused(2, "set", "prod", "colour", "red", says="max-models")
+        self.refused(3, "set", "prod", "protected-alias.Champion", "nobody-of-that-name")
+
+    def test_statements_come_from_arguments_a_file_and_stdin(self):
+        self.assertEqual(self.sql("SHOW CATALOGS;", "-- nothing"), [[]])
+        script = os.path.join(self.scratch, "setup.sql")
+        with open(script, "w") as file:
+            file.write("-- a comment\nCREATE CATALOG a;\nCREATE CATALOG b\n;\n")
+        self.ok("sql", "-f", script)
+        self.ok("sql", stdin="CREATE CATALOG c")
+        self.ok("sql", "-f", "-", stdin="CREATE CATALOG d;")
+        self.assertEqual(self.ok("sql", "SHOW CATALOGS LIKE '_'; SHOW SCHEMAS; DESCRIBE CATALOG a").count("\n\n"), 1)
+        self.assertEqual([row[0] for row in self.sql("SHOW CATALOGS")[0]], ["a", "b", "c", "d"])
+        self.refused(3, "sql", "-f", os.path.join(self.scratch, "none"))
+
+    def test_a_failing_statement_stops_the_rest_and_says_which(self):
+        message = self.refused(4, "sql", "CREATE CATALOG a;\nCREATE\nCATALOG a;\nCREATE CATALOG b")
+        self.assertIn("statement 2, line 2: ", message)
+        self.assertEqual(self.ok("ls", "--names"), "a\n")
+        done = run("sql", "--json", "SHOW CATALOGS; DROP CATALOG zz; SHOW CATALOGS", home=self.home)
+        self.assertEqual(done.returncode, 3)
+        self.assertEqual(len(json.loads(done.stdout)), 1)
+        # One that cannot be read: nothing happens at all.
+        message = self.refused(2, "sql", "CREATE CATALOG c; CREATE CATALOG", says="line 1, column 33: expected")
+        self.refused(2, "sql", "CREATE CATALOG c", "CREATE CATALOG", says="argument 2: line 1, column 15")
+        self.assertEqual(self.ok("ls", "--names"), "a\n")
+        for hostile in ("`", "'", "\u202e", "GRANT " + "x" * 100000, "CREATE CATALOG `a\x1b[2J`", "/*" * 50000):
+            message = self.refused(2, "sql", hostile)
+            self.assertTrue(message.rstrip("\n").isprintable(), message)
+            self.assertLess(len(message), 2000)
+
+    def test_the_prompt_goes_on_until_a_semicolon_and_keeps_its_history(self):
+        state = os.path.join(self.scratch, "state")
+        pid, terminal = pty.fork()
+        if pid == 0:
+            os.environ.update(MODELFS_REGISTRY=self.home, XDG_STATE_HOME=state, TERM="xterm")
+            os.execv(BINARY, ["modelfs", "sql"])
+        got = ""
+
+        def until(text):
+            nonlocal got
+            got = ""
+            while text not in got:
+                ready, _, _ = select.select([terminal], [], [], 60)
+                self.assertTrue(ready, f"{text!r} did not come; this did: {got!r}")
+                got += os.read(terminal, 4096).decode()
+
+        def type_(text):
+            os.write(terminal, text.encode())
+
+        until("modelfs> ")
+        type_("CREATE CATALOG\n")
+        until("-> ")
+        type_("prod;\n")
+        until("OK\r\nmodelfs> ")
+        type_("SHOW CATALOGS;\n")
+        until("modelfs> ")
+        self.assertIn("prod", got)
+        type_("DROP CATALOG `prod\n")  # in quotes: Ctrl-C is the way out
+        until("-> ")
+        type_("\x03")
+        until("modelfs> ")
+        type_("FROB;\n")
+        until("modelfs> ")
+        self.assertIn('modelfs: line 1, column 1: expected', got)
+        type_("SHOW GROUPS LIKE 'none';\n")
+        until("(no rows)\r\nmodelfs> ")
+        type_("\x04")
+        _, status = os.waitpid(pid, 0)
+        os.close(terminal)
+        self.assertEqual(os.waitstatus_to_exitcode(status), 0)
+        history = os.path.join(state, "modelfs", "sql_history")
+        self.assertEqual(os.stat(history).st_mode & 0o777, 0o600)
+        with open(history) as file:
+            self.assertIn("prod;", file.read())
+        self.assertEqual(self.ok("ls", "--names"), "prod\n")
 
 
 class Story(Case):
@@ -483,12 +657,16 @@ class Story(Case):
         done = nobody("-r", self.home, "ls")
         self.assertEqual((done.returncode, done.stdout), (5, ""), done.stderr)
         self.assertIn("another user", done.stderr)
-        # Not even where the files could be opened, and not root either.
+        # Where the files can be opened, privileges decide, for root as for everybody.
         theirs = os.path.join(self.scratch, "theirs")
         os.mkdir(theirs)
         os.chown(theirs, 65534, 65534)
         self.assertEqual(nobody("init", theirs).returncode, 0)
-        self.refused(5, "ls", home=theirs)
+        self.assertEqual(nobody("-r", theirs, "mkdir", "prod").returncode, 0)
+        self.assertEqual(self.ok("ls", "--names", home=theirs), "")
+        self.refused(5, "mkdir", "mine", home=theirs)
+        self.refused(5, "show", "prod", home=theirs)
+        self.refused(5, "--as", "nobody", "ls", home=theirs, says="to act as nobody")
 
     def test_rm_asks_on_a_terminal_and_takes_no_for_an_answer(self):
         self.ready_registry()

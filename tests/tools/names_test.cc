@@ -149,5 +149,17 @@ TEST(Names, GiveTheVerdictOfTheStoreOnEveryName) {
   }
 }
 
+TEST(Names, TheMetastoreHasAWordOfItsOwn) {
+  for (const char* text : {"metastore", "."}) {  // the tests' directory is under no mount
+    const Result<Place> place = ParsePlaceOrMetastore(text);
+    ASSERT_TRUE(place.ok()) << text;
+    EXPECT_TRUE(place->name.parts.empty()) << text;
+    EXPECT_FALSE(place->HasVersion()) << text;
+  }
+  EXPECT_EQ(ParsePlaceOrMetastore("metastore.x")->name.ToString(), "metastore.x");
+  EXPECT_EQ(ParsePlaceOrMetastore("prod.ml.iris/3")->name.ToString(), "prod.ml.iris");
+  EXPECT_FALSE(ParsePlaceOrMetastore("..").ok());
+}
+
 }  // namespace
 }  // namespace modelfs::tools

@@ -1,0 +1,82 @@
+#include "tools/principals.h"
+
+#include <fmt/core.h>
+
+#include <algorithm>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "cas/base/text.h"
+
+namespace modelfs::tools {
+
+std::string_view SourceName(store::PrincipalSource source) {
+  return source == store::PrincipalSource::kHost ? "host" : "registry";
+}
+
+std::string PrincipalKindField(store::PrincipalKind kind) {
+  std::string field(store::PrincipalKindName(kind));
+  std::replace(field.begin(), field.end(), ' ', '_');
+  return field;
+}
+
+Json PrincipalJson(const store::PrincipalInfo& principal) {
+  return {{"name", principal.name},
+          {"id", principal.id},
+          {"kind", PrincipalKindField(principal.kind)},
+          {"source", SourceName(principal.source)},
+          {"created_at", principal.created_at_ms},
+          {"created_by", principal.created_by}};
+}
+
+Status RemovePrincipal(store::Registry& registry, const store::Caller& caller, std::string_view name,
+                       Removed kind) {
+  ASSIGN_OR_RETURN(const store::PrincipalInfo found, registry.FindPrincipal(caller, name));
+  const bool is_group = found.kind == store::PrincipalKind::kGroup;
+  if (is_group && kind == Removed::kNoGroup) {
+    return Error(Code::kFailedPrecondition,
+                 fmt::format("{} is a group; remove it with: modelfs group rm", Printable(found.name)));
+  }
+  if (!is_group && kind == Removed::kGroup) {
+    return Error(Code::kFailedPrecondition,
+                 fmt::format("{} is a {} and no group; remove it with: modelfs principal rm",
+                             Printable(found.name), store::PrincipalKindName(found.kind)));
+  }
+  return registry.DeletePrincipal(caller, found.name);
+}
+
+Result<store::Caller> ActAs(store::Registry& registry, store::PrincipalDirectory* directory,
+                            const store::Caller& caller, std::string_view principal) {
+  RETURN_IF_ERROR(store::CheckPrincipalName(principal));
+  if (const Status admin =
+          registry.CheckAccess(caller, store::Operation::kManagePrincipals, store::kMetastoreId);
+      !admin.ok()) {
+    return admin.error().Wrap(fmt::format("to act as {}", Printable(principal)));
+  }
+  store::Caller acting = caller;
+  acting.run_by = caller.principal;
+  store::PrincipalKind kind = store::PrincipalKind::kUser;
+  const Result<store::PrincipalInfo> known = registry.FindPrincipal(caller, principal);
+  if (known.ok()) {
+    acting.principal = known->name;
+    kind = known->kind;
+  } else if (known.error().code() != Code::kNotFound) {
+    return known.error();
+  } else {
+    std::optional<store::PrincipalDirectory::Found> found;
+    if (directory != nullptr) found = directory->Find(principal);
+    if (!found) return known.error();
+    acting.principal = found->name;
+    kind = found->kind;
+  }
+  if (kind == store::PrincipalKind::kGroup) {
+    return Error(Code::kInvalidArgument,
+                 fmt::format("{} is a group, which acts through its members: name one of them",
+                             Printable(acting.principal)));
+  }
+  acting.groups.clear();
+  if (directory != nullptr) acting.groups = directory->GroupsOf(acting.principal);
+  return acting;
+}
+
+}  // namespace modelfs::tools

@@ -1,0 +1,112 @@
+#include "tools/settings.h"
+
+#include <fmt/core.h>
+
+#include <charconv>
+#include <nlohmann/json.hpp>
+#include <optional>
+
+#include "cas/base/text.h"
+
+namespace modelfs::tools {
+namespace {
+
+constexpr std::string_view kSignature = "signature";
+constexpr std::string_view kProtectedAlias = "protected-alias.";
+constexpr std::string_view kMaxModels = "max-models";
+constexpr std::string_view kMaxVersions = "max-versions";
+
+std::string_view SignatureWord(bool required) { return required ? "required" : "if-mlmodel"; }
+
+Error UnknownKey(std::string_view key) {
+  return Error(Code::kInvalidArgument,
+               fmt::format("there is no setting \"{}\"; there are {}, {}ALIAS, {} and {}",
+                           Printable(key.substr(0, kNameMaxBytes)), kSignature, kProtectedAlias, kMaxModels,
+                           kMaxVersions));
+}
+
+// Nothing where `key` is not "protected-alias.<Alias>".
+Result<std::optional<std::string>> ProtectedAlias(std::string_view key) {
+  if (!key.starts_with(kProtectedAlias)) return std::optional<std::string>();
+  const std::string_view alias = key.substr(kProtectedAlias.size());
+  RETURN_IF_ERROR(store::CheckAliasName(alias));
+  return std::optional(std::string(alias));
+}
+
+// The limit that a key names; nullptr for another key.
+std::optional<uint64_t>* LimitOf(std::string_view key, store::ContainerSettings& settings) {
+  if (key == kMaxModels) return &settings.max_models;
+  if (key == kMaxVersions) return &settings.max_versions;
+  return nullptr;
+}
+
+}  // namespace
+
+bool HasSettings(const store::ObjectInfo& object) {
+  const bool container =
+      object.kind == store::ObjectKind::kCatalog || object.kind == store::ObjectKind::kSchema;
+  return container && !object.browse_only;
+}
+
+std::vector<std::pair<std::string, std::string>> SettingsList(const store::ContainerSettings& settings) {
+  std::vector<std::pair<std::string, std::string>> list;
+  if (settings.signature_required) list.emplace_back(kSignature, SignatureWord(*settings.signature_required));
+  for (const auto& alias : settings.protected_aliases) {
+    list.emplace_back(fmt::format("{}{}", kProtectedAlias, alias.first), alias.second);
+  }
+  if (settings.max_models) list.emplace_back(kMaxModels, std::to_string(*settings.max_models));
+  if (settings.max_versions) list.emplace_back(kMaxVersions, std::to_string(*settings.max_versions));
+  return list;
+}
+
+Json SettingsJson(const store::ContainerSettings& settings) {
+  Json json = Json::object();
+  if (settings.signature_required) json["signature"] = SignatureWord(*settings.signature_required);
+  if (!settings.protected_aliases.empty()) json["protected_aliases"] = TagsJson(settings.protected_aliases);
+  if (settings.max_models) json["max_models"] = *settings.max_models;
+  if (settings.max_versions) json["max_versions"] = *settings.max_versions;
+  return json;
+}
+
+Status ApplySetting(std::string_view key, std::string_view value, store::ContainerSettings& settings) {
+  const auto refuse = [&](std::string_view possible) {
+    return Error(Code::kInvalidArgument, fmt::format("{} cannot be \"{}\"; it is {}", key,
+                                                     Printable(value.substr(0, kNameMaxBytes)), possible));
+  };
+  if (key == kSignature) {
+    if (value != SignatureWord(true) && value != SignatureWord(false)) {
+      return refuse("required or if-mlmodel");
+    }
+    settings.signature_required = value == SignatureWord(true);
+    return OkStatus();
+  }
+  if (std::optional<uint64_t>* limit = LimitOf(key, settings)) {
+    uint64_t number = 0;
+    const auto [end, error] = std::from_chars(value.data(), value.data() + value.size(), number);
+    if (error != std::errc() || end != value.data() + value.size()) return refuse("a number, 0 or more");
+    *limit = number;
+    return OkStatus();
+  }
+  ASSIGN_OR_RETURN(const std::optional<std::string> alias, ProtectedAlias(key));
+  if (!alias) return UnknownKey(key);
+  RETURN_IF_ERROR(store::CheckPrincipalName(value));
+  settings.protected_aliases[*alias] = value;
+  return OkStatus();
+}
+
+Status RemoveSetting(std::string_view key, store::ContainerSettings& settings) {
+  if (key == kSignature) {
+    settings.signature_required.reset();
+    return OkStatus();
+  }
+  if (std::optional<uint64_t>* limit = LimitOf(key, settings)) {
+    limit->reset();
+    return OkStatus();
+  }
+  ASSIGN_OR_RETURN(const std::optional<std::string> alias, ProtectedAlias(key));
+  if (!alias) return UnknownKey(key);
+  settings.protected_aliases.erase(*alias);
+  return OkStatus();
+}
+
+}  // namespace modelfs::tools
