@@ -98,6 +98,7 @@ class Watcher::Impl {
         break;
       case EventKind::kUpdated:
       case EventKind::kTagsChanged:
+      case EventKind::kAccessChanged:
         if (!event.version) kernel.AttrChanged(NodeOf(event.object));
         break;
       case EventKind::kVersionDeleted:
@@ -119,6 +120,8 @@ class Watcher::Impl {
         TellAliases(event);
         TellModelAttr(event.object);
         break;
+      case EventKind::kPrincipalsChanged:
+      case EventKind::kSettingsChanged:
       case EventKind::kOther:
         break;
     }

@@ -224,6 +224,7 @@ void Change::Audit(std::string_view action, const FullName& name, ObjectId objec
   AuditRecord& record = audit_.emplace();
   record.time_ms = now_ms_;
   record.principal = caller_->principal;
+  record.run_by = caller_->run_by;
   record.proof = caller_->proof;
   record.door = caller_->door;
   record.request_id = caller_->request_id;

@@ -84,7 +84,8 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Status CheckAccess(const Caller& caller, Operation operation, ObjectId object) override;
   Result<ObjectAccess> AccessOf(const Caller& caller, ObjectId object) override;
   Result<ContainerSettings> GetSettings(const Caller& caller, ObjectId container) override;
-  Status SetSettings(const Caller& caller, ObjectId container, const ContainerSettings& settings) override;
+  Status SetSettings(const Caller& caller, ObjectId container, const ContainerSettings& expected,
+                     const ContainerSettings& settings) override;
 
   Result<Page<ObjectInfo>> SearchModels(const Caller& caller, std::string_view filter,
                                         const PageRequest& page) override;
@@ -127,6 +128,7 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   // grants.cc
   Result<std::vector<GrantInfo>> GrantsAt(View& view, const Caller& caller, ObjectId object,
                                           std::string_view principal, bool inherited);
+  static Result<ContainerSettings> SettingsAt(View& view, ObjectId container);
   // What the containers of a model ask of it.
   struct Rules {
     bool signature_required = false;

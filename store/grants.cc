@@ -216,21 +216,25 @@ Result<ObjectAccess> EmbeddedRegistryImpl::AccessOf(const Caller& caller, Object
                  [&](View& view) -> Result<ObjectAccess> { return authorizer_.AccessOf(view, object); });
 }
 
+Result<ContainerSettings> EmbeddedRegistryImpl::SettingsAt(View& view, ObjectId container) {
+  ASSIGN_OR_RETURN(const ContainerSettingsRecord record, view.SettingsOf(container));
+  ContainerSettings settings;
+  settings.signature_required = record.signature_required;
+  settings.max_models = record.max_models;
+  settings.max_versions = record.max_versions;
+  for (const auto& [alias, principal] : record.protected_aliases) {
+    ASSIGN_OR_RETURN(settings.protected_aliases[alias], view.NameOfPrincipal(principal));
+  }
+  return settings;
+}
+
 Result<ContainerSettings> EmbeddedRegistryImpl::GetSettings(const Caller& caller, ObjectId container) {
-  return Inspect(caller, Operation::kGet, container, [&](View& view) -> Result<ContainerSettings> {
-    ASSIGN_OR_RETURN(const ContainerSettingsRecord record, view.SettingsOf(container));
-    ContainerSettings settings;
-    settings.signature_required = record.signature_required;
-    settings.max_models = record.max_models;
-    settings.max_versions = record.max_versions;
-    for (const auto& [alias, principal] : record.protected_aliases) {
-      ASSIGN_OR_RETURN(settings.protected_aliases[alias], view.NameOfPrincipal(principal));
-    }
-    return settings;
-  });
+  return Inspect(caller, Operation::kGet, container,
+                 [&](View& view) -> Result<ContainerSettings> { return SettingsAt(view, container); });
 }
 
 Status EmbeddedRegistryImpl::SetSettings(const Caller& caller, ObjectId container,
+                                         const ContainerSettings& expected,
                                          const ContainerSettings& settings) {
   for (const auto& [alias, principal] : settings.protected_aliases) RETURN_IF_ERROR(CheckAliasName(alias));
   return Mutate(caller, Operation::kConfigure, container, [&](Change& change) -> Status {
@@ -242,6 +246,12 @@ Status EmbeddedRegistryImpl::SetSettings(const Caller& caller, ObjectId containe
                                KindName(object.record.kind)));
     }
     ASSIGN_OR_RETURN(const ContainerSettingsRecord before, change.SettingsOf(container));
+    ASSIGN_OR_RETURN(const ContainerSettings present, SettingsAt(change, container));
+    if (!(present == expected)) {
+      return Error(Code::kAborted,
+                   fmt::format("the settings of {} were changed meanwhile; look at them and try again",
+                               name.ToString()));
+    }
     ContainerSettingsRecord record;
     record.signature_required = settings.signature_required;
     record.max_models = settings.max_models;

@@ -378,8 +378,11 @@ class Registry {
 
   // --- settings of containers ---
   virtual Result<ContainerSettings> GetSettings(const Caller& caller, ObjectId container) = 0;
-  // Replaces them. kNotFound: a protected alias's principal.
-  virtual Status SetSettings(const Caller& caller, ObjectId container, const ContainerSettings& settings) = 0;
+  // Replaces `expected`, which is what GetSettings answered, by `settings`.
+  //   kAborted    they are something else by now: read them again
+  //   kNotFound   a protected alias's principal
+  virtual Status SetSettings(const Caller& caller, ObjectId container, const ContainerSettings& expected,
+                             const ContainerSettings& settings) = 0;
 
   // --- search ---
   // Models that match `filter` (docs/semantics.md, "search"): name, catalog, schema, owner, alias, tags.x

@@ -176,10 +176,11 @@ Status RunSet(const Cli& cli, const SetArguments& arguments) {
   ASSIGN_OR_RETURN(const Place place, ParseSecurable(arguments.name));
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
   ASSIGN_OR_RETURN(const store::ObjectInfo container, FindObject(*home, place));
-  ASSIGN_OR_RETURN(store::ContainerSettings settings,
+  ASSIGN_OR_RETURN(const store::ContainerSettings before,
                    home->registry->GetSettings(home->caller, container.id));
+  store::ContainerSettings settings = before;
   RETURN_IF_ERROR(apply(settings));
-  RETURN_IF_ERROR(home->registry->SetSettings(home->caller, container.id, settings));
+  RETURN_IF_ERROR(home->registry->SetSettings(home->caller, container.id, before, settings));
   if (arguments.json) PrintJson(SettingsJson(settings));
   return OkStatus();
 }

@@ -481,7 +481,7 @@ TEST(Access, ProtectedAliasesMoveForTheirGroupAlone) {
   ASSERT_OK(registry.CreatePrincipal(world.ann, PrincipalKind::kGroup, "approvers"));
   ASSERT_OK(registry.SetAlias(world.ann, world.model, "Champion", 1));
   ASSERT_OK(
-      registry.SetSettings(world.ann, world.schema, {.protected_aliases = {{"Champion", "approvers"}}}));
+      registry.SetSettings(world.ann, world.schema, {}, {.protected_aliases = {{"Champion", "approvers"}}}));
   ASSERT_OK(world.Commit(world.model));
   EXPECT_EQ(Outcome(registry.SetAlias(world.ann, world.model, "Champion", 2)), "permission denied");
   EXPECT_EQ(Outcome(registry.DeleteAlias(world.ann, world.model, "Champion")), "permission denied");
@@ -504,17 +504,19 @@ TEST(Access, ProtectedAliasesMoveForTheirGroupAlone) {
 TEST(Access, SettingsOfContainersBindTheirModels) {
   World world;
   Registry& registry = *world.registry;
-  ASSERT_OK(registry.SetSettings(world.ann, world.catalog,
+  ASSERT_OK(registry.SetSettings(world.ann, world.catalog, {},
                                  {.signature_required = true, .max_models = 2, .max_versions = 3}));
   EXPECT_EQ(Outcome(world.Commit(world.model)), "failed precondition") << "no MLmodel in it";
-  ASSERT_OK(registry.SetSettings(world.ann, world.schema, {.signature_required = false}));
+  ASSERT_OK(registry.SetSettings(world.ann, world.schema, {}, {.signature_required = false}));
   EXPECT_EQ(Outcome(world.Commit(world.model)), "ok") << "the nearer container decides";
   EXPECT_EQ(Outcome(world.Commit(world.model)), "ok");
   EXPECT_EQ(Outcome(world.Commit(world.model)), "limit reached");
   ASSERT_OK(registry.Create(world.ann, world.schema, "second", ""));
   EXPECT_EQ(Outcome(registry.Create(world.ann, world.schema, "third", "")), "limit reached");
-  EXPECT_EQ(Outcome(registry.SetSettings(world.ann, world.model, {.max_models = 1})), "invalid argument");
+  EXPECT_EQ(Outcome(registry.SetSettings(world.ann, world.model, {}, {.max_models = 1})), "invalid argument");
   EXPECT_EQ(registry.GetSettings(world.ann, world.catalog)->max_versions, std::optional<uint64_t>(3));
+  EXPECT_EQ(Outcome(registry.SetSettings(world.ann, world.catalog, {}, {.max_models = 5})), "aborted")
+      << "someone who saw other settings changes none of these";
 }
 
 TEST(Access, OnlyWhoBeganAVersionOrOwnsTheModelFinishesIt) {

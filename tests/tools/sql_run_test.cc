@@ -154,7 +154,7 @@ TEST(Settings, AreReadAndWrittenByKeyAndShownByDescribe) {
         << row.key << row.value;
   }
   const store::ObjectId prod = world.box.registry->Lookup(world.caller, {{"prod"}})->id;
-  ASSERT_OK(world.box.registry->SetSettings(world.caller, prod, settings));
+  ASSERT_OK(world.box.registry->SetSettings(world.caller, prod, {}, settings));
   const std::string described = world.Run("DESCRIBE prod");
   EXPECT_NE(described.find("Setting.signature|required\nSetting.protected-alias.Champion|releasers\n"
                            "Setting.max-models|10\nSetting.max-versions|0\n"),
