@@ -207,4 +207,10 @@ Result<Place> ParsePlace(std::string_view text) {
   return std::move(spec).error();
 }
 
+bool IsWithin(std::string_view path, std::string_view directory) {
+  if (directory == "/") return true;
+  return path.substr(0, directory.size()) == directory &&
+         (path.size() == directory.size() || path[directory.size()] == '/');
+}
+
 }  // namespace modelfs::tools

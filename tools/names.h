@@ -63,4 +63,7 @@ bool IsPath(std::string_view text);
 // Any of the forms.
 Result<Place> ParsePlace(std::string_view text);
 
+// Whether `path` is `directory` or lies in it; both absolute, without symlinks and slashes at the end.
+bool IsWithin(std::string_view path, std::string_view directory);
+
 }  // namespace modelfs::tools

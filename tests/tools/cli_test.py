@@ -465,6 +465,38 @@ class Story(Case):
         self.ok("init")
         self.assertEqual(os.stat(self.home).st_mode & 0o777, 0o700)
 
+    def test_a_home_whose_data_file_is_gone_is_damaged_and_not_made_anew(self):
+        self.ready_registry()
+        self.ok("register", self.model(), "prod.ml.iris")
+        registry = os.path.join(self.home, "registry")
+        kept = os.path.join(self.scratch, "kept")
+        shutil.copytree(registry, kept)
+        for lose in (lambda: os.remove(os.path.join(registry, "data.mdb")), lambda: shutil.rmtree(registry)):
+            lose()
+            for command in (["init"], ["ls"], ["gc"], ["fsck"], ["register", self.model(), "prod.ml.iris"],
+                            ["mount", self.scratch + "/out", "-d"]):
+                with self.subTest(command):
+                    self.refused(8, *command, says="restore registry/data.mdb from a backup")
+            self.assertFalse(os.path.exists(os.path.join(registry, "data.mdb")))
+        os.makedirs(registry, exist_ok=True)
+        shutil.copy(os.path.join(kept, "data.mdb"), registry)
+        self.assertEqual(self.json("gc")["blobs_removed"], 0)
+        self.assertEqual(self.json("fsck")["damaged"], [])
+        out = os.path.join(self.scratch, "out")
+        self.ok("download", "prod.ml.iris/1", out)
+        self.assertEqual(read_files(out), MODEL_FILES)
+
+    def test_a_draft_too_keeps_init_from_making_a_registry_anew(self):
+        self.ok("init")
+        os.makedirs(os.path.join(self.home, "drafts", "1"))
+        os.remove(os.path.join(self.home, "registry", "data.mdb"))
+        self.refused(8, "init", says="restore registry/data.mdb from a backup")
+        os.rmdir(os.path.join(self.home, "drafts", "1"))
+        # Nothing is left that a new registry could lose.
+        self.refused(8, "ls", says="begin anew: modelfs init")
+        self.ok("init")
+        self.assertEqual(self.ok("ls"), "")
+
     def test_a_registry_serves_the_user_who_made_it(self):
         if os.geteuid() != 0:
             self.skipTest("only root can run a command as somebody else")

@@ -107,10 +107,26 @@ class Background(Case):
             self.refused(2, "mount", self.mnt, *detach, "-o", "ro,turbo", says="turbo")
             self.refused(2, "mount", self.home, *detach, says="hide")
             self.refused(3, "mount", none, self.mnt, *detach, says="modelfs init " + none)
+            self.refused(2, "mount", self.home, "", *detach, says="mount point's name is empty")
         self.ok("mount", self.mnt, "-d")
         for detach in ([], ["-d"]):
             self.refused(4, "mount", self.mnt, *detach, says="mounted there")
         self.refused(2, "mount", self.home, self.mnt, "-r", self.home, says="two registries")
+
+    def test_nothing_is_mounted_over_the_registry_or_inside_of_it(self):
+        outside = os.path.join(self.scratch, "link")
+        os.symlink(os.path.join(self.home, "objects"), outside)
+        inside = [os.path.join(self.home, name) for name in ("objects", "registry", "drafts", "sums", "staging")]
+        self.ok("ls")  # makes drafts/
+        for detach in ([], ["-d"]):
+            for path in [*inside, outside, outside + "/"]:
+                self.refused(2, "mount", self.home, path, *detach, says="lies in the registry " + self.home)
+            for path in (self.home, self.scratch, "/"):
+                self.refused(2, "mount", self.home, path, *detach, says="would hide it")
+        beside = self.home + "-beside"  # begins with the same letters, and is elsewhere
+        os.mkdir(beside)
+        self.ok("mount", self.home, beside, "-d")
+        self.ok("umount", beside)
 
     def test_sigterm_unmounts_and_ends_with_success(self):
         for number in (signal.SIGTERM, signal.SIGINT):
