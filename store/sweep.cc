@@ -13,8 +13,6 @@ namespace {
 
 constexpr size_t kStep = 1000;
 constexpr size_t kDeletionStep = 60;  // versions; each has two keys or more
-// Events kept for watchers that were away. A mount that slept through more reads everything afresh.
-constexpr Revision kEventsKept = 100'000;
 
 // Calls `visit(model, number, record)` for every version of a model that exists.
 template <typename Visit>

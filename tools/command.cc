@@ -63,6 +63,7 @@ void SetCallback(CLI::App& command, std::function<void()> callback) { command.ca
 Result<std::unique_ptr<Home>> Cli::Open(const std::vector<const Place*>& places) const {
   ASSIGN_OR_RETURN(const std::string path, HomePath(globals.registry, places));
   ASSIGN_OR_RETURN(std::shared_ptr<spdlog::logger> log, MakeLogger(globals.log));
+  ExplainMapFaults(globals.log);
   return OpenHome(path, "cli", std::move(log));
 }
 

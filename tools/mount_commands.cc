@@ -105,6 +105,7 @@ Status Serve(const std::string& home_path, const fs::MountOptions& options, cons
   RaiseFileLimit();
   std::unique_ptr<MountRegistration> registration;  // the last to go: umount waits for it
   ASSIGN_OR_RETURN(const std::shared_ptr<spdlog::logger> log, MakeLogger(log_options));
+  ExplainMapFaults(log_options);
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home,
                    OpenHome(home_path, "mount " + options.mount_point, log));
   fs::MountParts parts;

@@ -427,6 +427,43 @@ class Story(Case):
         self.ok("download", "prod.ml.iris/1", out)
         self.assertEqual(read_files(out), MODEL_FILES)
 
+    def test_fsck_and_all_others_say_that_a_damaged_registry_is_to_be_restored(self):
+        self.ready_registry()
+        for number in range(5):
+            self.ok("register", self.model(), f"prod.ml.iris{number}")
+        self.assertEqual(self.json("fsck")["registry_problems"], [])
+        data = os.path.join(self.home, "registry", "data.mdb")
+        with open(data, "rb") as file:
+            whole = file.read()
+        restore = "stop every process that uses it and restore it from a backup"
+        found = 0
+        for page in range(2, len(whole) // 4096):
+            with open(data, "wb") as file:
+                file.write(whole[: page * 4096] + bytes(4096) + whole[(page + 1) * 4096 :])
+            done = run("fsck", home=self.home)
+            if done.returncode == 0:
+                self.ok("audit", "verify")  # a page that nothing uses
+                continue
+            found += 1
+            self.assertIn(restore, done.stderr, page)
+            # LMDB itself may end a process that meets such a page.
+            self.assertIn(done.returncode, (8, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGSEGV), page)
+            for command in (["ls", "prod.ml"], ["audit", "verify"], ["show", "prod.ml.iris3"]):
+                done = run(*command, home=self.home)
+                if done.returncode != 0:
+                    self.assertIn(restore, done.stderr, (page, command))
+        self.assertGreater(found, 3)
+        # Bytes that no page's form depends on.
+        with open(data, "wb") as file:
+            file.write(whole.replace(b"createModelVersion", b"CreateModelVersion"))
+        done = run("fsck", home=self.home)
+        self.assertEqual(done.returncode, 8)
+        self.assertIn("registry: audit record", done.stdout)
+        self.assertIn(restore, done.stderr)
+        with open(data, "wb") as file:
+            file.write(whole)
+        self.assertEqual(self.json("fsck")["registry_problems"], [])
+
     def test_registering_again_mends_damage_that_nobody_has_noticed(self):
         self.ready_registry()
         self.ok("register", self.model(), "prod.ml.iris")

@@ -146,6 +146,23 @@ class Background(Case):
         self.ok("mount", self.mnt, "-d")
         self.assertEqual(os.listdir(self.mnt), [])
 
+    def test_a_daemon_that_dies_of_a_damaged_registry_says_so_in_its_log(self):
+        for number, options in enumerate(([], ["--log-json"])):
+            with self.subTest(options):
+                home = self.home + str(number)
+                log = os.path.join(home, "mount.log")
+                self.ok("init", home, MODELFS_REGISTRY="")
+                self.ok("mount", home, self.mnt, "-d", *options)
+                os.truncate(os.path.join(home, "registry", "data.mdb"), 8192)  # its two meta pages
+                with self.assertRaises(OSError):
+                    os.stat(self.mnt + "/prod")
+                self.force_unmount()
+                with open(log) as lines:
+                    last = lines.read().splitlines()[-1]
+                self.assertIn("registry/data.mdb is damaged: stop every process that uses it and restore it", last)
+                if options:
+                    self.assertEqual(json.loads(last)["level"], "critical")
+
     def test_the_log_level_moves_while_it_runs(self):
         self.ok("mount", self.mnt, "-d", "--log-json")
         log = os.path.join(self.home, "mount.log")
