@@ -115,6 +115,13 @@ int Run(int argc, char** argv) {
     // What is no command is left over, and reported by the library as a command that is missing.
     const std::vector<std::string> rest = app.remaining(true);
     if (failure.get_exit_code() == static_cast<int>(CLI::ExitCodes::RequiredError) && !rest.empty()) {
+      if (rest.front().starts_with("-")) {
+        return Fail(
+            fmt::format("\"{}\" has no option {}; if it is not meant as one, put -- before it\nRun \"{} "
+                        "--help\" for how it is used.",
+                        path, Printable(rest.front()), path),
+            kUsageExitCode);
+      }
       return Fail(fmt::format("there is no command \"{} {}\"\nRun \"{} --help\" for those that there are.",
                               path, Printable(rest.front()), path),
                   kUsageExitCode);

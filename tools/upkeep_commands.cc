@@ -183,6 +183,15 @@ Status RunAudit(const Cli& cli, const AuditArguments& arguments) {
     }
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
+  if (!place.name.parts.empty()) {
+    // Of what was deleted or renamed the log speaks all the same.
+    const Result<store::ObjectInfo> object = FindObject(*home, place);
+    if (!object.ok()) {
+      ASSIGN_OR_RETURN(const std::vector<store::AuditRecord> past,
+                       home->registry->Audit(home->caller, 0, 1, place.name.ToString()));
+      if (past.empty()) return object.error();
+    }
+  }
   JsonList json;
   uint64_t after = arguments.after;
   uint64_t left = arguments.limit == 0 ? UINT64_MAX : arguments.limit;

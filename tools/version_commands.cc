@@ -134,7 +134,11 @@ Result<store::VersionInfo> Ingest(Home& home, const Place& place, const Register
   FAIL_POINT("register.model_made");
   Result<store::VersionInfo> version =
       home.registry->CommitVersion(home.caller, destination.model.id, tree, lease->lease(), fields, expected);
-  if (!version.ok()) TakeBack(home, destination);
+  if (version.ok()) return version;
+  TakeBack(home, destination);
+  // What is wrong then is wrong with the directory's content.
+  if (version.error().code() == Code::kFailedPrecondition)
+    return version.error().Wrap(Printable(arguments.directory));
   return version;
 }
 

@@ -143,6 +143,13 @@ class Help(Case):
             with self.subTest(arguments):
                 self.refused(2, *arguments)
 
+    def test_what_begins_with_a_dash_can_be_said(self):
+        self.ready_registry()
+        for text in ("-x", "--fast and small"):
+            self.refused(2, "describe", "prod", text, says="put -- before it")
+            self.ok("describe", "prod", "--", text)
+            self.assertEqual(self.json("show", "prod")["comment"], text)
+
     def test_the_registry_must_be_named_and_there(self):
         self.refused(2, "ls", home="", says="MODELFS_REGISTRY")
         self.refused(1, "-r", "https://models.example", "ls", says="remote registries are not in this version")
@@ -340,6 +347,16 @@ class Story(Case):
         self.assertEqual(len(self.json("audit", "--after", "2", "--limit", "3")), 3)
         self.assertEqual(self.json("audit", "verify"), {"records": len(sequences), "whole": True})
 
+    def test_audit_of_a_name_that_never_was_is_not_found(self):
+        self.ready_registry()
+        self.ok("register", self.model(), "prod.ml.iris")
+        for name in ("nosuch", "prod.nosuch", "prod.ml.nosuch"):
+            self.refused(3, "audit", name, says="no such")
+        self.ok("rm", "--yes", "prod.ml.iris")
+        self.assertIn("createModelVersion", self.ok("audit", "prod.ml.iris"))
+        self.assertEqual(self.ok("audit", "prod.ml.iris", "--after", "9999"), "")
+        self.assertEqual(self.json("audit", "prod.ml.iris", "--after", "9999"), [])
+
     def test_gc_gives_back_what_nothing_needs(self):
         self.ready_registry()
         self.ok("register", self.model(), "prod.ml.iris")
@@ -371,6 +388,9 @@ class Story(Case):
 
     def test_what_cannot_be_a_version_is_refused(self):
         self.ready_registry()
+        bare = os.path.join(self.scratch, "bare")
+        os.mkdir(bare)
+        self.refused(6, "register", bare, "prod.ml.bare", says=bare + ": there is no file in it")
         self.refused(3, "register", os.path.join(self.scratch, "none"), "prod.ml.iris")
         lone = os.path.join(self.scratch, "file")
         with open(lone, "w") as file:

@@ -95,6 +95,10 @@ class Background(Case):
         self.assertFalse(mounted(self.mnt))
         self.assertEqual(glob.glob(self.home + "/mounts/*.json"), [])
         self.refused(3, "umount", self.mnt)
+        done = self.run_command("umount", self.mnt + "/none")
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("no such directory", done.stderr)
+        self.assertNotIn("mkdir", done.stderr)
 
     def test_what_keeps_a_mount_from_coming_up_is_said_with_its_exit_code(self):
         none = os.path.join(self.scratch, "none")
@@ -108,6 +112,9 @@ class Background(Case):
             self.refused(2, "mount", self.home, *detach, says="hide")
             self.refused(3, "mount", none, self.mnt, *detach, says="modelfs init " + none)
             self.refused(2, "mount", self.home, "", *detach, says="mount point's name is empty")
+            alone = self.run_command("mount", self.home, *detach, MODELFS_REGISTRY="")
+            self.assertEqual(alone.returncode, 2)
+            self.assertIn(self.home + " is taken for where to mount, as a single argument is", alone.stderr)
         self.ok("mount", self.mnt, "-d")
         for detach in ([], ["-d"]):
             self.refused(4, "mount", self.mnt, *detach, says="mounted there")
@@ -226,6 +233,10 @@ class Names(Case):
         self.write("prod/ml/iris/versions/next-try/w", "x")
         version = json.loads(self.ok("commit", self.path("versions/next-try"), "--json", MODELFS_REGISTRY=""))
         self.assertEqual((version["version"], version["status"]), (3, "READY"))
+
+    def test_a_commit_of_what_is_not_there_says_so(self):
+        nothing = os.path.join(self.mnt, "prod/ml/iris/versions/nothing")
+        self.refused(3, "commit", nothing, says="there is no such draft")
 
     def test_many_commits_at_once_get_a_number_each(self):
         drafts = [f"d{i}" for i in range(8)]
