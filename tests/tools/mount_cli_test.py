@@ -238,6 +238,20 @@ class Names(Case):
         nothing = os.path.join(self.mnt, "prod/ml/iris/versions/nothing")
         self.refused(3, "commit", nothing, says="there is no such draft")
 
+    def test_a_copy_that_makes_hard_links_is_told_of_those_that_do_not(self):
+        source = os.path.join(self.scratch, "source")
+        os.mkdir(source)
+        with open(source + "/one", "w") as file:
+            file.write("1")
+        os.link(source + "/one", source + "/two")
+        versions = self.path("versions")
+        refused = subprocess.run(["cp", "-a", source, versions + "/a"], capture_output=True, text=True)
+        self.assertNotEqual(refused.returncode, 0)
+        why = self.ok("why", versions + "/a")
+        for command in (["cp", "-r"], ["cp", "-a", "--no-preserve=links"]):
+            self.assertIn(" ".join(command), why)
+            subprocess.run([*command, source, versions + "/" + command[1]], check=True)
+
     def test_many_commits_at_once_get_a_number_each(self):
         drafts = [f"d{i}" for i in range(8)]
         for draft in drafts:
