@@ -35,7 +35,15 @@ Status EachVersion(View& view, Visit visit) {
         exists = found.ok();
         if (exists) model = *std::move(found);
       }
-      if (!exists) continue;  // deleted; its versions await FinishDeletion
+      if (!exists) {
+        // Deleted, if there is a note of it: its versions await FinishDeletion. Else its record is lost, and
+        // a sweep would take what its versions need.
+        ASSIGN_OR_RETURN(const std::optional<KvEntry> note, view.Get(keys::Unfinished(id)));
+        if (note) continue;
+        return Error(Code::kDataLoss,
+                     fmt::format("version {} of object {}: its model is missing; \"modelfs fsck\" says more",
+                                 number, id));
+      }
       ASSIGN_OR_RETURN(const VersionRecord record,
                        VersionRecord::Decode(entry.value, fmt::format("{} version {}", model.name, number)));
       RETURN_IF_ERROR(visit(model, number, record));

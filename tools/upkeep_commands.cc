@@ -85,17 +85,6 @@ Result<std::vector<cas::DamagedBlob>> MissingBlobs(Home& home) {
   return missing;
 }
 
-// Where the registry is damaged, what it is asked about blobs may fail on the same damage: that is one more
-// line about it, and what else can be said is said.
-template <typename T>
-Result<T> OrProblem(Result<T> result, store::RegistryCheck& check) {
-  if (result.ok() || result.error().code() != Code::kDataLoss) return result;
-  std::vector<std::string>& problems = check.problems;
-  if (std::find(problems.begin(), problems.end(), result.error().message()) == problems.end())
-    problems.push_back(result.error().message());
-  return T{};
-}
-
 std::string FsckAdvice(const cas::FsckReport& blobs, const store::RegistryCheck& registry, bool repaired) {
   std::string advice;
   if (!registry.problems.empty()) {
@@ -116,7 +105,11 @@ std::string FsckAdvice(const cas::FsckReport& blobs, const store::RegistryCheck&
 
 Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
-  ASSIGN_OR_RETURN(store::RegistryCheck registry, home->registry->CheckRecords(home->caller));
+  ASSIGN_OR_RETURN(const store::RegistryCheck registry, home->registry->CheckRecords(home->caller));
+  if (!arguments.json) {
+    for (const std::string& problem : registry.problems)
+      PrintLine(fmt::format("registry: {}", Printable(problem)));
+  }
   cas::FsckReport report;
   {
     Progress progress("fsck", 0);
@@ -126,14 +119,20 @@ Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
   }
   std::unordered_set<Digest> seen;
   for (const cas::DamagedBlob& blob : report.damaged) seen.insert(blob.digest);
-  ASSIGN_OR_RETURN(const std::vector<cas::DamagedBlob> missing, OrProblem(MissingBlobs(*home), registry));
+  // Asking what is needed tidies up first, which is nothing to do in a damaged registry.
+  std::vector<cas::DamagedBlob> missing;
+  if (registry.problems.empty()) {
+    ASSIGN_OR_RETURN(missing, MissingBlobs(*home));
+  }
   for (const cas::DamagedBlob& blob : missing) {
     if (seen.insert(blob.digest).second) report.damaged.push_back(blob);
   }
   Json damaged = Json::array();
   for (const cas::DamagedBlob& blob : report.damaged) {
-    ASSIGN_OR_RETURN(const std::vector<std::string> needed_by,
-                     OrProblem(home->registry->VersionsThatNeed(home->caller, {blob.digest}), registry));
+    Result<std::vector<std::string>> found = home->registry->VersionsThatNeed(home->caller, {blob.digest});
+    // A damaged registry, which was reported, may not know.
+    if (!found.ok() && !registry.problems.empty()) found = std::vector<std::string>();
+    ASSIGN_OR_RETURN(const std::vector<std::string> needed_by, std::move(found));
     damaged.push_back(
         {{"digest", blob.digest.ToString()}, {"reason", blob.reason}, {"needed_by", needed_by}});
     if (arguments.json) continue;
@@ -151,8 +150,6 @@ Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
                {"records_checked", registry.records},
                {"registry_problems", registry.problems}});
   } else {
-    for (const std::string& problem : registry.problems)
-      PrintLine(fmt::format("registry: {}", Printable(problem)));
     PrintLine(fmt::format("checked {} blob{}, {}; {} records of the registry", report.blobs_checked,
                           report.blobs_checked == 1 ? "" : "s", HumanBytes(report.bytes_checked),
                           registry.records));
