@@ -132,7 +132,8 @@ struct Dispatcher::Entrances {
       if (IsReady(parent)) return d.MakeNode(c, parent, name, S_IFREG);
       d.Answer(c, {EPERM,
                    "there are no hard links here: use `ln -s` for an alias, `cp` for a file (inside "
-                   "the mount it shares the bytes)"});
+                   "the mount it shares the bytes), `cp -r` or `cp -a --no-preserve=links` for a directory "
+                   "that has some, `rsync` without -H"});
     });
   }
 

@@ -78,8 +78,7 @@ Result<std::string> Canonical(const std::string& path) {
     }
   }
   if (errno_value == ENOENT) {
-    return Error(Code::kNotFound,
-                 fmt::format("mount point {}: no such directory; make it first (mkdir -p {})", path, path));
+    return Error(Code::kNotFound, fmt::format("mount point {}: no such directory", path));
   }
   if (errno_value == ENOTDIR) {
     return Error(Code::kInvalidArgument, fmt::format("mount point {}: not a directory", path));
@@ -232,7 +231,12 @@ std::optional<MountEntry> FindMount(const std::string& mount_point) {
 }
 
 Result<std::string> PrepareMountPoint(const std::string& path) {
-  ASSIGN_OR_RETURN(const std::string canonical, Canonical(path));
+  const Result<std::string> found = Canonical(path);
+  if (!found.ok() && found.error().code() == Code::kNotFound) {
+    return Error(Code::kNotFound,
+                 fmt::format("{}; make it first (mkdir -p {})", found.error().message(), path));
+  }
+  ASSIGN_OR_RETURN(const std::string canonical, found);
   // Daemons that died on top of each other leave a pile; nobody makes one this high.
   constexpr int kMaxDead = 64;
   for (int i = 0; i < kMaxDead; ++i) {
@@ -274,7 +278,13 @@ Status Detach(const std::string& mount_point, bool lazy) {
 }
 
 Status Unmount(const std::string& mount_point, bool lazy) {
-  ASSIGN_OR_RETURN(const std::string canonical, Canonical(mount_point));
+  const Result<std::string> found = Canonical(mount_point);
+  if (!found.ok() && found.error().code() == Code::kNotFound) {
+    return Error(
+        Code::kNotFound,
+        fmt::format("unmount {}: no such directory; \"modelfs status\" lists what is mounted", mount_point));
+  }
+  ASSIGN_OR_RETURN(const std::string canonical, found);
   const std::optional<MountEntry> mount = FindMount(canonical);
   if (!mount || mount->type != kMountType) {
     return Error(Code::kNotFound, fmt::format("unmount {}: no registry is mounted there", mount_point));

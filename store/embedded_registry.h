@@ -24,6 +24,12 @@ struct Mark {
   std::vector<Digest> live_trees;
 };
 
+// What CheckRecords found.
+struct RegistryCheck {
+  uint64_t records = 0;               // looked at
+  std::vector<std::string> problems;  // a sentence each, at most about a thousand; empty: all is well
+};
+
 class EmbeddedRegistry : public Registry {
  public:
   // All must outlive it. `directory` says who the host's users and groups are; null: the host knows nobody.
@@ -39,6 +45,11 @@ class EmbeddedRegistry : public Registry {
   // Which versions need a blob, as "c.s.m/3" (for fsck). `digests` holds damaged blobs.
   virtual Result<std::vector<std::string>> VersionsThatNeed(const Caller& caller,
                                                             const std::unordered_set<Digest>& digests) = 0;
+
+  // Reads everything that the registry keeps: whether every record is whole, names and ids lead to each
+  // other, counts are right, the audit chain and the engine's own pages are whole (where not, the rest is not
+  // looked at). Not whether trees and their files are stored.
+  virtual Result<RegistryCheck> CheckRecords(const Caller& caller) = 0;
 };
 
 }  // namespace modelfs::store

@@ -1,5 +1,6 @@
 // The class behind EmbeddedRegistry::Open, in one file a subject: objects.cc, tags.cc, versions.cc,
-// aliases.cc, principals.cc, grants.cc, search.cc, audit.cc, leases.cc, sweep.cc. For those files only.
+// aliases.cc, principals.cc, grants.cc, search.cc, audit.cc, leases.cc, sweep.cc, check.cc. For those files
+// only.
 #pragma once
 
 #include <memory>
@@ -15,6 +16,9 @@
 #include "store/embedded_registry.h"
 
 namespace modelfs::store {
+
+// Events kept for watchers that were away. A mount that slept through more reads everything afresh.
+inline constexpr Revision kEventsKept = 100'000;
 
 class EmbeddedRegistryImpl final : public EmbeddedRegistry {
  public:
@@ -104,6 +108,7 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Result<Mark> MarkForSweep(const Caller& caller) override;
   Result<std::vector<std::string>> VersionsThatNeed(const Caller& caller,
                                                     const std::unordered_set<Digest>& digests) override;
+  Result<RegistryCheck> CheckRecords(const Caller& caller) override;
 
  private:
   // What a version is made of, as far as it can be said without the registry.
@@ -187,6 +192,9 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Status FinishDeletion(ObjectId model);
   Status FinishDeletions();
   Status AgePendingVersions(const Caller& caller);
+
+  // check.cc
+  Status CheckEvents();
 
   Kv& kv_;
   cas::BlobStore& blobs_;

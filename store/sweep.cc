@@ -13,8 +13,6 @@ namespace {
 
 constexpr size_t kStep = 1000;
 constexpr size_t kDeletionStep = 60;  // versions; each has two keys or more
-// Events kept for watchers that were away. A mount that slept through more reads everything afresh.
-constexpr Revision kEventsKept = 100'000;
 
 // Calls `visit(model, number, record)` for every version of a model that exists.
 template <typename Visit>
@@ -37,7 +35,15 @@ Status EachVersion(View& view, Visit visit) {
         exists = found.ok();
         if (exists) model = *std::move(found);
       }
-      if (!exists) continue;  // deleted; its versions await FinishDeletion
+      if (!exists) {
+        // Deleted, if there is a note of it: its versions await FinishDeletion. Else its record is lost, and
+        // a sweep would take what its versions need.
+        ASSIGN_OR_RETURN(const std::optional<KvEntry> note, view.Get(keys::Unfinished(id)));
+        if (note) continue;
+        return Error(Code::kDataLoss,
+                     fmt::format("version {} of object {}: its model is missing; \"modelfs fsck\" says more",
+                                 number, id));
+      }
       ASSIGN_OR_RETURN(const VersionRecord record,
                        VersionRecord::Decode(entry.value, fmt::format("{} version {}", model.name, number)));
       RETURN_IF_ERROR(visit(model, number, record));

@@ -75,6 +75,7 @@ void SetCallback(CLI::App& command, std::function<void()> callback) { command.ca
 Result<std::unique_ptr<Home>> Cli::Open(const std::vector<const Place*>& places) const {
   ASSIGN_OR_RETURN(const std::string path, HomePath(globals.registry, places));
   ASSIGN_OR_RETURN(std::shared_ptr<spdlog::logger> log, MakeLogger(globals.log));
+  ExplainMapFaults(globals.log);
   ASSIGN_OR_RETURN(std::unique_ptr<Home> home, OpenHome(path, "cli", std::move(log)));
   if (!globals.as.empty()) {
     ASSIGN_OR_RETURN(home->caller, ActAs(*home->registry, home->directory.get(), home->caller, globals.as));
@@ -133,6 +134,13 @@ int Run(int argc, char** argv) {
     // What is no command is left over, and reported by the library as a command that is missing.
     const std::vector<std::string> rest = app.remaining(true);
     if (failure.get_exit_code() == static_cast<int>(CLI::ExitCodes::RequiredError) && !rest.empty()) {
+      if (rest.front().starts_with("-")) {
+        return Fail(
+            fmt::format("\"{}\" has no option {}; if it is not meant as one, put -- before it\nRun \"{} "
+                        "--help\" for how it is used.",
+                        path, Printable(rest.front()), path),
+            kUsageExitCode);
+      }
       return Fail(fmt::format("there is no command \"{} {}\"\nRun \"{} --help\" for those that there are.",
                               path, Printable(rest.front()), path),
                   kUsageExitCode);

@@ -27,11 +27,34 @@ std::string Absolute(std::string_view path) {
 }
 
 std::string RegistryDirectory(const std::string& home) { return home + "/registry"; }
+std::string DataPath(const std::string& home) { return RegistryDirectory(home) + "/data.mdb"; }
+
+// Whether a directory has anything in it that `is_wanted` is true of; false where it is not there.
+template <typename Wanted>
+bool AnyEntry(const std::filesystem::path& directory, Wanted is_wanted) {
+  std::error_code failure;
+  for (const auto& entry : std::filesystem::directory_iterator(directory, failure)) {
+    if (is_wanted(entry.path())) return true;
+  }
+  return false;
+}
+
+// Whether there are blobs or drafts: things of a registry's that only its data.mdb gives a name and a right
+// to stay. Where that is gone, a new one would be told by the next sweep that nothing needs them.
+bool HoldsContent(const std::string& home) {
+  const auto any = [](const std::filesystem::path&) { return true; };
+  return AnyEntry(home + "/objects", [&](const auto& folder) { return AnyEntry(folder, any); }) ||
+         AnyEntry(home + "/drafts", any);
+}
 
 // Refuses a directory in which somebody keeps other things: a registry fills its home with folders of its
 // own. What an interrupted init left is fine, and so is what mkfs(8) leaves.
 Status CheckNewHome(const std::string& path) {
   std::error_code failure;
+  // In this order: what another init makes has its data.mdb before it holds anything.
+  const bool holds_content = HoldsContent(path);
+  if (std::filesystem::exists(DataPath(path), failure)) return OkStatus();
+  if (holds_content) return NoRegistry(path);
   if (std::filesystem::exists(RegistryDirectory(path), failure)) return OkStatus();
   for (const auto& entry : std::filesystem::directory_iterator(path, failure)) {
     if (entry.path().filename() == "lost+found") continue;
@@ -57,6 +80,23 @@ Status MakePrivateDirectory(const std::string& path) {
 }
 
 }  // namespace
+
+Error NoRegistry(const std::string& home) {
+  std::error_code failure;
+  if (HoldsContent(home)) {
+    return Error(Code::kDataLoss,
+                 fmt::format("{} is missing, but the artifacts it names are there; stop every process that "
+                             "uses them and restore registry/data.mdb from a backup",
+                             DataPath(home)));
+  }
+  if (std::filesystem::exists(home + "/objects", failure)) {
+    return Error(Code::kDataLoss,
+                 fmt::format("{0} is missing; restore registry/data.mdb from a backup, or, as {1} holds no "
+                             "artifacts, begin anew: modelfs init {1}",
+                             DataPath(home), home));
+  }
+  return Error(Code::kNotFound, fmt::format("{0} holds no registry; make one with: modelfs init {0}", home));
+}
 
 Result<std::string> HomePath(std::string_view option) {
   std::string_view given = option;
@@ -135,10 +175,7 @@ Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door
                  fmt::format("{} belongs to another user; a registry serves the user who ran init", path));
   }
   Result<std::unique_ptr<store::Kv>> kv = store::OpenLmdbKv(options);
-  if (!kv.ok() && kv.error().code() == Code::kNotFound) {
-    return Error(Code::kNotFound,
-                 fmt::format("{} holds no registry; make one with: modelfs init {}", path, path));
-  }
+  if (!kv.ok() && kv.error().code() == Code::kNotFound) return NoRegistry(path);
   if (!kv.ok()) return std::move(kv).error();
   home->kv = std::move(*kv);
 

@@ -46,11 +46,20 @@ Result<std::string> HomePath(std::string_view option);
 //   kInvalidArgument   the names, or a name and the option, are of different registries
 Result<std::string> HomePath(std::string_view option, const std::vector<const Place*>& places);
 
-// Makes the folders and the registry's first record. kAlreadyExists where there is a registry.
+// What is to be said of a home without a registry/data.mdb: kNotFound (run init) where there is nothing,
+// kDataLoss (restore it) where the rest of a registry is.
+Error NoRegistry(const std::string& home);
+
+// Makes the folders and the registry's first record, also where an init was killed half-way.
+//   kAlreadyExists        there is a registry
+//   kFailedPrecondition   the directory holds something else
+//   kDataLoss             it holds the artifacts of a registry whose data.mdb is gone: a new one would let
+//                         the next sweep take them
 Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolicy signature);
 
 // Opens, and checks that the caller (this process) may use it. `door` is for the audit record.
 //   kNotFound           no registry there; says to run init
+//   kDataLoss           its data.mdb is missing or damaged; says to restore it
 //   kPermissionDenied   it is another user's
 Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door,
                                        std::shared_ptr<spdlog::logger> log);

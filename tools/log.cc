@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cas/base/fd.h"
+#include "store/kv/map_fault.h"
 
 namespace modelfs::tools {
 namespace {
@@ -77,6 +78,13 @@ Result<std::shared_ptr<spdlog::logger>> MakeLogger(const LogOptions& options) {
   log->set_level(spdlog::level::from_str(options.level));
   log->flush_on(spdlog::level::info);
   return log;
+}
+
+void ExplainMapFaults(const LogOptions& options) {
+  // Ready to be written by a signal handler, so without the time.
+  std::string line = fmt::format("registry_damaged error=\"{}\"", store::MapDamaged());
+  if (options.json) line = fmt::format(R"({{"level":"critical","message":"{}"}})", JsonEscaped(line));
+  store::ExplainMapFaults(options.file, line + "\n");
 }
 
 void StepLogLevel(spdlog::logger& log, LogStep step) {

@@ -23,6 +23,9 @@ struct LogOptions {
 //   kInvalidArgument   no such level
 Result<std::shared_ptr<spdlog::logger>> MakeLogger(const LogOptions& options);
 
+// Has a process that dies of a damaged data.mdb say so, on stderr and in the log's file.
+void ExplainMapFaults(const LogOptions& options);
+
 // One step more (or less) talkative: what SIGUSR1 (and SIGUSR2) do to a running mount.
 enum class LogStep { kMore, kLess };
 void StepLogLevel(spdlog::logger& log, LogStep step);

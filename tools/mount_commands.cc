@@ -105,6 +105,7 @@ Status Serve(const std::string& home_path, const fs::MountOptions& options, cons
   RaiseFileLimit();
   std::unique_ptr<MountRegistration> registration;  // the last to go: umount waits for it
   ASSIGN_OR_RETURN(const std::shared_ptr<spdlog::logger> log, MakeLogger(log_options));
+  ExplainMapFaults(log_options);
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home,
                    OpenHome(home_path, "mount " + options.mount_point, log));
   fs::MountParts parts;
@@ -150,13 +151,29 @@ Status RunMount(const Cli& cli, const MountArguments& arguments) {
   }
   fs::MountOptions options;
   RETURN_IF_ERROR(ApplyMountOptions(arguments.options, options));
-  ASSIGN_OR_RETURN(const std::string home,
-                   HomePath(home_given ? std::string_view(arguments.where[0]) : cli.globals.registry));
+  if (arguments.where.back().empty()) {
+    return Error(Code::kInvalidArgument,
+                 "the mount point's name is empty; name an existing directory: modelfs mount HOME MNT");
+  }
+  Result<std::string> found =
+      HomePath(home_given ? std::string_view(arguments.where[0]) : cli.globals.registry);
+  if (!found.ok() && !home_given) {
+    return Error(found.error().code(),
+                 fmt::format("{} is taken for where to mount, as a single argument is; {}",
+                             Printable(arguments.where[0]), found.error().message()));
+  }
+  ASSIGN_OR_RETURN(const std::string home, std::move(found));
   options.mount_point = MountPointPath(arguments.where.back());
   options.source = home;
-  if ((home + "/").compare(0, options.mount_point.size() + 1, options.mount_point + "/") == 0) {
+  if (IsWithin(home, options.mount_point)) {
     return Error(Code::kInvalidArgument,
                  fmt::format("{} holds the registry {}: mounting there would hide it from its own mount",
+                             options.mount_point, home));
+  }
+  if (IsWithin(options.mount_point, home)) {
+    return Error(Code::kInvalidArgument,
+                 fmt::format("{} lies in the registry {}: mounting there would hide a part of it from every "
+                             "command; mount on a directory outside",
                              options.mount_point, home));
   }
   LogOptions log = cli.globals.log;
@@ -167,10 +184,7 @@ Status RunMount(const Cli& cli, const MountArguments& arguments) {
   if (log.file.empty()) log.file = home + "/mount.log";
   std::error_code failure;
   if (const files::path whole = files::absolute(log.file, failure); !failure) log.file = whole.string();
-  if (!files::is_directory(home + "/registry", failure)) {
-    return Error(Code::kNotFound,
-                 fmt::format("{} holds no registry; make one with: modelfs init {}", home, home));
-  }
+  if (!files::is_directory(home + "/registry", failure)) return NoRegistry(home);
   return RunDetached([&](Waiter& waiter) -> Status {
     if (::chdir("/") != 0) return ErrnoError(errno, "/: chdir");  // hold no other file system busy
     return Serve(home, options, log, [&waiter] { waiter.Ready(); });

@@ -212,4 +212,10 @@ Result<Place> ParsePlaceOrMetastore(std::string_view text) {
   return ParsePlace(text);
 }
 
+bool IsWithin(std::string_view path, std::string_view directory) {
+  if (directory == "/") return true;
+  return path.substr(0, directory.size()) == directory &&
+         (path.size() == directory.size() || path[directory.size()] == '/');
+}
+
 }  // namespace modelfs::tools

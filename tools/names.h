@@ -65,4 +65,7 @@ Result<Place> ParsePlace(std::string_view text);
 // The same; "metastore" is the registry itself, and so is "." outside of every mount.
 Result<Place> ParsePlaceOrMetastore(std::string_view text);
 
+// Whether `path` is `directory` or lies in it; both absolute, without symlinks and slashes at the end.
+bool IsWithin(std::string_view path, std::string_view directory);
+
 }  // namespace modelfs::tools

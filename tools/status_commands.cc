@@ -209,6 +209,9 @@ Error RefusalOfRename(const MountedPath& draft, int errno_value) {
   if (refusals.ok() && !refusals->empty() && refusals->back().value("errno", 0) == errno_value) {
     message = refusals->back().value("message", "");
   }
+  if (message.empty() && errno_value == ENOENT) {
+    message = "there is no such draft; mkdir or cp -r makes one there, and ls shows those that are yours";
+  }
   if (message.empty()) message = ErrnoError(errno_value, "rename").message();
   return Error(CodeOfMountErrno(errno_value),
                fmt::format("commit {}{}: {}", draft.mount.path, draft.below, message));

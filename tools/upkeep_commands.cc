@@ -85,8 +85,31 @@ Result<std::vector<cas::DamagedBlob>> MissingBlobs(Home& home) {
   return missing;
 }
 
+std::string FsckAdvice(const cas::FsckReport& blobs, const store::RegistryCheck& registry, bool repaired) {
+  std::string advice;
+  if (!registry.problems.empty()) {
+    advice = fmt::format(
+        "{} problem{} in registry/data.mdb; stop every process that uses it and restore it from a backup",
+        registry.problems.size(), registry.problems.size() == 1 ? "" : "s");
+  }
+  if (blobs.damaged.empty()) return advice;
+  if (!advice.empty()) advice += "; ";
+  return advice +
+         fmt::format("{} damaged or missing blob{}; {}", blobs.damaged.size(),
+                     blobs.damaged.size() == 1 ? "" : "s",
+                     repaired ? "what was damaged is in quarantine/; register the same files again to bring "
+                                "the versions named above back"
+                              : "register the same files again to bring the versions named above back; "
+                                "\"modelfs fsck --repair\" moves what is damaged to quarantine/");
+}
+
 Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
+  ASSIGN_OR_RETURN(const store::RegistryCheck registry, home->registry->CheckRecords(home->caller));
+  if (!arguments.json) {
+    for (const std::string& problem : registry.problems)
+      PrintLine(fmt::format("registry: {}", Printable(problem)));
+  }
   cas::FsckReport report;
   {
     Progress progress("fsck", 0);
@@ -96,39 +119,43 @@ Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
   }
   std::unordered_set<Digest> seen;
   for (const cas::DamagedBlob& blob : report.damaged) seen.insert(blob.digest);
-  ASSIGN_OR_RETURN(const std::vector<cas::DamagedBlob> missing, MissingBlobs(*home));
+  // Asking what is needed tidies up first, which is nothing to do in a damaged registry.
+  std::vector<cas::DamagedBlob> missing;
+  if (registry.problems.empty()) {
+    ASSIGN_OR_RETURN(missing, MissingBlobs(*home));
+  }
   for (const cas::DamagedBlob& blob : missing) {
     if (seen.insert(blob.digest).second) report.damaged.push_back(blob);
   }
   Json damaged = Json::array();
   for (const cas::DamagedBlob& blob : report.damaged) {
-    ASSIGN_OR_RETURN(const std::vector<std::string> needed_by,
-                     home->registry->VersionsThatNeed(home->caller, {blob.digest}));
+    Result<std::vector<std::string>> found = home->registry->VersionsThatNeed(home->caller, {blob.digest});
+    // A damaged registry, which was reported, may not know.
+    if (!found.ok() && !registry.problems.empty()) found = std::vector<std::string>();
+    ASSIGN_OR_RETURN(const std::vector<std::string> needed_by, std::move(found));
     damaged.push_back(
         {{"digest", blob.digest.ToString()}, {"reason", blob.reason}, {"needed_by", needed_by}});
     if (arguments.json) continue;
     PrintLine(fmt::format("damaged: {}: {}", blob.digest.ToString(), Printable(blob.reason)));
     for (const std::string& version : needed_by) PrintLine(fmt::format("  needed by {}", version));
-    if (needed_by.empty()) PrintLine("  needed by no version");
+    if (needed_by.empty())
+      PrintLine(registry.problems.empty() ? "  needed by no version"
+                                          : "  needed by no version that is known");
   }
   if (arguments.json) {
     PrintJson({{"blobs_checked", report.blobs_checked},
                {"bytes_checked", report.bytes_checked},
                {"repaired", arguments.repair},
-               {"damaged", damaged}});
+               {"damaged", damaged},
+               {"records_checked", registry.records},
+               {"registry_problems", registry.problems}});
   } else {
-    PrintLine(fmt::format("checked {} blob{}, {}", report.blobs_checked, report.blobs_checked == 1 ? "" : "s",
-                          HumanBytes(report.bytes_checked)));
+    PrintLine(fmt::format("checked {} blob{}, {}; {} records of the registry", report.blobs_checked,
+                          report.blobs_checked == 1 ? "" : "s", HumanBytes(report.bytes_checked),
+                          registry.records));
   }
-  if (report.damaged.empty()) return OkStatus();
-  return Error(
-      Code::kDataLoss,
-      fmt::format("{} damaged or missing blob{}; {}", report.damaged.size(),
-                  report.damaged.size() == 1 ? "" : "s",
-                  arguments.repair ? "what was damaged is in quarantine/; register the same files again to "
-                                     "bring the versions named above back"
-                                   : "register the same files again to bring the versions named above "
-                                     "back; \"modelfs fsck --repair\" moves what is damaged to quarantine/"));
+  if (report.damaged.empty() && registry.problems.empty()) return OkStatus();
+  return Error(Code::kDataLoss, FsckAdvice(report, registry, arguments.repair));
 }
 
 // --- audit ---
@@ -153,6 +180,15 @@ Status RunAudit(const Cli& cli, const AuditArguments& arguments) {
     }
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
+  if (!place.name.parts.empty()) {
+    // Of what was deleted or renamed the log speaks all the same.
+    const Result<store::ObjectInfo> object = FindObject(*home, place);
+    if (!object.ok()) {
+      ASSIGN_OR_RETURN(const std::vector<store::AuditRecord> past,
+                       home->registry->Audit(home->caller, 0, 1, place.name.ToString()));
+      if (past.empty()) return object.error();
+    }
+  }
   JsonList json;
   uint64_t after = arguments.after;
   uint64_t left = arguments.limit == 0 ? UINT64_MAX : arguments.limit;
@@ -225,9 +261,11 @@ void AddUpkeepCommands(Cli& cli) {
   }
   {
     auto arguments = std::make_shared<FsckArguments>();
-    CLI::App* command = AddCommand(*cli.app, "fsck",
-                                   "Read and check every stored byte; name what is damaged and who needs it",
-                                   "modelfs fsck --repair");
+    CLI::App* command =
+        AddCommand(*cli.app, "fsck",
+                   "Read and check every stored byte and every record of the registry; name what is "
+                   "damaged and who needs it",
+                   "modelfs fsck --repair");
     command->add_flag("--repair", arguments->repair, "Move damaged blobs to quarantine/");
     command->add_flag("--json", arguments->json, "Print JSON");
     OnRun(*command, cli, arguments, RunFsck);

@@ -106,8 +106,8 @@ Result<Tags> ParseTags(const std::vector<std::string>& given) {
 // A registry in the directory that is registered would take in itself.
 Status CheckOutside(const Home& home, const std::string& directory) {
   std::error_code failure;
-  const std::string whole = files::weakly_canonical(directory, failure).string();
-  if (failure || (home.path + "/").compare(0, whole.size() + 1, whole + "/") != 0) return OkStatus();
+  const std::string whole = files::canonical(directory, failure).string();
+  if (failure || !IsWithin(home.path, whole)) return OkStatus();
   return Error(Code::kInvalidArgument,
                fmt::format("{} holds the registry {} itself", Printable(directory), home.path));
 }
@@ -134,7 +134,11 @@ Result<store::VersionInfo> Ingest(Home& home, const Place& place, const Register
   FAIL_POINT("register.model_made");
   Result<store::VersionInfo> version =
       home.registry->CommitVersion(home.caller, destination.model.id, tree, lease->lease(), fields, expected);
-  if (!version.ok()) TakeBack(home, destination);
+  if (version.ok()) return version;
+  TakeBack(home, destination);
+  // What is wrong then is wrong with the directory's content.
+  if (version.error().code() == Code::kFailedPrecondition)
+    return version.error().Wrap(Printable(arguments.directory));
   return version;
 }
 

@@ -96,6 +96,11 @@ class Kv {
   // Forgets log entries with revision <= through, in steps.
   virtual Status TrimLog(Revision through) = 0;
 
+  // Reads what the engine keeps for itself and that no other call would notice damage to: every page of its
+  // index and of its free space. Values are for the caller to check.
+  //   kDataLoss
+  virtual Status CheckPages() = 0;
+
   // Returns when a commit after `after` may have been made, by any process; at the deadline; or when
   // stopped. Spurious returns are allowed: read the log to know.
   virtual void WaitForCommit(Revision after, const Deadline& deadline, const std::stop_token& stop) = 0;

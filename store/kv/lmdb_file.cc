@@ -80,34 +80,51 @@ class DataFile {
 
   bool Holds(const Meta& meta) const { return (meta.last_page + 1) * page_bytes_ <= size_bytes_; }
 
-  // Whether every page that `root` leads to is inside the file. Pages at the end that were given back
-  // before they were ever written may be missing, which is why the length alone is no proof.
-  bool ReachesOnlyPresentPages(uint64_t root) {
+  // The state that a transaction saw, as long as not two more have come after it.
+  std::optional<Meta> MetaOf(uint64_t transaction) {
+    std::optional<Meta> found = NewestMeta();
+    for (const uint64_t offset : {uint64_t{0}, page_bytes_}) {
+      if (found && found->transaction != transaction) found = MetaAt(offset);
+    }
+    return found && found->transaction == transaction ? found : std::nullopt;
+  }
+
+  // Whether every page that `root` leads to is inside the file and looks like one of a tree's. Pages at the
+  // end that were given back before they were ever written may be missing, which is why the length alone is
+  // no proof.
+  bool TreeIsWhole(uint64_t root) {
     std::vector<uint64_t> open;
     if (root != kNoPage) open.push_back(root);
     std::vector<char> page(page_bytes_);
     for (uint64_t visits_left = size_bytes_ / page_bytes_ + 1; !open.empty(); --visits_left) {
       const uint64_t number = open.back();
       open.pop_back();
-      if (visits_left == 0 || !ReadPage(number, page)) return false;
+      if (visits_left == 0 || !ReadPage(number, page) || Load<uint64_t>(page, 0) != number) return false;
       const auto flags = Load<uint16_t>(page, 10);
-      const size_t nodes = (size_t{Load<uint16_t>(page, 12)} - kPageHeaderBytes) / sizeof(uint16_t);
-      if (((flags & (kBranchPage | kLeafPage)) == 0) || nodes > page_bytes_ / sizeof(uint16_t)) return false;
+      const size_t lower = Load<uint16_t>(page, 12);
+      const size_t upper = Load<uint16_t>(page, 14);
+      if (((flags & (kBranchPage | kLeafPage)) == 0) || lower < kPageHeaderBytes || lower > upper ||
+          upper > page_bytes_)
+        return false;
+      const size_t nodes = (lower - kPageHeaderBytes) / sizeof(uint16_t);
       for (size_t i = 0; i < nodes; ++i) {
         const size_t node = Load<uint16_t>(page, kPageHeaderBytes + i * sizeof(uint16_t));
-        if (node + kNodeHeaderBytes > page_bytes_) return false;
+        if (node < upper || node + kNodeHeaderBytes > page_bytes_) return false;
         const uint64_t low = Load<uint16_t>(page, node);
         const uint64_t high = Load<uint16_t>(page, node + 2);
         const uint64_t node_flags = Load<uint16_t>(page, node + 4);
+        const size_t at = node + kNodeHeaderBytes + Load<uint16_t>(page, node + 6);
+        if (at > page_bytes_) return false;
+        const uint64_t value_bytes = low | high << 16U;
         if ((flags & kBranchPage) != 0) {
           open.push_back(low | high << 16U | node_flags << 32U);
-        } else if ((node_flags & kBigData) != 0) {
-          const size_t at = node + kNodeHeaderBytes + Load<uint16_t>(page, node + 6);
+        } else if ((node_flags & kBigData) == 0) {
+          if (value_bytes > page_bytes_ - at) return false;
+        } else {
           if (at + sizeof(uint64_t) > page_bytes_) return false;
-          const uint64_t value_bytes = low | high << 16U;
           const uint64_t first = Load<uint64_t>(page, at);
           const uint64_t pages = (kPageHeaderBytes - 1 + value_bytes) / page_bytes_ + 1;
-          if ((first + pages) * page_bytes_ > size_bytes_) return false;
+          if (first > size_bytes_ / page_bytes_ || (first + pages) * page_bytes_ > size_bytes_) return false;
         }
       }
     }
@@ -175,13 +192,17 @@ Status CheckFileSystem(const std::string& directory) {
                   directory, name));
 }
 
+namespace {
+
+Error Damaged(const std::string& path, std::string_view how) {
+  return Error(Code::kDataLoss, fmt::format("{} {}; {}", path, how, kRestoreAdvice));
+}
+
+}  // namespace
+
 Status CheckDataFile(const std::string& path) {
   const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.valid()) return ErrnoError(errno, fmt::format("open {}", path));
-  const auto damaged = [&](std::string_view how) {
-    return Error(Code::kDataLoss,
-                 fmt::format("{} {}; restore it from a backup, with every modelfs stopped", path, how));
-  };
   uint64_t checked_transaction = 0;
   constexpr int kAttempts = 8;  // each time because another process committed meanwhile
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
@@ -190,16 +211,30 @@ Status CheckDataFile(const std::string& path) {
     DataFile file(fd.get(), static_cast<uint64_t>(info.st_size));
     const std::optional<Meta> meta = file.NewestMeta();
     if (!meta)
-      return damaged(info.st_size == 0 ? "is empty"
-                                       : "is not a registry's data file (or its start is damaged)");
+      return Damaged(
+          path, info.st_size == 0 ? "is empty" : "is not a registry's data file (or its start is damaged)");
     if (file.Holds(*meta)) return OkStatus();
-    if (file.ReachesOnlyPresentPages(meta->free_list.root) && file.ReachesOnlyPresentPages(meta->main.root)) {
+    if (file.TreeIsWhole(meta->free_list.root) && file.TreeIsWhole(meta->main.root)) {
       return OkStatus();
     }
     if (meta->transaction == checked_transaction) break;
     checked_transaction = meta->transaction;
   }
-  return damaged("is cut short: pages that it refers to are missing");
+  return Damaged(path, "is cut short: pages that it refers to are missing");
+}
+
+Status CheckTrees(const std::string& path, uint64_t transaction) {
+  const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return ErrnoError(errno, fmt::format("open {}", path));
+  struct stat info {};
+  if (::fstat(fd.get(), &info) != 0) return ErrnoError(errno, fmt::format("stat {}", path));
+  DataFile file(fd.get(), static_cast<uint64_t>(info.st_size));
+  const std::optional<Meta> meta = file.MetaOf(transaction);
+  if (!meta) return Error(Code::kAborted, fmt::format("{}: other commits came in between", path));
+  for (const uint64_t root : {meta->main.root, meta->free_list.root}) {
+    if (!file.TreeIsWhole(root)) return Damaged(path, "has a damaged page");
+  }
+  return OkStatus();
 }
 
 }  // namespace modelfs::store

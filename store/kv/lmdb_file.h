@@ -10,6 +10,10 @@
 
 namespace modelfs::store {
 
+// What to do about damage, at the end of every sentence about it.
+inline constexpr std::string_view kRestoreAdvice =
+    "stop every process that uses it and restore it from a backup";
+
 // The name of a file system that is shared over a network or served by a user process, by statfs(2)'s
 // f_type; empty for all others. LMDB's locks and memory map do not hold on those.
 std::string_view UnsuitableFileSystem(uint64_t statfs_type);
@@ -20,5 +24,11 @@ Status CheckFileSystem(const std::string& directory);
 // kNotFound: no such file. kDataLoss: it is not LMDB's, or a page that its newest state refers to lies
 // past the end of the file. Safe while other processes commit.
 Status CheckDataFile(const std::string& path);
+
+// Whether the pages that LMDB's transaction `transaction` sees are where they should be and are a tree's,
+// without LMDB, which believes them. A read transaction of that number must be open.
+//   kDataLoss   a page is damaged
+//   kAborted    commits came in between: open another transaction
+Status CheckTrees(const std::string& path, uint64_t transaction);
 
 }  // namespace modelfs::store

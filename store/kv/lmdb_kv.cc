@@ -16,6 +16,7 @@
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <map>
 #include <utility>
 
@@ -25,6 +26,7 @@
 #include "cas/base/fd.h"
 #include "cas/base/thread.h"
 #include "store/kv/lmdb_file.h"
+#include "store/kv/map_fault.h"
 
 namespace modelfs::store {
 namespace {
@@ -139,10 +141,12 @@ class Environment {
       return ErrnoError(ENOSPC, subject);
     }
     if (rc > 0) return ErrnoError(rc, subject);
-    const bool damaged = rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID;
-    const Code code = damaged                  ? Code::kDataLoss
-                      : rc == MDB_READERS_FULL ? Code::kUnavailable
-                                               : Code::kInternal;
+    // A tree that is too deep for a cursor is one that leads in a circle.
+    if (rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH ||
+        rc == MDB_CURSOR_FULL) {
+      return Error(Code::kDataLoss, fmt::format("{}: {}; {}", subject, mdb_strerror(rc), kRestoreAdvice));
+    }
+    const Code code = rc == MDB_READERS_FULL ? Code::kUnavailable : Code::kInternal;
     return Error(code, fmt::format("{}: {}", subject, mdb_strerror(rc)));
   }
 
@@ -158,6 +162,7 @@ class Environment {
         if (unusable_)
           return Error(Code::kInternal, fmt::format("{}: the map was lost; start again", DataPath()));
         map_bytes = MapBytes();
+        const InsideMap inside;
         MDB_txn* raw = nullptr;
         rc = mdb_txn_begin(env_.get(), nullptr, flags, &raw);
         if (rc == 0) rc = use(TxnHandle(raw));
@@ -268,6 +273,7 @@ class LmdbSnapshot : public Snapshot {
 
   // LMDB's code; the transaction lives on in the snapshot.
   int Begin() {
+    const InsideMap inside;
     MDB_txn* raw = nullptr;
     if (const int rc = mdb_txn_begin(env_->get(), nullptr, MDB_RDONLY, &raw); rc != 0) return rc;
     txn_.reset(raw);
@@ -280,6 +286,7 @@ class LmdbSnapshot : public Snapshot {
   Revision revision() const override { return revision_; }
 
   Result<std::optional<KvEntry>> Get(std::string_view key) override {
+    const InsideMap inside;
     const std::string prefixed = DataKey(key);
     MDB_val wanted = ValueOf(prefixed);
     MDB_val value{};
@@ -290,6 +297,7 @@ class LmdbSnapshot : public Snapshot {
   }
 
   Result<std::vector<KvEntry>> Range(std::string_view begin, std::string_view end, size_t limit) override {
+    const InsideMap inside;
     std::vector<KvEntry> entries;
     ASSIGN_OR_RETURN(const CursorHandle cursor, OpenCursor());
     const std::string first = DataKey(begin);
@@ -306,6 +314,7 @@ class LmdbSnapshot : public Snapshot {
   }
 
   Result<std::optional<KvEntry>> Last(std::string_view begin, std::string_view end) override {
+    const InsideMap inside;
     ASSIGN_OR_RETURN(const CursorHandle cursor, OpenCursor());
     const std::string stop = DataEnd(end);
     MDB_val key = ValueOf(stop);
@@ -363,6 +372,58 @@ int CheckExpectations(MDB_txn* txn, const KvTransaction& transaction, bool* hold
     if (now != expectation.revision) *holds = false;
   }
   return 0;
+}
+
+// Calls `check(key, value)`, which answers LMDB's code, for everything in a database, and compares its
+// number with what LMDB has counted.
+template <typename Check>
+int CheckEach(MDB_txn* txn, MDB_dbi dbi, Check check) {
+  MDB_cursor* raw = nullptr;
+  if (const int rc = mdb_cursor_open(txn, dbi, &raw); rc != 0) return rc;
+  const CursorHandle cursor(raw);
+  MDB_stat stat{};
+  if (const int rc = mdb_stat(txn, dbi, &stat); rc != 0) return rc;
+  MDB_val key{};
+  MDB_val value{};
+  size_t entries = 0;
+  int rc = mdb_cursor_get(cursor.get(), &key, &value, MDB_FIRST);
+  for (; rc == 0; rc = mdb_cursor_get(cursor.get(), &key, &value, MDB_NEXT)) {
+    if (++entries > stat.ms_entries) return MDB_CORRUPTED;  // also where the pages lead in a circle
+    if (const int checked = check(key, value); checked != 0) return checked;
+  }
+  if (rc != MDB_NOTFOUND) return rc;
+  return entries == stat.ms_entries ? 0 : MDB_CORRUPTED;
+}
+
+// The pages that commits to come will overwrite: database 0, whose values are a count and so many page
+// numbers, the largest first (midl.h).
+int CheckFreeList(MDB_txn* txn, size_t last_page) {
+  constexpr MDB_dbi kFreeList = 0;
+  constexpr size_t kMetaPages = 2;
+  std::vector<bool> seen(last_page + 1);
+  return CheckEach(txn, kFreeList, [&](const MDB_val& key, const MDB_val& value) -> int {
+    if (key.mv_size != sizeof(size_t) || value.mv_size % sizeof(size_t) != 0) return MDB_CORRUPTED;
+    std::vector<size_t> pages(value.mv_size / sizeof(size_t));
+    std::memcpy(pages.data(), value.mv_data, value.mv_size);
+    if (pages.empty() || pages[0] >= pages.size()) return MDB_CORRUPTED;
+    for (size_t i = 1; i <= pages[0]; ++i) {
+      if (pages[i] < kMetaPages || pages[i] > last_page || seen[pages[i]]) return MDB_CORRUPTED;
+      seen[pages[i]] = true;
+    }
+    return 0;
+  });
+}
+
+int CheckEntries(MDB_txn* txn) {
+  std::string last;
+  return CheckEach(txn, 1, [&](const MDB_val& key, const MDB_val& value) -> int {
+    const std::string_view now = ViewOf(key);
+    if (now <= last) return MDB_CORRUPTED;  // out of order: some keys would not be found
+    last = now;
+    if (now == kHeadKey) return 0;  // read by every transaction
+    if (now[0] == kDataPrefix) return value.mv_size >= kRevisionBytes ? 0 : MDB_CORRUPTED;
+    return now[0] == kLogPrefix && now.size() == LogKey(0).size() ? 0 : MDB_CORRUPTED;
+  });
 }
 
 class LmdbKv : public Kv {
@@ -448,6 +509,25 @@ class LmdbKv : public Kv {
     return OkStatus();
   }
 
+  Status CheckPages() override {
+    constexpr int kAttempts = 8;  // each time because others commit faster than we read two pages
+    Status trees = OkStatus();
+    for (int attempt = 0; attempt < kAttempts; ++attempt) {
+      RETURN_IF_ERROR(env_->WithTransaction(MDB_RDONLY, "check", [&](const TxnHandle& txn) {
+        trees = CheckTrees(env_->DataPath(), mdb_txn_id(txn.get()));
+        return 0;
+      }));
+      if (trees.ok() || trees.error().code() != Code::kAborted) break;
+    }
+    RETURN_IF_ERROR(trees);
+    return env_->WithTransaction(MDB_RDONLY, "check", [&](const TxnHandle& txn) {
+      MDB_envinfo info{};  // of now, or a little later: then there are a few pages more
+      mdb_env_info(env_->get(), &info);
+      const int rc = CheckFreeList(txn.get(), info.me_last_pgno);
+      return rc == 0 ? CheckEntries(txn.get()) : rc;
+    });
+  }
+
   void WaitForCommit(Revision after, const Deadline& deadline, const std::stop_token& stop) override {
     const Fd bell(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
     const Fd stopped(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -516,6 +596,7 @@ Result<std::shared_ptr<Environment>> OpenEnvironment(const std::string& director
   mdb_env_set_maxreaders(raw, kMaxReaders);
   mdb_env_set_mapsize(raw, options.initial_map_bytes);
   const unsigned flags = MDB_NOTLS | (options.unsafe_no_sync ? static_cast<unsigned>(MDB_NOSYNC) : 0U);
+  const InsideMap inside;
   int rc = mdb_env_open(raw, directory.c_str(), flags, kFileMode);
   mdb_filehandle_t fd = -1;
   if (rc == 0) rc = mdb_env_get_fd(raw, &fd);

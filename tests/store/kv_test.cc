@@ -7,6 +7,8 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <csignal>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -16,6 +18,7 @@
 
 #include "store/kv/lmdb_file.h"
 #include "store/kv/lmdb_kv.h"
+#include "store/kv/map_fault.h"
 #include "store/kv/memory_kv.h"
 #include "tests/store/expect.h"
 #include "tests/store/scratch_dir.h"
@@ -374,6 +377,110 @@ TEST(LmdbKv, AFileThatLacksOnlyUnusedPagesIsOpened) {
   EXPECT_OK(CheckDataFile(data));
   std::filesystem::resize_file(data, 5 * 4096);
   EXPECT_EQ(Outcome(CheckDataFile(data)), "data loss");
+}
+
+// LMDB has no checksums: what it cannot believe it says, and what the file lacks ends the process.
+TEST(LmdbKvDeathTest, APageThatCannotBeReadIsSaidBeforeTheProcessDies) {
+  const ScratchDir dir;
+  const std::string log = dir.path() + "/log";
+  std::ofstream(log) << "before\n";
+  const auto read_what_is_gone = [&] {
+    ExplainMapFaults(log, "it is damaged\n");
+    const auto kv = MustOpenLmdb(dir.path() + "/kv");
+    for (int i = 0; i < 20; ++i) EXPECT_OK(PutOne(*kv, "k" + std::to_string(i), std::string(10000, 'v')));
+    std::filesystem::resize_file(dir.path() + "/kv/data.mdb", 2 * 4096);
+    static_cast<void>(ValueAt(*kv, "k1"));
+  };
+  EXPECT_EXIT(read_what_is_gone(), ::testing::KilledBySignal(SIGBUS),
+              "registry/data.mdb is damaged: stop every process that uses it and restore it from a backup");
+  std::ifstream lines(log);
+  const std::string text((std::istreambuf_iterator<char>(lines)), std::istreambuf_iterator<char>());
+  EXPECT_EQ(text, "before\nit is damaged\n");
+
+  // A fault that has nothing to do with the file is nobody else's.
+  const auto fault_elsewhere = [&] {
+    ExplainMapFaults(log, "it is damaged\n");
+    const auto kv = MustOpenLmdb(dir.path() + "/kv2");
+    ::raise(SIGSEGV);
+  };
+  EXPECT_EXIT(fault_elsewhere(), ::testing::KilledBySignal(SIGSEGV), "^$");
+}
+
+TEST(LmdbKv, DamagedPagesAreFoundAndSaidWhatToDoAbout) {
+  const ScratchDir dir;
+  const std::string home = dir.path() + "/kv";
+  const std::string data = home + "/data.mdb";
+  {
+    const auto kv = MustOpenLmdb(home);
+    for (int i = 0; i < 300; ++i) ASSERT_OK(PutOne(*kv, "k" + std::to_string(i), std::string(500, 'v')));
+    ASSERT_OK(kv->CheckPages());
+  }
+  const std::string copy = dir.path() + "/copy";
+  std::filesystem::copy_file(data, copy);
+  constexpr size_t kPage = 4096;
+  size_t found = 0;
+  for (size_t page = 2; page < std::filesystem::file_size(copy) / kPage; ++page) {
+    SCOPED_TRACE(page);
+    std::filesystem::copy_file(copy, data, std::filesystem::copy_options::overwrite_existing);
+    {
+      std::fstream file(data, std::ios::in | std::ios::out | std::ios::binary);
+      file.seekp(static_cast<std::streamoff>(page * kPage));
+      file << std::string(kPage, '\0');
+    }
+    const auto opened = OpenLmdbKv({.directory = home});
+    const Status checked = opened.ok() ? (*opened)->CheckPages() : Status(opened.error());
+    if (checked.ok()) {  // then it was a page that is not in use
+      size_t entries = 0;
+      for (int i = 0; i < 300; ++i) entries += ValueAt(**opened, "k" + std::to_string(i)).size() / 500;
+      EXPECT_EQ(entries, 300U);
+      continue;
+    }
+    ++found;
+    EXPECT_EQ(Outcome(checked), "data loss");
+    EXPECT_NE(checked.error().message().find("restore it from a backup"), std::string::npos)
+        << checked.error().message();
+  }
+  EXPECT_GT(found, 30U);
+}
+
+TEST(LmdbKv, DamageInsideOfWellFormedPagesIsFoundToo) {
+  const ScratchDir dir;
+  const std::string home = dir.path() + "/kv";
+  const std::string data = home + "/data.mdb";
+  {
+    const auto kv = MustOpenLmdb(home);
+    for (int i = 100; i < 150; ++i) ASSERT_OK(PutOne(*kv, "key" + std::to_string(i), std::string(500, 'v')));
+  }
+  std::string whole;
+  {
+    std::ifstream file(data, std::ios::binary);
+    whole.assign((std::istreambuf_iterator<char>(file)), std::istreambuf_iterator<char>());
+  }
+  const auto number_at = [](const std::string& bytes, size_t at, size_t size) {
+    uint64_t number = 0;
+    std::memcpy(&number, bytes.data() + at, size);
+    return number;
+  };
+  const auto check = [&](const std::string& bytes) {
+    std::ofstream(data, std::ios::trunc | std::ios::binary) << bytes;
+    return Outcome(OpenLmdbKv({.directory = home}).value()->CheckPages());
+  };
+  EXPECT_EQ(check(whole), "ok");
+
+  std::string disordered = whole;
+  for (size_t at = 0; (at = disordered.find("kkey120", at)) != std::string::npos;) disordered[at + 4] = '9';
+  EXPECT_EQ(check(disordered), "data loss");
+
+  // The newer meta page leads to the free list's root, whose first entry is the number of a transaction, then
+  // a count and page numbers (mdb.c: MDB_meta, MDB_node). Page 1 is never free.
+  constexpr size_t kPage = 4096;
+  const size_t meta = number_at(whole, 16 + 128, 8) > number_at(whole, kPage + 16 + 128, 8) ? 0 : kPage;
+  const size_t root = number_at(whole, meta + 16 + 64, 8) * kPage;
+  const size_t value = root + number_at(whole, root + 16, 2) + 8 + 8;
+  ASSERT_GE(number_at(whole, value, 8), 1U);
+  std::string used_is_free = whole;
+  used_is_free.replace(value + 8, 8, std::string("\1\0\0\0\0\0\0\0", 8));
+  EXPECT_EQ(check(used_is_free), "data loss");
 }
 
 TEST(LmdbKv, NetworkFileSystemsAreKnownByTheirNumbers) {

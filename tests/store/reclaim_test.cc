@@ -113,6 +113,16 @@ TEST(Mark, HoldsTheTreesOfReadyVersionsOnly) {
   EXPECT_FALSE(box.blobs.Has(with_model));
 }
 
+TEST(Mark, IsRefusedWhereAModelIsLostButItsVersionsAreNot) {
+  Box box(MakeMemoryKv());
+  const ObjectId model = box.Make("c.s.m");
+  ASSERT_OK(box.Commit(model));
+  KvTransaction damage;
+  damage.Delete(keys::Where(model));
+  ASSERT_OK(box.kv->Commit(damage));
+  EXPECT_EQ(testing::Outcome(box.registry->MarkForSweep(box.ann)), "data loss");
+}
+
 TEST(Deletion, OfAModelWithManyVersionsIsOneMomentForOthersAndLeavesNothing) {
   Box box(MakeMemoryKv());
   const ObjectId neighbour = box.Make("c.s.a");

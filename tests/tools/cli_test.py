@@ -151,6 +151,13 @@ class Help(Case):
             with self.subTest(arguments):
                 self.refused(2, *arguments)
 
+    def test_what_begins_with_a_dash_can_be_said(self):
+        self.ready_registry()
+        for text in ("-x", "--fast and small"):
+            self.refused(2, "describe", "prod", text, says="put -- before it")
+            self.ok("describe", "prod", "--", text)
+            self.assertEqual(self.json("show", "prod")["comment"], text)
+
     def test_the_registry_must_be_named_and_there(self):
         self.refused(2, "ls", home="", says="MODELFS_REGISTRY")
         self.refused(1, "-r", "https://models.example", "ls", says="remote registries are not in this version")
@@ -514,6 +521,16 @@ class Story(Case):
         self.assertEqual(len(self.json("audit", "--after", "2", "--limit", "3")), 3)
         self.assertEqual(self.json("audit", "verify"), {"records": len(sequences), "whole": True})
 
+    def test_audit_of_a_name_that_never_was_is_not_found(self):
+        self.ready_registry()
+        self.ok("register", self.model(), "prod.ml.iris")
+        for name in ("nosuch", "prod.nosuch", "prod.ml.nosuch"):
+            self.refused(3, "audit", name, says="no such")
+        self.ok("rm", "--yes", "prod.ml.iris")
+        self.assertIn("createModelVersion", self.ok("audit", "prod.ml.iris"))
+        self.assertEqual(self.ok("audit", "prod.ml.iris", "--after", "9999"), "")
+        self.assertEqual(self.json("audit", "prod.ml.iris", "--after", "9999"), [])
+
     def test_gc_gives_back_what_nothing_needs(self):
         self.ready_registry()
         self.ok("register", self.model(), "prod.ml.iris")
@@ -545,6 +562,9 @@ class Story(Case):
 
     def test_what_cannot_be_a_version_is_refused(self):
         self.ready_registry()
+        bare = os.path.join(self.scratch, "bare")
+        os.mkdir(bare)
+        self.refused(6, "register", bare, "prod.ml.bare", says=bare + ": there is no file in it")
         self.refused(3, "register", os.path.join(self.scratch, "none"), "prod.ml.iris")
         lone = os.path.join(self.scratch, "file")
         with open(lone, "w") as file:
@@ -601,6 +621,43 @@ class Story(Case):
         self.ok("download", "prod.ml.iris/1", out)
         self.assertEqual(read_files(out), MODEL_FILES)
 
+    def test_fsck_and_all_others_say_that_a_damaged_registry_is_to_be_restored(self):
+        self.ready_registry()
+        for number in range(5):
+            self.ok("register", self.model(), f"prod.ml.iris{number}")
+        self.assertEqual(self.json("fsck")["registry_problems"], [])
+        data = os.path.join(self.home, "registry", "data.mdb")
+        with open(data, "rb") as file:
+            whole = file.read()
+        restore = "stop every process that uses it and restore it from a backup"
+        found = 0
+        for page in range(2, len(whole) // 4096):
+            with open(data, "wb") as file:
+                file.write(whole[: page * 4096] + bytes(4096) + whole[(page + 1) * 4096 :])
+            done = run("fsck", home=self.home)
+            if done.returncode == 0:
+                self.ok("audit", "verify")  # a page that nothing uses
+                continue
+            found += 1
+            self.assertIn(restore, done.stderr, page)
+            # LMDB itself may end a process that meets such a page.
+            self.assertIn(done.returncode, (8, -signal.SIGABRT, -signal.SIGBUS, -signal.SIGSEGV), page)
+            for command in (["ls", "prod.ml"], ["audit", "verify"], ["show", "prod.ml.iris3"]):
+                done = run(*command, home=self.home)
+                if done.returncode != 0:
+                    self.assertIn(restore, done.stderr, (page, command))
+        self.assertGreater(found, 3)
+        # Bytes that no page's form depends on.
+        with open(data, "wb") as file:
+            file.write(whole.replace(b"createModelVersion", b"CreateModelVersion"))
+        done = run("fsck", home=self.home)
+        self.assertEqual(done.returncode, 8)
+        self.assertIn("registry: audit record", done.stdout)
+        self.assertIn(restore, done.stderr)
+        with open(data, "wb") as file:
+            file.write(whole)
+        self.assertEqual(self.json("fsck")["registry_problems"], [])
+
     def test_registering_again_mends_damage_that_nobody_has_noticed(self):
         self.ready_registry()
         self.ok("register", self.model(), "prod.ml.iris")
@@ -638,6 +695,38 @@ class Story(Case):
         os.remove(os.path.join(self.home, "thesis.tex"))
         self.ok("init")
         self.assertEqual(os.stat(self.home).st_mode & 0o777, 0o700)
+
+    def test_a_home_whose_data_file_is_gone_is_damaged_and_not_made_anew(self):
+        self.ready_registry()
+        self.ok("register", self.model(), "prod.ml.iris")
+        registry = os.path.join(self.home, "registry")
+        kept = os.path.join(self.scratch, "kept")
+        shutil.copytree(registry, kept)
+        for lose in (lambda: os.remove(os.path.join(registry, "data.mdb")), lambda: shutil.rmtree(registry)):
+            lose()
+            for command in (["init"], ["ls"], ["gc"], ["fsck"], ["register", self.model(), "prod.ml.iris"],
+                            ["mount", self.scratch + "/out", "-d"]):
+                with self.subTest(command):
+                    self.refused(8, *command, says="restore registry/data.mdb from a backup")
+            self.assertFalse(os.path.exists(os.path.join(registry, "data.mdb")))
+        os.makedirs(registry, exist_ok=True)
+        shutil.copy(os.path.join(kept, "data.mdb"), registry)
+        self.assertEqual(self.json("gc")["blobs_removed"], 0)
+        self.assertEqual(self.json("fsck")["damaged"], [])
+        out = os.path.join(self.scratch, "out")
+        self.ok("download", "prod.ml.iris/1", out)
+        self.assertEqual(read_files(out), MODEL_FILES)
+
+    def test_a_draft_too_keeps_init_from_making_a_registry_anew(self):
+        self.ok("init")
+        os.makedirs(os.path.join(self.home, "drafts", "1"))
+        os.remove(os.path.join(self.home, "registry", "data.mdb"))
+        self.refused(8, "init", says="restore registry/data.mdb from a backup")
+        os.rmdir(os.path.join(self.home, "drafts", "1"))
+        # Nothing is left that a new registry could lose.
+        self.refused(8, "ls", says="begin anew: modelfs init")
+        self.ok("init")
+        self.assertEqual(self.ok("ls"), "")
 
     def test_a_registry_serves_the_user_who_made_it(self):
         if os.geteuid() != 0:

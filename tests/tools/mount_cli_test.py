@@ -95,6 +95,10 @@ class Background(Case):
         self.assertFalse(mounted(self.mnt))
         self.assertEqual(glob.glob(self.home + "/mounts/*.json"), [])
         self.refused(3, "umount", self.mnt)
+        done = self.run_command("umount", self.mnt + "/none")
+        self.assertEqual(done.returncode, 3)
+        self.assertIn("no such directory", done.stderr)
+        self.assertNotIn("mkdir", done.stderr)
 
     def test_what_keeps_a_mount_from_coming_up_is_said_with_its_exit_code(self):
         none = os.path.join(self.scratch, "none")
@@ -107,10 +111,29 @@ class Background(Case):
             self.refused(2, "mount", self.mnt, *detach, "-o", "ro,turbo", says="turbo")
             self.refused(2, "mount", self.home, *detach, says="hide")
             self.refused(3, "mount", none, self.mnt, *detach, says="modelfs init " + none)
+            self.refused(2, "mount", self.home, "", *detach, says="mount point's name is empty")
+            alone = self.run_command("mount", self.home, *detach, MODELFS_REGISTRY="")
+            self.assertEqual(alone.returncode, 2)
+            self.assertIn(self.home + " is taken for where to mount, as a single argument is", alone.stderr)
         self.ok("mount", self.mnt, "-d")
         for detach in ([], ["-d"]):
             self.refused(4, "mount", self.mnt, *detach, says="mounted there")
         self.refused(2, "mount", self.home, self.mnt, "-r", self.home, says="two registries")
+
+    def test_nothing_is_mounted_over_the_registry_or_inside_of_it(self):
+        outside = os.path.join(self.scratch, "link")
+        os.symlink(os.path.join(self.home, "objects"), outside)
+        inside = [os.path.join(self.home, name) for name in ("objects", "registry", "drafts", "sums", "staging")]
+        self.ok("ls")  # makes drafts/
+        for detach in ([], ["-d"]):
+            for path in [*inside, outside, outside + "/"]:
+                self.refused(2, "mount", self.home, path, *detach, says="lies in the registry " + self.home)
+            for path in (self.home, self.scratch, "/"):
+                self.refused(2, "mount", self.home, path, *detach, says="would hide it")
+        beside = self.home + "-beside"  # begins with the same letters, and is elsewhere
+        os.mkdir(beside)
+        self.ok("mount", self.home, beside, "-d")
+        self.ok("umount", beside)
 
     def test_sigterm_unmounts_and_ends_with_success(self):
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -129,6 +152,23 @@ class Background(Case):
         self.refused(7, "status", self.mnt, says="its daemon is gone")
         self.ok("mount", self.mnt, "-d")
         self.assertEqual(os.listdir(self.mnt), [])
+
+    def test_a_daemon_that_dies_of_a_damaged_registry_says_so_in_its_log(self):
+        for number, options in enumerate(([], ["--log-json"])):
+            with self.subTest(options):
+                home = self.home + str(number)
+                log = os.path.join(home, "mount.log")
+                self.ok("init", home, MODELFS_REGISTRY="")
+                self.ok("mount", home, self.mnt, "-d", *options)
+                os.truncate(os.path.join(home, "registry", "data.mdb"), 8192)  # its two meta pages
+                with self.assertRaises(OSError):
+                    os.stat(self.mnt + "/prod")
+                self.force_unmount()
+                with open(log) as lines:
+                    last = lines.read().splitlines()[-1]
+                self.assertIn("registry/data.mdb is damaged: stop every process that uses it and restore it", last)
+                if options:
+                    self.assertEqual(json.loads(last)["level"], "critical")
 
     def test_the_log_level_moves_while_it_runs(self):
         self.ok("mount", self.mnt, "-d", "--log-json")
@@ -193,6 +233,24 @@ class Names(Case):
         self.write("prod/ml/iris/versions/next-try/w", "x")
         version = json.loads(self.ok("commit", self.path("versions/next-try"), "--json", MODELFS_REGISTRY=""))
         self.assertEqual((version["version"], version["status"]), (3, "READY"))
+
+    def test_a_commit_of_what_is_not_there_says_so(self):
+        nothing = os.path.join(self.mnt, "prod/ml/iris/versions/nothing")
+        self.refused(3, "commit", nothing, says="there is no such draft")
+
+    def test_a_copy_that_makes_hard_links_is_told_of_those_that_do_not(self):
+        source = os.path.join(self.scratch, "source")
+        os.mkdir(source)
+        with open(source + "/one", "w") as file:
+            file.write("1")
+        os.link(source + "/one", source + "/two")
+        versions = self.path("versions")
+        refused = subprocess.run(["cp", "-a", source, versions + "/a"], capture_output=True, text=True)
+        self.assertNotEqual(refused.returncode, 0)
+        why = self.ok("why", versions + "/a")
+        for command in (["cp", "-r"], ["cp", "-a", "--no-preserve=links"]):
+            self.assertIn(" ".join(command), why)
+            subprocess.run([*command, source, versions + "/" + command[1]], check=True)
 
     def test_many_commits_at_once_get_a_number_each(self):
         drafts = [f"d{i}" for i in range(8)]

@@ -1,0 +1,276 @@
+#!/usr/bin/env python3
+"""Every door gives the same verdict: what one user holds, tried by command, by SQL and on a shared mount.
+
+What the verdict should be is held against the table in tests/store/access_test.cc; here the doors are held
+against each other and against the registry's own answer, situation by situation, by a user who exists only in
+an identity map, so that nothing is added to the host. Needs root, for acting as that user on the mount.
+
+usage: access_doors_test.py path/to/modelfs [unittest arguments]
+"""
+
+import errno
+import itertools
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import unittest
+
+BINARY = ""
+BOB_UID, ADMIN = 20001, "admin"
+PRIVILEGES = {
+    "metastore": ["CREATE_CATALOG", "READ_AUDIT"],
+    "c": ["ALL_PRIVILEGES", "USE_CATALOG", "USE_SCHEMA", "CREATE_SCHEMA", "CREATE_MODEL", "CREATE_FUNCTION",
+          "CREATE_MODEL_VERSION", "EXECUTE", "APPLY_TAG", "BROWSE", "MANAGE"],
+    "c.s": ["ALL_PRIVILEGES", "USE_SCHEMA", "CREATE_MODEL", "CREATE_FUNCTION", "CREATE_MODEL_VERSION", "EXECUTE",
+            "APPLY_TAG", "MANAGE"],
+    "c.s.m": ["ALL_PRIVILEGES", "CREATE_MODEL_VERSION", "EXECUTE", "APPLY_TAG", "MANAGE"],
+}
+GATES = {"both gates": ("USE_CATALOG", "USE_SCHEMA"), "USE CATALOG only": ("USE_CATALOG",),
+         "USE SCHEMA only": ("USE_SCHEMA",), "no gate": ()}
+ALLOWED, DENIED = "allowed", "denied"
+
+
+class Doors(unittest.TestCase):
+    maxDiff = None
+
+    def setUp(self):
+        if not os.access("/dev/fuse", os.R_OK | os.W_OK):
+            self.skipTest("/dev/fuse is missing here")
+        self.scratch = os.path.realpath(tempfile.mkdtemp(prefix="modelfs_doors_"))
+        os.chmod(self.scratch, 0o755)
+        self.addCleanup(shutil.rmtree, self.scratch, ignore_errors=True)
+        self.home = os.path.join(self.scratch, "home")
+        self.mnt = os.path.join(self.scratch, "mnt")
+        os.mkdir(self.mnt)
+        self.map = os.path.join(self.scratch, "identities")
+        with open(self.map, "w") as out:
+            out.write(f"uid 0 = {ADMIN}\nuid {BOB_UID} = bob\n")
+        self.source = os.path.join(self.scratch, "source")
+        os.mkdir(self.source)
+        with open(os.path.join(self.source, "weights.bin"), "wb") as out:
+            out.write(b"w" * 1000)
+        self.addCleanup(subprocess.run, ["umount", "-l", self.mnt], capture_output=True)
+        self.ok("init")
+        self.ok("mount", self.mnt, "-d", "-o", "allow_other")
+        self.ok("mkdir", "-p", "c.s")
+        self.ok("register", self.source, "c.s.m", "--alias", "live")
+        # The metastore belongs to a group, as it should: who joins it becomes an admin beside the first one.
+        self.ok("group", "create", "admins")
+        self.ok("group", "add", "admins", ADMIN)
+        self.ok("owner", "set", "metastore", "admins")
+        self.ok("group", "create", "team")
+        self.ok("group", "add", "team", "bob")
+        self.path = os.path.join(self.mnt, "c/s/m")
+
+    def modelfs(self, *arguments, given=None):
+        env = {key: value for key, value in os.environ.items() if not key.startswith("MODELFS_")}
+        return subprocess.run([BINARY, "-r", self.home, "--identity-map", self.map, *arguments], env=env,
+                              capture_output=True, text=True, timeout=120, input=given)
+
+    def ok(self, *arguments):
+        done = self.modelfs(*arguments)
+        self.assertEqual(done.returncode, 0, f"{arguments}: {done.stderr}")
+        return done.stdout
+
+    # --- the doors: each answers ALLOWED or DENIED, and anything else is a failure of the test ---
+
+    def command(self, *arguments, expected=(0,)):
+        done = self.modelfs("--as", "bob", *arguments)
+        if done.returncode == 5:  # permission denied, docs/cli.md
+            return DENIED
+        self.assertIn(done.returncode, expected, f"{arguments}: {done.stdout}{done.stderr}")
+        return ALLOWED
+
+    def sql(self, statement, expected=(0,)):
+        return self.command("sql", statement, expected=expected)
+
+    def mount(self, call, expected=()):
+        """`call` runs as bob; errors in `expected` come after the right was found to be there."""
+        read, write = os.pipe()
+        child = os.fork()
+        if child == 0:
+            code = 250
+            try:
+                os.setgroups([])
+                os.setresgid(BOB_UID, BOB_UID, BOB_UID)
+                os.setresuid(BOB_UID, BOB_UID, BOB_UID)
+                call()
+                code = 0
+            except OSError as error:
+                code = error.errno
+            except BaseException as error:  # pylint: disable=broad-except
+                os.write(write, repr(error).encode())
+            finally:
+                os._exit(code)
+        os.close(write)
+        said = os.read(read, 1000).decode()
+        os.close(read)
+        _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        if code == errno.EACCES:
+            return DENIED
+        self.assertTrue(code == 0 or code in expected, f"errno {errno.errorcode.get(code, code)} {said}")
+        return ALLOWED
+
+    # --- what is tried ---
+
+    def read_file(self):
+        def read():
+            with open(self.path + "/versions/1/weights.bin", "rb") as file:
+                assert file.read() == b"w" * 1000
+
+        target = os.path.join(self.scratch, "download")
+        shutil.rmtree(target, ignore_errors=True)
+        return {"command": self.command("download", "c.s.m/1", target), "mount": self.mount(read)}
+
+    def list_versions(self):
+        def names():
+            assert "1" in os.listdir(self.path + "/versions")
+
+        return {"command": self.command("resolve", "c.s.m@live"), "mount": self.mount(names)}
+
+    def see(self):
+        return {"command": self.command("show", "c.s.m"), "sql": self.sql("DESCRIBE MODEL c.s.m"),
+                "mount": self.mount(lambda: os.listdir(self.path))}
+
+    def tag(self):
+        return {"command": self.command("tag", "set", "c.s.m", "k", "v"),
+                "sql": self.sql("ALTER MODEL c.s.m SET TAGS ('k' = 'v')"),
+                "mount": self.mount(lambda: os.setxattr(self.path, "user.tag.k", b"v"))}
+
+    def tag_version(self):
+        return {"command": self.command("tag", "set", "c.s.m/1", "k", "v"),
+                "mount": self.mount(lambda: os.setxattr(self.path + "/versions/1", "user.tag.k", b"v"))}
+
+    def describe(self):
+        return {"command": self.command("describe", "c.s.m", "text"),
+                "sql": self.sql("COMMENT ON MODEL c.s.m IS 'text'"),
+                "mount": self.mount(lambda: os.setxattr(self.path, "user.description", b"text"))}
+
+    def alias(self):
+        def move():
+            name = self.path + "/aliases/.t"
+            os.symlink("../versions/1", name)
+            os.rename(name, self.path + "/aliases/live")
+
+        return {"command": self.command("alias", "set", "c.s.m@live", "1"), "mount": self.mount(move)}
+
+    def begin_version(self):
+        def draft():
+            os.mkdir(self.path + "/versions/draft")
+            os.rmdir(self.path + "/versions/draft")
+
+        empty = os.path.join(self.scratch, "empty")
+        os.makedirs(empty, exist_ok=True)
+        # An empty directory is refused after the right was found to be there.
+        return {"command": self.command("register", empty, "c.s.m", expected=(4,)), "mount": self.mount(draft)}
+
+    def create_schema(self):
+        def made(call):
+            verdict = call()
+            if verdict == ALLOWED:
+                self.ok("rm", "--yes", "c.new")
+            return verdict
+
+        return {"command": made(lambda: self.command("mkdir", "c.new")),
+                "sql": made(lambda: self.sql("CREATE SCHEMA c.new")),
+                "mount": made(lambda: self.mount(lambda: os.mkdir(self.mnt + "/c/new")))}
+
+    def create_catalog(self):
+        def made(call):
+            verdict = call()
+            if verdict == ALLOWED:
+                self.ok("rm", "--yes", "new")
+            return verdict
+
+        return {"command": made(lambda: self.command("mkdir", "new")),
+                "sql": made(lambda: self.sql("CREATE CATALOG new")),
+                "mount": made(lambda: self.mount(lambda: os.mkdir(self.mnt + "/new")))}
+
+    def create_model(self):
+        def made(call):
+            verdict = call()
+            if verdict == ALLOWED:
+                self.ok("rm", "--yes", "c.s.new")
+            return verdict
+
+        return {"command": made(lambda: self.command("mkdir", "c.s.new")),
+                "sql": made(lambda: self.sql("CREATE MODEL c.s.new")),
+                "mount": made(lambda: self.mount(lambda: os.mkdir(self.mnt + "/c/s/new")))}
+
+    def rename(self):
+        def renamed(call):
+            verdict = call()
+            if verdict == ALLOWED:
+                self.ok("rename", "c.s.other", "m")
+            return verdict
+
+        return {"command": renamed(lambda: self.command("rename", "c.s.m", "other")),
+                "sql": renamed(lambda: self.sql("ALTER MODEL c.s.m RENAME TO other")),
+                "mount": renamed(lambda: self.mount(lambda: os.rename(self.path, self.mnt + "/c/s/other")))}
+
+    def delete_model(self):
+        # It has a version: who may delete it hears that.
+        return {"sql": self.sql("DROP MODEL c.s.m", expected=(4,)),
+                "mount": self.mount(lambda: os.rmdir(self.path), expected=(errno.ENOTEMPTY,))}
+
+    def delete_version(self):
+        # There is no such version: who may delete one hears that.
+        return {"command": self.command("rm", "--yes", "c.s.m/77", expected=(3,)),
+                "mount": self.mount(lambda: os.rmdir(self.path + "/versions/77"), expected=(errno.ENOENT,))}
+
+    def give(self):
+        return {"command": self.command("grant", "EXECUTE", "c.s.m", "account users"),
+                "sql": self.sql("REVOKE EXECUTE ON MODEL c.s.m FROM `account users`")}
+
+    OPERATIONS = ("read_file", "list_versions", "see", "tag", "tag_version", "describe", "alias", "begin_version",
+                  "create_schema", "create_catalog", "create_model", "rename", "delete_model", "delete_version", "give")
+
+    # --- the situations ---
+
+    def situations(self):
+        for through, gates in itertools.product(("bob", "team"), GATES):
+            yield through, gates, None, None
+            for place, privileges in PRIVILEGES.items():
+                yield through, gates, None, place
+                for privilege in privileges:
+                    yield through, gates, privilege, place
+
+    def test_each_door_answers_as_the_others_do(self):
+        rows = 0
+        for number, (through, gates, privilege, place) in enumerate(self.situations()):
+            # Without a gate little is reached: of those situations each third is tried.
+            if gates != "both gates" and number % 3 != 0:
+                continue
+            grants = [("USE_CATALOG", "c")] if "USE_CATALOG" in GATES[gates] else []
+            grants += [("USE_SCHEMA", "c.s")] if "USE_SCHEMA" in GATES[gates] else []
+            if privilege and (privilege, place) not in grants:
+                grants.append((privilege, place))
+            for each, where in grants:
+                self.ok("grant", each, where, through)
+            owns = place is not None and privilege is None
+            if owns and place == "metastore":
+                self.ok("group", "add", "admins", through)
+            elif owns:
+                self.ok("owner", "set", place, through)
+            what = f"{through} {'owns' if owns else privilege} {place}, {gates}"
+            for operation in self.OPERATIONS:
+                with self.subTest(what, operation=operation):
+                    verdicts = getattr(self, operation)()
+                    rows += len(verdicts)
+                    self.assertEqual(len(set(verdicts.values())), 1, f"{what}: {operation}: {verdicts}")
+            if owns and place == "metastore":
+                self.ok("group", "remove", "admins", through)
+            elif owns:
+                self.ok("owner", "set", place, ADMIN)
+            for each, where in grants:
+                self.ok("revoke", each, where, through)
+        print(f"{rows} rows")
+        self.assertGreater(rows, 1000)
+
+
+if __name__ == "__main__":
+    BINARY = os.path.abspath(sys.argv.pop(1))
+    unittest.main()
