@@ -57,6 +57,7 @@ void Dispatcher::ReadDir(Call& call, NodeId node, size_t size_bytes, uint64_t of
   size_t used = 0;
   // What the kernel counts as looked up once it has the reply.
   std::vector<NodeId> counted;
+  std::vector<NodeId> told;  // whose attributes the kernel has now
   const auto add = [&](const char* name, const fuse_entry_param& entry, uint64_t next_offset) {
     char* const at = buffer.data() + used;
     const size_t room = size_bytes - used;
@@ -100,6 +101,7 @@ void Dispatcher::ReadDir(Call& call, NodeId node, size_t size_bytes, uint64_t of
     room_left = add(listed.name.c_str(), entry, offset + 1);
     if (!room_left) break;
     if (plus && listed.entry) {
+      if (options_.acls != nullptr) told.push_back(entry.ino);
       if (index < kListedNamesForMessages) names_.Remember(entry.ino, node, listed.name);
       if (IsCounted(entry.ino)) {
         CountLookup(entry.ino);
@@ -110,7 +112,9 @@ void Dispatcher::ReadDir(Call& call, NodeId node, size_t size_bytes, uint64_t of
   }
   if (fuse_reply_buf(call.reply.Take(), buffer.data(), used) != 0) {
     for (const NodeId looked_up : counted) Forgotten(looked_up, 1);
+    return;
   }
+  for (const NodeId told_of : told) TellAgainIfOld(call, told_of);
 }
 
 }  // namespace modelfs::fs

@@ -122,11 +122,14 @@ class Dispatcher::Call {
         op_(op),
         node_(node),
         name_(name),
+        epoch_(dispatcher.options_.acls != nullptr ? dispatcher.options_.acls->epoch() : 0),
         request_(dispatcher.RequestOf(request)) {
     dispatcher.requests_[static_cast<size_t>(op)].fetch_add(1, std::memory_order_relaxed);
   }
 
   const Request& request() const { return request_; }
+  // Of AclTable, when the request came.
+  uint64_t epoch() const { return epoch_; }
   Op op() const { return op_; }
   const char* operation() const { return kOpNames[static_cast<size_t>(op_)]; }
 
@@ -150,6 +153,7 @@ class Dispatcher::Call {
   std::string name_;  // owned: a rename outlives its request's buffer
   NodeId target_ = 0;
   std::string target_name_;
+  uint64_t epoch_;
   Request request_;
 };
 
