@@ -123,13 +123,19 @@ Zone& Dispatcher::ZoneOf(NodeId node) const {
 Request Dispatcher::RequestOf(fuse_req_t request) {
   const fuse_ctx* context = fuse_req_ctx(request);
   Request out;
-  out.caller = options_.identities->CallerOf(context->uid, context->gid);
+  out.caller.uid = context->uid;
   out.caller.proof = store::Proof::kMount;
   out.caller.door = options_.door;
   out.caller.request_id = fmt::format("m{:x}", next_request_.fetch_add(1, std::memory_order_relaxed));
   out.gid = context->gid;
   out.pid = context->pid;
   return out;
+}
+
+void Dispatcher::NameCaller(Request& request) {
+  store::Caller who = options_.identities->CallerOf(request.caller.uid, request.gid);
+  request.caller.principal = std::move(who.principal);
+  request.caller.groups = std::move(who.groups);
 }
 
 void Dispatcher::Answer(Call& call, const Refusal& refusal) {

@@ -77,7 +77,10 @@ class Dispatcher : public Statistics {
   struct Entrances;  // the C callbacks
 
   Zone& ZoneOf(NodeId node) const;
+  // Without the caller's name and groups: the user database may be slow, and what acts on an open handle or
+  // in the daemon's name does not wait for it.
   Request RequestOf(fuse_req_t request);
+  void NameCaller(Request& request);
 
   // Every failure passes here: it is remembered and the kernel gets its errno.
   void Answer(Call& call, const Refusal& refusal);

@@ -37,7 +37,9 @@ Outcome<std::shared_ptr<Dispatcher::OpenDirectory>> Dispatcher::DirectoryOf(cons
     MutexLock lock(directories_mu_);
     if (const auto found = directories_.find(serial); found != directories_.end()) return found->second;
   }
-  Outcome<OpenedDirectory> opened = ZoneOf(node).OpenDirectory(request, node);
+  Request who = request;
+  NameCaller(who);
+  Outcome<OpenedDirectory> opened = ZoneOf(node).OpenDirectory(who, node);
   if (!opened) return tl::unexpected(opened.error());
   auto directory = std::make_shared<OpenDirectory>();
   directory->node = node;

@@ -110,6 +110,30 @@ class Dispatcher::Call {
            op == Op::kUnlink || op == Op::kRmdir || op == Op::kRename;
   }
 
+  // Whether a zone decides by the caller; the others act on an open handle, or in the daemon's name.
+  static bool AsksWho(Op op) {
+    switch (op) {
+      case Op::kLookup:
+      case Op::kForget:
+      case Op::kGetattr:
+      case Op::kRead:
+      case Op::kWrite:
+      case Op::kRelease:
+      case Op::kFsync:
+      case Op::kReaddir:
+      case Op::kReaddirplus:
+      case Op::kReleasedir:
+      case Op::kStatfs:
+      case Op::kIoctl:
+      case Op::kFallocate:
+      case Op::kCopyFileRange:
+      case Op::kLseek:
+        return false;
+      default:
+        return true;
+    }
+  }
+
   ThreadNotifier* notifier_;
   Changing changing_;  // before `reply`, as is the next: given up after the answer
   Changing changing_target_;
@@ -124,6 +148,7 @@ class Dispatcher::Call {
         name_(name),
         epoch_(dispatcher.options_.acls != nullptr ? dispatcher.options_.acls->epoch() : 0),
         request_(dispatcher.RequestOf(request)) {
+    if (AsksWho(op)) dispatcher.NameCaller(request_);
     dispatcher.requests_[static_cast<size_t>(op)].fetch_add(1, std::memory_order_relaxed);
   }
 
