@@ -21,7 +21,7 @@ namespace modelfs::fs {
 struct MountOptions {
   std::string mount_point;         // an existing directory
   std::string source = "modelfs";  // what mountinfo shows as the device: the registry's home
-  bool allow_other = false;  // shared: for every user of the host, as far as grants go (fs/access.h)
+  bool allow_other = false;        // shared: for every user of the host, as far as grants go (fs/access.h)
   bool read_only = false;
   bool passthrough = true;         // false: never use it, for comparison and old kernels
   uint32_t read_ahead_kib = 1024;  // written to the mount's bdi; 0 leaves the kernel's 128
