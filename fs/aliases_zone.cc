@@ -10,6 +10,7 @@
 #include "cas/base/text.h"
 #include "cas/base/thread.h"
 #include "fs/attrs.h"
+#include "fs/decisions.h"
 #include "fs/rename_refusal.h"
 #include "store/names.h"
 
@@ -135,12 +136,12 @@ class AliasesZone : public Zone {
     }
     AttrChange checked = change;
     if (Parse(node).kind == NodeKind::kHeld) checked.mode.reset();  // a program's own, for as long as it is
-    const Outcome<void> kept = CheckOwnerAndMode(context_, checked, attr->attr.st_mode);
+    const Outcome<void> kept = CheckOwnerAndMode(checked, attr->attr);
     if (!kept.has_value()) return tl::unexpected(kept.error());
     return attr;
   }
 
-  Outcome<std::string> ReadLink(const Request& /*request*/, NodeId node) override {
+  Outcome<std::string> ReadLink(const Request& request, NodeId node) override {
     const NodeParts parts = Parse(node);
     if (parts.kind == NodeKind::kHeld) {
       const MutexLock lock(mu_);
@@ -152,6 +153,9 @@ class AliasesZone : public Zone {
     const Result<store::VersionInfo> version =
         context_.registry->GetVersionById(context_.daemon, parts.version);
     if (!version.ok()) return RefuseNode(version.error());
+    if (auto may = Permit(context_, request, store::Operation::kGet, version->model); !may) {
+      return tl::unexpected(may.error());
+    }
     return parts.slot == kLatestSlot ? std::to_string(version->number) : LinkTarget(version->number);
   }
 
@@ -164,8 +168,8 @@ class AliasesZone : public Zone {
   Outcome<CreatedFile> Create(const Request& request, NodeId parent, std::string_view name, mode_t mode,
                               int flags) override {
     if ((flags & O_EXCL) == 0) return tl::unexpected(OnlyLinks(name));
-    const Result<ObjectInfo> model = Model(request, parent);
-    if (!model.ok()) return Refuse(model.error());
+    const Outcome<ObjectInfo> model = ModelToChange(request, parent);
+    if (!model) return tl::unexpected(model.error());
     if (const Status valid = CheckPathComponent(name); !valid.ok()) return Refuse(valid.error());
     if (FindAlias(*model, name) != nullptr) return tl::unexpected(Exists(name));
     Outcome<Entry> entry = Hold(model->id, name, std::nullopt, mode);
@@ -181,8 +185,8 @@ class AliasesZone : public Zone {
 
   Outcome<Entry> MakeSymlink(const Request& request, NodeId parent, std::string_view name,
                              std::string_view target) override {
-    const Result<ObjectInfo> model = Model(request, parent);
-    if (!model.ok()) return Refuse(model.error());
+    const Outcome<ObjectInfo> model = ModelToChange(request, parent);
+    if (!model) return tl::unexpected(model.error());
     if (FindAlias(*model, name) != nullptr) return tl::unexpected(Exists(name));
     if (store::IsHeldName(name)) {
       if (const Status valid = CheckPathComponent(name); !valid.ok()) return Refuse(valid.error());
@@ -202,8 +206,8 @@ class AliasesZone : public Zone {
   }
 
   Outcome<void> Unlink(const Request& request, NodeId parent, std::string_view name) override {
-    const Result<ObjectInfo> model = Model(request, parent);
-    if (!model.ok()) return Refuse(model.error());
+    const Outcome<ObjectInfo> model = ModelToChange(request, parent);
+    if (!model) return tl::unexpected(model.error());
     if (FindAlias(*model, name) == nullptr && Drop(Key(model->id, std::string(name)))) return {};
     if (const Status gone = context_.registry->DeleteAlias(request.caller, model->id, name); !gone.ok()) {
       return Refuse(gone.error());
@@ -223,8 +227,8 @@ class AliasesZone : public Zone {
       return Refuse(EPERM,
                     "an alias belongs to its model: make one there with ln -s ../versions/N aliases/NAME");
     }
-    const Result<ObjectInfo> model = Model(request, parent);
-    if (!model.ok()) return RefuseRename(model.error());
+    const Outcome<ObjectInfo> model = ModelToChange(request, parent);
+    if (!model) return tl::unexpected(ForRename(model.error()));
     const AliasInfo* from = FindAlias(*model, name);
     Outcome<void> done = from != nullptr ? RenameAlias(request, *model, *from, new_name, flags)
                                          : RenameHeld(request, *model, name, new_name, flags);
@@ -237,8 +241,11 @@ class AliasesZone : public Zone {
   }
 
   Outcome<OpenedDirectory> OpenDirectory(const Request& request, NodeId node) override {
-    const Result<ObjectInfo> model = Model(request, node);
-    if (!model.ok()) return Refuse(model.error());
+    if (auto may = Permit(context_, request, store::Operation::kGet, Parse(node).object); !may) {
+      return tl::unexpected(may.error());
+    }
+    const Result<ObjectInfo> model = context_.registry->Get(context_.daemon, Parse(node).object);
+    if (!model.ok()) return RefuseNode(model.error());
     std::vector<DirectoryEntry> entries;
     for (const AliasInfo& alias : model->aliases) {
       const Entry entry = LinkEntry(alias);
@@ -282,9 +289,15 @@ class AliasesZone : public Zone {
     int64_t made_at_ms = 0;
   };
 
-  // Of a kAliases node.
-  Result<ObjectInfo> Model(const Request& request, NodeId aliases) {
-    return context_.registry->Get(request.caller, Parse(aliases).object);
+  // Of a kAliases node, for who may set its aliases; held names are half an alias.
+  Outcome<ObjectInfo> ModelToChange(const Request& request, NodeId aliases) {
+    const ObjectId model = Parse(aliases).object;
+    if (auto may = Permit(context_, request, store::Operation::kSetAlias, model); !may) {
+      return tl::unexpected(may.error());
+    }
+    Result<ObjectInfo> info = context_.registry->Get(context_.daemon, model);
+    if (!info.ok()) return RefuseNode(info.error());
+    return *std::move(info);
   }
 
   Entry LinkEntry(const AliasInfo& alias) const {

@@ -3,6 +3,7 @@
 #include <cerrno>
 
 #include "cas/base/check.h"
+#include "fs/access.h"
 
 namespace modelfs::fs {
 namespace {
@@ -13,7 +14,7 @@ struct stat Make(const Context& context, mode_t mode, nlink_t links, uint64_t si
   struct stat attr = {};
   attr.st_mode = mode;
   attr.st_nlink = links;
-  attr.st_uid = context.uid;
+  attr.st_uid = context.shared ? kNoHostOwner : context.uid;
   attr.st_gid = context.gid;
   attr.st_size = static_cast<off_t>(size_bytes);
   attr.st_blocks = static_cast<blkcnt_t>((size_bytes + kStatBlockBytes - 1) / kStatBlockBytes);
@@ -25,7 +26,21 @@ struct stat Make(const Context& context, mode_t mode, nlink_t links, uint64_t si
   return attr;
 }
 
+// A directory that has to do with an object, as the kernel enforces the object's grants on it.
+struct stat Guard(const Context& context, struct stat attr, AccessClass part, std::string_view owner) {
+  if (!context.shared) return attr;
+  attr.st_mode = S_IFDIR | ModeFor(part);
+  attr.st_uid = OwnerUid(context, owner);
+  return attr;
+}
+
 }  // namespace
+
+uid_t OwnerUid(const Context& context, std::string_view owner) {
+  if (!context.shared) return context.uid;
+  const std::vector<uid_t> uids = owner.empty() ? std::vector<uid_t>() : context.identities->UidsOf(owner);
+  return uids.empty() ? kNoHostOwner : uids.front();
+}
 
 struct stat DirectoryStat(const Context& context, int64_t mtime_ms, nlink_t links) {
   return Make(context, S_IFDIR | 0755U, links, 0, mtime_ms);
@@ -42,15 +57,34 @@ struct stat SymlinkStat(const Context& context, uint64_t target_bytes, int64_t m
 struct stat ObjectStat(const Context& context, const store::ObjectInfo& object) {
   // A model holds exactly versions/ and aliases/.
   const nlink_t links = object.kind == store::ObjectKind::kModel ? 4 : kLinksNotCounted;
-  return DirectoryStat(context, object.updated_at_ms, links);
+  struct stat attr = DirectoryStat(context, object.updated_at_ms, links);
+  switch (object.kind) {
+    case store::ObjectKind::kMetastore:
+      if (context.shared) {
+        attr.st_mode = S_IFDIR | kRootMode;
+        attr.st_uid = OwnerUid(context, object.owner);
+        attr.st_gid = kRootGroup;
+      }
+      return attr;
+    case store::ObjectKind::kModel:
+      return Guard(context, attr, AccessClass::kModel, object.owner);
+    default:
+      return Guard(context, attr, AccessClass::kContainer, object.owner);
+  }
 }
 
 struct stat ModelPartStat(const Context& context, const store::ObjectInfo& model) {
-  return DirectoryStat(context, model.updated_at_ms);
+  return Guard(context, DirectoryStat(context, model.updated_at_ms), AccessClass::kVersions, model.owner);
+}
+
+struct stat InfoDirectoryStat(const Context& context, const store::ObjectInfo& model) {
+  return Guard(context, DirectoryStat(context, model.updated_at_ms), AccessClass::kInfo, model.owner);
 }
 
 struct stat VersionRootStat(const Context& context, const store::VersionInfo& version) {
-  return DirectoryStat(context, version.created_at_ms);
+  // Whose a version is, is its model's affair and may change; here it does not show, so that nothing of this
+  // ever does. The owner is named by the ACL.
+  return Guard(context, DirectoryStat(context, version.created_at_ms), AccessClass::kVersionRoot, "");
 }
 
 struct stat TreeStat(const Context& context, const store::VersionInfo& version, const cas::TreeIndex& tree,
@@ -59,16 +93,17 @@ struct stat TreeStat(const Context& context, const store::VersionInfo& version, 
   const cas::TreeIndex::Node* found = tree.Get(node);
   CHECK(found != nullptr);
   if (found->file == nullptr) {
-    return DirectoryStat(context, version.created_at_ms, 2 + nlink_t{found->subdirectories});
+    return Guard(context, DirectoryStat(context, version.created_at_ms, 2 + nlink_t{found->subdirectories}),
+                 AccessClass::kInVersion, "");
   }
   return FileStat(context, found->file->blob.size_bytes, found->file->executable, version.created_at_ms);
 }
 
-Outcome<void> CheckOwnerAndMode(const Context& context, const AttrChange& change, mode_t mode) {
-  if (change.uid.has_value() && *change.uid != context.uid) {
+Outcome<void> CheckOwnerAndMode(const AttrChange& change, const struct stat& now) {
+  if (change.uid.has_value() && *change.uid != now.st_uid) {
     return Refuse(EPERM, "a model has one owner: setfattr -n user.modelfs.owner -v PRINCIPAL MODEL");
   }
-  if (change.mode.has_value() && ((*change.mode ^ mode) & ACCESSPERMS) != 0) {
+  if (change.mode.has_value() && ((*change.mode ^ now.st_mode) & ACCESSPERMS) != 0) {
     return Refuse(EPERM, "the registry decides who may do what: mode bits cannot be changed");
   }
   return {};

@@ -10,6 +10,7 @@
 
 #include "cas/blob_store.h"
 #include "cas/draft_store.h"
+#include "store/host_identities.h"
 #include "store/registry.h"
 
 namespace spdlog {
@@ -18,29 +19,39 @@ class logger;
 
 namespace modelfs::fs {
 
+class AclTable;    // fs/acl_table.h: the ACLs that the kernel was given
 class DraftTable;  // fs/draft_table.h: the drafts of this mount
 class Notifier;    // fs/notifier.h: tells the kernel what it must forget
 class TreeCache;   // fs/tree_cache.h: decoded trees by digest, and versions by id
 class Refusals;    // fs/refusals.h: what `modelfs why` shows
 class Statistics;  // fs/info_zone.h: what /.modelfs/status and metrics show
+struct Request;    // fs/zone.h
 
 struct Context {
   store::Registry* registry = nullptr;
   cas::BlobStore* blobs = nullptr;
   cas::DraftStore* drafts = nullptr;
+  store::HostIdentities* identities = nullptr;
   Notifier* notifier = nullptr;
   TreeCache* trees = nullptr;
+  AclTable* acls = nullptr;                // null where the mount is its user's alone
   DraftTable* draft_table = nullptr;       // may be null in tests
   Refusals* refusals = nullptr;            // may be null in tests
   const Statistics* statistics = nullptr;  // may be null in tests
   std::shared_ptr<spdlog::logger> log;
   std::string mount_point;  // canonical; also the identity of the mount that a draft belongs to
-  store::Caller daemon;     // for what the daemon does by itself
-  uid_t uid = 0;            // whom files belong to: the user of the mount
+  store::Caller daemon;     // for what the daemon does by itself: Caller::Role::kUpkeep
+  bool shared = false;      // with other users (allow_other): grants are projected as ACLs
+  uid_t uid = 0;            // the user of the mount, to whom files belong where it is not shared
   gid_t gid = 0;
   bool native = false;  // passthrough works on this mount
   int64_t draft_lifetime_s = 0;
   std::function<void()> on_deleted;  // bytes may be free now; quick, from any thread; may be null
+  // What the mount decided by itself, for the audit log (fs/decisions.h); quick, from any thread; may be
+  // null.
+  std::function<void(const Request& request, store::Operation operation, store::ObjectId object,
+                     const Status& decision)>
+      on_decision;
 };
 
 }  // namespace modelfs::fs

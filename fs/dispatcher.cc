@@ -16,7 +16,6 @@ namespace {
 constexpr size_t kNamesForMessages = 16384;
 constexpr size_t kRenameThreads = 4;
 constexpr size_t kMaxQueuedRenames = 1024;
-constexpr int64_t kPrincipalLifetimeMs = 60'000;
 
 // Serial numbers go on rising over restarts, so that a handle of an earlier process is never taken for
 // another's: a million a millisecond would have to be opened for that.
@@ -121,26 +120,9 @@ Zone& Dispatcher::ZoneOf(NodeId node) const {
   return *zones_.info;  // a kind of a later process's: ENOENT there
 }
 
-std::string Dispatcher::PrincipalOf(uid_t uid) {
-  const int64_t now_ms = options_.clock->NowMs();
-  {
-    MutexLock lock(principals_mu_);
-    const auto found = principals_.find(uid);
-    if (found != principals_.end() && now_ms - found->second.asked_at_ms < kPrincipalLifetimeMs) {
-      return found->second.name;
-    }
-  }
-  // The user database may be a network service: asked without the lock.
-  std::string name = store::PrincipalOfUid(uid);
-  MutexLock lock(principals_mu_);
-  principals_[uid] = Principal{name, now_ms};
-  return name;
-}
-
 Request Dispatcher::RequestOf(fuse_req_t request) {
   const fuse_ctx* context = fuse_req_ctx(request);
   Request out;
-  out.caller.principal = PrincipalOf(context->uid);
   out.caller.uid = context->uid;
   out.caller.proof = store::Proof::kMount;
   out.caller.door = options_.door;
@@ -148,6 +130,12 @@ Request Dispatcher::RequestOf(fuse_req_t request) {
   out.gid = context->gid;
   out.pid = context->pid;
   return out;
+}
+
+void Dispatcher::NameCaller(Request& request) {
+  store::Caller who = options_.identities->CallerOf(request.caller.uid, request.gid);
+  request.caller.principal = std::move(who.principal);
+  request.caller.groups = std::move(who.groups);
 }
 
 void Dispatcher::Answer(Call& call, const Refusal& refusal) {
@@ -203,9 +191,20 @@ void Dispatcher::Forgotten(NodeId node, uint64_t lookups) {
 bool Dispatcher::AnswerEntry(Call& call, NodeId parent, std::string_view name, const Entry& entry) {
   names_.Remember(entry.node, parent, name);
   CountLookup(entry.node);
-  if (call.reply.Entry(ParamOf(entry))) return true;
+  if (call.reply.Entry(ParamOf(entry))) {
+    TellAgainIfOld(call, entry.node);
+    return true;
+  }
   Forgotten(entry.node, 1);
   return false;
+}
+
+// An owner that changed after the attributes were read, and before the kernel had the node: it was told to
+// forget what it did not know yet.
+void Dispatcher::TellAgainIfOld(const Call& call, NodeId node) {
+  if (options_.acls != nullptr && options_.notifier != nullptr && options_.acls->epoch() != call.epoch()) {
+    options_.notifier->AttrChanged(node);
+  }
 }
 
 void Dispatcher::Lookup(Call& call, NodeId parent, const char* name) {

@@ -18,6 +18,7 @@
 
 #include "cas/base/clock.h"
 #include "cas/base/thread.h"
+#include "fs/acl_table.h"
 #include "fs/executor.h"
 #include "fs/fuse_channel.h"
 #include "fs/info_zone.h"
@@ -27,6 +28,7 @@
 #include "fs/refusals.h"
 #include "fs/reply.h"
 #include "fs/zone.h"
+#include "store/host_identities.h"
 
 namespace modelfs::fs {
 
@@ -46,6 +48,8 @@ class Dispatcher : public Statistics {
     std::string door;        // "mount /models"
     std::string space_path;  // the file system whose space statfs(2) shows; empty: nothing is known
     const Clock* clock = nullptr;
+    store::HostIdentities* identities = nullptr;
+    AclTable* acls = nullptr;  // where the kernel enforces ACLs (FuseChannel::Options::posix_acls)
     Refusals* refusals = nullptr;
     ThreadNotifier* notifier = nullptr;  // told which directories are being changed; may be null in tests
     std::shared_ptr<spdlog::logger> log;
@@ -73,12 +77,16 @@ class Dispatcher : public Statistics {
   struct Entrances;  // the C callbacks
 
   Zone& ZoneOf(NodeId node) const;
+  // Without the caller's name and groups: the user database may be slow, and what acts on an open handle or
+  // in the daemon's name does not wait for it.
   Request RequestOf(fuse_req_t request);
-  std::string PrincipalOf(uid_t uid);
+  void NameCaller(Request& request);
 
   // Every failure passes here: it is remembered and the kernel gets its errno.
   void Answer(Call& call, const Refusal& refusal);
   bool AnswerEntry(Call& call, NodeId parent, std::string_view name, const Entry& entry);
+  // After an answer that told the attributes of `node`.
+  void TellAgainIfOld(const Call& call, NodeId node);
 
   uint64_t Keep(std::shared_ptr<OpenFile> file);
   Outcome<std::shared_ptr<OpenFile>> FileOf(const Request& request, NodeId node, const fuse_file_info& info);
@@ -101,6 +109,8 @@ class Dispatcher : public Statistics {
   void ReadDir(Call& call, NodeId node, size_t size_bytes, uint64_t offset, uint64_t serial, bool plus);
   void StatFs(Call& call);
   void GetXattr(Call& call, NodeId node, std::string_view name, size_t size_bytes);
+  void GetAcl(Call& call, NodeId node, std::string_view name, size_t size_bytes);
+  void AnswerXattr(Call& call, std::string_view value, size_t size_bytes);
   void ListXattr(Call& call, NodeId node, size_t size_bytes);
   void SetXattr(Call& call, NodeId node, std::string_view name, std::string_view value, int flags);
   void RemoveXattr(Call& call, NodeId node, std::string_view name);
@@ -127,12 +137,6 @@ class Dispatcher : public Statistics {
   std::unordered_map<uint64_t, std::shared_ptr<OpenDirectory>> directories_ GUARDED_BY(directories_mu_);
   Mutex lookups_mu_;
   std::unordered_map<NodeId, uint64_t> lookups_ GUARDED_BY(lookups_mu_);  // of kDraft and kHeld nodes
-  struct Principal {
-    std::string name;
-    int64_t asked_at_ms = 0;
-  };
-  Mutex principals_mu_;
-  std::unordered_map<uid_t, Principal> principals_ GUARDED_BY(principals_mu_);
 };
 
 }  // namespace modelfs::fs

@@ -37,7 +37,9 @@ Outcome<std::shared_ptr<Dispatcher::OpenDirectory>> Dispatcher::DirectoryOf(cons
     MutexLock lock(directories_mu_);
     if (const auto found = directories_.find(serial); found != directories_.end()) return found->second;
   }
-  Outcome<OpenedDirectory> opened = ZoneOf(node).OpenDirectory(request, node);
+  Request who = request;
+  NameCaller(who);
+  Outcome<OpenedDirectory> opened = ZoneOf(node).OpenDirectory(who, node);
   if (!opened) return tl::unexpected(opened.error());
   auto directory = std::make_shared<OpenDirectory>();
   directory->node = node;
@@ -57,6 +59,7 @@ void Dispatcher::ReadDir(Call& call, NodeId node, size_t size_bytes, uint64_t of
   size_t used = 0;
   // What the kernel counts as looked up once it has the reply.
   std::vector<NodeId> counted;
+  std::vector<NodeId> told;  // whose attributes the kernel has now
   const auto add = [&](const char* name, const fuse_entry_param& entry, uint64_t next_offset) {
     char* const at = buffer.data() + used;
     const size_t room = size_bytes - used;
@@ -100,6 +103,7 @@ void Dispatcher::ReadDir(Call& call, NodeId node, size_t size_bytes, uint64_t of
     room_left = add(listed.name.c_str(), entry, offset + 1);
     if (!room_left) break;
     if (plus && listed.entry) {
+      if (options_.acls != nullptr) told.push_back(entry.ino);
       if (index < kListedNamesForMessages) names_.Remember(entry.ino, node, listed.name);
       if (IsCounted(entry.ino)) {
         CountLookup(entry.ino);
@@ -110,7 +114,9 @@ void Dispatcher::ReadDir(Call& call, NodeId node, size_t size_bytes, uint64_t of
   }
   if (fuse_reply_buf(call.reply.Take(), buffer.data(), used) != 0) {
     for (const NodeId looked_up : counted) Forgotten(looked_up, 1);
+    return;
   }
+  for (const NodeId told_of : told) TellAgainIfOld(call, told_of);
 }
 
 }  // namespace modelfs::fs

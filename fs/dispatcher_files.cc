@@ -27,7 +27,9 @@ Outcome<std::shared_ptr<Dispatcher::OpenFile>> Dispatcher::FileOf(const Request&
     MutexLock lock(files_mu_);
     if (const auto found = files_.find(info.fh); found != files_.end()) return found->second;
   }
-  Outcome<OpenedFile> opened = ZoneOf(node).Open(request, node, info.flags & ~O_TRUNC);
+  Request who = request;
+  NameCaller(who);
+  Outcome<OpenedFile> opened = ZoneOf(node).Open(who, node, info.flags & ~O_TRUNC);
   if (!opened) return tl::unexpected(opened.error());
   auto file = std::make_shared<OpenFile>();
   file->node = node;

@@ -110,6 +110,30 @@ class Dispatcher::Call {
            op == Op::kUnlink || op == Op::kRmdir || op == Op::kRename;
   }
 
+  // Whether a zone decides by the caller; the others act on an open handle, or in the daemon's name.
+  static bool AsksWho(Op op) {
+    switch (op) {
+      case Op::kLookup:
+      case Op::kForget:
+      case Op::kGetattr:
+      case Op::kRead:
+      case Op::kWrite:
+      case Op::kRelease:
+      case Op::kFsync:
+      case Op::kReaddir:
+      case Op::kReaddirplus:
+      case Op::kReleasedir:
+      case Op::kStatfs:
+      case Op::kIoctl:
+      case Op::kFallocate:
+      case Op::kCopyFileRange:
+      case Op::kLseek:
+        return false;
+      default:
+        return true;
+    }
+  }
+
   ThreadNotifier* notifier_;
   Changing changing_;  // before `reply`, as is the next: given up after the answer
   Changing changing_target_;
@@ -122,11 +146,15 @@ class Dispatcher::Call {
         op_(op),
         node_(node),
         name_(name),
+        epoch_(dispatcher.options_.acls != nullptr ? dispatcher.options_.acls->epoch() : 0),
         request_(dispatcher.RequestOf(request)) {
+    if (AsksWho(op)) dispatcher.NameCaller(request_);
     dispatcher.requests_[static_cast<size_t>(op)].fetch_add(1, std::memory_order_relaxed);
   }
 
   const Request& request() const { return request_; }
+  // Of AclTable, when the request came.
+  uint64_t epoch() const { return epoch_; }
   Op op() const { return op_; }
   const char* operation() const { return kOpNames[static_cast<size_t>(op_)]; }
 
@@ -150,6 +178,7 @@ class Dispatcher::Call {
   std::string name_;  // owned: a rename outlives its request's buffer
   NodeId target_ = 0;
   std::string target_name_;
+  uint64_t epoch_;
   Request request_;
 };
 

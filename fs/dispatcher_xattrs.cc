@@ -10,20 +10,36 @@ namespace modelfs::fs {
 namespace {
 
 constexpr std::string_view kAclPrefix = "system.posix_acl_";
+constexpr std::string_view kAccessAcl = "system.posix_acl_access";
 
 }  // namespace
 
 void Dispatcher::GetXattr(Call& call, NodeId node, std::string_view name, size_t size_bytes) {
+  const bool is_acl = name.starts_with(kAclPrefix);
+  if (is_acl && options_.acls != nullptr) return GetAcl(call, node, name, size_bytes);
   // `ls -l` asks for labels and ACLs name by name, unless it is told once that there are none here.
-  const bool is_acl = name.starts_with(kAclPrefix) && Parse(node).kind != NodeKind::kDraft;
-  if (name.starts_with("security.") || is_acl) {
+  if (name.starts_with("security.") || (is_acl && Parse(node).kind != NodeKind::kDraft)) {
     return Answer(call, {EOPNOTSUPP, "security labels and ACLs are not kept here"});
   }
   const Outcome<std::string> value = ZoneOf(node).GetXattr(call.request(), node, name);
   if (!value) return Answer(call, value.error());
-  if (size_bytes == 0) return call.reply.XattrSize(value->size());
-  if (value->size() > size_bytes) return Answer(call, {ERANGE, "the buffer is too small"});
-  call.reply.Bytes(value->data(), value->size());
+  AnswerXattr(call, *value, size_bytes);
+}
+
+// Whoever asks: the kernel shares the answer between users, and any other than ENODATA for none would be the
+// answer to whoever wants to pass.
+void Dispatcher::GetAcl(Call& call, NodeId node, std::string_view name, size_t size_bytes) {
+  const bool access = name == kAccessAcl;
+  const auto acl = access ? options_.acls->AclOf(node) : Outcome<std::optional<std::string>>(std::nullopt);
+  if (!acl) return Answer(call, acl.error());
+  if (!*acl) return Answer(call, {ENODATA, "there is no ACL"});
+  AnswerXattr(call, **acl, size_bytes);
+}
+
+void Dispatcher::AnswerXattr(Call& call, std::string_view value, size_t size_bytes) {
+  if (size_bytes == 0) return call.reply.XattrSize(value.size());
+  if (value.size() > size_bytes) return Answer(call, {ERANGE, "the buffer is too small"});
+  call.reply.Bytes(value.data(), value.size());
 }
 
 void Dispatcher::ListXattr(Call& call, NodeId node, size_t size_bytes) {

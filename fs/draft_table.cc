@@ -22,6 +22,7 @@ constexpr auto kExpireEvery = std::chrono::minutes(10);
 struct Label {
   std::string mount;
   uint64_t uid = 0;
+  uid_t creator = 0;
   store::ObjectId model = 0;
   std::string name;
   int64_t used_ms = 0;
@@ -38,6 +39,7 @@ std::optional<Label> ParseLabel(std::string_view text) {
     Label label;
     label.mount = json.at("mount").get<std::string>();
     label.uid = json.at("uid").get<uint64_t>();
+    label.creator = json.value("creator", static_cast<uid_t>(label.uid));
     label.model = json.at("model").get<store::ObjectId>();
     label.name = json.at("name").get<std::string>();
     label.used_ms = json.at("used_ms").get<int64_t>();
@@ -89,7 +91,7 @@ Status DraftTable::Load() {
   for (const std::shared_ptr<cas::Draft>& draft : drafts) {
     std::optional<Label> label = ParseLabel(draft->label());
     if (!label.has_value()) continue;
-    auto record = std::make_shared<Record>(draft, label->model);
+    auto record = std::make_shared<Record>(draft, label->model, label->creator);
     record->name = std::move(label->name);
     record->fields = std::move(label->fields);
     record->copied_from = label->copied_from;
@@ -143,6 +145,7 @@ std::string DraftTable::LabelOf(const Record& record) const {
                          {"model", record.model},
                          {"name", record.name},
                          {"used_ms", record.used_ms}};
+  if (record.creator != context_.uid) json["creator"] = record.creator;
   if (!record.fields.tags.empty()) json["tags"] = record.fields.tags;
   if (!record.fields.description.empty()) json["description"] = record.fields.description;
   if (record.copied_from.has_value()) json["copied_from"] = *record.copied_from;
@@ -166,7 +169,8 @@ Status DraftTable::SaveLabel(Record& record) {
   return record.draft->SetLabel(label);
 }
 
-Result<DraftTable::RecordPtr> DraftTable::Create(store::ObjectId model, const std::string& name) {
+Result<DraftTable::RecordPtr> DraftTable::Create(store::ObjectId model, const std::string& name,
+                                                 uid_t creator) {
   {
     const MutexLock lock(mu_);
     if (!by_name_.try_emplace({model, name}, nullptr).second) {
@@ -174,19 +178,20 @@ Result<DraftTable::RecordPtr> DraftTable::Create(store::ObjectId model, const st
     }
   }
   // The label is complete from the start: a draft without one would be nobody's.
-  const nlohmann::json label = {{"v", 1},
-                                {"mount", Printable(context_.mount_point)},
-                                {"uid", context_.uid},
-                                {"model", model},
-                                {"name", name},
-                                {"used_ms", clock_.NowMs()}};
+  nlohmann::json label = {{"v", 1},
+                          {"mount", Printable(context_.mount_point)},
+                          {"uid", context_.uid},
+                          {"model", model},
+                          {"name", name},
+                          {"used_ms", clock_.NowMs()}};
+  if (creator != context_.uid) label["creator"] = creator;
   Result<std::shared_ptr<cas::Draft>> draft = context_.drafts->Create(label.dump());
   const MutexLock lock(mu_);
   if (!draft.ok()) {
     by_name_.erase({model, name});
     return std::move(draft).error().Wrap(fmt::format("draft {}", Printable(name)));
   }
-  auto record = std::make_shared<Record>(*std::move(draft), model);
+  auto record = std::make_shared<Record>(*std::move(draft), model, creator);
   record->name = name;
   record->used_ms = record->saved_used_ms = clock_.NowMs();
   by_name_[{model, name}] = record;
@@ -206,12 +211,14 @@ DraftTable::RecordPtr DraftTable::Get(cas::DraftNumber number) {
   return it == by_number_.end() ? nullptr : it->second;
 }
 
-std::vector<std::pair<std::string, cas::DraftNumber>> DraftTable::List(store::ObjectId model) {
+std::vector<std::pair<std::string, cas::DraftNumber>> DraftTable::List(store::ObjectId model,
+                                                                       std::optional<uid_t> creator) {
   const MutexLock lock(mu_);
   std::vector<std::pair<std::string, cas::DraftNumber>> names;
   for (auto it = by_name_.lower_bound({model, std::string()}); it != by_name_.end(); ++it) {
     if (it->first.first != model) break;
-    if (it->second != nullptr) names.emplace_back(it->first.second, it->second->draft->number());
+    if (it->second == nullptr || (creator && it->second->creator != *creator)) continue;
+    names.emplace_back(it->first.second, it->second->draft->number());
   }
   return names;
 }

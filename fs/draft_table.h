@@ -5,6 +5,7 @@
 // draft lifetime. Whatever ends it, what is open in it stays readable until it is closed.
 //
 //   label (one JSON line): {"v":1, "mount", "uid", "model", "name", "used_ms",
+//     "creator": 1000,                        whose it is, where that is not the mount's user ("uid")
 //     "tags": {…}, "description": "…",        what the version will be given
 //     "copied_from": 17,                      the first version (its id) that a file was copied from
 //     "sealing": {"number", "tree"},          a commit is under way: after a crash the registry knows whether
@@ -50,13 +51,14 @@ enum class DraftState {
 
 class DraftTable {
  public:
-  // One draft. Its members but `draft` are read through the table.
+  // One draft. What may change of it is read through the table.
   class Record {
    public:
-    Record(std::shared_ptr<cas::Draft> cas_draft, store::ObjectId of_model)
-        : draft(std::move(cas_draft)), model(of_model) {}
+    Record(std::shared_ptr<cas::Draft> cas_draft, store::ObjectId of_model, uid_t made_by)
+        : draft(std::move(cas_draft)), model(of_model), creator(made_by) {}
     const std::shared_ptr<cas::Draft> draft;
     const store::ObjectId model;
+    const uid_t creator;  // to whom alone it is open
 
    private:
     friend class DraftTable;
@@ -83,12 +85,14 @@ class DraftTable {
   ~DraftTable();
 
   // kAlreadyExists, or as DraftStore::Create.
-  Result<RecordPtr> Create(store::ObjectId model, const std::string& name) EXCLUDES(mu_);
+  Result<RecordPtr> Create(store::ObjectId model, const std::string& name, uid_t creator) EXCLUDES(mu_);
   // nullptr where there is none.
   RecordPtr Find(store::ObjectId model, std::string_view name) EXCLUDES(mu_);
   RecordPtr Get(cas::DraftNumber number) EXCLUDES(mu_);
-  // Names and numbers, by name.
-  std::vector<std::pair<std::string, cas::DraftNumber>> List(store::ObjectId model) EXCLUDES(mu_);
+  // Names and numbers, by name; all, or those of one user.
+  std::vector<std::pair<std::string, cas::DraftNumber>> List(store::ObjectId model,
+                                                             std::optional<uid_t> creator = std::nullopt)
+      EXCLUDES(mu_);
   // What became of a draft that Get does not answer, as far as is remembered.
   std::optional<store::VersionNumber> CommittedAs(cas::DraftNumber number) EXCLUDES(mu_);
 

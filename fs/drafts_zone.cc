@@ -27,11 +27,12 @@ constexpr std::string_view kDescription = "user.description";
 constexpr std::string_view kOwnPrefix = "user.modelfs.";
 constexpr std::string_view kAclPrefix = "system.posix_acl_";
 
-struct stat DraftStat(const Context& context, const cas::DraftAttr& attr) {
+struct stat DraftStat(const Context& context, const cas::DraftAttr& attr, uid_t creator) {
   constexpr mode_t kOwnerReadsAndWrites = S_IRUSR | S_IWUSR;
   struct stat out = attr.directory ? DirectoryStat(context, 0, attr.links)
                                    : FileStat(context, attr.size_bytes, attr.executable, 0);
   const bool executable = attr.directory || attr.executable;
+  out.st_uid = creator;
   out.st_mode = (out.st_mode & S_IFMT) | kOwnerReadsAndWrites | (executable ? mode_t{S_IXUSR} : mode_t{0});
   if (!attr.directory) out.st_blocks = static_cast<blkcnt_t>(attr.blocks_512);
   out.st_mtim = timespec{.tv_sec = attr.mtime_s, .tv_nsec = attr.mtime_ns};
@@ -195,9 +196,9 @@ class DraftsZone : public Zone {
     Outcome<RecordPtr> record = Writable(request, at.draft);
     if (!record.has_value()) return tl::unexpected(record.error());
     cas::Draft& draft = *(*record)->draft;
-    if (change.uid.has_value() && *change.uid != context_.uid) {
+    if (change.uid.has_value() && *change.uid != (*record)->creator) {
       return Refuse(EPERM,
-                    "what is in a draft belongs to the user of the mount; models have one owner: "
+                    "what is in a draft belongs to whoever made the draft; models have one owner: "
                     "setfattr -n user.modelfs.owner -v PRINCIPAL MODEL");
     }
     Status done = OkStatus();
@@ -305,7 +306,7 @@ class DraftsZone : public Zone {
     const bool writes = (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0;
     Outcome<RecordPtr> record = writes ? Writable(request, at.draft) : Readable(at.draft);
     if (!record.has_value()) return tl::unexpected(record.error());
-    if (const Outcome<void> own = CheckOwner(request); !own.has_value()) return tl::unexpected(own.error());
+    if (auto own = PermitDraft(request, **record); !own.has_value()) return tl::unexpected(own.error());
     drafts_.Touch(**record);
     return OpenNode(*record, at.draft_node, flags);
   }
@@ -314,7 +315,7 @@ class DraftsZone : public Zone {
     const NodeParts at = Parse(node);
     Outcome<RecordPtr> record = Readable(at.draft);
     if (!record.has_value()) return tl::unexpected(record.error());
-    if (const Outcome<void> own = CheckOwner(request); !own.has_value()) return tl::unexpected(own.error());
+    if (auto own = PermitDraft(request, **record); !own.has_value()) return tl::unexpected(own.error());
     Result<std::vector<cas::DraftEntry>> children = (*record)->draft->List(at.draft_node);
     if (!children.ok()) return Refuse(children.error());
     std::vector<DirectoryEntry> entries;
@@ -332,6 +333,7 @@ class DraftsZone : public Zone {
     const NodeParts at = Parse(node);
     Outcome<RecordPtr> record = Readable(at.draft);
     if (!record.has_value()) return tl::unexpected(record.error());
+    if (auto own = PermitDraft(request, **record); !own.has_value()) return tl::unexpected(own.error());
     if (at.draft_node == cas::kDraftRoot) {
       const DraftFields fields = drafts_.FieldsOf(**record);
       if (name == kDescription && !fields.description.empty()) return fields.description;
@@ -341,7 +343,7 @@ class DraftsZone : public Zone {
       }
       if (name == "user.modelfs.status") return "DRAFT";
       if (name == "user.modelfs.name" || name == "user.modelfs.next_version") {
-        const Result<store::ObjectInfo> model = context_.registry->Get(request.caller, (*record)->model);
+        const Result<store::ObjectInfo> model = context_.registry->Get(context_.daemon, (*record)->model);
         if (!model.ok()) return Refuse(model.error());
         return name == "user.modelfs.name" ? model->full_name.ToString()
                                            : std::to_string(model->next_version);
@@ -350,10 +352,11 @@ class DraftsZone : public Zone {
     return Refuse(ENODATA, fmt::format("no attribute {} here", Printable(name)));
   }
 
-  Outcome<std::vector<std::string>> ListXattr(const Request& /*request*/, NodeId node) override {
+  Outcome<std::vector<std::string>> ListXattr(const Request& request, NodeId node) override {
     const NodeParts at = Parse(node);
     Outcome<RecordPtr> record = Readable(at.draft);
     if (!record.has_value()) return tl::unexpected(record.error());
+    if (auto own = PermitDraft(request, **record); !own.has_value()) return tl::unexpected(own.error());
     std::vector<std::string> names;
     if (at.draft_node != cas::kDraftRoot) return names;
     names = {"user.modelfs.name", "user.modelfs.next_version", "user.modelfs.status"};
@@ -401,16 +404,11 @@ class DraftsZone : public Zone {
     return record;
   }
 
-  Outcome<void> CheckOwner(const Request& request) const {
-    if (request.caller.uid == context_.uid || request.caller.uid == 0) return {};
-    return Refuse(EACCES, "a draft is its creator's own until it is committed");
-  }
-
   // ESTALE only where nothing is remembered of it.
   Outcome<RecordPtr> Writable(const Request& request, uint32_t draft) {
     RecordPtr record = drafts_.Get(draft);
     if (record == nullptr) return tl::unexpected(Gone(draft));
-    if (const Outcome<void> own = CheckOwner(request); !own.has_value()) return tl::unexpected(own.error());
+    if (auto own = PermitDraft(request, *record); !own.has_value()) return tl::unexpected(own.error());
     if (drafts_.StateOf(*record) != DraftState::kOpen) {
       return tl::unexpected(
           ChangeRefusal(drafts_, *record, Error(Code::kFailedPrecondition, "the draft is not open")));
@@ -421,7 +419,7 @@ class DraftsZone : public Zone {
   Outcome<Attr> AttrOf(const DraftTable::Record& record, cas::DraftNode node) const {
     const Result<cas::DraftAttr> attr = record.draft->GetAttr(node);
     if (!attr.ok()) return Refuse(attr.error());
-    return Attr{DraftStat(context_, *attr), kDraftTtlS};
+    return Attr{DraftStat(context_, *attr, record.creator), kDraftTtlS};
   }
 
   Outcome<Entry> EntryOf(const DraftTable::Record& record, cas::DraftNode node) const {
@@ -520,11 +518,16 @@ std::unique_ptr<Zone> MakeDraftsZone(Context& context, DraftTable& drafts, Lease
   return std::make_unique<DraftsZone>(context, drafts, leases);
 }
 
+Outcome<void> PermitDraft(const Request& request, const DraftTable::Record& record) {
+  if (request.caller.uid == record.creator) return {};
+  return Refuse(EACCES, "a draft is its creator's own until it is committed");
+}
+
 Outcome<Entry> DraftRootEntry(const Context& context, DraftTable::Record& record) {
   const Result<cas::DraftAttr> attr = record.draft->GetAttr(cas::kDraftRoot);
   if (!attr.ok()) return Refuse(attr.error());
   return Entry{.node = DraftNodeId(record.draft->number(), cas::kDraftRoot),
-               .attr = DraftStat(context, *attr),
+               .attr = DraftStat(context, *attr, record.creator),
                .attr_ttl_s = 0,
                .entry_ttl_s = 0};
 }

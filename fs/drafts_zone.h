@@ -18,6 +18,9 @@ namespace modelfs::fs {
 
 std::unique_ptr<Zone> MakeDraftsZone(Context& context, DraftTable& drafts, Leases& leases);
 
+// A draft is its creator's alone; EACCES for everybody else, root too.
+Outcome<void> PermitDraft(const Request& request, const DraftTable::Record& record);
+
 // What a lookup of a draft's name in versions/ answers. The kernel asks for it each time: after a commit the
 // same name is something else.
 Outcome<Entry> DraftRootEntry(const Context& context, DraftTable::Record& record);

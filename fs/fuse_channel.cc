@@ -40,6 +40,8 @@ int WakeSignal() { return SIGRTMIN + 5; }
 // The INIT exchange happens inside Mount, on its thread. libfuse's hooks know only the userdata, which is
 // the caller's: this is how they find what they are to change.
 struct InitExchange {
+  bool want_acls = false;
+  bool kernel_has_acls = false;
   bool want_passthrough = false;
   bool kernel_passes_through = false;
   uint64_t unique = 0;
@@ -106,9 +108,11 @@ void OnInit(void* /*userdata*/, fuse_conn_info* connection) noexcept {
   ask(FUSE_CAP_PARALLEL_DIROPS);
   ask(FUSE_CAP_CACHE_SYMLINKS);
   ask(FUSE_CAP_HANDLE_KILLPRIV);
-  // Not FUSE_CAP_POSIX_ACL as long as there are no grants to project: the kernel checks mode bits by the
-  // mount option default_permissions, and without it `ls -l` can be told once that there are no ACLs.
+  // Only where several users share the mount: alone, the kernel checks mode bits by the mount option
+  // default_permissions, and `ls -l` can be told once that there are no ACLs.
   want &= ~unsigned{FUSE_CAP_POSIX_ACL};
+  init_exchange->kernel_has_acls = (capable & FUSE_CAP_POSIX_ACL) != 0;
+  if (init_exchange->want_acls) ask(FUSE_CAP_POSIX_ACL);
   ask(FUSE_CAP_SPLICE_WRITE);
   ask(FUSE_CAP_SPLICE_MOVE);
   // Pages are dropped when a zone says so at OPEN, and never because a tag changed a directory's times.
@@ -318,6 +322,7 @@ Status Channel::Open(const fuse_lowlevel_ops& operations, void* userdata) {
 
 Status Channel::ExchangeInit() {
   InitExchange exchange;
+  exchange.want_acls = options_.posix_acls;
   exchange.want_passthrough = options_.passthrough && ::geteuid() == 0;
   fuse_buf buffer = {};
   init_exchange = &exchange;
@@ -331,6 +336,13 @@ Status Channel::ExchangeInit() {
   if (count <= 0 || fuse_session_exited(session_) != 0) {
     return Error(Code::kPermissionDenied,
                  fmt::format("mount {}: the kernel ended the session at once", options_.mount_point));
+  }
+  if (exchange.want_acls && !exchange.kernel_has_acls) {
+    return Error(
+        Code::kUnimplemented,
+        fmt::format("mount {}: this kernel enforces no ACLs on a FUSE mount, so nobody else may use it; "
+                    "mount without allow_other",
+                    options_.mount_point));
   }
   ProbePassthrough(exchange);
   return OkStatus();

@@ -32,6 +32,7 @@ class FuseChannel {
     std::string mount_point;         // canonical, free (fs/mount_point.h)
     std::string source = "modelfs";  // what mountinfo shows as the device
     bool allow_other = false;
+    bool posix_acls = false;  // the kernel asks for system.posix_acl_access and enforces it
     bool read_only = false;
     bool passthrough = true;
     uint32_t read_ahead_kib = 1024;

@@ -13,6 +13,7 @@
 #include "cas/base/check.h"
 #include "cas/base/text.h"
 #include "fs/attrs.h"
+#include "fs/decisions.h"
 #include "fs/refusals.h"
 #include "fs/tree_cache.h"
 
@@ -27,6 +28,7 @@ using store::VersionNumber;
 // Of a model's log, activity.jsonl shows the newest so many records.
 constexpr size_t kActivityRecords = 10'000;
 constexpr size_t kPage = 1000;
+constexpr uint16_t kDone = 200;  // AuditRecord::status
 constexpr std::string_view kJsonSuffix = ".json";
 
 std::string Dump(const Json& json, int indent) {
@@ -264,7 +266,7 @@ Outcome<struct stat> InfoZone::InfoStat(const NodeParts& parts) {
   }
   const auto model = context_.registry->Get(context_.daemon, parts.object);
   if (!model.ok()) return Refuse(model.error());
-  if (IsInfoDirectory(parts.info)) return DirectoryStat(context_, model->updated_at_ms);
+  if (IsInfoDirectory(parts.info)) return InfoDirectoryStat(context_, *model);
   return FileStat(context_, 0, false, model->updated_at_ms);
 }
 
@@ -327,25 +329,28 @@ Outcome<std::string> InfoZone::ControlText(const Request& request, NodeId node) 
   }
   if (node == kControlMetrics) return MetricsText(context_, Numbers());
   CHECK(node == kControlStatus);
-  const auto settings = context_.registry->Settings(request.caller);
+  const auto settings = context_.registry->Settings(context_.daemon);
   if (!settings.ok()) return Refuse(settings.error());
   return Dump(StatusJson(context_, Numbers(), settings->id), 2);
 }
 
 // Oldest first, and of a long log its end.
 Outcome<std::string> InfoZone::Activity(const Request& request, store::ObjectId model) {
-  const auto info = context_.registry->Get(request.caller, model);
+  if (auto may = Permit(context_, request, store::Operation::kGet, model); !may) {
+    return tl::unexpected(may.error());
+  }
+  const auto info = context_.registry->Get(context_.daemon, model);
   if (!info.ok()) return Refuse(info.error());
   const std::string name = info->full_name.ToString();
   std::deque<std::string> lines;
   uint64_t after = 0;
   while (true) {
-    const auto records = context_.registry->Audit(request.caller, after, kPage, name);
+    const auto records = context_.registry->Audit(context_.daemon, after, kPage, name);
     if (!records.ok()) return Refuse(records.error());
     for (const store::AuditRecord& record : *records) {
       after = record.sequence;
-      // A name can be given again after a delete; the id cannot.
-      if (record.object != model) continue;
+      // A name can be given again after a delete; the id cannot. What was refused is the audit's affair.
+      if (record.object != model || record.status != kDone) continue;
       lines.push_back(Dump(AuditJson(record), -1));
       if (lines.size() > kActivityRecords) lines.pop_front();
     }
@@ -360,15 +365,18 @@ Outcome<std::string> InfoZone::InfoText(const Request& request, const NodeParts&
   if (parts.info == InfoFile::kActivity) return Activity(request, parts.object);
   if (parts.info == InfoFile::kModelJson) {
     const auto model = context_.registry->Get(request.caller, parts.object);
-    if (!model.ok()) return Refuse(model.error());
+    if (!model.ok()) return RefuseCaller(context_, parts.object, model.error());
     const auto tags = context_.registry->Tags(request.caller, {parts.object, std::nullopt});
-    if (!tags.ok()) return Refuse(tags.error());
+    if (!tags.ok()) return RefuseCaller(context_, parts.object, tags.error());
     return Dump(ModelJson(*model, *tags), 2);
   }
-  const auto version = context_.registry->GetVersion(request.caller, parts.object, parts.version_number);
+  if (auto may = Permit(context_, request, store::Operation::kGet, parts.object); !may) {
+    return tl::unexpected(may.error());
+  }
+  const auto version = context_.registry->GetVersion(context_.daemon, parts.object, parts.version_number);
   if (!version.ok()) return Refuse(version.error());
   if (parts.info == InfoFile::kLineageJson) return Dump(LineageJson(*version), 2);
-  const auto tags = context_.registry->Tags(request.caller, {parts.object, parts.version_number});
+  const auto tags = context_.registry->Tags(context_.daemon, {parts.object, parts.version_number});
   if (!tags.ok()) return Refuse(tags.error());
   return Dump(VersionJson(*version, *tags), 2);
 }
@@ -392,6 +400,9 @@ Outcome<OpenedDirectory> InfoZone::OpenDirectory(const Request& request, NodeId 
   }
   const NodeParts parts = Parse(node);
   const store::ObjectId model = parts.object;
+  const store::Operation shows =
+      parts.info == InfoFile::kDirectory ? store::Operation::kSee : store::Operation::kGet;
+  if (auto may = Permit(context_, request, shows, model); !may) return tl::unexpected(may.error());
   if (parts.info == InfoFile::kDirectory) {
     const auto at = [model](std::string name, InfoFile file) {
       return DirectoryEntry{std::move(name), InfoNode(model, file),
@@ -407,7 +418,7 @@ Outcome<OpenedDirectory> InfoZone::OpenDirectory(const Request& request, NodeId 
   std::string token;
   do {
     const auto page =
-        context_.registry->ListVersions(request.caller, model, {.limit = kPage, .token = token});
+        context_.registry->ListVersions(context_.daemon, model, {.limit = kPage, .token = token});
     if (!page.ok()) return Refuse(page.error());
     for (const VersionInfo& version : page->items) numbers.push_back(version.number);
     token = page->next_token;
@@ -432,7 +443,7 @@ Entry ControlDirectoryEntry(const Context& context) {
 }
 
 Entry InfoDirectoryEntry(const Context& context, const ObjectInfo& model) {
-  return MakeEntry(InfoNode(model.id, InfoFile::kDirectory), DirectoryStat(context, model.updated_at_ms));
+  return MakeEntry(InfoNode(model.id, InfoFile::kDirectory), InfoDirectoryStat(context, model));
 }
 
 }  // namespace modelfs::fs

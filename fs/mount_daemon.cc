@@ -7,6 +7,7 @@
 #include <chrono>
 #include <utility>
 
+#include "fs/acl_table.h"
 #include "fs/aliases_zone.h"
 #include "fs/context.h"
 #include "fs/dispatcher.h"
@@ -49,13 +50,16 @@ class Daemon : public MountDaemon {
     ASSIGN_OR_RETURN(options_.mount_point, PrepareMountPoint(options_.mount_point));
     const std::string door = "mount " + options_.mount_point;
     context_.registry = parts_.registry;
+    context_.identities = parts_.identities;
     context_.blobs = parts_.blobs;
     context_.drafts = parts_.drafts;
     context_.notifier = &notifier_;
     context_.refusals = &refusals_;
     context_.log = parts_.log;
     context_.mount_point = options_.mount_point;
-    context_.daemon = store::ProcessCaller(door);
+    context_.daemon = parts_.identities->ProcessCaller(door);
+    context_.daemon.role = store::Caller::Role::kUpkeep;
+    context_.shared = options_.allow_other;
     context_.uid = ::geteuid();
     context_.gid = ::getegid();
     context_.draft_lifetime_s = options_.draft_lifetime_s;
@@ -65,6 +69,11 @@ class Daemon : public MountDaemon {
     }
     trees_ = std::make_unique<TreeCache>(*parts_.registry, *parts_.blobs, context_.daemon, kCachedTreeNodes);
     context_.trees = trees_.get();
+
+    if (context_.shared) {
+      acls_ = std::make_unique<AclTable>(context_, SystemClock());
+      context_.acls = acls_.get();
+    }
 
     leases_ = std::make_unique<Leases>(*parts_.registry, context_.daemon);
     ASSIGN_OR_RETURN(drafts_, DraftTable::Open(context_, SystemClock()));
@@ -82,6 +91,8 @@ class Daemon : public MountDaemon {
     struct stat source = {};
     if (::stat(options_.source.c_str(), &source) == 0) dispatching.space_path = options_.source;
     dispatching.clock = &SystemClock();
+    dispatching.identities = parts_.identities;
+    dispatching.acls = acls_.get();
     dispatching.refusals = &refusals_;
     dispatching.notifier = &notifier_;
     dispatching.log = parts_.log;
@@ -92,6 +103,7 @@ class Daemon : public MountDaemon {
     mounting.mount_point = options_.mount_point;
     mounting.source = options_.source;
     mounting.allow_other = options_.allow_other;
+    mounting.posix_acls = options_.allow_other;
     mounting.read_only = options_.read_only;
     mounting.passthrough = options_.passthrough;
     mounting.read_ahead_kib = options_.read_ahead_kib;
@@ -134,6 +146,7 @@ class Daemon : public MountDaemon {
   // reverse, the channel is the last to go.
   std::unique_ptr<FuseChannel> channel_;
   std::unique_ptr<TreeCache> trees_;
+  std::unique_ptr<AclTable> acls_;
   std::unique_ptr<Leases> leases_;
   std::unique_ptr<DraftTable> drafts_;
   std::unique_ptr<Zone> objects_;

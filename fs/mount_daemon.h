@@ -9,6 +9,7 @@
 #include "cas/base/result.h"
 #include "cas/blob_store.h"
 #include "cas/draft_store.h"
+#include "store/host_identities.h"
 #include "store/registry.h"
 
 namespace spdlog {
@@ -20,7 +21,7 @@ namespace modelfs::fs {
 struct MountOptions {
   std::string mount_point;         // an existing directory
   std::string source = "modelfs";  // what mountinfo shows as the device: the registry's home
-  bool allow_other = false;
+  bool allow_other = false;        // shared: for every user of the host, as far as grants go (fs/access.h)
   bool read_only = false;
   bool passthrough = true;         // false: never use it, for comparison and old kernels
   uint32_t read_ahead_kib = 1024;  // written to the mount's bdi; 0 leaves the kernel's 128
@@ -30,6 +31,7 @@ struct MountOptions {
 // What the daemon works on. All outlive it.
 struct MountParts {
   store::Registry* registry = nullptr;
+  store::HostIdentities* identities = nullptr;
   cas::BlobStore* blobs = nullptr;
   cas::DraftStore* drafts = nullptr;
   std::shared_ptr<spdlog::logger> log;

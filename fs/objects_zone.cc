@@ -4,14 +4,18 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <optional>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "cas/base/check.h"
 #include "cas/base/text.h"
 #include "fs/attrs.h"
+#include "fs/decisions.h"
 #include "fs/draft_table.h"
 #include "fs/info_zone.h"
+#include "fs/rename_refusal.h"
 #include "fs/tree_cache.h"
 #include "fs/xattrs.h"
 
@@ -73,7 +77,10 @@ class ChildrenHandle : public DirectoryHandle {
     if (!page.ok()) return RefuseNode(page.error());
     items_.reserve(items_.size() + page->items.size());
     for (ObjectInfo& object : page->items) {
-      items_.push_back({std::move(object.name), object.id, object.updated_at_ms});
+      if (owners_.size() >= kMaxOwners) owners_.clear();
+      const auto owner = owners_.try_emplace(std::move(object.owner)).first;
+      if (!owner->second) owner->second = OwnerUid(context_, owner->first);
+      items_.push_back({std::move(object.name), object.id, object.updated_at_ms, *owner->second});
     }
     next_token_ = std::move(page->next_token);
     complete_ = next_token_.empty();
@@ -95,6 +102,7 @@ class ChildrenHandle : public DirectoryHandle {
       object.kind = child_kind_;
       object.updated_at_ms = item.updated_at_ms;
       entry.entry = Entry{entry.node, ObjectStat(context_, object), kNamesTtlS, kNamesTtlS};
+      entry.entry->attr.st_uid = item.owner;
     }
     return std::optional<DirectoryEntry>(std::move(entry));
   }
@@ -104,13 +112,16 @@ class ChildrenHandle : public DirectoryHandle {
     std::string name;
     ObjectId id = 0;
     int64_t updated_at_ms = 0;
+    uid_t owner = 0;
   };
+  static constexpr size_t kMaxOwners = 1000;
 
   const Context& context_;
   const store::Caller caller_;
   const ObjectId parent_;
   const ObjectKind child_kind_;
   std::vector<Item> items_;
+  std::unordered_map<std::string, std::optional<uid_t>> owners_;  // asked once for many
   std::string next_token_;
   bool complete_ = false;
 };
@@ -224,8 +235,8 @@ Outcome<Attr> ObjectsZone::SetAttr(const Request& /*request*/, NodeId node, cons
   constexpr mode_t kPermissions = 07777;
   if (change.mode && (*change.mode & kPermissions) != (now.st_mode & kPermissions)) {
     return Refuse(EPERM, fmt::format("{}: access is a matter of the registry's grants and not of mode bits, "
-                                     "which stay 0755",
-                                     NameOf(*object)));
+                                     "which stay {:04o}",
+                                     NameOf(*object), now.st_mode & kPermissions));
   }
   if ((change.uid && *change.uid != now.st_uid) || (change.gid && *change.gid != now.st_gid)) {
     return Refuse(EPERM, fmt::format("{}: chown does not transfer ownership here; use `setfattr -n "
@@ -251,7 +262,7 @@ Outcome<Entry> ObjectsZone::MakeDirectory(const Request& request, NodeId parent,
     return Refuse(EEXIST, ".modelfs: the mount's own directory is there already");
   }
   const auto created = context_.registry->Create(request.caller, container->id, name, "");
-  if (!created.ok()) return RefuseNode(created.error());
+  if (!created.ok()) return RefuseCaller(context_, container->id, created.error());
   return ObjectEntry(*created);
 }
 
@@ -302,13 +313,16 @@ Outcome<void> ObjectsZone::RemoveDirectory(const Request& request, NodeId parent
                               subject, Printable(name.substr(0, at)), Printable(name.substr(at + 1)),
                               Printable(name.substr(0, at))));
   }
-  const auto child = context_.registry->LookupChild(request.caller, container->id, name);
+  const auto child = context_.registry->LookupChild(context_.daemon, container->id, name);
   if (!child.ok()) return Refuse(child.error());
   if (context_.draft_table != nullptr && child->kind == ObjectKind::kModel) {
     if (const auto drafts = context_.draft_table->List(child->id); !drafts.empty()) {
-      return Refuse(ENOTEMPTY, fmt::format("{}: holds {} drafts in this mount; commit or remove them first: "
-                                           "versions/{}",
-                                           subject, drafts.size(), Printable(drafts.front().first)));
+      // Who may not delete it, hears that and nothing of other people's drafts.
+      if (auto may = Permit(context_, request, store::Operation::kDelete, child->id); !may) return may;
+      return Refuse(ENOTEMPTY,
+                    fmt::format("{}: this mount holds {} drafts of it, which their creators have to "
+                                "commit or remove first",
+                                subject, drafts.size()));
     }
   }
   const Status deleted =
@@ -317,7 +331,7 @@ Outcome<void> ObjectsZone::RemoveDirectory(const Request& request, NodeId parent
   if (deleted.error().code() == Code::kFailedPrecondition) {
     return Refuse(ENOTEMPTY, deleted.error().message());
   }
-  return Refuse(deleted.error());
+  return RefuseCaller(context_, child->id, deleted.error());
 }
 
 Outcome<void> ObjectsZone::Rename(const Request& request, NodeId parent, std::string_view name,
@@ -349,7 +363,7 @@ Outcome<void> ObjectsZone::Rename(const Request& request, NodeId parent, std::st
                               "{}/versions/N CATALOG/SCHEMA/MODEL/versions/draft`, which copies no bytes",
                               subject, Printable(name)));
   }
-  const auto model = context_.registry->LookupChild(request.caller, container->id, name);
+  const auto model = context_.registry->LookupChild(context_.daemon, container->id, name);
   if (!model.ok()) return Refuse(model.error());
   if (name == new_name) return {};
   const auto renamed = context_.registry->Rename(request.caller, model->id, new_name);
@@ -359,13 +373,18 @@ Outcome<void> ObjectsZone::Rename(const Request& request, NodeId parent, std::st
     case Code::kInvalidArgument:
       return Refuse(EPERM, renamed.error().message());
     default:
-      return Refuse(renamed.error());
+      return tl::unexpected(ForRename(RefuseCaller(context_, model->id, renamed.error()).value()));
   }
 }
 
 Outcome<OpenedDirectory> ObjectsZone::OpenDirectory(const Request& request, NodeId node) {
-  const auto object = context_.registry->Get(request.caller, ObjectOf(node));
+  const auto object = Get(node);
   if (!object.ok()) return RefuseNode(object.error());
+  if (object->kind != ObjectKind::kMetastore) {
+    if (auto may = Permit(context_, request, store::Operation::kSee, object->id); !may) {
+      return tl::unexpected(may.error());
+    }
+  }
   if (object->kind == ObjectKind::kModel) {
     const Entry aliases = PartEntry(AliasesNode(object->id), *object);
     const Entry versions = PartEntry(VersionsNode(object->id), *object);

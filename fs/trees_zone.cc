@@ -14,6 +14,7 @@
 #include "cas/base/text.h"
 #include "cas/base/thread.h"
 #include "fs/attrs.h"
+#include "fs/decisions.h"
 #include "fs/notifier.h"
 #include "fs/tree_cache.h"
 #include "fs/xattrs.h"
@@ -361,11 +362,15 @@ Outcome<NodeId> TreesZone::ParentOf(NodeId directory) {
   return ObjectNode(model->parent);
 }
 
-Outcome<OpenedFile> TreesZone::Open(const Request& /*request*/, NodeId node, int flags) {
+Outcome<OpenedFile> TreesZone::Open(const Request& request, NodeId node, int flags) {
   if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0) return ReadOnly(node, "");
   const auto found = Find(node);
   if (!found) return tl::unexpected(found.error());
   CHECK(found->node->file != nullptr);
+  const store::ObjectId model = found->version->info.model;
+  if (auto may = Permit(context_, request, store::Operation::kReadFiles, model); !may) {
+    return tl::unexpected(may.error());
+  }
   const Digest& digest = found->node->file->blob;
   std::string subject = fmt::format("{}: {}", NameOf(*found->version), Printable(found->node->file->path));
   const auto blob = context_.blobs->Open(digest);
@@ -378,13 +383,17 @@ Outcome<OpenedFile> TreesZone::Open(const Request& /*request*/, NodeId node, int
   const bool native = found->parts.flavour == Flavour::kNative;
   // It became native by being opened: whoever looks the name up from now on gets the other nodeid.
   if (context_.native && !native && (*blob)->NativeFd()) BlobIsNative(digest);
+  AuditDecision(context_, request, store::Operation::kReadFiles, model, OkStatus());
   return OpenedFile{std::make_shared<BlobHandle>(std::move(subject), found->parts.version, *blob),
                     PageCache::kKeep};
 }
 
-Outcome<OpenedDirectory> TreesZone::OpenDirectory(const Request& /*request*/, NodeId node) {
+Outcome<OpenedDirectory> TreesZone::OpenDirectory(const Request& request, NodeId node) {
   const auto found = Find(node);
   if (!found) return tl::unexpected(found.error());
+  if (auto may = Permit(context_, request, store::Operation::kReadFiles, found->version->info.model); !may) {
+    return tl::unexpected(may.error());
+  }
   CHECK(found->node->file == nullptr);
   return OpenedDirectory{std::make_shared<TreeDirectoryHandle>(*this, found->version, node), true};
 }
@@ -395,7 +404,9 @@ Outcome<std::string> TreesZone::GetXattr(const Request& request, NodeId node, st
   const auto found = Find(node);
   if (!found) return tl::unexpected(found.error());
   if (found->parts.tree_node == 0) return GetVersionXattr(context_, request, *found->version, name);
-  if (found->node->file != nullptr) return GetFileXattr(context_, *found->node->file, name);
+  if (found->node->file != nullptr) {
+    return GetFileXattr(context_, request, *found->version, *found->node->file, name);
+  }
   return Refuse(ENODATA, fmt::format("{}: directories inside a version have no attributes", name));
 }
 
@@ -403,7 +414,7 @@ Outcome<std::vector<std::string>> TreesZone::ListXattr(const Request& request, N
   const auto found = Find(node);
   if (!found) return tl::unexpected(found.error());
   if (found->parts.tree_node == 0) return ListVersionXattrs(context_, request, *found->version);
-  if (found->node->file != nullptr) return ListFileXattrs();
+  if (found->node->file != nullptr) return ListFileXattrs(context_, request, *found->version);
   return std::vector<std::string>();
 }
 

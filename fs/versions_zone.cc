@@ -10,6 +10,7 @@
 #include "cas/base/fail_point.h"
 #include "cas/base/text.h"
 #include "fs/attrs.h"
+#include "fs/decisions.h"
 #include "fs/drafts_zone.h"
 #include "fs/notifier.h"
 #include "fs/rename_refusal.h"
@@ -82,7 +83,7 @@ class VersionsZone : public Zone {
   Outcome<Attr> SetAttr(const Request& request, NodeId node, const AttrChange& change) override {
     Outcome<Attr> attr = GetAttr(request, node);
     if (!attr.has_value()) return attr;
-    const Outcome<void> kept = CheckOwnerAndMode(context_, change, attr->attr.st_mode);
+    const Outcome<void> kept = CheckOwnerAndMode(change, attr->attr);
     if (!kept.has_value()) return tl::unexpected(kept.error());
     return attr;
   }
@@ -90,13 +91,20 @@ class VersionsZone : public Zone {
   Outcome<Entry> MakeDirectory(const Request& request, NodeId parent, std::string_view name,
                                mode_t /*mode*/) override {
     const store::ObjectId model_id = Parse(parent).object;
-    const Result<store::ObjectInfo> model = context_.registry->Get(request.caller, model_id);
-    if (!model.ok()) return Refuse(model.error());
+    if (auto may = Permit(context_, request, store::Operation::kCreateVersion, model_id); !may) {
+      return tl::unexpected(may.error());
+    }
+    const Result<store::ObjectInfo> model = context_.registry->Get(context_.daemon, model_id);
+    if (!model.ok()) return RefuseNode(model.error());
     if (const Outcome<void> valid = CheckDraftName(*model, name); !valid.has_value()) {
       return tl::unexpected(valid.error());
     }
-    const Result<RecordPtr> record = drafts_.Create(model_id, std::string(name));
-    if (!record.ok()) return Refuse(record.error());
+    const Result<RecordPtr> record = drafts_.Create(model_id, std::string(name), request.caller.uid);
+    if (!record.ok()) {
+      const RecordPtr other = drafts_.Find(model_id, name);
+      if (other != nullptr && other->creator != request.caller.uid) return tl::unexpected(TakenByOther(name));
+      return Refuse(record.error());
+    }
     return DraftRootEntry(context_, **record);
   }
 
@@ -124,6 +132,7 @@ class VersionsZone : public Zone {
     }
     const RecordPtr record = drafts_.Find(model, name);
     if (record == nullptr) return Refuse(ENOENT, fmt::format("no draft is named {}", Printable(name)));
+    if (auto own = PermitDraft(request, *record); !own) return own;
     if (const Outcome<void> empty = CheckEmpty(*record, name); !empty.has_value()) return empty;
     if (const Status removed = drafts_.Remove(record); !removed.ok()) return Refuse(removed.error());
     return {};
@@ -141,8 +150,9 @@ class VersionsZone : public Zone {
     if (name == kLatest) return Refuse(EPERM, "`latest` is computed: it always names the newest version");
     const RecordPtr record = drafts_.Find(model_id, name);
     if (record == nullptr) return Refuse(ENOENT, fmt::format("no draft is named {}", Printable(name)));
+    if (auto own = PermitDraft(request, *record); !own) return own;
 
-    const Result<store::ObjectInfo> model = context_.registry->Get(request.caller, model_id);
+    const Result<store::ObjectInfo> model = context_.registry->Get(context_.daemon, model_id);
     if (!model.ok()) return RefuseRename(model.error());
     const NodeParts to = Parse(new_parent);
     if (to.kind == NodeKind::kTree || to.kind == NodeKind::kAliasTree) {
@@ -156,19 +166,27 @@ class VersionsZone : public Zone {
                                        "elsewhere, copy it (cp -r)",
                                        model->full_name.ToString()));
     }
-    if ((flags & RENAME_EXCHANGE) != 0) return Exchange(model_id, record, new_name);
+    if ((flags & RENAME_EXCHANGE) != 0) return Exchange(request, model_id, record, new_name);
     if (new_name == kNext || IsAllDigits(new_name)) return Commit(request, *model, record, name, new_name);
-    return Relabel(*model, record, new_name, flags);
+    return Relabel(request, *model, record, new_name, flags);
   }
 
   Outcome<OpenedDirectory> OpenDirectory(const Request& request, NodeId node) override {
     const store::ObjectId model = Parse(node).object;
+    std::vector<std::pair<std::string, cas::DraftNumber>> drafts = drafts_.List(model, request.caller.uid);
+    // Who may not know of the versions may still make one, and has its own drafts.
+    const bool versions_too = May(context_, request, store::Operation::kGet, model);
+    if (!versions_too && drafts.empty() && !May(context_, request, store::Operation::kCreateVersion, model)) {
+      if (auto may = Permit(context_, request, store::Operation::kGet, model); !may) {
+        return tl::unexpected(may.error());
+      }
+    }
     std::vector<DirectoryEntry> entries;
     store::PageRequest page;
-    do {
+    while (versions_too) {
       Result<store::Page<store::VersionInfo>> versions =
-          context_.registry->ListVersions(request.caller, model, page);
-      if (!versions.ok()) return Refuse(versions.error());
+          context_.registry->ListVersions(context_.daemon, model, page);
+      if (!versions.ok()) return RefuseNode(versions.error());
       for (const store::VersionInfo& version : versions->items) {
         if (version.status != store::VersionStatus::kReady) continue;
         entries.push_back(DirectoryEntry{.name = std::to_string(version.number),
@@ -177,14 +195,13 @@ class VersionsZone : public Zone {
                                          .entry = VersionEntry(context_, version)});
       }
       page.token = std::move(versions->next_token);
-    } while (!page.token.empty());
-    if (request.caller.uid == context_.uid || request.caller.uid == 0) {
-      for (auto& [name, number] : drafts_.List(model)) {
-        entries.push_back(DirectoryEntry{.name = std::move(name),
-                                         .node = DraftNodeId(number, cas::kDraftRoot),
-                                         .type = S_IFDIR,
-                                         .entry = std::nullopt});
-      }
+      if (page.token.empty()) break;
+    }
+    for (auto& [name, number] : drafts) {
+      entries.push_back(DirectoryEntry{.name = std::move(name),
+                                       .node = DraftNodeId(number, cas::kDraftRoot),
+                                       .type = S_IFDIR,
+                                       .entry = std::nullopt});
     }
     return OpenedDirectory{MakeDirectoryHandle(std::move(entries)), false};
   }
@@ -193,8 +210,14 @@ class VersionsZone : public Zone {
     if (name != kNextVersionAttribute) {
       return Refuse(ENODATA, fmt::format("no attribute {} here", Printable(name)));
     }
-    const Result<store::ObjectInfo> model = context_.registry->Get(request.caller, Parse(node).object);
-    if (!model.ok()) return Refuse(model.error());
+    const store::ObjectId id = Parse(node).object;
+    if (!May(context_, request, store::Operation::kCreateVersion, id)) {
+      if (auto may = Permit(context_, request, store::Operation::kGet, id); !may) {
+        return tl::unexpected(may.error());
+      }
+    }
+    const Result<store::ObjectInfo> model = context_.registry->Get(context_.daemon, id);
+    if (!model.ok()) return RefuseNode(model.error());
     return std::to_string(model->next_version);
   }
 
@@ -231,10 +254,20 @@ class VersionsZone : public Zone {
   }
 
   Refusal NoFilesHere(const Request& request, NodeId parent) {
-    const Result<store::ObjectInfo> model = context_.registry->Get(request.caller, Parse(parent).object);
+    if (auto may = Permit(context_, request, store::Operation::kCreateVersion, Parse(parent).object); !may) {
+      return std::move(may).error();
+    }
+    const Result<store::ObjectInfo> model = context_.registry->Get(context_.daemon, Parse(parent).object);
     if (!model.ok()) return Refuse(model.error()).value();
     return {EPERM, "versions/ holds versions and drafts, no files; make a draft and put files into it: " +
                        HowToCommit(*model)};
+  }
+
+  static Refusal TakenByOther(std::string_view name) {
+    return {EEXIST,
+            fmt::format("versions/{} is the name of another user's draft, which only that user sees: choose "
+                        "another name",
+                        Printable(name))};
   }
 
   static Outcome<void> CheckDraftName(const store::ObjectInfo& model, std::string_view name) {
@@ -262,11 +295,11 @@ class VersionsZone : public Zone {
   }
 
   Outcome<void> DeleteVersion(const Request& request, store::ObjectId model, VersionNumber number) {
-    const Result<store::VersionInfo> version = context_.registry->GetVersion(request.caller, model, number);
+    const Result<store::VersionInfo> version = context_.registry->GetVersion(context_.daemon, model, number);
     if (!version.ok()) return Refuse(version.error());
     if (const Status deleted = context_.registry->DeleteVersion(request.caller, model, number);
         !deleted.ok()) {
-      return Refuse(deleted.error());
+      return RefuseCaller(context_, model, deleted.error());
     }
     if (context_.trees != nullptr) context_.trees->Drop(version->id);
     if (context_.notifier != nullptr) {
@@ -275,7 +308,8 @@ class VersionsZone : public Zone {
     return {};
   }
 
-  Outcome<void> Exchange(store::ObjectId model, const RecordPtr& record, std::string_view new_name) {
+  Outcome<void> Exchange(const Request& request, store::ObjectId model, const RecordPtr& record,
+                         std::string_view new_name) {
     const RecordPtr other = drafts_.Find(model, new_name);
     if (other == nullptr) {
       return Refuse(EPERM,
@@ -283,18 +317,20 @@ class VersionsZone : public Zone {
                     "version by mv versions/DRAFT versions/next");
     }
     if (other == record) return {};
+    if (auto own = PermitDraft(request, *other); !own) return own;
     if (const Status swapped = drafts_.Swap(*record, *other); !swapped.ok())
       return RefuseRename(swapped.error());
     return {};
   }
 
-  Outcome<void> Relabel(const store::ObjectInfo& model, const RecordPtr& record, std::string_view new_name,
-                        unsigned flags) {
+  Outcome<void> Relabel(const Request& request, const store::ObjectInfo& model, const RecordPtr& record,
+                        std::string_view new_name, unsigned flags) {
     if (const Outcome<void> valid = CheckDraftName(model, new_name); !valid.has_value()) {
       return tl::unexpected(ForRename(valid.error()));
     }
     if (const RecordPtr replaced = drafts_.Find(model.id, new_name);
         replaced != nullptr && replaced != record) {
+      if (replaced->creator != request.caller.uid) return tl::unexpected(ForRename(TakenByOther(new_name)));
       if ((flags & RENAME_NOREPLACE) != 0) return Refuse(EEXIST, "a draft of that name exists");
       if (const Outcome<void> empty = CheckEmpty(*replaced, new_name); !empty.has_value()) {
         return tl::unexpected(ForRename(empty.error()));
@@ -310,10 +346,11 @@ class VersionsZone : public Zone {
 
   Outcome<void> Commit(const Request& request, const store::ObjectInfo& model, const RecordPtr& record,
                        std::string_view name, std::string_view new_name) {
+    // Before the bytes are hashed, as the number below; and again in the commit.
+    if (auto may = Permit(context_, request, store::Operation::kCreateVersion, model.id); !may) return may;
     std::optional<VersionNumber> expected;
     if (new_name != kNext) {
       expected = store::ParseVersionNumber(new_name);
-      // Before the bytes are hashed, and again in the commit.
       if (!expected.has_value() || *expected != model.next_version) {
         return Refuse(ERANGE,
                       fmt::format("the next version of {} is {}, not {}: mv versions/{} versions/{}, or to "
@@ -370,7 +407,7 @@ class VersionsZone : public Zone {
         lease->Ended();
         if (attempt < kCommitTries) continue;
       }
-      return Refuse(version.error());
+      return RefuseCaller(context_, model.id, version.error());
     }
   }
 
@@ -384,7 +421,7 @@ class VersionsZone : public Zone {
     version.source = CopySource(request, record, tree);
     for (int attempt = 1;; ++attempt) {
       // The number stands in the label before it stands in the registry, so `next` is asked for here.
-      const VersionNumber number = expected.value_or(NextVersion(request, model));
+      const VersionNumber number = expected.value_or(NextVersion(model));
       RETURN_IF_ERROR(drafts_.NoteSealed(record, number, tree));
       FAIL_POINT("fs.commit.noted");
       Result<store::VersionInfo> committed =
@@ -404,8 +441,8 @@ class VersionsZone : public Zone {
     return fmt::format("models:/{}/{}", version->model_name.ToString(), version->number);
   }
 
-  VersionNumber NextVersion(const Request& request, const store::ObjectInfo& model) {
-    const Result<store::ObjectInfo> now = context_.registry->Get(request.caller, model.id);
+  VersionNumber NextVersion(const store::ObjectInfo& model) {
+    const Result<store::ObjectInfo> now = context_.registry->Get(context_.daemon, model.id);
     return now.ok() ? now->next_version : model.next_version;
   }
 

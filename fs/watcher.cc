@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "cas/base/thread.h"
+#include "fs/acl_table.h"
 #include "fs/notifier.h"
 #include "fs/tree_cache.h"
 
@@ -48,7 +49,10 @@ class Watcher::Impl {
  private:
   void Run(const std::stop_token& stop) {
     bool failing = false;
+    uint64_t ids = Ids();
     while (!stop.stop_requested()) {
+      // Looked at with each wait, as the ids are no part of the registry.
+      if (const uint64_t now = Ids(); std::exchange(ids, now) != now) context_.acls->AllChanged();
       const auto events = context_.registry->Events(revision_, kEventsAtOnce);
       if (events.ok()) {
         failing = false;
@@ -67,6 +71,9 @@ class Watcher::Impl {
       Pause(stop);
     }
   }
+
+  // Another number once ids may mean somebody else; always 0 where the kernel is given none.
+  uint64_t Ids() { return context_.acls != nullptr ? context_.identities->Generation() : 0; }
 
   void Pause(const std::stop_token& stop) {
     const std::stop_callback wake(stop, [this] {
@@ -98,7 +105,6 @@ class Watcher::Impl {
         break;
       case EventKind::kUpdated:
       case EventKind::kTagsChanged:
-      case EventKind::kAccessChanged:
         if (!event.version) kernel.AttrChanged(NodeOf(event.object));
         break;
       case EventKind::kVersionDeleted:
@@ -120,7 +126,14 @@ class Watcher::Impl {
         TellAliases(event);
         TellModelAttr(event.object);
         break;
+      case EventKind::kAccessChanged:
+        // First what is worked out from it, then what the kernel keeps.
+        if (context_.acls != nullptr) context_.acls->Changed(event.object);
+        TellOwner(event);
+        break;
       case EventKind::kPrincipalsChanged:
+        if (context_.acls != nullptr) context_.acls->AllChanged();
+        break;
       case EventKind::kSettingsChanged:
       case EventKind::kOther:
         break;
@@ -132,6 +145,12 @@ class Watcher::Impl {
       context_.notifier->EntryChanged(AliasesNode(event.object), alias);
       context_.notifier->EntryChanged(NodeOf(event.parent), fmt::format("{}@{}", event.name, alias));
     }
+  }
+
+  // Whose an object is, its directories show.
+  void TellOwner(const Event& event) {
+    if (event.object_kind == ObjectKind::kModel) return TellModelAttr(event.object);
+    context_.notifier->AttrChanged(NodeOf(event.object));
   }
 
   void TellModelAttr(store::ObjectId model) {
@@ -146,6 +165,7 @@ class Watcher::Impl {
     const auto now = context_.registry->CurrentRevision();
     if (!now.ok()) return false;
     context_.trees->DropAll();
+    if (context_.acls != nullptr) context_.acls->AllChanged();
     size_t room = kResyncNames;
     TellChildren(store::kMetastoreId, stop, room);
     if (context_.log != nullptr) {

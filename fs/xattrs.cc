@@ -7,6 +7,8 @@
 #include <map>
 #include <utility>
 
+#include "fs/decisions.h"
+
 namespace modelfs::fs {
 namespace {
 
@@ -21,9 +23,9 @@ tl::unexpected<Refusal> NoSuchXattr(std::string_view name) {
   return Refuse(ENODATA, fmt::format("{}: there is no such attribute here", name));
 }
 
-// What the three readable namespaces hold for one object or version.
-Outcome<std::string> GetFrom(const Context& context, const Request& request, const store::Target& target,
-                             const Facts& facts, const std::string& comment, std::string_view name) {
+// What the three readable namespaces hold for one object or version, for who may see them.
+Outcome<std::string> GetFrom(const Context& context, const store::Target& target, const Facts& facts,
+                             const std::string& comment, std::string_view name) {
   if (name == kDescription) {
     if (comment.empty()) return NoSuchXattr(name);
     return comment;
@@ -33,17 +35,16 @@ Outcome<std::string> GetFrom(const Context& context, const Request& request, con
     if (fact == facts.end()) return NoSuchXattr(name);
     return fact->second;
   }
-  const auto tags = context.registry->Tags(request.caller, target);
+  const auto tags = context.registry->Tags(context.daemon, target);
   if (!tags.ok()) return Refuse(tags.error());
   const auto tag = tags->find(std::string(name.substr(kTagPrefix.size())));
   if (tag == tags->end()) return NoSuchXattr(name);
   return tag->second;
 }
 
-Outcome<std::vector<std::string>> ListFrom(const Context& context, const Request& request,
-                                           const store::Target& target, const Facts& facts,
-                                           const std::string& comment) {
-  const auto tags = context.registry->Tags(request.caller, target);
+Outcome<std::vector<std::string>> ListFrom(const Context& context, const store::Target& target,
+                                           const Facts& facts, const std::string& comment) {
+  const auto tags = context.registry->Tags(context.daemon, target);
   if (!tags.ok()) return Refuse(tags.error());
   std::vector<std::string> names;
   names.reserve(facts.size() + tags->size() + 1);
@@ -112,15 +113,21 @@ tl::unexpected<Refusal> RefuseFact(std::string_view subject, std::string_view na
                                    subject, name));
 }
 
-Outcome<std::string> CommentOf(const Context& context, const Request& request, const store::Target& target) {
+Outcome<std::string> CommentOf(const Context& context, const store::Target& target) {
   if (target.version) {
-    auto version = context.registry->GetVersion(request.caller, target.object, *target.version);
+    auto version = context.registry->GetVersion(context.daemon, target.object, *target.version);
     if (!version.ok()) return Refuse(version.error());
     return std::move(version->comment);
   }
-  auto object = context.registry->Get(request.caller, target.object);
+  auto object = context.registry->Get(context.daemon, target.object);
   if (!object.ok()) return Refuse(object.error());
   return std::move(object->comment);
+}
+
+// The root has no row for this: everybody may know whom the registry belongs to.
+Outcome<void> PermitSee(const Context& context, const Request& request, store::ObjectId object) {
+  if (object == store::kMetastoreId) return {};
+  return Permit(context, request, store::Operation::kSee, object);
 }
 
 Outcome<void> SetOwner(const Context& context, const Request& request, const store::Target& target,
@@ -131,14 +138,20 @@ Outcome<void> SetOwner(const Context& context, const Request& request, const sto
   }
   if ((flags & XATTR_CREATE) != 0) return Refuse(EEXIST, fmt::format("{}: it has an owner already", subject));
   const auto set = context.registry->SetOwner(request.caller, target.object, principal);
-  if (!set.ok()) return Refuse(set.error());
-  return {};
+  if (set.ok()) return {};
+  // The object is there: what is not, is the principal.
+  if (set.error().code() == Code::kNotFound &&
+      May(context, request, store::Operation::kSetOwner, target.object)) {
+    return Refuse(EINVAL, set.error().message());
+  }
+  return RefuseCaller(context, target.object, set.error());
 }
 
 Outcome<void> SetDescription(const Context& context, const Request& request, const store::Target& target,
                              std::string_view subject, std::string_view text, int flags) {
   if (flags != 0) {
-    const auto comment = CommentOf(context, request, target);
+    if (auto may = Permit(context, request, store::Operation::kDescribe, target.object); !may) return may;
+    const auto comment = CommentOf(context, target);
     if (!comment) return tl::unexpected(comment.error());
     if ((flags & XATTR_CREATE) != 0 && !comment->empty()) {
       return Refuse(EEXIST, fmt::format("{}: it has a description already", subject));
@@ -146,7 +159,7 @@ Outcome<void> SetDescription(const Context& context, const Request& request, con
     if ((flags & XATTR_REPLACE) != 0 && comment->empty()) return NoSuchXattr(kDescription);
   }
   const Status set = context.registry->SetDescription(request.caller, target, text);
-  if (!set.ok()) return Refuse(set.error());
+  if (!set.ok()) return RefuseCaller(context, target.object, set.error());
   return {};
 }
 
@@ -159,37 +172,50 @@ bool IsRegistryXattr(std::string_view name) {
 Outcome<std::string> GetObjectXattr(const Context& context, const Request& request, store::ObjectId object,
                                     std::string_view name) {
   if (!IsRegistryXattr(name)) return NoSuchXattr(name);
-  const auto info = context.registry->Get(request.caller, object);
+  if (auto may = PermitSee(context, request, object); !may) return tl::unexpected(may.error());
+  const auto info = context.registry->Get(context.daemon, object);
   if (!info.ok()) return Refuse(info.error());
-  return GetFrom(context, request, {object, std::nullopt}, ObjectFacts(*info), info->comment, name);
+  return GetFrom(context, {object, std::nullopt}, ObjectFacts(*info), info->comment, name);
 }
 
 Outcome<std::vector<std::string>> ListObjectXattrs(const Context& context, const Request& request,
                                                    store::ObjectId object) {
-  const auto info = context.registry->Get(request.caller, object);
+  if (auto may = PermitSee(context, request, object); !may) return tl::unexpected(may.error());
+  const auto info = context.registry->Get(context.daemon, object);
   if (!info.ok()) return Refuse(info.error());
-  return ListFrom(context, request, {object, std::nullopt}, ObjectFacts(*info), info->comment);
+  return ListFrom(context, {object, std::nullopt}, ObjectFacts(*info), info->comment);
 }
 
 Outcome<std::string> GetVersionXattr(const Context& context, const Request& request,
                                      const CachedVersion& version, std::string_view name) {
   if (!IsRegistryXattr(name)) return NoSuchXattr(name);
+  if (auto may = Permit(context, request, store::Operation::kGet, version.info.model); !may) {
+    return tl::unexpected(may.error());
+  }
   if (name == "user.modelfs.cached") return CachedOfVersion(context, version.tree->tree());
-  const auto info = context.registry->GetVersionById(request.caller, version.info.id);
+  const auto info = context.registry->GetVersionById(context.daemon, version.info.id);
   if (!info.ok()) return Refuse(info.error());
-  return GetFrom(context, request, {info->model, info->number}, VersionFacts(*info), info->comment, name);
+  return GetFrom(context, {info->model, info->number}, VersionFacts(*info), info->comment, name);
 }
 
 Outcome<std::vector<std::string>> ListVersionXattrs(const Context& context, const Request& request,
                                                     const CachedVersion& version) {
-  const auto info = context.registry->GetVersionById(request.caller, version.info.id);
+  if (auto may = Permit(context, request, store::Operation::kGet, version.info.model); !may) {
+    return tl::unexpected(may.error());
+  }
+  const auto info = context.registry->GetVersionById(context.daemon, version.info.id);
   if (!info.ok()) return Refuse(info.error());
   Facts facts = VersionFacts(*info);
   facts["cached"];  // only its name is wanted here
-  return ListFrom(context, request, {info->model, info->number}, facts, info->comment);
+  return ListFrom(context, {info->model, info->number}, facts, info->comment);
 }
 
-Outcome<std::string> GetFileXattr(const Context& context, const cas::TreeEntry& file, std::string_view name) {
+Outcome<std::string> GetFileXattr(const Context& context, const Request& request,
+                                  const CachedVersion& version, const cas::TreeEntry& file,
+                                  std::string_view name) {
+  if (auto may = Permit(context, request, store::Operation::kGet, version.info.model); !may) {
+    return tl::unexpected(may.error());
+  }
   if (name == "user.modelfs.sha256") return file.blob.Hex();
   if (name == "user.modelfs.size") return std::to_string(file.blob.size_bytes);
   if (name == "user.modelfs.cached") {
@@ -198,8 +224,12 @@ Outcome<std::string> GetFileXattr(const Context& context, const cas::TreeEntry& 
   return NoSuchXattr(name);
 }
 
-std::vector<std::string> ListFileXattrs() {
-  return {"user.modelfs.cached", "user.modelfs.sha256", "user.modelfs.size"};
+Outcome<std::vector<std::string>> ListFileXattrs(const Context& context, const Request& request,
+                                                 const CachedVersion& version) {
+  if (auto may = Permit(context, request, store::Operation::kGet, version.info.model); !may) {
+    return tl::unexpected(may.error());
+  }
+  return std::vector<std::string>{"user.modelfs.cached", "user.modelfs.sha256", "user.modelfs.size"};
 }
 
 Outcome<void> SetXattrOf(const Context& context, const Request& request, const store::Target& target,
@@ -217,27 +247,33 @@ Outcome<void> SetXattrOf(const Context& context, const Request& request, const s
   if (set.ok()) return {};
   // A tag that is not there is ENODATA to setxattr(2); ENOENT is said of the file.
   if (mode == store::Registry::TagMode::kReplaceOnly && set.error().code() == Code::kNotFound) {
-    return Refuse(ENODATA, set.error().message());
+    if (May(context, request, store::Operation::kTag, target.object)) {
+      return Refuse(ENODATA, set.error().message());
+    }
   }
-  return Refuse(set.error());
+  return RefuseCaller(context, target.object, set.error());
 }
 
 Outcome<void> RemoveXattrOf(const Context& context, const Request& request, const store::Target& target,
                             std::string_view subject, std::string_view name) {
   if (!IsRegistryXattr(name)) return RefuseForeign(subject, name);
   if (name == kDescription) {
-    const auto comment = CommentOf(context, request, target);
+    if (auto may = Permit(context, request, store::Operation::kDescribe, target.object); !may) return may;
+    const auto comment = CommentOf(context, target);
     if (!comment) return tl::unexpected(comment.error());
     if (comment->empty()) return NoSuchXattr(name);
     const Status set = context.registry->SetDescription(request.caller, target, "");
-    if (!set.ok()) return Refuse(set.error());
+    if (!set.ok()) return RefuseCaller(context, target.object, set.error());
     return {};
   }
   if (name.starts_with(kFactPrefix)) return RefuseFact(subject, name);
   const Status removed = context.registry->DeleteTag(request.caller, target, name.substr(kTagPrefix.size()));
   if (removed.ok()) return {};
-  if (removed.error().code() == Code::kNotFound) return Refuse(ENODATA, removed.error().message());
-  return Refuse(removed.error());
+  if (removed.error().code() == Code::kNotFound &&
+      May(context, request, store::Operation::kTag, target.object)) {
+    return Refuse(ENODATA, removed.error().message());
+  }
+  return RefuseCaller(context, target.object, removed.error());
 }
 
 }  // namespace modelfs::fs

@@ -5,7 +5,8 @@
 //   user.description    the description; setting it to nothing removes it
 //
 // Reads answer ENODATA for any other name, so that `ls -l` and `cp -a`, which ask for ACLs and security
-// labels of every file, get their answer without a question to the registry. Thread-safe.
+// labels of every file, get their answer without a question to the registry. What is read is shown to who may
+// see the object, or have the version's metadata; EACCES else. Thread-safe.
 #pragma once
 
 #include <string>
@@ -32,8 +33,11 @@ Outcome<std::vector<std::string>> ListVersionXattrs(const Context& context, cons
                                                     const CachedVersion& version);
 
 // Of a file in a READY version.
-Outcome<std::string> GetFileXattr(const Context& context, const cas::TreeEntry& file, std::string_view name);
-std::vector<std::string> ListFileXattrs();
+Outcome<std::string> GetFileXattr(const Context& context, const Request& request,
+                                  const CachedVersion& version, const cas::TreeEntry& file,
+                                  std::string_view name);
+Outcome<std::vector<std::string>> ListFileXattrs(const Context& context, const Request& request,
+                                                 const CachedVersion& version);
 
 // True for the names that SetXattr and RemoveXattr below may accept on some target; the others belong to
 // nobody and are refused by the zone in its own words.

@@ -33,10 +33,4 @@ struct Caller {
   std::string request_id;  // travels through logs and audit
 };
 
-// The name of a uid in the host's user database, else "uid:<n>".
-std::string PrincipalOfUid(uid_t uid);
-
-// This process as a caller.
-Caller ProcessCaller(std::string door);
-
 }  // namespace modelfs::store

@@ -47,6 +47,12 @@ void AddGlobals(CLI::App& app, Globals& globals) {
                  "Act in the name of this user or service principal: metastore admins only; the audit log "
                  "keeps both names")
       ->type_name("PRINCIPAL");
+  app.add_option(
+         "--identity-map", globals.identity_map,
+         "A file that says which uid is which user, and which gid which group, in place of the host's user "
+         "database")
+      ->type_name("FILE")
+      ->envname("MODELFS_IDENTITY_MAP");
   app.add_option("--log-level", globals.log.level,
                  "trace, debug, info, warn, error or off (default: warn; info for mount)")
       ->type_name("LEVEL")
@@ -76,9 +82,9 @@ Result<std::unique_ptr<Home>> Cli::Open(const std::vector<const Place*>& places)
   ASSIGN_OR_RETURN(const std::string path, HomePath(globals.registry, places));
   ASSIGN_OR_RETURN(std::shared_ptr<spdlog::logger> log, MakeLogger(globals.log));
   ExplainMapFaults(globals.log);
-  ASSIGN_OR_RETURN(std::unique_ptr<Home> home, OpenHome(path, "cli", std::move(log)));
+  ASSIGN_OR_RETURN(std::unique_ptr<Home> home, OpenHome(path, "cli", std::move(log), globals.identity_map));
   if (!globals.as.empty()) {
-    ASSIGN_OR_RETURN(home->caller, ActAs(*home->registry, home->directory.get(), home->caller, globals.as));
+    ASSIGN_OR_RETURN(home->caller, ActAs(*home->registry, home->identities.get(), home->caller, globals.as));
   }
   return home;
 }

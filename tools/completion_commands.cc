@@ -298,6 +298,9 @@ no space left
 MODELFS_REGISTRY
 the registry, where \-r is not given
 .TP
+MODELFS_IDENTITY_MAP
+as \-\-identity\-map
+.TP
 MODELFS_LOG_LEVEL, MODELFS_LOG_FILE
 as \-\-log\-level and \-\-log\-file
 .SH SIGNALS

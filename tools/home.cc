@@ -26,6 +26,16 @@ std::string Absolute(std::string_view path) {
   return whole.has_filename() ? whole.string() : whole.parent_path().string();
 }
 
+// The file is read again later, from wherever the process stands then.
+Result<std::unique_ptr<store::HostIdentities>> OpenIdentities(const std::string& map,
+                                                              std::shared_ptr<spdlog::logger> log) {
+  store::HostIdentities::Options options;
+  std::error_code failure;
+  if (!map.empty()) options.map_file = std::filesystem::absolute(map, failure).string();
+  options.log = std::move(log);
+  return store::HostIdentities::Open(std::move(options));
+}
+
 std::string RegistryDirectory(const std::string& home) { return home + "/registry"; }
 std::string DataPath(const std::string& home) { return RegistryDirectory(home) + "/data.mdb"; }
 
@@ -140,7 +150,8 @@ Result<std::string> HomePath(std::string_view option, const std::vector<const Pl
   return home;
 }
 
-Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolicy signature) {
+Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolicy signature,
+                const std::string& identity_map) {
   RETURN_IF_ERROR(CheckNewHome(path));
   RETURN_IF_ERROR(MakePrivateDirectory(path));
   RETURN_IF_ERROR(MakePrivateDirectory(RegistryDirectory(path)));
@@ -148,8 +159,9 @@ Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolic
   options.directory = RegistryDirectory(path);
   options.mode = store::LmdbOptions::Mode::kCreate;
   ASSIGN_OR_RETURN(const std::unique_ptr<store::Kv> kv, store::OpenLmdbKv(options));
+  ASSIGN_OR_RETURN(const auto identities, OpenIdentities(identity_map, nullptr));
   Result<store::RegistrySettings> settings =
-      store::InitializeRegistry(*kv, SystemClock(), store::ProcessCaller("cli"), signature);
+      store::InitializeRegistry(*kv, SystemClock(), identities->ProcessCaller("cli"), signature);
   if (!settings.ok() && settings.error().code() == Code::kAlreadyExists) {
     return Error(Code::kAlreadyExists, fmt::format("{} is a registry already; nothing was changed", path));
   }
@@ -161,11 +173,12 @@ Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolic
 }
 
 Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door,
-                                       std::shared_ptr<spdlog::logger> log) {
+                                       std::shared_ptr<spdlog::logger> log, const std::string& identity_map) {
   auto home = std::make_unique<Home>();
   home->path = path;
   home->log = std::move(log);
-  home->caller = store::ProcessCaller(std::move(door));
+  ASSIGN_OR_RETURN(home->identities, OpenIdentities(identity_map, home->log));
+  home->caller = home->identities->ProcessCaller(std::move(door));
 
   store::LmdbOptions options;
   options.directory = RegistryDirectory(path);
@@ -184,7 +197,7 @@ Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door
   blobs.log = home->log;
   ASSIGN_OR_RETURN(home->blobs, cas::LocalStore::Open(cas::RealFiles(), std::move(blobs)));
   ASSIGN_OR_RETURN(home->registry, store::EmbeddedRegistry::Open(*home->kv, *home->blobs, SystemClock(),
-                                                                 home->directory.get()));
+                                                                 home->identities.get()));
   RETURN_IF_ERROR(home->registry->Authenticate(home->caller));
   cas::DraftStore::Options drafts;
   drafts.root = path + "/drafts";

@@ -16,6 +16,7 @@
 #include "cas/draft_store.h"
 #include "cas/local_store.h"
 #include "store/embedded_registry.h"
+#include "store/host_identities.h"
 #include "store/kv/kv.h"
 #include "tools/names.h"
 
@@ -32,7 +33,7 @@ struct Home {
   std::unique_ptr<store::Kv> kv;
   std::unique_ptr<cas::LocalStore> blobs;
   std::unique_ptr<cas::DraftStore> drafts;
-  std::unique_ptr<store::PrincipalDirectory> directory;  // of the host; nullptr: it names nobody
+  std::unique_ptr<store::HostIdentities> identities;
   std::unique_ptr<store::EmbeddedRegistry> registry;
   store::Caller caller;
 };
@@ -55,14 +56,17 @@ Error NoRegistry(const std::string& home);
 //   kFailedPrecondition   the directory holds something else
 //   kDataLoss             it holds the artifacts of a registry whose data.mdb is gone: a new one would let
 //                         the next sweep take them
-Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolicy signature);
+//
+// `identity_map` says who the host's users are, where it is not empty (store/host_identities.h).
+Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolicy signature,
+                const std::string& identity_map);
 
 // Opens, and checks that the caller (this process) may use it. `door` is for the audit record.
 //   kNotFound           no registry there; says to run init
 //   kDataLoss           its data.mdb is missing or damaged; says to restore it
 //   kPermissionDenied   it is another user's
 Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door,
-                                       std::shared_ptr<spdlog::logger> log);
+                                       std::shared_ptr<spdlog::logger> log, const std::string& identity_map);
 
 // The object a place names; its version part, if any, is not looked at.
 Result<store::ObjectInfo> FindObject(Home& home, const Place& place);

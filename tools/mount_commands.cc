@@ -100,16 +100,19 @@ void Reclaim(Home& home) {
 }
 
 Status Serve(const std::string& home_path, const fs::MountOptions& options, const LogOptions& log_options,
-             const std::function<void()>& on_ready) {
+             const std::string& identity_map, const std::function<void()>& on_ready) {
   SignalThread signals;
   RaiseFileLimit();
   std::unique_ptr<MountRegistration> registration;  // the last to go: umount waits for it
   ASSIGN_OR_RETURN(const std::shared_ptr<spdlog::logger> log, MakeLogger(log_options));
   ExplainMapFaults(log_options);
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home,
-                   OpenHome(home_path, "mount " + options.mount_point, log));
+                   OpenHome(home_path, "mount " + options.mount_point, log, identity_map));
+  // From here on it acts for others, whom the kernel names, or does the registry's own upkeep.
+  home->caller.role = store::Caller::Role::kUpkeep;
   fs::MountParts parts;
   parts.registry = home->registry.get();
+  parts.identities = home->identities.get();
   parts.blobs = home->blobs.get();
   parts.drafts = home->drafts.get();
   parts.log = log;
@@ -178,7 +181,13 @@ Status RunMount(const Cli& cli, const MountArguments& arguments) {
   }
   LogOptions log = cli.globals.log;
   if (!cli.globals.log_level_given) log.level = "info";
-  if (!arguments.detach) return Serve(home, options, log, [] {});
+  std::string identity_map = cli.globals.identity_map;
+  if (!identity_map.empty()) {
+    std::error_code failure;
+    if (const files::path whole = files::absolute(identity_map, failure); !failure)
+      identity_map = whole.string();
+  }
+  if (!arguments.detach) return Serve(home, options, log, identity_map, [] {});
 
   // Until it is ready, what goes wrong reaches the terminal as the error; after that there is no terminal.
   if (log.file.empty()) log.file = home + "/mount.log";
@@ -187,7 +196,7 @@ Status RunMount(const Cli& cli, const MountArguments& arguments) {
   if (!files::is_directory(home + "/registry", failure)) return NoRegistry(home);
   return RunDetached([&](Waiter& waiter) -> Status {
     if (::chdir("/") != 0) return ErrnoError(errno, "/: chdir");  // hold no other file system busy
-    return Serve(home, options, log, [&waiter] { waiter.Ready(); });
+    return Serve(home, options, log, identity_map, [&waiter] { waiter.Ready(); });
   });
 }
 

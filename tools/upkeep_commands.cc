@@ -29,7 +29,8 @@ Status RunInit(const Cli& cli, const InitArguments& arguments) {
   ASSIGN_OR_RETURN(const std::string home,
                    HomePath(arguments.home.empty() ? cli.globals.registry : arguments.home));
   using Policy = store::RegistrySettings::SignaturePolicy;
-  return MakeHome(home, arguments.signature == "required" ? Policy::kRequired : Policy::kIfMlmodel);
+  return MakeHome(home, arguments.signature == "required" ? Policy::kRequired : Policy::kIfMlmodel,
+                  cli.globals.identity_map);
 }
 
 // --- gc ---

@@ -1,6 +1,7 @@
-// A mount for tests, as a process of its own that can be killed: mount_server DIRECTORY MOUNT_POINT
-// [DRAFT_LIFETIME_S] Makes a registry in DIRECTORY where there is none, and writes "ready" to its standard
-// output once the mount answers. SIGTERM unmounts.
+// A mount for tests, as a process of its own that can be killed:
+//   mount_server DIRECTORY MOUNT_POINT [DRAFT_LIFETIME_S [private|shared [IDENTITY_MAP]]]
+// Makes a registry in DIRECTORY where there is none, and writes "ready" to its standard output once the mount
+// answers. SIGTERM unmounts.
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
@@ -14,6 +15,7 @@
 #include "cas/local_store.h"
 #include "fs/mount_daemon.h"
 #include "store/embedded_registry.h"
+#include "store/host_identities.h"
 #include "store/kv/lmdb_kv.h"
 
 namespace {
@@ -21,8 +23,8 @@ namespace {
 modelfs::fs::MountDaemon* running = nullptr;
 void StopRunning(int /*signal*/) { running->Stop(); }
 
-modelfs::Status Serve(const std::string& directory, const std::string& mount_point,
-                      int64_t draft_lifetime_s) {
+modelfs::Status Serve(const std::string& directory, const std::string& mount_point, int64_t draft_lifetime_s,
+                      bool shared, const std::string& identity_map) {
   using namespace modelfs;  // NOLINT(google-build-using-namespace)
   const bool is_new = !std::filesystem::exists(directory + "/kv");
   std::filesystem::create_directories(directory + "/kv");
@@ -34,12 +36,18 @@ modelfs::Status Serve(const std::string& directory, const std::string& mount_poi
   ASSIGN_OR_RETURN(const auto blobs,
                    cas::LocalStore::Open(cas::RealFiles(),
                                          {.root = directory + "/store", .hash_threads = 0, .log = nullptr}));
-  const store::Caller owner = store::ProcessCaller("test");
+  const auto log = spdlog::stderr_logger_mt("mount");
+  log->set_level(spdlog::level::warn);
+  ASSIGN_OR_RETURN(const auto identities,
+                   store::HostIdentities::Open(
+                       {.map_file = identity_map, .database = nullptr, .clock = nullptr, .log = log}));
+  const store::Caller owner = identities->ProcessCaller("test");
   if (is_new) {
     RETURN_IF_ERROR(store::InitializeRegistry(*kv, SystemClock(), owner,
                                               store::RegistrySettings::SignaturePolicy::kIfMlmodel));
   }
-  ASSIGN_OR_RETURN(const auto registry, store::EmbeddedRegistry::Open(*kv, *blobs, SystemClock()));
+  ASSIGN_OR_RETURN(const auto registry,
+                   store::EmbeddedRegistry::Open(*kv, *blobs, SystemClock(), identities.get()));
   ASSIGN_OR_RETURN(const auto drafts, cas::DraftStore::Open(cas::RealFiles(), {.root = directory + "/drafts",
                                                                                .blobs = blobs.get()}));
 
@@ -47,12 +55,13 @@ modelfs::Status Serve(const std::string& directory, const std::string& mount_poi
   parts.registry = registry.get();
   parts.blobs = blobs.get();
   parts.drafts = drafts.get();
-  parts.log = spdlog::stderr_logger_mt("mount");
-  parts.log->set_level(spdlog::level::warn);
+  parts.identities = identities.get();
+  parts.log = log;
   fs::MountOptions options;
   options.mount_point = mount_point;
   options.source = directory;
   options.draft_lifetime_s = draft_lifetime_s;
+  options.allow_other = shared;
   ASSIGN_OR_RETURN(const auto daemon, fs::MountDaemon::Mount(parts, options));
   running = daemon.get();
   std::signal(SIGTERM, StopRunning);
@@ -69,7 +78,9 @@ modelfs::Status Serve(const std::string& directory, const std::string& mount_poi
 int main(int argc, char** argv) {
   if (argc < 3) return 2;
   constexpr int64_t kWeek = int64_t{7} * 24 * 60 * 60;
-  const modelfs::Status served = Serve(argv[1], argv[2], argc > 3 ? std::atoll(argv[3]) : kWeek);
+  const bool shared = argc > 4 && std::string(argv[4]) == "shared";
+  const modelfs::Status served =
+      Serve(argv[1], argv[2], argc > 3 ? std::atoll(argv[3]) : kWeek, shared, argc > 5 ? argv[5] : "");
   if (served.ok()) return 0;
   std::fprintf(stderr, "mount_server: %s\n", served.error().message().c_str());
   return 1;

@@ -48,9 +48,10 @@ std::string WhyNoMount() {
   return "";
 }
 
-Mounted::Mounted(Options options) : options_(options) {
+Mounted::Mounted(Options options) : options_(std::move(options)) {
   directory_ = (std::filesystem::temp_directory_path() / "modelfs-mount-XXXXXX").string();
   CHECK(::mkdtemp(directory_.data()) != nullptr);
+  if (options_.shared) CHECK(::chmod(directory_.c_str(), 0711) == 0);
   home_ = directory_ + "/home";
   mount_ = directory_ + "/mnt";
   std::filesystem::create_directories(home_);
@@ -87,7 +88,8 @@ pid_t Mounted::Launch(const std::string& mount_point, const std::string& fail_po
   if (child == 0) {
     ::dup2(child_end.get(), STDOUT_FILENO);
     if (!fail_point.empty()) ::setenv("MODELFS_FAIL_POINT", fail_point.c_str(), 1);
-    ::execl(MOUNT_SERVER, MOUNT_SERVER, home_.c_str(), mount_point.c_str(), lifetime.c_str(), nullptr);
+    ::execl(MOUNT_SERVER, MOUNT_SERVER, home_.c_str(), mount_point.c_str(), lifetime.c_str(),
+            options_.shared ? "shared" : "private", options_.identity_map.c_str(), nullptr);
     ::_exit(127);
   }
   child_end.Reset();

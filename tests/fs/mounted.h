@@ -22,6 +22,8 @@ class Mounted {
   struct Options {
     uint64_t home_bytes = 0;  // not 0: the registry lies on a tmpfs of this size
     int64_t draft_lifetime_s = 7 * 24 * 60 * 60;
+    bool shared = false;            // with other users, who can come as far as the mount point
+    std::string identity_map = {};  // a file
   };
   Mounted() : Mounted(Options{}) {}
   explicit Mounted(Options options);

@@ -55,6 +55,7 @@ class Served {
     drafts_ = *std::move(drafts);
     MountParts parts;
     parts.registry = world.registry.get();
+    parts.identities = world.identities.get();
     parts.blobs = blobs_.get();
     parts.drafts = drafts_.get();
     parts.log = std::make_shared<spdlog::logger>("mount", std::make_shared<spdlog::sinks::null_sink_mt>());

@@ -300,7 +300,10 @@ std::shared_ptr<spdlog::logger> TestLog() {
 }
 
 Dispatcher::Options OptionsOf(Refusals& refusals) {
+  static const Result<std::unique_ptr<store::HostIdentities>> identities = store::HostIdentities::Open({});
+  CHECK(identities.ok());
   Dispatcher::Options options;
+  options.identities = identities->get();
   options.door = "mount toy";
   options.space_path = "/tmp";
   options.clock = &SystemClock();

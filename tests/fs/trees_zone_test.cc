@@ -290,5 +290,44 @@ TEST(TreesZone, AFileShowsItsDigestSizeAndHowMuchIsHere) {
   EXPECT_TRUE(zone->ListXattr(world.request, directory)->empty());
 }
 
+TEST(TreesZone, OpensForWhoMayReadAndTellsEachDecisionOnce) {
+  ZoneWorld world;
+  const auto version = world.Commit(world.Make("prod.ml.iris"), kFiles);
+  const auto zone = MakeTreesZone(world.context);
+  std::vector<std::string> decisions;
+  world.context.on_decision = [&](const Request& request, store::Operation operation, store::ObjectId object,
+                                  const Status& decision) {
+    if (operation != store::Operation::kReadFiles) return;
+    EXPECT_EQ(object, version.model);
+    decisions.push_back(request.caller.principal + (decision.ok() ? " in" : " out"));
+  };
+  const Entry file = Find(*zone, world.request, RootOf(version), {"data", "model.bin"});
+  const Request eve = world.RequestOf(60003, 60003);
+  const auto refused = zone->Open(eve, file.node, O_RDONLY);
+  EXPECT_EQ(ErrnoOf(refused), EACCES);
+  EXPECT_NE(MessageOf(refused).find("USE"), std::string::npos) << MessageOf(refused);
+  EXPECT_EQ(ErrnoOf(zone->OpenDirectory(eve, RootOf(version))), EACCES);
+  EXPECT_EQ(decisions, (std::vector<std::string>{"eve out", "eve out"}));
+  decisions.clear();
+
+  for (const char* container : {"prod", "prod.ml"}) {
+    world.Grant(world.Make(container), "eve",
+                {std::string_view(container) == "prod" ? store::Privilege::kUseCatalog
+                                                       : store::Privilege::kUseSchema});
+  }
+  world.Grant(version.model, "eve", {store::Privilege::kExecute});
+  const auto opened = zone->Open(eve, file.node, O_RDONLY);
+  ASSERT_TRUE(opened) << MessageOf(opened);
+  EXPECT_EQ(ReadAll(*opened->handle), "weights");
+  EXPECT_EQ(decisions, std::vector<std::string>{"eve in"});
+  // What is open is read to the end; what is opened anew is asked about.
+  world.Revoke(version.model, "eve", {store::Privilege::kExecute});
+  EXPECT_EQ(ReadAll(*opened->handle), "weights");
+  EXPECT_EQ(ErrnoOf(zone->Open(eve, file.node, O_RDONLY)), EACCES);
+  EXPECT_EQ(ErrnoOf(zone->GetXattr(eve, file.node, "user.modelfs.sha256")), EACCES);
+  EXPECT_EQ(ErrnoOf(zone->ListXattr(eve, file.node)), EACCES);
+  EXPECT_TRUE(zone->Lookup(eve, RootOf(version), "MLmodel.txt")) << "a name does not depend on who asks";
+}
+
 }  // namespace
 }  // namespace modelfs::fs

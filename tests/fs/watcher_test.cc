@@ -169,5 +169,40 @@ TEST(Watcher, StopsAtOnce) {
   }
 }
 
+TEST(Watcher, TellsTheAclsThatAGrantChanges) {
+  Watched watched;
+  ZoneWorld& world = watched.world;
+  const store::ObjectId elsewhere = world.Make("dev");
+  world.Share();
+  const NodeId below = VersionsNode(watched.model);
+  const NodeId apart = ObjectNode(elsewhere);
+  ASSERT_TRUE(world.acls->AclOf(below));
+  ASSERT_TRUE(world.acls->AclOf(apart));
+  watched.Settle();
+  store::GrantChange change;
+  change.principal = "ann";
+  change.add = {store::Privilege::kUseSchema};
+  ASSERT_TRUE(watched.other->ChangeGrants(world.caller, watched.schema, {change}).ok());
+  watched.Settle();
+  EXPECT_TRUE(world.notifier.WasTold(RecordingNotifier::Attr(below)));
+  EXPECT_FALSE(world.notifier.WasTold(RecordingNotifier::Attr(apart)));
+  ASSERT_TRUE(watched.other->CreatePrincipal(world.caller, store::PrincipalKind::kGroup, "ml-admins").ok());
+  ASSERT_TRUE(watched.other->AddMember(world.caller, "ml-admins", "ann").ok());
+  watched.Settle();
+  EXPECT_TRUE(world.notifier.WasTold(RecordingNotifier::Attr(apart)))
+      << "who is in a group concerns everything";
+}
+
+TEST(Watcher, TellsANewOwnerOfEveryDirectoryThatShowsIt) {
+  Watched watched;
+  ZoneWorld& world = watched.world;
+  ASSERT_TRUE(watched.other->SetOwner(world.caller, watched.model, "ann").ok());
+  watched.Settle();
+  for (const NodeId node :
+       {ObjectNode(watched.model), VersionsNode(watched.model), AliasesNode(watched.model)}) {
+    EXPECT_TRUE(world.notifier.WasTold(RecordingNotifier::Attr(node)));
+  }
+}
+
 }  // namespace
 }  // namespace modelfs::fs

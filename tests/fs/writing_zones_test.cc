@@ -353,5 +353,43 @@ TEST(AliasesZone, AHeldNameIsBounded) {
   EXPECT_EQ(last, EDQUOT);
 }
 
+TEST(Drafts, ADraftIsItsCreatorsAloneAlsoAfterARestart) {
+  WritingWorld world;
+  for (const char* container : {"prod", "prod.ml"}) {
+    world.Grant(world.Make(container), "account users",
+                {std::string_view(container) == "prod" ? store::Privilege::kUseCatalog
+                                                       : store::Privilege::kUseSchema});
+  }
+  world.Grant(world.model, "ann", {store::Privilege::kCreateModelVersion});
+  const Request ann = world.RequestOf(60001, 60001);
+  const NodeId at = VersionsNode(world.model);
+  ASSERT_TRUE(world.versions->MakeDirectory(ann, at, "hers", 0755));
+  world.MakeDraft("mine", "bytes");
+  EXPECT_EQ(ErrnoOf(world.versions->MakeDirectory(world.RequestOf(60003, 60003), at, "eves", 0755)), EACCES);
+
+  world.CloseDrafts();
+  world.OpenDrafts();
+  EXPECT_EQ(NamesIn(*world.versions, ann, at), std::vector<std::string>{"hers"});
+  EXPECT_EQ(world.Versions(), std::vector<std::string>{"mine"});
+  const auto hers = world.versions->Lookup(world.request, at, "hers");
+  ASSERT_TRUE(hers) << "a name does not depend on who asks";
+  EXPECT_EQ(hers->attr.st_uid, 60001U);
+  EXPECT_EQ(hers->attr.st_mode & ALLPERMS, 0700U);
+  EXPECT_TRUE(world.files->Create(ann, hers->node, "file", 0644, O_WRONLY));
+  EXPECT_EQ(ErrnoOf(world.files->Create(world.request, hers->node, "other", 0644, O_WRONLY)), EACCES);
+  EXPECT_EQ(ErrnoOf(world.files->OpenDirectory(world.request, hers->node)), EACCES);
+  EXPECT_EQ(ErrnoOf(world.files->GetXattr(world.request, hers->node, "user.modelfs.status")), EACCES);
+  EXPECT_EQ(ErrnoOf(world.files->SetXattr(world.request, hers->node, "user.tag.x", "y", 0)), EACCES);
+  EXPECT_EQ(ErrnoOf(world.Rename("hers", "1")), EACCES);
+  EXPECT_EQ(ErrnoOf(world.Rename("mine", "hers")), EPERM) << "taken; no rename says EEXIST";
+  const auto taken = world.versions->MakeDirectory(world.request, at, "hers", 0755);
+  EXPECT_EQ(ErrnoOf(taken), EEXIST);
+  EXPECT_NE(MessageOf(taken).find("another user"), std::string::npos) << MessageOf(taken);
+  // The right may go while the draft is written; then it stays one.
+  world.Revoke(world.model, "ann", {store::Privilege::kCreateModelVersion});
+  EXPECT_EQ(ErrnoOf(world.versions->Rename(ann, at, "hers", at, "1", 0)), EACCES);
+  EXPECT_EQ(NamesIn(*world.versions, ann, at), std::vector<std::string>{"hers"});
+}
+
 }  // namespace
 }  // namespace modelfs::fs

@@ -117,7 +117,15 @@ ZoneWorld::ZoneWorld() {
   directory = (std::filesystem::temp_directory_path() / "modelfs-zones-XXXXXX").string();
   CHECK(::mkdtemp(directory.data()) != nullptr);
 
-  caller = store::ProcessCaller("test");
+  const std::string map = directory + "/identities";
+  std::ofstream(map) << fmt::format(
+      "uid {} = keeper\nuid 60001 = ann\nuid 60002 = bob\nuid 60003 = eve\ngid 60100 = data-science\n",
+      ::getuid());
+  auto known =
+      store::HostIdentities::Open({.map_file = map, .database = nullptr, .clock = nullptr, .log = nullptr});
+  CHECK(known.ok());
+  identities = *std::move(known);
+  caller = identities->ProcessCaller("test");
   caller.proof = store::Proof::kMount;
   request.caller = caller;
   request.gid = ::getgid();
@@ -131,19 +139,22 @@ ZoneWorld::ZoneWorld() {
                                      {.root = directory + "/blobs", .hash_threads = 0, .log = nullptr});
   CHECK(local.ok());
   blobs = *std::move(local);
-  auto opened = store::EmbeddedRegistry::Open(*kv, *blobs, SystemClock());
+  auto opened = store::EmbeddedRegistry::Open(*kv, *blobs, SystemClock(), identities.get());
   CHECK(opened.ok());
   registry = *std::move(opened);
-  trees = std::make_unique<TreeCache>(*registry, *blobs, caller, 1'000'000);
+  store::Caller daemon = caller;
+  daemon.role = store::Caller::Role::kUpkeep;
+  trees = std::make_unique<TreeCache>(*registry, *blobs, daemon, 1'000'000);
   refusals = std::make_unique<Refusals>(SystemClock());
 
   context.registry = registry.get();
   context.blobs = blobs.get();
+  context.identities = identities.get();
   context.notifier = &notifier;
   context.trees = trees.get();
   context.refusals = refusals.get();
   context.mount_point = "/models";
-  context.daemon = caller;
+  context.daemon = daemon;
   context.uid = ::getuid();
   context.gid = ::getgid();
 }
@@ -189,9 +200,41 @@ store::VersionInfo ZoneWorld::Commit(store::ObjectId model, const std::map<std::
 }
 
 std::unique_ptr<store::EmbeddedRegistry> ZoneWorld::OtherProcess() {
-  auto opened = store::EmbeddedRegistry::Open(*kv, *blobs, SystemClock());
+  auto opened = store::EmbeddedRegistry::Open(*kv, *blobs, SystemClock(), identities.get());
   CHECK(opened.ok());
   return *std::move(opened);
+}
+
+void ZoneWorld::Grant(store::ObjectId object, const std::string& principal, store::PrivilegeSet privileges) {
+  store::GrantChange change;
+  change.principal = principal;
+  change.add = privileges;
+  const Status granted = registry->ChangeGrants(caller, object, {change});
+  if (!granted.ok()) ADD_FAILURE() << granted.error().message();
+}
+
+void ZoneWorld::Revoke(store::ObjectId object, const std::string& principal, store::PrivilegeSet privileges) {
+  store::GrantChange change;
+  change.principal = principal;
+  change.remove = privileges;
+  const Status revoked = registry->ChangeGrants(caller, object, {change});
+  if (!revoked.ok()) ADD_FAILURE() << revoked.error().message();
+}
+
+Request ZoneWorld::RequestOf(uid_t uid, gid_t gid) const {
+  Request made;
+  made.caller = identities->CallerOf(uid, gid);
+  made.caller.proof = store::Proof::kMount;
+  made.caller.door = "test";
+  made.gid = gid;
+  made.pid = ::getpid();
+  return made;
+}
+
+void ZoneWorld::Share() {
+  acls = std::make_unique<AclTable>(context, SystemClock());
+  context.acls = acls.get();
+  context.shared = true;
 }
 
 void ZoneWorld::FlipBit(const Digest& digest) {

@@ -15,12 +15,14 @@
 #include "cas/blob_store.h"
 #include "cas/draft_store.h"
 #include "cas/local_store.h"
+#include "fs/acl_table.h"
 #include "fs/context.h"
 #include "fs/notifier.h"
 #include "fs/refusals.h"
 #include "fs/tree_cache.h"
 #include "fs/zone.h"
 #include "store/embedded_registry.h"
+#include "store/host_identities.h"
 #include "store/kv/kv.h"
 
 namespace modelfs::fs {
@@ -85,17 +87,27 @@ class ZoneWorld {
                             const store::NewVersion& fields = {});
   // A second view of the same registry, as another process has it.
   std::unique_ptr<store::EmbeddedRegistry> OtherProcess();
+  // GRANT to someone of the identity map: ann (uid 60001), bob (60002), eve (60003), data-science (gid
+  // 60100).
+  void Grant(store::ObjectId object, const std::string& principal, store::PrivilegeSet privileges);
+  void Revoke(store::ObjectId object, const std::string& principal, store::PrivilegeSet privileges);
+  // A request of one of them, or of someone whom nobody knows.
+  Request RequestOf(uid_t uid, gid_t gid) const;
+  // From here on the mount is shared: grants are projected as ACLs.
+  void Share();
   // Flips one bit of a stored blob on disk.
   void FlipBit(const Digest& digest);
 
   std::string directory;  // the test's own, removed at the end
   store::Caller caller;
   Request request;
+  std::unique_ptr<store::HostIdentities> identities;
   std::unique_ptr<store::Kv> kv;
   std::unique_ptr<cas::LocalStore> blobs;
   std::unique_ptr<store::EmbeddedRegistry> registry;
   RecordingNotifier notifier;
   std::unique_ptr<TreeCache> trees;
+  std::unique_ptr<AclTable> acls;
   std::unique_ptr<Refusals> refusals;
   Context context;
 };

@@ -1,0 +1,28 @@
+// What the mount asks the registry about a caller before it opens, lists or shows something: the exact answer
+// behind the kernel's outer bound (fs/access.h). Changes need no question here: the registry's own calls
+// decide.
+#pragma once
+
+#include "fs/context.h"
+#include "fs/zone.h"
+#include "store/registry.h"
+
+namespace modelfs::fs {
+
+// EACCES with the registry's sentence; ESTALE where the object is gone.
+Outcome<void> Permit(const Context& context, const Request& request, store::Operation operation,
+                     store::ObjectId object);
+
+// Whether Permit would say yes; for what is shown in part.
+bool May(const Context& context, const Request& request, store::Operation operation, store::ObjectId object);
+
+// For what a registry call in the caller's name answered about an object whose name the kernel knows: what is
+// hidden from the caller is then not absent but EACCES.
+tl::unexpected<Refusal> RefuseCaller(const Context& context, store::ObjectId object, const Error& error);
+
+// The mount's word to the audit log about what it decided itself: an open, let through or refused, once for
+// each handle; or another refusal. The one place for it.
+void AuditDecision(const Context& context, const Request& request, store::Operation operation,
+                   store::ObjectId object, const Status& decision);
+
+}  // namespace modelfs::fs

@@ -1,0 +1,513 @@
+#include "store/host_identities.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <grp.h>
+#include <pwd.h>
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <limits>
+#include <map>
+#include <unordered_map>
+#include <utility>
+
+#include "cas/base/fd.h"
+#include "cas/base/text.h"
+#include "cas/base/thread.h"
+
+namespace modelfs::store {
+namespace {
+
+constexpr size_t kMostEntryBytes = size_t{1} << 20U;
+constexpr size_t kMostMapBytes = size_t{8} << 20U;
+constexpr int kMostGroups = 65'536;  // NGROUPS_MAX of Linux
+// How often the mapping file's and the user database's stamps are looked at: well within kLifetimeMs.
+constexpr int64_t kLookMs = 200;
+// (uid_t)-1 and (gid_t)-1 mean "leave it" to chown(2) and cannot be anyone's.
+constexpr uint64_t kLastId = std::numeric_limits<uid_t>::max() - uint64_t{1};
+
+// Calls one of getpwnam_r(3)'s kin with a buffer that is large enough. ERANGE asks for a larger one; every
+// other failure means "no such entry" here.
+template <typename Entry, typename Ask>
+bool AskForEntry(Entry& entry, std::vector<char>& buffer, Ask ask) {
+  Entry* found = nullptr;
+  buffer.resize(1024);
+  while (ask(&entry, buffer.data(), buffer.size(), &found) == ERANGE && buffer.size() < kMostEntryBytes) {
+    buffer.resize(buffer.size() * 2);
+  }
+  return found != nullptr;
+}
+
+class NssDatabase : public UserDatabase {
+ public:
+  std::optional<User> UserOf(uid_t uid) override {
+    return MakeUser([uid](passwd* entry, char* buffer, size_t size, passwd** found) {
+      return ::getpwuid_r(uid, entry, buffer, size, found);
+    });
+  }
+  std::optional<User> UserNamed(const std::string& name) override {
+    return MakeUser([&name](passwd* entry, char* buffer, size_t size, passwd** found) {
+      return ::getpwnam_r(name.c_str(), entry, buffer, size, found);
+    });
+  }
+  std::optional<Group> GroupOf(gid_t gid) override {
+    return MakeGroup([gid](group* entry, char* buffer, size_t size, group** found) {
+      return ::getgrgid_r(gid, entry, buffer, size, found);
+    });
+  }
+  std::optional<Group> GroupNamed(const std::string& name) override {
+    return MakeGroup([&name](group* entry, char* buffer, size_t size, group** found) {
+      return ::getgrnam_r(name.c_str(), entry, buffer, size, found);
+    });
+  }
+
+  std::vector<gid_t> GroupsOf(const User& user) override {
+    std::vector<gid_t> groups(32);
+    while (true) {
+      auto count = static_cast<int>(groups.size());
+      if (::getgrouplist(user.name.c_str(), user.gid, groups.data(), &count) >= 0) {
+        groups.resize(static_cast<size_t>(count));
+        return groups;
+      }
+      if (groups.size() >= kMostGroups) return {user.gid};
+      groups.resize(
+          std::min<size_t>(kMostGroups, std::max<size_t>(groups.size() * 2, static_cast<size_t>(count))));
+    }
+  }
+
+  uint64_t Stamp() override {
+    uint64_t stamp = 0;
+    for (const char* name : {"/etc/passwd", "/etc/group"}) {
+      struct stat info = {};
+      if (::stat(name, &info) != 0) continue;
+      for (const uint64_t word :
+           {uint64_t{info.st_ino}, static_cast<uint64_t>(info.st_size),
+            static_cast<uint64_t>(info.st_mtim.tv_sec), static_cast<uint64_t>(info.st_mtim.tv_nsec)}) {
+        stamp = (stamp ^ word) * 0x100000001b3ULL;  // FNV-1a's prime: any change moves it
+      }
+    }
+    return stamp;
+  }
+
+ private:
+  template <typename Ask>
+  static std::optional<User> MakeUser(Ask ask) {
+    passwd entry{};
+    std::vector<char> buffer;
+    if (!AskForEntry(entry, buffer, ask) || entry.pw_name == nullptr || *entry.pw_name == '\0')
+      return std::nullopt;
+    return User{.name = entry.pw_name, .uid = entry.pw_uid, .gid = entry.pw_gid};
+  }
+  template <typename Ask>
+  static std::optional<Group> MakeGroup(Ask ask) {
+    group entry{};
+    std::vector<char> buffer;
+    if (!AskForEntry(entry, buffer, ask) || entry.gr_name == nullptr || *entry.gr_name == '\0')
+      return std::nullopt;
+    return Group{.name = entry.gr_name, .gid = entry.gr_gid};
+  }
+};
+
+// What was asked lately, by key; absence is an answer too. Thread-safe; asks without the lock.
+template <typename Key, typename Value>
+class Recent {
+ public:
+  template <typename Ask>
+  Value Get(const Key& key, int64_t now_ms, Ask ask) {
+    {
+      MutexLock lock(mu_);
+      const auto found = answers_.find(key);
+      // A clock that was set back makes an answer look as if it came from the future.
+      if (found != answers_.end() && now_ms >= found->second.asked_at_ms &&
+          now_ms - found->second.asked_at_ms < HostIdentities::kLifetimeMs) {
+        return found->second.value;
+      }
+    }
+    Value value = ask();
+    MutexLock lock(mu_);
+    // What is in here lasts a second, so to begin anew costs no more than that does.
+    if (answers_.size() >= HostIdentities::kMostCached && !answers_.contains(key)) answers_.clear();
+    answers_[key] = Answer{value, now_ms};
+    return value;
+  }
+
+ private:
+  struct Answer {
+    Value value;
+    int64_t asked_at_ms = 0;  // when it was begun to ask
+  };
+  Mutex mu_;
+  std::unordered_map<Key, Answer> answers_ GUARDED_BY(mu_);
+};
+
+// A mapping file, read.
+struct IdentityMap {
+  template <typename Id>
+  struct Side {
+    std::map<Id, std::string> names;
+    std::map<std::string, std::vector<Id>, std::less<>> ids;  // by folded name
+    std::map<Id, size_t> lines;
+  };
+  Side<uid_t> users;
+  Side<gid_t> groups;
+};
+
+// Which file it was, as stat(2) tells.
+struct FileStamp {
+  dev_t device = 0;
+  ino_t inode = 0;
+  off_t size = 0;
+  int64_t modified_ns = 0;
+  int64_t changed_ns = 0;
+  friend bool operator==(const FileStamp&, const FileStamp&) = default;
+};
+
+int64_t Nanoseconds(const timespec& time) { return int64_t{time.tv_sec} * 1'000'000'000 + time.tv_nsec; }
+
+FileStamp StampOf(const struct stat& info) {
+  return {info.st_dev, info.st_ino, info.st_size, Nanoseconds(info.st_mtim), Nanoseconds(info.st_ctim)};
+}
+
+std::string_view Trim(std::string_view text) {
+  constexpr std::string_view kBlank = " \t\r";
+  const size_t begin = text.find_first_not_of(kBlank);
+  if (begin == std::string_view::npos) return {};
+  return text.substr(begin, text.find_last_not_of(kBlank) - begin + 1);
+}
+
+template <typename Id>
+Status AddLine(IdentityMap::Side<Id>& side, std::string_view word, uint64_t id, std::string_view name,
+               size_t line) {
+  if (!side.names.emplace(static_cast<Id>(id), name).second) {
+    return Error(Code::kInvalidArgument, fmt::format("{} {} is mapped on line {} already", word, id,
+                                                     side.lines.at(static_cast<Id>(id))));
+  }
+  side.lines.emplace(static_cast<Id>(id), line);
+  side.ids[FoldCase(name)].push_back(static_cast<Id>(id));
+  return OkStatus();
+}
+
+Status ParseLine(std::string_view text, size_t number, IdentityMap& map) {
+  constexpr std::string_view kHow = "write `uid NUMBER = USER` or `gid NUMBER = GROUP`";
+  const size_t equals = text.find('=');
+  if (equals == std::string_view::npos)
+    return Error(Code::kInvalidArgument, fmt::format("there is no '='; {}", kHow));
+  const std::string_view left = Trim(text.substr(0, equals));
+  const std::string_view name = Trim(text.substr(equals + 1));
+  const std::string_view word = left.substr(0, left.find_first_of(" \t"));
+  const std::string_view digits = Trim(left.substr(word.size()));
+  if (word != "uid" && word != "gid") {
+    return Error(Code::kInvalidArgument, fmt::format("{} is neither uid nor gid; {}", Printable(word), kHow));
+  }
+  uint64_t id = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), id);
+  if (digits.empty() || error != std::errc() || end != digits.data() + digits.size() || id > kLastId) {
+    return Error(Code::kInvalidArgument,
+                 fmt::format("{} is no {} (0 to {}); {}", Printable(digits), word, kLastId, kHow));
+  }
+  RETURN_IF_ERROR(CheckPrincipalName(name));
+  return word == "uid" ? AddLine(map.users, word, id, name, number)
+                       : AddLine(map.groups, word, id, name, number);
+}
+
+Result<IdentityMap> ParseMap(const std::string& file, std::string_view text) {
+  IdentityMap map;
+  for (size_t number = 1; !text.empty(); ++number) {
+    const size_t end = std::min(text.find('\n'), text.size());
+    const std::string_view line = Trim(text.substr(0, end));
+    text.remove_prefix(std::min(end + 1, text.size()));
+    if (line.empty() || line.front() == '#') continue;
+    if (const Status parsed = ParseLine(line, number, map); !parsed.ok()) {
+      return parsed.error().Wrap(fmt::format("{}:{}", file, number));
+    }
+  }
+  return map;
+}
+
+struct ReadMap {
+  IdentityMap map;
+  FileStamp stamp;
+};
+
+Result<ReadMap> ReadMapFile(const std::string& file) {
+  const Fd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd.valid()) return ErrnoError(errno, fmt::format("identity map {}", file));
+  struct stat info = {};
+  if (::fstat(fd.get(), &info) != 0) return ErrnoError(errno, fmt::format("identity map {}", file));
+  if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0 || (info.st_uid != 0 && info.st_uid != ::geteuid())) {
+    return Error(
+        Code::kPermissionDenied,
+        fmt::format("identity map {}: it says who is who, so nobody but root or the user who mounts may be "
+                    "able to write it: chown it, and chmod go-w",
+                    file));
+  }
+  std::string text;
+  std::vector<char> buffer(size_t{64} << 10U);
+  while (true) {
+    const ssize_t count = ::read(fd.get(), buffer.data(), buffer.size());
+    if (count < 0 && errno == EINTR) continue;
+    if (count < 0) return ErrnoError(errno, fmt::format("identity map {}", file));
+    if (count == 0) break;
+    text.append(buffer.data(), static_cast<size_t>(count));
+    if (text.size() > kMostMapBytes) {
+      return Error(Code::kInvalidArgument,
+                   fmt::format("identity map {}: it is larger than {} bytes", file, kMostMapBytes));
+    }
+  }
+  ReadMap read;
+  ASSIGN_OR_RETURN(read.map, ParseMap(file, text));
+  read.stamp = StampOf(info);
+  return read;
+}
+
+}  // namespace
+
+UserDatabase& HostUserDatabase() {
+  static NssDatabase database;
+  return database;
+}
+
+class HostIdentities::Impl {
+ public:
+  explicit Impl(Options options)
+      : options_(std::move(options)),
+        database_(options_.database != nullptr ? *options_.database : HostUserDatabase()),
+        clock_(options_.clock != nullptr ? *options_.clock : SystemClock()),
+        database_stamp_(database_.Stamp()) {}
+
+  Status Load() {
+    if (options_.map_file.empty()) return OkStatus();
+    ASSIGN_OR_RETURN(ReadMap read, ReadMapFile(options_.map_file));
+    MutexLock lock(mu_);
+    seen_ = read.stamp;
+    map_ = std::make_shared<const IdentityMap>(std::move(read.map));
+    return OkStatus();
+  }
+
+  Caller CallerOf(uid_t uid, gid_t gid) {
+    const MapPtr map = Look();
+    Caller caller;
+    caller.uid = uid;
+    const std::optional<std::string> name = NameOf(map, uid);
+    if (!name) {
+      caller.principal = fmt::format("uid:{}", uid);
+      return caller;
+    }
+    caller.principal = *name;
+    std::vector<gid_t> gids = SupplementaryOf(uid);
+    gids.push_back(gid);
+    caller.groups = GroupNames(map, std::move(gids));
+    return caller;
+  }
+
+  std::vector<uid_t> UidsOf(std::string_view user) {
+    const MapPtr map = Look();
+    const std::string folded = FoldCase(user);
+    if (map != nullptr) {
+      const auto found = map->users.ids.find(folded);
+      return found == map->users.ids.end() ? std::vector<uid_t>() : found->second;
+    }
+    const std::optional<UserDatabase::User> found = FindUser(user, folded);
+    if (!found) return {};
+    return {found->uid};
+  }
+
+  std::vector<gid_t> GidsOf(std::string_view group) {
+    const MapPtr map = Look();
+    const std::string folded = FoldCase(group);
+    if (map != nullptr) {
+      const auto found = map->groups.ids.find(folded);
+      return found == map->groups.ids.end() ? std::vector<gid_t>() : found->second;
+    }
+    const std::optional<UserDatabase::Group> found = FindGroup(group, folded);
+    if (!found) return {};
+    return {found->gid};
+  }
+
+  std::optional<Found> Find(std::string_view name) {
+    const MapPtr map = Look();
+    const std::string folded = FoldCase(name);
+    if (map != nullptr) {
+      if (const auto user = map->users.ids.find(folded); user != map->users.ids.end()) {
+        return Found{map->users.names.at(user->second.front()), PrincipalKind::kUser};
+      }
+      if (const auto group = map->groups.ids.find(folded); group != map->groups.ids.end()) {
+        return Found{map->groups.names.at(group->second.front()), PrincipalKind::kGroup};
+      }
+      return std::nullopt;
+    }
+    if (const auto user = FindUser(name, folded)) return Found{user->name, PrincipalKind::kUser};
+    if (const auto group = FindGroup(name, folded)) return Found{group->name, PrincipalKind::kGroup};
+    return std::nullopt;
+  }
+
+  std::vector<std::string> GroupsOf(std::string_view user) {
+    std::vector<gid_t> gids;
+    for (const uid_t uid : UidsOf(user)) {
+      for (const gid_t gid : SupplementaryOf(uid)) gids.push_back(gid);
+    }
+    return GroupNames(Look(), std::move(gids));
+  }
+
+  uint64_t Generation() {
+    Look();
+    MutexLock lock(mu_);
+    return generation_;
+  }
+
+ private:
+  using MapPtr = std::shared_ptr<const IdentityMap>;  // null: there is no mapping file
+
+  // The mapping in force; looks now and then whether the file was changed.
+  MapPtr Look() {
+    const int64_t now_ms = clock_.NowMs();
+    FileStamp seen;
+    {
+      MutexLock lock(mu_);
+      if (now_ms >= looked_at_ms_ && now_ms - looked_at_ms_ < kLookMs) return map_;
+      looked_at_ms_ = now_ms;
+      seen = seen_;
+    }
+    const uint64_t stamp = database_.Stamp();
+    std::optional<Result<ReadMap>> read;
+    FileStamp now;
+    if (!options_.map_file.empty()) {
+      struct stat info = {};
+      if (::stat(options_.map_file.c_str(), &info) == 0) now = StampOf(info);
+      if (now != seen) read = ReadMapFile(options_.map_file);
+    }
+    std::string complaint;
+    MapPtr map;
+    {
+      MutexLock lock(mu_);
+      if (database_stamp_ != stamp) {
+        database_stamp_ = stamp;
+        ++generation_;
+      }
+      if (read && read->ok()) {
+        seen_ = (*read)->stamp;
+        map_ = std::make_shared<const IdentityMap>(std::move((*read)->map));
+        ++generation_;
+      } else if (read) {
+        seen_ = now;  // said once, and tried again when the file changes
+        complaint = read->error().message();
+      }
+      map = map_;
+    }
+    if (!complaint.empty() && options_.log != nullptr) {
+      options_.log->error("identity_map_not_reloaded file={} reason=\"{}\"", options_.map_file, complaint);
+    }
+    return map;
+  }
+
+  std::optional<std::string> NameOf(const MapPtr& map, uid_t uid) {
+    if (map != nullptr) {
+      const auto found = map->users.names.find(uid);
+      if (found == map->users.names.end()) return std::nullopt;
+      return found->second;
+    }
+    const std::optional<UserDatabase::User> user = UserOf(uid);
+    // A name that no principal can have is nobody's.
+    if (!user || !CheckPrincipalName(user->name).ok()) return std::nullopt;
+    return user->name;
+  }
+
+  std::vector<std::string> GroupNames(const MapPtr& map, std::vector<gid_t> gids) {
+    std::sort(gids.begin(), gids.end());
+    gids.erase(std::unique(gids.begin(), gids.end()), gids.end());
+    std::vector<std::string> names;
+    names.reserve(gids.size());
+    for (const gid_t gid : gids) {
+      if (map != nullptr) {
+        if (const auto found = map->groups.names.find(gid); found != map->groups.names.end()) {
+          names.push_back(found->second);
+        }
+      } else if (auto group = GroupOf(gid); group && CheckPrincipalName(group->name).ok()) {
+        names.push_back(std::move(group->name));
+      }
+    }
+    return names;
+  }
+
+  std::optional<UserDatabase::User> FindUser(std::string_view name, const std::string& folded) {
+    std::optional<UserDatabase::User> found = UserNamed(std::string(name));
+    if (!found && folded != name) found = UserNamed(folded);
+    return found;
+  }
+  std::optional<UserDatabase::Group> FindGroup(std::string_view name, const std::string& folded) {
+    std::optional<UserDatabase::Group> found = GroupNamed(std::string(name));
+    if (!found && folded != name) found = GroupNamed(folded);
+    return found;
+  }
+
+  // The user database's own answers, kept for kLifetimeMs.
+  std::optional<UserDatabase::User> UserOf(uid_t uid) {
+    return users_.Get(uid, clock_.NowMs(), [&] { return database_.UserOf(uid); });
+  }
+  std::optional<UserDatabase::Group> GroupOf(gid_t gid) {
+    return groups_.Get(gid, clock_.NowMs(), [&] { return database_.GroupOf(gid); });
+  }
+  std::optional<UserDatabase::User> UserNamed(const std::string& name) {
+    return users_by_name_.Get(name, clock_.NowMs(), [&] { return database_.UserNamed(name); });
+  }
+  std::optional<UserDatabase::Group> GroupNamed(const std::string& name) {
+    return groups_by_name_.Get(name, clock_.NowMs(), [&] { return database_.GroupNamed(name); });
+  }
+  // Of the user whom the database has for a uid, by whatever name; empty where it has none.
+  std::vector<gid_t> SupplementaryOf(uid_t uid) {
+    return memberships_.Get(uid, clock_.NowMs(), [&] {
+      const std::optional<UserDatabase::User> user = database_.UserOf(uid);
+      return user ? database_.GroupsOf(*user) : std::vector<gid_t>();
+    });
+  }
+
+  const Options options_;
+  UserDatabase& database_;
+  const Clock& clock_;
+
+  Mutex mu_;
+  MapPtr map_ GUARDED_BY(mu_);
+  FileStamp seen_ GUARDED_BY(mu_);  // of the file that was read, or could not be
+  int64_t looked_at_ms_ GUARDED_BY(mu_) = 0;
+  uint64_t database_stamp_ GUARDED_BY(mu_);
+  uint64_t generation_ GUARDED_BY(mu_) = 1;
+
+  Recent<uid_t, std::optional<UserDatabase::User>> users_;
+  Recent<gid_t, std::optional<UserDatabase::Group>> groups_;
+  Recent<std::string, std::optional<UserDatabase::User>> users_by_name_;
+  Recent<std::string, std::optional<UserDatabase::Group>> groups_by_name_;
+  Recent<uid_t, std::vector<gid_t>> memberships_;
+};
+
+HostIdentities::HostIdentities(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+HostIdentities::~HostIdentities() = default;
+
+Result<std::unique_ptr<HostIdentities>> HostIdentities::Open(Options options) {
+  auto impl = std::make_unique<Impl>(std::move(options));
+  RETURN_IF_ERROR(impl->Load());
+  return std::unique_ptr<HostIdentities>(new HostIdentities(std::move(impl)));
+}
+
+Caller HostIdentities::CallerOf(uid_t uid, gid_t gid) { return impl_->CallerOf(uid, gid); }
+
+Caller HostIdentities::ProcessCaller(std::string door) {
+  Caller caller = CallerOf(::getuid(), ::getgid());
+  caller.proof = Proof::kProcess;
+  caller.door = std::move(door);
+  return caller;
+}
+
+std::vector<uid_t> HostIdentities::UidsOf(std::string_view user) { return impl_->UidsOf(user); }
+std::vector<gid_t> HostIdentities::GidsOf(std::string_view group) { return impl_->GidsOf(group); }
+uint64_t HostIdentities::Generation() { return impl_->Generation(); }
+std::optional<PrincipalDirectory::Found> HostIdentities::Find(std::string_view name) {
+  return impl_->Find(name);
+}
+std::vector<std::string> HostIdentities::GroupsOf(std::string_view user) { return impl_->GroupsOf(user); }
+
+}  // namespace modelfs::store

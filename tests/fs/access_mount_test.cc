@@ -1,0 +1,556 @@
+// Several users of one shared mount, by system calls of processes that really are those users: what one was
+// granted or has warmed in the kernel's caches, is nobody else's.
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <linux/posix_acl_xattr.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <sys/xattr.h>
+#include <unistd.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <string>
+#include <vector>
+
+#include "cas/base/check.h"
+#include "cas/base/fd.h"
+#include "tests/fs/shared_mount.h"
+
+namespace modelfs::fs {
+namespace {
+
+using store::Privilege;
+
+int OpenRead(const std::string& path) {
+  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.valid()) return errno;
+  std::array<char, 64> bytes;
+  if (::read(file.get(), bytes.data(), bytes.size()) <= 0) return errno != 0 ? errno : EIO;
+  return 0;
+}
+
+int MapIt(const std::string& path) {
+  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!file.valid()) return errno;
+  void* const at = ::mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, file.get(), 0);
+  if (at == MAP_FAILED) return errno;
+  return static_cast<const char*>(at)[0] == '\0' ? EIO : 0;
+}
+
+int RunIt(const std::string& path) {
+  const pid_t child = ::fork();
+  if (child == 0) {
+    ::execl(path.c_str(), path.c_str(), nullptr);
+    ::_exit(errno);
+  }
+  int status = 0;
+  ::waitpid(child, &status, 0);
+  return WIFEXITED(status) ? WEXITSTATUS(status) : 254;
+}
+
+int ListIt(const std::string& path) {
+  DIR* directory = ::opendir(path.c_str());
+  if (directory == nullptr) return errno;
+  errno = 0;
+  int names = 0;
+  while (::readdir(directory) != nullptr) ++names;
+  const int error = errno;
+  ::closedir(directory);
+  return names > 2 ? 0 : (error != 0 ? error : ENOENT);
+}
+
+int StatWithoutSync(const std::string& path) {
+  struct statx attr = {};
+  return Errno(::statx(AT_FDCWD, path.c_str(), AT_STATX_DONT_SYNC, STATX_BASIC_STATS, &attr));
+}
+
+int GetAttribute(const std::string& path, const char* name) {
+  std::array<char, 256> value;
+  return ::getxattr(path.c_str(), name, value.data(), value.size()) >= 0 ? 0 : errno;
+}
+
+// One system call on a model, and what root hears who was granted nothing: names and attributes are not kept
+// from root, what is opened or listed is.
+struct Call {
+  const char* name;
+  int root_without;
+  int (*run)(const std::string& model);
+};
+
+const Call kCalls[] = {
+    {"lookup", 0,
+     [](const std::string& model) {
+       struct stat attr = {};
+       return Errno(::lstat((model + "/versions/1/MLmodel").c_str(), &attr));
+     }},
+    {"stat", 0,
+     [](const std::string& model) {
+       struct stat attr = {};
+       return Errno(::stat((model + "/versions/1/data/weights").c_str(), &attr));
+     }},
+    {"statx without asking", 0,
+     [](const std::string& model) { return StatWithoutSync(model + "/versions/1/MLmodel"); }},
+    {"access", 0,
+     [](const std::string& model) { return Errno(::access((model + "/versions/1/MLmodel").c_str(), R_OK)); }},
+    {"open and read", EACCES,
+     [](const std::string& model) { return OpenRead(model + "/versions/1/MLmodel"); }},
+    {"read through the alias", EACCES,
+     [](const std::string& model) { return OpenRead(model + "/aliases/Champion/data/weights"); }},
+    {"read through the alias's directory", EACCES,
+     [](const std::string& model) { return OpenRead(model + "@Champion/data/weights"); }},
+    {"mmap", EACCES, [](const std::string& model) { return MapIt(model + "/versions/1/data/weights"); }},
+    {"exec", EACCES, [](const std::string& model) { return RunIt(model + "/versions/1/run.sh"); }},
+    {"readdir of the model", EACCES, [](const std::string& model) { return ListIt(model); }},
+    {"readdir of versions", EACCES, [](const std::string& model) { return ListIt(model + "/versions"); }},
+    {"readdir of aliases", EACCES, [](const std::string& model) { return ListIt(model + "/aliases"); }},
+    {"readdir of a version", EACCES, [](const std::string& model) { return ListIt(model + "/versions/1"); }},
+    {"readdir inside a version", EACCES,
+     [](const std::string& model) { return ListIt(model + "/versions/1/data"); }},
+    {"getxattr of the model", EACCES,
+     [](const std::string& model) { return GetAttribute(model, "user.modelfs.owner"); }},
+    {"getxattr of a version", EACCES,
+     [](const std::string& model) { return GetAttribute(model + "/versions/1", "user.modelfs.sha256"); }},
+    {"getxattr of a file", EACCES,
+     [](const std::string& model) {
+       return GetAttribute(model + "/versions/1/MLmodel", "user.modelfs.sha256");
+     }},
+    {"listxattr", EACCES,
+     [](const std::string& model) {
+       std::array<char, 4096> names;
+       return ::listxattr((model + "/versions/1").c_str(), names.data(), names.size()) > 0 ? 0 : errno;
+     }},
+    {"model.json", EACCES, [](const std::string& model) { return OpenRead(model + "/.info/model.json"); }},
+    {"a version's json", EACCES,
+     [](const std::string& model) { return OpenRead(model + "/.info/versions/1.json"); }},
+};
+
+// Aside: a link's target is a number that the kernel may have from another, for root it is a name like any
+// other.
+int ReadTheLink(const std::string& model) {
+  std::array<char, 64> target;
+  return ::readlink((model + "/aliases/Champion").c_str(), target.data(), target.size()) > 0 ? 0 : errno;
+}
+
+void WarmAs(const User& user, const std::string& model) {
+  const int warmed = As(user, [&] {
+    for (const Call& call : kCalls) {
+      if (const int error = call.run(model)) return error;
+    }
+    return ReadTheLink(model);
+  });
+  EXPECT_EQ(warmed, 0) << user.name << " may all this";
+}
+
+enum class Kernel { kCold, kWarm };
+
+class AccessMount : public testing::TestWithParam<Kernel> {
+ protected:
+  // The kernel as the parameter says before each look.
+  void Prepare(const std::string& model) const {
+    if (GetParam() == Kernel::kWarm) WarmAs(kAnn, model);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Kernel, AccessMount, testing::Values(Kernel::kCold, Kernel::kWarm),
+                         [](const auto& instance) {
+                           return instance.param == Kernel::kCold ? "Cold" : "WarmedByTheOwner";
+                         });
+
+TEST_P(AccessMount, GrantsDecideForEachUserWhateverTheKernelHasOfOthers) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  const struct {
+    User user;
+    std::string granted_to;
+  } kRows[] = {
+      {kBob, kBob.name}, {kDora, kScience}, {kSam, kScience}, {kEve, "account users"}, {kRootUser, "root"}};
+  for (const auto& row : kRows) {
+    SCOPED_TRACE(row.user.name);
+    const std::string name = "for-" + row.user.name;
+    const std::string model = shared.MakeModel(name);
+    const std::string dotted = "cat.sch." + name;
+    const auto refused = [&](const Call& call) { return row.user.uid == 0 ? call.root_without : EACCES; };
+
+    for (const Call& call : kCalls) {
+      Prepare(model);
+      EXPECT_EQ(As(row.user, [&] { return call.run(model); }), refused(call))
+          << call.name << ", nothing granted";
+    }
+    if (row.user.uid != 0) {
+      EXPECT_EQ(As(row.user, [&] { return ReadTheLink(model); }), EACCES);
+    }
+
+    shared.Grant(dotted, row.granted_to, {Privilege::kExecute});
+    for (const Call& call : kCalls) {
+      Prepare(model);
+      EXPECT_EQ(As(row.user, [&] { return call.run(model); }), 0) << call.name << ", granted";
+    }
+    EXPECT_EQ(As(row.user, [&] { return ReadTheLink(model); }), 0);
+
+    if (GetParam() == Kernel::kWarm) WarmAs(row.user, model);
+    shared.Revoke(dotted, row.granted_to, {Privilege::kExecute});
+    // The daemon refuses from the moment the revoke returned; the kernel once it was told.
+    EXPECT_EQ(As(row.user, [&] { return OpenRead(model + "/versions/1/MLmodel"); }), EACCES);
+    EXPECT_EQ(As(row.user, [&] { return ListIt(model + "/versions/1"); }), EACCES);
+    for (const Call& call : kCalls) {
+      Prepare(model);
+      int answer = -1;
+      EXPECT_TRUE(Eventually([&] {
+        answer = As(row.user, [&] { return call.run(model); });
+        return answer == refused(call);
+      })) << call.name
+          << ", revoked: " << answer;
+    }
+    if (row.user.uid != 0) {
+      EXPECT_EQ(As(row.user, [&] { return ReadTheLink(model); }), EACCES);
+    }
+    WarmAs(kAnn, model);
+  }
+}
+
+TEST(SharedByUsers, BothGatesAreNeededOnTheWay) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  const std::string model = shared.MakeModel("gated");
+  const auto read = [&] { return As(kBob, [&] { return OpenRead(model + "/versions/1/MLmodel"); }); };
+  shared.Grant("cat.sch.gated", kBob.name, {Privilege::kExecute});
+  EXPECT_EQ(read(), 0);
+  for (const auto& [container, gate] :
+       {std::pair("cat", Privilege::kUseCatalog), std::pair("cat.sch", Privilege::kUseSchema)}) {
+    shared.Revoke(container, "account users", {gate});
+    EXPECT_EQ(read(), EACCES) << container;
+    EXPECT_TRUE(Eventually([&] { return As(kBob, [&] { return StatWithoutSync(model); }) == EACCES; }));
+    shared.Grant(container, "account users", {gate});
+    EXPECT_EQ(read(), 0) << container;
+  }
+}
+
+TEST(SharedByUsers, ListingsShowWhatTheirReaderMaySee) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  shared.MakeModel("one");
+  shared.MakeModel("two");
+  shared.Grant("cat.sch.two", kBob.name, {Privilege::kExecute});
+  CHECK(shared.registry().Create(shared.admin(), store::kMetastoreId, "hidden", "").ok());
+  const auto listed = [&](const User& user, const std::string& directory) {
+    const std::string out = shared.mounted().scratch("listing");
+    std::ofstream(out).close();
+    ::chmod(out.c_str(), 0666);
+    ::chmod(shared.mounted().scratch("").c_str(), 0711);
+    As(user, [&] {
+      std::ofstream file(out);
+      for (const std::string& name : ListOf(directory)) file << name << ' ';
+      return 0;
+    });
+    return ReadFile(out);
+  };
+  for (int round = 0; round < 2; ++round) {  // the second time with what the kernel has of the first
+    EXPECT_EQ(listed(kAnn, shared.path() + "/cat/sch"), "one two ");
+    EXPECT_EQ(listed(kBob, shared.path() + "/cat/sch"), "two ");
+    EXPECT_EQ(listed(kEve, shared.path() + "/cat/sch"), "");
+    EXPECT_EQ(listed(kRootUser, shared.path() + "/cat/sch"), "");
+    EXPECT_EQ(listed(kEve, shared.path()), "cat ");
+  }
+}
+
+TEST(SharedByUsers, ARevokeTakesNothingFromWhoElseIsThere) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  const std::string model = shared.MakeModel("busy");
+  shared.Grant("cat.sch.busy", kBob.name, {Privilege::kExecute});
+  // bob opens, stands in the version, and is told when the revoke has happened; ann stands there, too.
+  std::array<int, 2> go = {};
+  std::array<int, 2> ready = {};
+  ASSERT_EQ(::pipe(go.data()), 0);
+  ASSERT_EQ(::pipe(ready.data()), 0);
+  const auto stand = [&](const User& user, bool revoked) {
+    const pid_t child = ::fork();
+    if (child != 0) return child;
+    const int result = As(user, [&] {
+      if (::chdir((model + "/versions/1").c_str()) != 0) return 100;
+      const Fd file(::open("data/weights", O_RDONLY | O_CLOEXEC));
+      if (!file.valid()) return 101;
+      char byte = 0;
+      if (::write(ready[1], "r", 1) != 1 || ::read(go[0], &byte, 1) != 1) return 102;
+      std::array<char, 64> text;
+      if (::pread(file.get(), text.data(), text.size(), 0) <= 0)
+        return 103;  // what was open is read to the end
+      if (void* at = ::mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, file.get(), 0); at == MAP_FAILED)
+        return 104;
+      if (::getcwd(text.data(), text.size()) == nullptr && errno != ERANGE) return 105;
+      const int again = OpenRead("MLmodel");
+      const int list = ListIt(".");
+      if (revoked) return again == EACCES && list == EACCES ? 0 : 106;
+      return again == 0 && list == 0 ? 0 : 107;
+    });
+    ::_exit(result);
+  };
+  const pid_t bob = stand(kBob, true);
+  const pid_t ann = stand(kAnn, false);
+  char byte = 0;
+  ASSERT_EQ(::read(ready[0], &byte, 1), 1);
+  ASSERT_EQ(::read(ready[0], &byte, 1), 1);
+  shared.Revoke("cat.sch.busy", kBob.name, {Privilege::kExecute});
+  EXPECT_TRUE(
+      Eventually([&] { return As(kBob, [&] { return StatWithoutSync(model + "/versions/1"); }) == EACCES; }));
+  ASSERT_EQ(::write(go[1], "gg", 2), 2);
+  for (const pid_t each : {bob, ann}) {
+    int status = 0;
+    ASSERT_EQ(::waitpid(each, &status, 0), each);
+    EXPECT_EQ(WEXITSTATUS(status), 0) << (each == bob ? "bob" : "ann");
+  }
+  for (const int fd : {go[0], go[1], ready[0], ready[1]}) ::close(fd);
+}
+
+TEST(SharedByUsers, TheRootOfAUserNamespaceIsNoRoot) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  const std::string model = shared.MakeModel("fenced");
+  WarmAs(kAnn, model);
+  const int in_namespace = As(kEve, [&] {
+    if (::unshare(CLONE_NEWUSER) != 0) return 200;
+    if (WriteFile("/proc/self/setgroups", "deny") != 0 || WriteFile("/proc/self/uid_map", "0 60005 1") != 0 ||
+        WriteFile("/proc/self/gid_map", "0 60005 1") != 0) {
+      return 201;
+    }
+    if (::getuid() != 0) return 202;
+    for (const Call& call : kCalls) {
+      if (call.run(model) != EACCES) return 203;
+    }
+    return ReadTheLink(model);
+  });
+  if (in_namespace == 200) GTEST_SKIP() << "this host gives its users no user namespaces";
+  EXPECT_EQ(in_namespace, EACCES);
+}
+
+TEST(SharedByUsers, HundredsOfGrantsLetTheirHoldersInAndNobodyElse) {
+  SKIP_WITHOUT_MOUNT();
+  constexpr size_t kMost = 3900;  // of at most 4,000 on a schema, which has some already
+  SharedMount shared(kMost);
+  const std::string model = shared.MakeModel("popular");
+  const auto user = [](size_t i) {
+    const auto id = static_cast<uid_t>(70000 + i);
+    return User{"mfs-" + std::to_string(i), id, id, {}};
+  };
+  const auto check = [&](size_t granted) {
+    for (const size_t in : {size_t{1}, granted / 2, granted}) {
+      WarmAs(user(in), model);
+    }
+    const User outside = granted < kMost ? user(granted + 1) : kEve;
+    for (const User& out : {outside, kEve}) {
+      for (const char* file : {"/versions/1/MLmodel", "/aliases/Champion/data/weights"}) {
+        EXPECT_EQ(As(out, [&] { return OpenRead(model + file); }), EACCES) << granted << out.name;
+      }
+      for (const char* directory : {"", "/versions", "/aliases", "/versions/1", "/versions/1/data"}) {
+        EXPECT_EQ(As(out, [&] { return ListIt(model + directory); }), EACCES) << granted << directory;
+      }
+      EXPECT_EQ(As(out, [&] { return RunIt(model + "/versions/1/run.sh"); }), EACCES) << granted;
+      EXPECT_EQ(As(out, [&] { return GetAttribute(model + "/versions/1", "user.modelfs.sha256"); }), EACCES);
+      const int name = As(out, [&] { return StatWithoutSync(model + "/versions/1/MLmodel"); });
+      EXPECT_TRUE(name == EACCES || (granted >= 499 && name == 0))
+          << "past 500 entries names are open: " << name;
+    }
+  };
+  size_t granted = 0;
+  // On the way from 499 the entries of ann and of whoever else is named push it over the limit.
+  for (const size_t want : {size_t{400}, size_t{499}, size_t{500}, size_t{501}, kMost}) {
+    std::vector<std::string> principals;
+    while (granted < want) principals.push_back(user(++granted).name);
+    shared.GrantAll("cat.sch", principals, {Privilege::kExecute});
+    SCOPED_TRACE(granted);
+    check(granted);
+  }
+}
+
+TEST(SharedByUsers, ADraftIsItsCreatorsAlone) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  const std::string model = shared.MakeModel("drafty");
+  shared.Grant("cat.sch.drafty", kBob.name, {Privilege::kExecute, Privilege::kCreateModelVersion});
+  const std::string draft = model + "/versions/work";
+  ASSERT_EQ(As(kBob,
+               [&] {
+                 if (::mkdir(draft.c_str(), 0777) != 0) return errno;
+                 if (const int error = WriteFile(draft + "/file", "bytes")) return error;
+                 struct stat attr = {};
+                 if (::stat(draft.c_str(), &attr) != 0) return errno;
+                 if (attr.st_uid != kBob.uid || (attr.st_mode & ALLPERMS) != 0700) return 100;
+                 return ListIt(draft);
+               }),
+            0)
+      << shared.mounted().Errors();
+  for (const User& other : {kAnn, kEve, kRootUser}) {
+    SCOPED_TRACE(other.name);
+    EXPECT_EQ(As(other, [&] { return OpenRead(draft + "/file"); }), EACCES);
+    EXPECT_EQ(As(other, [&] { return ListIt(draft); }), EACCES);
+    EXPECT_EQ(As(other, [&] { return WriteFile(draft + "/mine", "x"); }), EACCES);
+    EXPECT_EQ(As(other, [&] { return Errno(::unlink((draft + "/file").c_str())); }), EACCES);
+    EXPECT_EQ(As(other, [&] { return Errno(::rmdir(draft.c_str())); }), EACCES);
+    EXPECT_EQ(As(other, [&] { return Errno(::rename(draft.c_str(), (model + "/versions/2").c_str())); }),
+              EACCES);
+    EXPECT_EQ(As(other, [&] { return Errno(::truncate((draft + "/file").c_str(), 0)); }), EACCES);
+    EXPECT_EQ(As(other, [&] { return Errno(::chmod((draft + "/file").c_str(), 0777)); }),
+              other.uid == 0 ? EACCES : EACCES);
+  }
+  EXPECT_EQ(As(kAnn, [&] { return Errno(::mkdir(draft.c_str(), 0755)); }), EEXIST);
+  EXPECT_EQ(As(kAnn,
+               [&] {
+                 const std::vector<std::string> names = ListOf(model + "/versions");
+                 return names == std::vector<std::string>{"1"} ? 0 : 100;
+               }),
+            0);
+  EXPECT_EQ(As(kBob,
+               [&] {
+                 if (ListOf(model + "/versions") != std::vector<std::string>{"1", "work"}) return 100;
+                 return Errno(::rename(draft.c_str(), (model + "/versions/2").c_str()));
+               }),
+            0);
+  EXPECT_EQ(As(kAnn, [&] { return OpenRead(model + "/versions/2/file"); }), 0);
+}
+
+TEST(SharedByUsers, ChangesAreDecidedByTheRegistryAndExplained) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  const std::string model = shared.MakeModel("ruled");
+  shared.Grant("cat.sch.ruled", kBob.name, {Privilege::kExecute, Privilege::kApplyTag});
+  const auto tag = [](const std::string& path) {
+    return Errno(::setxattr(path.c_str(), "user.tag.stage", "x", 1, 0));
+  };
+  EXPECT_EQ(As(kBob, [&] { return tag(model); }), 0);
+  EXPECT_EQ(As(kBob, [&] { return tag(model + "/versions/1"); }), 0);
+  EXPECT_EQ(As(kAnn, [&] { return tag(model + "/versions/1"); }), 0) << "the owner, whom the ACL names";
+  EXPECT_EQ(As(kEve, [&] { return tag(model); }), EACCES);
+  EXPECT_EQ(As(kRootUser, [&] { return tag(model); }), EACCES) << "root is nobody in particular";
+  EXPECT_EQ(As(kBob, [&] { return Errno(::symlink("../versions/1", (model + "/aliases/Mine").c_str())); }),
+            EACCES);
+  EXPECT_EQ(As(kBob, [&] { return Errno(::mkdir((model + "/versions/draft").c_str(), 0755)); }), EACCES);
+  EXPECT_EQ(As(kBob, [&] { return Errno(::mkdir((shared.path() + "/cat/sch/his").c_str(), 0755)); }), EACCES);
+  EXPECT_EQ(As(kRootUser, [&] { return Errno(::mkdir((shared.path() + "/cat/sch/roots").c_str(), 0755)); }),
+            EACCES);
+  EXPECT_EQ(As(kEve, [&] { return Errno(::mkdir((shared.path() + "/eves").c_str(), 0755)); }), EACCES);
+  EXPECT_EQ(As(kRootUser, [&] { return Errno(::rmdir((model + "/versions/1").c_str())); }), EACCES);
+  // Each hears of its own refusals only, and what would help.
+  EXPECT_EQ(As(kEve,
+               [&] {
+                 const std::string errors = ReadFile(shared.path() + "/.modelfs/errors");
+                 return errors.find("CREATE CATALOG") != std::string::npos &&
+                                errors.find("ruled") == std::string::npos
+                            ? 0
+                            : 100;
+               }),
+            0);
+  EXPECT_EQ(As(kAnn, [&] { return ReadFile(shared.path() + "/.modelfs/errors").empty() ? 0 : 100; }), 0);
+
+  // An owner without CREATE MODEL may still delete what is its own.
+  shared.Revoke("cat.sch", kAnn.name, {Privilege::kCreateModel});
+  EXPECT_EQ(As(kAnn, [&] { return Errno(::rmdir((model + "/versions/1").c_str())); }), 0);
+  EXPECT_EQ(As(kAnn, [&] { return Errno(::rmdir(model.c_str())); }), 0) << shared.mounted().Errors();
+}
+
+TEST(SharedByUsers, GetfaclShowsWhatWasGrantedAndSetfaclIsAMatterOfGrant) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  const std::string model = shared.MakeModel("shown");
+  shared.Grant("cat.sch.shown", kScience, {Privilege::kExecute});
+  const ShellResult shown = Shell("getfacl -cpE " + model + "/versions");
+  if (shown.status == 127) GTEST_SKIP() << "needs getfacl";
+  EXPECT_EQ(shown.status, 0) << shown.output;
+  EXPECT_NE(shown.output.find("group:" + kScience + ":r-x"), std::string::npos) << shown.output;
+  EXPECT_NE(shown.output.find("user:" + kAnn.name + ":rwx"), std::string::npos) << shown.output;
+  EXPECT_NE(shown.output.find("other::---"), std::string::npos) << shown.output;
+  const int set = As(kAnn, [&] {
+    std::array<char, 1024> acl;
+    const ssize_t size = ::getxattr(model.c_str(), "system.posix_acl_access", acl.data(), acl.size());
+    if (size <= 0) return 100;
+    return Errno(
+        ::setxattr(model.c_str(), "system.posix_acl_access", acl.data(), static_cast<size_t>(size), 0));
+  });
+  EXPECT_EQ(set, EPERM);
+  EXPECT_EQ(As(kAnn,
+               [&] {
+                 return ReadFile(shared.path() + "/.modelfs/errors").find("GRANT") != std::string::npos ? 0
+                                                                                                        : 100;
+               }),
+            0);
+}
+
+TEST(SharedByUsers, OwnershipGivenToAGroupIsEveryMembers) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  const std::string model = shared.MakeModel("given");
+  struct stat attr = {};
+  ASSERT_EQ(::stat(model.c_str(), &attr), 0);
+  EXPECT_EQ(attr.st_uid, kAnn.uid);
+  CHECK(shared.registry().SetOwner(shared.admin(), shared.Id("cat.sch.given"), kScience).ok());
+  EXPECT_EQ(As(kSam, [&] { return OpenRead(model + "/versions/1/MLmodel"); }), 0);
+  EXPECT_EQ(As(kDora, [&] { return Errno(::symlink("../versions/1", (model + "/aliases/Theirs").c_str())); }),
+            0);
+  EXPECT_EQ(As(kAnn, [&] { return OpenRead(model + "/versions/1/MLmodel"); }), EACCES);
+  EXPECT_TRUE(
+      Eventually([&] { return As(kAnn, [&] { return StatWithoutSync(model + "/versions/1"); }) == EACCES; }));
+  EXPECT_TRUE(Eventually([&] { return ::stat(model.c_str(), &attr) == 0 && attr.st_uid == 0; }));
+}
+
+// The sum of the counters that a path walk could move.
+uint64_t Questions(const SharedMount& shared) {
+  const std::string metrics = ReadFile(shared.path() + "/.modelfs/metrics");
+  uint64_t sum = 0;
+  for (const char* operation : {"lookup", "getattr", "getxattr", "access"}) {
+    const std::string key = "operation=\"" + std::string(operation) + "\"} ";
+    if (const size_t at = metrics.find(key); at != std::string::npos)
+      sum += std::stoull(metrics.substr(at + key.size()));
+  }
+  return sum;
+}
+
+TEST(SharedByUsers, AWarmPathIsWalkedWithoutAQuestionByEveryUser) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  const std::string model = shared.MakeModel("warm");
+  shared.Grant("cat.sch.warm", kScience, {Privilege::kExecute});
+  shared.Grant("cat.sch.warm", kBob.name, {Privilege::kExecute});
+  constexpr int kWalks = 1000;
+  const auto walk = [&](const User& user, int times) {
+    return As(user, [&] {
+      for (int i = 0; i < times; ++i) {
+        if (const int error = StatWithoutSync(model + "/versions/1/data/weights")) return error;
+        if (::access((model + "/versions/1/MLmodel").c_str(), R_OK) != 0) return errno;
+      }
+      return 0;
+    });
+  };
+  EXPECT_EQ(walk(kAnn, 1), 0);
+  EXPECT_EQ(walk(kBob, 1), 0);
+  Questions(shared);  // its own path is warm, too
+  const uint64_t before = Questions(shared);
+  for (const User& user : {kAnn, kBob, kDora, kSam}) EXPECT_EQ(walk(user, kWalks), 0) << user.name;
+  // What Questions itself asks for (the attributes of a file that is never kept) is not a matter of walks.
+  EXPECT_LT(Questions(shared) - before, uint64_t{20});
+}
+
+TEST(SharedByUsers, ANumberThatChangesHandsIsFollowed) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  const std::string model = shared.MakeModel("mapped");
+  shared.Grant("cat.sch.mapped", kBob.name, {Privilege::kExecute});
+  const auto read = [&](const User& user) {
+    return As(user, [&] { return OpenRead(model + "/versions/1/MLmodel"); });
+  };
+  EXPECT_EQ(read(kBob), 0);
+  EXPECT_EQ(read(kEve), EACCES);
+  // The numbers change hands: what the kernel has by number goes.
+  shared.Renumber({{kEve.name, kBob.uid}, {kBob.name, kEve.uid}});
+  EXPECT_TRUE(Eventually([&] { return read(kEve) == 0; }));
+  EXPECT_TRUE(Eventually([&] { return read(kBob) == EACCES; }));
+  EXPECT_TRUE(
+      Eventually([&] { return As(kBob, [&] { return StatWithoutSync(model + "/versions/1"); }) == EACCES; }));
+}
+
+}  // namespace
+}  // namespace modelfs::fs

@@ -1,0 +1,329 @@
+#include "store/host_identities.h"
+
+#include <gtest/gtest.h>
+#include <pwd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <thread>
+
+#include "cas/base/check.h"
+
+namespace modelfs::store {
+namespace {
+
+class FakeClock : public Clock {
+ public:
+  int64_t NowMs() const override { return now_ms; }
+  int64_t now_ms = 1'000'000;
+};
+
+class FakeDatabase : public UserDatabase {
+ public:
+  void AddUser(std::string name, uid_t uid, gid_t gid) { users_.push_back({std::move(name), uid, gid}); }
+  void AddGroup(std::string name, gid_t gid) { groups_.push_back({std::move(name), gid}); }
+  void Join(const std::string& user, gid_t gid) { members_[user].push_back(gid); }
+  void RemoveUsers() { users_.clear(); }
+
+  std::optional<User> UserOf(uid_t uid) override {
+    ++asked;
+    for (const User& user : users_) {
+      if (user.uid == uid) return user;
+    }
+    return std::nullopt;
+  }
+  std::optional<User> UserNamed(const std::string& name) override {
+    ++asked;
+    for (const User& user : users_) {
+      if (user.name == name) return user;
+    }
+    return std::nullopt;
+  }
+  std::optional<Group> GroupOf(gid_t gid) override {
+    for (const Group& group : groups_) {
+      if (group.gid == gid) return group;
+    }
+    return std::nullopt;
+  }
+  std::optional<Group> GroupNamed(const std::string& name) override {
+    for (const Group& group : groups_) {
+      if (group.name == name) return group;
+    }
+    return std::nullopt;
+  }
+  std::vector<gid_t> GroupsOf(const User& user) override {
+    std::vector<gid_t> gids = {user.gid};
+    for (const gid_t gid : members_[user.name]) gids.push_back(gid);
+    return gids;
+  }
+  uint64_t Stamp() override { return stamp; }
+
+  int asked = 0;
+  uint64_t stamp = 1;
+
+ private:
+  std::vector<User> users_;
+  std::vector<Group> groups_;
+  std::map<std::string, std::vector<gid_t>> members_;
+};
+
+class Host {
+ public:
+  Host() {
+    CHECK(::mkdtemp(directory_.data()) != nullptr);
+    database.AddUser("ann", 1000, 100);
+    database.AddUser("Bob", 1001, 1001);
+    database.AddGroup("staff", 100);
+    database.AddGroup("data-science", 200);
+    database.AddGroup("bob", 1001);
+    database.Join("ann", 200);
+  }
+  ~Host() { std::filesystem::remove_all(directory_); }
+
+  std::string map_file() const { return directory_ + "/identities"; }
+  // By a rename, as an editor does it, so that even a file of the same size is another one.
+  void WriteMap(const std::string& text) const {
+    std::ofstream(map_file() + ".new") << text;
+    std::filesystem::rename(map_file() + ".new", map_file());
+  }
+  Result<std::unique_ptr<HostIdentities>> Open(bool mapped) {
+    return HostIdentities::Open({.map_file = mapped ? map_file() : std::string(),
+                                 .database = &database,
+                                 .clock = &clock,
+                                 .log = nullptr});
+  }
+  std::unique_ptr<HostIdentities> MustOpen(bool mapped) {
+    auto opened = Open(mapped);
+    CHECK(opened.ok());
+    return *std::move(opened);
+  }
+
+  FakeDatabase database;
+  FakeClock clock;
+
+ private:
+  std::string directory_ = (std::filesystem::temp_directory_path() / "modelfs-identities-XXXXXX").string();
+};
+
+using Names = std::vector<std::string>;
+
+TEST(HostIdentities, NamesAUserAndItsGroups) {
+  Host host;
+  const auto identities = host.MustOpen(false);
+  const Caller ann = identities->CallerOf(1000, 100);
+  EXPECT_EQ(ann.principal, "ann");
+  EXPECT_EQ(ann.uid, 1000U);
+  EXPECT_EQ(ann.groups, (Names{"staff", "data-science"}));
+  EXPECT_EQ(ann.role, Caller::Role::kPrincipal);
+}
+
+TEST(HostIdentities, CountsTheGroupThatTheProcessRunsAs) {
+  Host host;
+  const auto identities = host.MustOpen(false);
+  EXPECT_EQ(identities->CallerOf(1001, 1001).groups, Names{"bob"});
+  EXPECT_EQ(identities->CallerOf(1001, 200).groups, (Names{"data-science", "bob"}));
+  EXPECT_EQ(identities->CallerOf(1001, 4711).groups, Names{"bob"}) << "a group without a name is none";
+}
+
+TEST(HostIdentities, AnUnmappedUidIsNobodyAndInNoGroup) {
+  Host host;
+  const auto identities = host.MustOpen(false);
+  const Caller nobody = identities->CallerOf(4711, 100);
+  EXPECT_EQ(nobody.principal, "uid:4711");
+  EXPECT_TRUE(IsNobody(nobody.principal));
+  EXPECT_TRUE(nobody.groups.empty());
+}
+
+TEST(HostIdentities, FindsByNameWithoutRegardToCaseAndTheUserFirst) {
+  Host host;
+  const auto identities = host.MustOpen(false);
+  const auto ann = identities->Find("ANN");
+  ASSERT_TRUE(ann.has_value());
+  EXPECT_EQ(ann->name, "ann");
+  EXPECT_EQ(ann->kind, PrincipalKind::kUser);
+  EXPECT_EQ(identities->Find("staff")->kind, PrincipalKind::kGroup);
+  EXPECT_EQ(identities->Find("Bob")->kind, PrincipalKind::kUser);
+  EXPECT_EQ(identities->Find("bob")->kind, PrincipalKind::kGroup) << "the database itself minds the case";
+  EXPECT_FALSE(identities->Find("eve").has_value());
+  EXPECT_EQ(identities->UidsOf("ann"), std::vector<uid_t>{1000});
+  EXPECT_EQ(identities->GidsOf("DATA-SCIENCE"), std::vector<gid_t>{200});
+  EXPECT_TRUE(identities->UidsOf("eve").empty());
+  EXPECT_EQ(identities->GroupsOf("ann"), (Names{"staff", "data-science"}));
+  EXPECT_TRUE(identities->GroupsOf("eve").empty());
+}
+
+TEST(HostIdentities, AsksAgainAfterASecondAndNotBefore) {
+  Host host;
+  const auto identities = host.MustOpen(false);
+  EXPECT_EQ(identities->CallerOf(1000, 100).principal, "ann");
+  EXPECT_EQ(identities->CallerOf(4711, 1).principal, "uid:4711");
+  const int asked = host.database.asked;
+  host.database.Join("ann", 1001);
+  host.database.AddUser("eve", 4711, 1);
+  host.clock.now_ms += HostIdentities::kLifetimeMs - 1;
+  EXPECT_EQ(identities->CallerOf(1000, 100).groups, (Names{"staff", "data-science"}));
+  EXPECT_EQ(identities->CallerOf(4711, 1).principal, "uid:4711");
+  EXPECT_EQ(host.database.asked, asked);
+  host.clock.now_ms += 1;
+  EXPECT_EQ(identities->CallerOf(1000, 100).groups, (Names{"staff", "data-science", "bob"}));
+  EXPECT_EQ(identities->CallerOf(4711, 1).principal, "eve");
+}
+
+TEST(HostIdentities, AClockThatIsSetBackMakesNothingLastLonger) {
+  Host host;
+  const auto identities = host.MustOpen(false);
+  EXPECT_EQ(identities->CallerOf(1000, 100).principal, "ann");
+  host.database.RemoveUsers();
+  host.clock.now_ms -= 3'600'000;
+  EXPECT_EQ(identities->CallerOf(1000, 100).principal, "uid:1000");
+}
+
+TEST(HostIdentities, OfAMappingFileOnlyWhatItMapsExists) {
+  Host host;
+  host.WriteMap("# people\n\n  uid 1000 = ann@x.org\r\nuid 1002=Zoë\ngid 200 = data science\n");
+  const auto identities = host.MustOpen(true);
+  EXPECT_EQ(identities->CallerOf(1000, 100).principal, "ann@x.org");
+  EXPECT_EQ(identities->CallerOf(1000, 100).groups, Names{"data science"})
+      << "by the user database: ann is in 200";
+  EXPECT_EQ(identities->CallerOf(1002, 200).groups, Names{"data science"}) << "by the request's own group";
+  EXPECT_TRUE(identities->CallerOf(1002, 100).groups.empty());
+  EXPECT_EQ(identities->CallerOf(1001, 1001).principal, "uid:1001");
+  EXPECT_EQ(identities->UidsOf("ANN@X.ORG"), std::vector<uid_t>{1000});
+  EXPECT_TRUE(identities->UidsOf("ann").empty());
+  EXPECT_EQ(identities->Find("zoË")->name, "Zoë");
+  EXPECT_FALSE(identities->Find("staff").has_value());
+  EXPECT_EQ(identities->GroupsOf("ann@x.org"), Names{"data science"});
+}
+
+TEST(HostIdentities, OnePersonMayHaveSeveralNumbers) {
+  Host host;
+  host.WriteMap("uid 1000 = ann\nuid 2000 = Ann\ngid 1 = g\ngid 2 = g\n");
+  const auto identities = host.MustOpen(true);
+  EXPECT_EQ(identities->UidsOf("ann"), (std::vector<uid_t>{1000, 2000}));
+  EXPECT_EQ(identities->GidsOf("g"), (std::vector<gid_t>{1, 2}));
+}
+
+TEST(HostIdentities, ABadLineIsNamedWithItsFile) {
+  const struct {
+    const char* text;
+    const char* line;
+    const char* says;
+  } kRows[] = {
+      {"uid 1000 ann\n", ":1:", "no '='"},
+      {"# fine\nuser 1000 = ann\n", ":2:", "neither uid nor gid"},
+      {"uid = ann\n", ":1:", "is no uid"},
+      {"uid -1 = ann\n", ":1:", "is no uid"},
+      {"uid 1000x = ann\n", ":1:", "is no uid"},
+      {"gid 4294967295 = all\n", ":1:", "is no gid"},
+      {"uid 1000 =\n", ":1:", "cannot be empty"},
+      {"uid 1000 = uid:1000\n", ":1:", "uid:"},
+      {"uid 1000 = ann\n\nuid 1000 = bob\n", ":3:", "on line 1 already"},
+  };
+  for (const auto& row : kRows) {
+    SCOPED_TRACE(row.text);
+    Host host;
+    host.WriteMap(row.text);
+    const auto opened = host.Open(true);
+    ASSERT_FALSE(opened.ok());
+    EXPECT_EQ(opened.error().code(), Code::kInvalidArgument);
+    EXPECT_NE(opened.error().message().find(host.map_file() + row.line), std::string::npos)
+        << opened.error().message();
+    EXPECT_NE(opened.error().message().find(row.says), std::string::npos) << opened.error().message();
+  }
+}
+
+TEST(HostIdentities, AMappingFileThatOthersCanWriteIsRefused) {
+  Host host;
+  host.WriteMap("uid 1000 = ann\n");
+  std::filesystem::permissions(host.map_file(), std::filesystem::perms::others_write,
+                               std::filesystem::perm_options::add);
+  const auto opened = host.Open(true);
+  ASSERT_FALSE(opened.ok());
+  EXPECT_EQ(opened.error().code(), Code::kPermissionDenied);
+}
+
+TEST(HostIdentities, AMissingMappingFileIsAnError) {
+  Host host;
+  const auto opened = host.Open(true);
+  ASSERT_FALSE(opened.ok());
+  EXPECT_EQ(opened.error().code(), Code::kNotFound);
+}
+
+TEST(HostIdentities, AChangedMappingFileIsReadAgainAndABadOneIsNot) {
+  Host host;
+  host.WriteMap("uid 1000 = ann\n");
+  const auto identities = host.MustOpen(true);
+  const uint64_t first = identities->Generation();
+  EXPECT_EQ(identities->CallerOf(1000, 0).principal, "ann");
+  host.WriteMap("uid 1000 = bob\n");
+  host.clock.now_ms += HostIdentities::kLifetimeMs;
+  EXPECT_EQ(identities->CallerOf(1000, 0).principal, "bob");
+  const uint64_t second = identities->Generation();
+  EXPECT_GT(second, first);
+
+  host.WriteMap("nonsense\n");
+  host.clock.now_ms += HostIdentities::kLifetimeMs;
+  EXPECT_EQ(identities->CallerOf(1000, 0).principal, "bob");
+  std::filesystem::remove(host.map_file());
+  host.clock.now_ms += HostIdentities::kLifetimeMs;
+  EXPECT_EQ(identities->CallerOf(1000, 0).principal, "bob");
+  EXPECT_EQ(identities->Generation(), second);
+
+  host.WriteMap("uid 1000 = eve\n");
+  host.clock.now_ms += HostIdentities::kLifetimeMs;
+  EXPECT_EQ(identities->CallerOf(1000, 0).principal, "eve");
+}
+
+TEST(HostIdentities, TheGenerationRisesWithTheUserDatabase) {
+  Host host;
+  const auto identities = host.MustOpen(false);
+  const uint64_t before = identities->Generation();
+  ++host.database.stamp;
+  host.clock.now_ms += HostIdentities::kLifetimeMs;
+  EXPECT_GT(identities->Generation(), before);
+  EXPECT_EQ(identities->Generation(), identities->Generation());
+}
+
+TEST(HostIdentities, KeepsABoundedNumberOfAnswers) {
+  Host host;
+  const auto identities = host.MustOpen(false);
+  for (uid_t uid = 100'000; uid < 100'000 + 3 * HostIdentities::kMostCached; ++uid) {
+    identities->CallerOf(uid, 0);
+  }
+  const int asked = host.database.asked;
+  identities->CallerOf(100'000, 0);
+  EXPECT_GT(host.database.asked, asked) << "the first of so many is not kept any more";
+}
+
+TEST(HostIdentities, ManyThreadsAskAtOnce) {
+  Host host;
+  const auto identities =
+      HostIdentities::Open({.map_file = {}, .database = nullptr, .clock = nullptr, .log = nullptr});
+  ASSERT_TRUE(identities.ok());
+  std::vector<std::thread> threads;
+  for (int thread = 0; thread < 8; ++thread) {
+    threads.emplace_back([&] {
+      for (uid_t uid = 0; uid < 200; ++uid) (*identities)->CallerOf(uid, uid);
+    });
+  }
+  for (std::thread& thread : threads) thread.join();
+}
+
+TEST(HostIdentities, KnowsTheUsersOfThisHost) {
+  const auto identities =
+      HostIdentities::Open({.map_file = {}, .database = nullptr, .clock = nullptr, .log = nullptr});
+  ASSERT_TRUE(identities.ok());
+  const passwd* self = ::getpwuid(::getuid());
+  const Caller caller = (*identities)->ProcessCaller("cli");
+  EXPECT_EQ(caller.principal, self != nullptr ? self->pw_name : "uid:" + std::to_string(::getuid()));
+  EXPECT_EQ(caller.uid, ::getuid());
+  EXPECT_EQ(caller.proof, Proof::kProcess);
+  EXPECT_EQ(caller.door, "cli");
+}
+
+}  // namespace
+}  // namespace modelfs::store
