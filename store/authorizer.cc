@@ -114,11 +114,7 @@ std::string Quoted(std::string_view name) {
   return Printable(quoted) + "`";
 }
 
-ObjectRights RightsOf(const Facts& seen, bool holds_something_in_it) {
-  // The gates are asked for again on the way, by the directories there.
-  Facts facts = seen;
-  facts.reach = true;
-  facts.in_reach = true;
+ObjectRights RightsOf(const Facts& facts) {
   const auto may = [&](Operation operation) {
     const OperationRow* row = RowOf(operation, facts.kind);
     return row != nullptr && Allows(*row, facts);
@@ -128,10 +124,6 @@ ObjectRights RightsOf(const Facts& seen, bool holds_something_in_it) {
   rights.get = may(Operation::kGet);
   rights.read_files = may(Operation::kReadFiles);
   rights.tag = may(Operation::kTag) || may(Operation::kDescribe) || may(Operation::kSetOwner);
-  rights.change_children = may(Operation::kCreateCatalog) || may(Operation::kCreateSchema) ||
-                           may(Operation::kCreateModel) || holds_something_in_it ||
-                           (facts.kind != ObjectKind::kModel && (facts.admin || facts.owner)) ||
-                           (facts.kind != ObjectKind::kModel && facts.effective.Has(Privilege::kManage));
   rights.change_versions = may(Operation::kCreateVersion) || may(Operation::kDeleteVersion);
   rights.set_alias = may(Operation::kSetAlias);
   return rights;
@@ -144,7 +136,6 @@ ObjectRights ObjectRights::operator|(const ObjectRights& other) const {
           get || other.get,
           read_files || other.read_files,
           tag || other.tag,
-          change_children || other.change_children,
           change_versions || other.change_versions,
           set_alias || other.set_alias};
 }
@@ -400,20 +391,12 @@ Result<Visibility> Authorizer::VisibleIn(View& view, const Caller& caller, Objec
 
 Result<ObjectAccess> Authorizer::AccessOf(View& view, ObjectId object) const {
   ASSIGN_OR_RETURN(const std::vector<Level> levels, LevelsOf(view, object));
-  const bool container = levels.back().kind != ObjectKind::kModel;
-  const auto holds_in_it = [&](const Identity& identity) -> Result<bool> {
-    if (!container) return false;
-    for (const PrincipalId id : identity.all) {
-      ASSIGN_OR_RETURN(
-          const std::vector<KvEntry> held,
-          view.snapshot().Range(keys::Holding(id, object, 0), keys::Holding(id, object + 1, 0), 1));
-      if (!held.empty()) return true;
-    }
-    return false;
-  };
-  const auto rights_of = [&](const Identity& identity) -> Result<ObjectRights> {
-    ASSIGN_OR_RETURN(const bool holds, holds_in_it(identity));
-    return RightsOf(Weigh(levels, identity), holds);
+  // Of a group's members each may have the gates from elsewhere: its rights are told as if they did, and the
+  // directories on the way ask for the gates again.
+  const auto rights_of = [&](const Identity& identity, bool with_gates) {
+    Facts facts = Weigh(levels, identity);
+    if (!with_gates) facts.reach = facts.in_reach = true;
+    return RightsOf(facts);
   };
 
   ObjectAccess access;
@@ -423,7 +406,7 @@ Result<ObjectAccess> Authorizer::AccessOf(View& view, ObjectId object) const {
   }
   Identity everyone;
   everyone.all = {kAccountUsersId};
-  ASSIGN_OR_RETURN(access.everyone, rights_of(everyone));
+  access.everyone = rights_of(everyone, false);
 
   // Whoever is named on the way down, and the members of the groups that are: registry groups have their
   // members here, the host's are named as they are.
@@ -462,7 +445,7 @@ Result<ObjectAccess> Authorizer::AccessOf(View& view, ObjectId object) const {
                      host_groups ? IdentityOfPrincipal(view, info) : ComputeIdentity(view, info.name, {}));
     PrincipalRights entry;
     entry.principal = info;
-    ASSIGN_OR_RETURN(entry.rights, rights_of(identity));
+    entry.rights = rights_of(identity, info.kind != PrincipalKind::kGroup);
     // Someone with nothing beyond everybody's needs no mention.
     if (!((access.everyone | entry.rights) == access.everyone)) access.entries.push_back(std::move(entry));
   }

@@ -180,13 +180,13 @@ struct GrantChange {
 };
 
 // What a front end that enforces access by other means (POSIX ACLs) must let through: an outer bound on one
-// object by principal, without the gates above it, which the way there asks for again.
+// object by principal. A user's is exact. A group's is told without the gates above the object, which its
+// members may have from elsewhere, and which the way there asks for again.
 struct ObjectRights {
   bool see = false;              // know that it is there: name, owner, description, tags
   bool get = false;              // all its metadata: versions, aliases
   bool read_files = false;       // the artifacts of its versions
   bool tag = false;              // change tags or the description
-  bool change_children = false;  // make, rename or delete something in a container
   bool change_versions = false;  // make or delete versions
   bool set_alias = false;
 

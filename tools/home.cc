@@ -212,11 +212,14 @@ Result<store::ObjectInfo> FindObject(Home& home, const Place& place) {
 }
 
 Result<store::Target> FindTarget(Home& home, const Place& place) {
-  if (place.HasVersion()) {
+  const auto* number = std::get_if<store::VersionNumber>(&place.version);
+  if (place.HasVersion() && number == nullptr) {
     ASSIGN_OR_RETURN(const store::VersionInfo version, FindVersion(home, place));
     return store::Target{version.model, version.number};
   }
   ASSIGN_OR_RETURN(const store::ObjectInfo object, FindObject(home, place));
+  // A number needs no look at the version: who may tag it may not be allowed to see it.
+  if (number != nullptr) return store::Target{object.id, *number};
   return store::Target{object.id, std::nullopt};
 }
 

@@ -240,6 +240,7 @@ Status RunDownload(const Cli& cli, const DownloadArguments& arguments) {
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
   ASSIGN_OR_RETURN(const store::VersionInfo version, FindVersion(*home, place));
+  RETURN_IF_ERROR(home->registry->CheckAccess(home->caller, store::Operation::kReadFiles, version.model));
   if (version.status != store::VersionStatus::kReady) {
     return Error(Code::kFailedPrecondition,
                  fmt::format("{} is {}; only a READY version can be downloaded", VersionName(version),

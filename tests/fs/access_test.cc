@@ -23,13 +23,8 @@ constexpr ObjectRights kNothing{};
 constexpr ObjectRights kSees{.see = true};
 constexpr ObjectRights kLoads{.see = true, .get = true, .read_files = true};
 constexpr ObjectRights kManages{.see = true, .get = true, .change_versions = true, .set_alias = true};
-constexpr ObjectRights kOwns{.see = true,
-                             .get = true,
-                             .read_files = true,
-                             .tag = true,
-                             .change_children = true,
-                             .change_versions = true,
-                             .set_alias = true};
+constexpr ObjectRights kOwns{
+    .see = true, .get = true, .read_files = true, .tag = true, .change_versions = true, .set_alias = true};
 constexpr ObjectRights kTags{.see = true, .tag = true};
 constexpr ObjectRights kAddsVersions{.see = true, .change_versions = true};
 
@@ -59,10 +54,6 @@ TEST(Access, EachPartOfAnObjectShowsItsOwnRights) {
   } kRows[] = {
       {"nobody enters a container", AccessClass::kContainer, kNothing, 0},
       {"USE CATALOG, BROWSE: what is in it may be one's own", AccessClass::kContainer, kSees, 07},
-      {"something of one's own in a container that one may not enter",
-       AccessClass::kContainer,
-       {.change_children = true},
-       0},
       {"APPLY TAG on a container that one may not enter", AccessClass::kContainer, {.tag = true}, 02},
       {"a model for who may browse", AccessClass::kModel, kSees, 05},
       {"a model's tags", AccessClass::kModel, kTags, 07},

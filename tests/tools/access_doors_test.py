@@ -56,6 +56,8 @@ class Doors(unittest.TestCase):
         self.ok("mount", self.mnt, "-d", "-o", "allow_other")
         self.ok("mkdir", "-p", "c.s")
         self.ok("register", self.source, "c.s.m", "--alias", "live")
+        # Also where the model is bob's for a while.
+        self.ok("grant", "CREATE_MODEL_VERSION", "c.s.m", ADMIN)
         # The metastore belongs to a group, as it should: who joins it becomes an admin beside the first one.
         self.ok("group", "create", "admins")
         self.ok("group", "add", "admins", ADMIN)
@@ -127,7 +129,8 @@ class Doors(unittest.TestCase):
 
     def list_versions(self):
         def names():
-            assert "1" in os.listdir(self.path + "/versions")
+            if "1" not in os.listdir(self.path + "/versions"):  # who may only make some sees its own drafts
+                raise PermissionError(errno.EACCES, "not shown")
 
         return {"command": self.command("resolve", "c.s.m@live"), "mount": self.mount(names)}
 
@@ -165,7 +168,7 @@ class Doors(unittest.TestCase):
         empty = os.path.join(self.scratch, "empty")
         os.makedirs(empty, exist_ok=True)
         # An empty directory is refused after the right was found to be there.
-        return {"command": self.command("register", empty, "c.s.m", expected=(4,)), "mount": self.mount(draft)}
+        return {"command": self.command("register", empty, "c.s.m", expected=(6,)), "mount": self.mount(draft)}
 
     def create_schema(self):
         def made(call):
@@ -213,13 +216,20 @@ class Doors(unittest.TestCase):
 
     def delete_model(self):
         # It has a version: who may delete it hears that.
-        return {"sql": self.sql("DROP MODEL c.s.m", expected=(4,)),
+        return {"sql": self.sql("DROP MODEL c.s.m", expected=(6,)),
                 "mount": self.mount(lambda: os.rmdir(self.path), expected=(errno.ENOTEMPTY,))}
 
     def delete_version(self):
-        # There is no such version: who may delete one hears that.
-        return {"command": self.command("rm", "--yes", "c.s.m/77", expected=(3,)),
-                "mount": self.mount(lambda: os.rmdir(self.path + "/versions/77"), expected=(errno.ENOENT,))}
+        def deleted(door):
+            version = self.ok("register", self.source, "c.s.m").strip()
+            verdict = door(version)
+            if verdict == DENIED:
+                self.ok("rm", "--yes", version)
+            return verdict
+
+        return {"command": deleted(lambda version: self.command("rm", "--yes", version)),
+                "mount": deleted(lambda version: self.mount(
+                    lambda: os.rmdir(self.path + "/versions/" + version.rpartition("/")[2])))}
 
     def give(self):
         return {"command": self.command("grant", "EXECUTE", "c.s.m", "account users"),
