@@ -234,11 +234,11 @@ void AddMountCommands(Cli& cli) {
         AddCommand(*cli.app, "mount", "Mount a registry; runs until it is unmounted or stopped",
                    "modelfs mount ~/registry /models -d");
     command
-        ->add_option("[HOME] MNT", arguments->where,
+        ->add_option("MNT", arguments->where,
                      "The registry (default: -r or $MODELFS_REGISTRY), and an existing directory")
         ->required()
         ->expected(1, 2)
-        ->type_name("");
+        ->option_text("[HOME] MNT");
     command->add_flag("-d,--detach", arguments->detach,
                       "Go into the background, once the mount answers; log to HOME/mount.log");
     command
