@@ -12,7 +12,7 @@
 #include "tools/log.h"
 #include "tools/names.h"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): the library's
 class App;
 class Option;
 }  // namespace CLI

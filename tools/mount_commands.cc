@@ -117,7 +117,7 @@ Status Serve(const std::string& home_path, const fs::MountOptions& options, cons
   ASSIGN_OR_RETURN(const std::unique_ptr<fs::MountDaemon> daemon, fs::MountDaemon::Mount(parts, options));
   signals.Start(*log, *daemon);
 
-  const Status served = daemon->Serve([&] {
+  Status served = daemon->Serve([&] {
     Result<std::unique_ptr<MountRegistration>> written =
         MountRegistration::Write(home_path, options.mount_point, SystemClock().NowMs());
     if (written.ok()) {
