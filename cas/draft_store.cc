@@ -198,7 +198,7 @@ Result<std::vector<Digest>> DraftStoreImpl::SharedBlobs() {
     if (!names.ok() && names.error().code() == Code::kNotFound) continue;
     if (!names.ok()) return names.error();
     for (const std::string& name : *names) {
-      const Result<std::string> target = ReadLink(nodes + "/" + name);
+      const Result<std::string> target = ReadLink(fmt::format("{}/{}", nodes, name));
       if (!target.ok()) continue;
       const Result<ShareMarker> marker = ShareMarker::Decode(*target);
       if (marker.ok()) blobs.insert(marker->blob);
@@ -229,7 +229,7 @@ Result<uint64_t> DraftStoreImpl::RemoveExpired(std::chrono::seconds unused_for, 
     look(path + "/label");
     const Result<std::vector<std::string>> names = files_.List(path + "/n");
     if (names.ok()) {
-      for (const std::string& name : *names) look(path + "/n/" + name);
+      for (const std::string& name : *names) look(fmt::format("{}/n/{}", path, name));
     }
     if (last_s == 0 || now_s - last_s < unused_for.count()) continue;
     const std::optional<Fd> lock_fd = TryLock(number);

@@ -68,7 +68,7 @@ class Walk {
       entries_.push_back(std::move(entry));
     }
     for (const std::string& name : names) {
-      const std::string shown = relative.empty() ? name : relative + "/" + name;
+      const std::string shown = relative.empty() ? name : fmt::format("{}/{}", relative, name);
       if (Status status = CheckPathComponent(name); !status.ok()) {
         return status.error().Wrap(Printable(relative.empty() ? real : relative));
       }
@@ -76,7 +76,7 @@ class Walk {
         return Error(Code::kInvalidArgument,
                      fmt::format("{}: lies more than {} levels deep", shown, kTreeMaxDepth));
       }
-      RETURN_IF_ERROR(Entry(real + "/" + name, shown));
+      RETURN_IF_ERROR(Entry(fmt::format("{}/{}", real, name), shown));
     }
     return OkStatus();
   }

@@ -99,7 +99,7 @@ Status CheckUnchanged(const SourceFile& source, const std::string& path) {
 
 class LocalStore::Impl {
  public:
-  Impl(Files& files, Options options)
+  Impl(Files& files, const Options& options)
       : core_(std::make_shared<StoreCore>(files, options.root, options.log)),
         hash_threads_(options.hash_threads > 0 ? static_cast<size_t>(options.hash_threads)
                                                : std::max<size_t>(1, std::thread::hardware_concurrency())) {}

@@ -100,7 +100,7 @@ Status PublishBatch::AddLargeParts(const HashedFile& hashed) {
 
 Status PublishBatch::Seal(Incoming incoming) {
   // After the last write, which would set the time of day again.
-  const Status stamped = core_.files.SetMtime(incoming.path, static_cast<int64_t>(epoch_.revision));
+  Status stamped = core_.files.SetMtime(incoming.path, static_cast<int64_t>(epoch_.revision));
   if (!keep_open_) incoming.file.reset();
   MutexLock lock(mu_);
   incoming_.push_back(std::move(incoming));
@@ -151,9 +151,8 @@ Status PublishBatch::GiveName(Incoming& incoming) {
     FAIL_POINT("publish.sums");
     return OkStatus();
   }
-  const Status named = incoming.kind == Incoming::Kind::kLinked
-                           ? core_.files.Link(incoming.path, target)
-                           : core_.files.RenameNew(incoming.path, target);
+  Status named = incoming.kind == Incoming::Kind::kLinked ? core_.files.Link(incoming.path, target)
+                                                          : core_.files.RenameNew(incoming.path, target);
   if (!named.ok()) {
     // Somebody else was first with the same bytes; ours stay in staging, to be removed with the batch.
     if (named.error().code() == Code::kAlreadyExists) return core_.RaiseEpoch(incoming.digest, epoch_);

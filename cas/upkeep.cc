@@ -29,7 +29,7 @@ Status EachName(StoreCore& core, std::string_view folder, const Visit& visit) {
   ASSIGN_OR_RETURN(std::vector<std::string> shards, core.files.List(top));
   std::sort(shards.begin(), shards.end());
   for (const std::string& shard : shards) {
-    Result<std::vector<std::string>> names = core.files.List(top + "/" + shard);
+    Result<std::vector<std::string>> names = core.files.List(fmt::format("{}/{}", top, shard));
     if (!names.ok()) return names.error();
     for (const std::string& name : *names) {
       const Result<Sha256> sha256 = ParseSha256Hex(shard + name);
@@ -83,7 +83,8 @@ Status SweepStaging(StoreCore& core, Epoch horizon) {
     const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), revision);
     if (error != std::errc() || end == name.data() + name.size() || *end != '.') continue;
     if (revision >= horizon.revision) continue;
-    core.files.Unlink(staging + "/" + name).IgnoreError("its writer may have removed it at the same time");
+    core.files.Unlink(fmt::format("{}/{}", staging, name))
+        .IgnoreError("its writer may have removed it at the same time");
   }
   return OkStatus();
 }
@@ -155,7 +156,7 @@ Result<SweepReport> SweepStore(StoreCore& core, const std::unordered_set<Digest>
       if (!dry_run) {
         RETURN_IF_ERROR(core.files.Unlink(path));
         FAIL_POINT("sweep.unlinked");
-        const Status sums = core.files.Unlink(core.SumsPath(digest));
+        Status sums = core.files.Unlink(core.SumsPath(digest));
         if (!sums.ok() && sums.error().code() != Code::kNotFound) return sums;
       }
       ++report.blobs_removed;

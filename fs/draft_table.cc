@@ -92,11 +92,11 @@ Status DraftTable::Load() {
     std::optional<Label> label = ParseLabel(draft->label());
     if (!label.has_value()) continue;
     auto record = std::make_shared<Record>(draft, label->model, label->creator);
-    record->name = std::move(label->name);
-    record->fields = std::move(label->fields);
-    record->copied_from = label->copied_from;
-    record->sealing = label->sealing;
-    record->used_ms = record->saved_used_ms = label->used_ms;
+    record->name_ = std::move(label->name);
+    record->fields_ = std::move(label->fields);
+    record->copied_from_ = label->copied_from;
+    record->sealing_ = label->sealing;
+    record->used_ms_ = record->saved_used_ms_ = label->used_ms;
 
     bool over = label->ended;
     const Result<store::ObjectInfo> model = context_.registry->Get(context_.daemon, label->model);
@@ -104,11 +104,11 @@ Status DraftTable::Load() {
       return model.error().Wrap("load drafts");
     }
     over = over || !model.ok();
-    if (!over && record->sealing.has_value()) {
+    if (!over && record->sealing_.has_value()) {
       ASSIGN_OR_RETURN(over, WasCommitted(*record));
       if (!over) {
         record->draft->Unseal();
-        record->sealing.reset();
+        record->sealing_.reset();
         RETURN_IF_ERROR(SaveLabel(*record));
       }
     }
@@ -118,10 +118,10 @@ Status DraftTable::Load() {
     }
     const MutexLock lock(mu_);
     // Two of one name are what a crash within Swap leaves: both are kept.
-    if (by_name_.contains({record->model, record->name})) {
-      record->name += "-" + std::to_string(draft->number());
+    if (by_name_.contains({record->model, record->name_})) {
+      record->name_ += "-" + std::to_string(draft->number());
     }
-    by_name_[{record->model, record->name}] = record;
+    by_name_[{record->model, record->name_}] = record;
     by_number_[draft->number()] = record;
   }
   return OkStatus();
@@ -130,9 +130,9 @@ Status DraftTable::Load() {
 // Whether the commit that a crash interrupted had reached the registry.
 Result<bool> DraftTable::WasCommitted(const Record& record) {
   const Result<store::VersionInfo> version =
-      context_.registry->GetVersion(context_.daemon, record.model, record.sealing->first);
+      context_.registry->GetVersion(context_.daemon, record.model, record.sealing_->first);
   if (version.ok()) {
-    return version->status == store::VersionStatus::kReady && version->tree == record.sealing->second;
+    return version->status == store::VersionStatus::kReady && version->tree == record.sealing_->second;
   }
   if (version.error().code() == Code::kNotFound) return false;
   return version.error();
@@ -143,28 +143,28 @@ std::string DraftTable::LabelOf(const Record& record) const {
                          {"mount", Printable(context_.mount_point)},
                          {"uid", context_.uid},
                          {"model", record.model},
-                         {"name", record.name},
-                         {"used_ms", record.used_ms}};
+                         {"name", record.name_},
+                         {"used_ms", record.used_ms_}};
   if (record.creator != context_.uid) json["creator"] = record.creator;
-  if (!record.fields.tags.empty()) json["tags"] = record.fields.tags;
-  if (!record.fields.description.empty()) json["description"] = record.fields.description;
-  if (record.copied_from.has_value()) json["copied_from"] = *record.copied_from;
-  if (record.sealing.has_value()) {
-    json["sealing"] = {{"number", record.sealing->first},
-                       {"tree", record.sealing->second.Hex()},
-                       {"tree_bytes", record.sealing->second.size_bytes}};
+  if (!record.fields_.tags.empty()) json["tags"] = record.fields_.tags;
+  if (!record.fields_.description.empty()) json["description"] = record.fields_.description;
+  if (record.copied_from_.has_value()) json["copied_from"] = *record.copied_from_;
+  if (record.sealing_.has_value()) {
+    json["sealing"] = {{"number", record.sealing_->first},
+                       {"tree", record.sealing_->second.Hex()},
+                       {"tree_bytes", record.sealing_->second.size_bytes}};
   }
-  if (record.state == DraftState::kEnded) json["ended"] = true;
+  if (record.state_ == DraftState::kEnded) json["ended"] = true;
   return json.dump();
 }
 
 Status DraftTable::SaveLabel(Record& record) {
-  const MutexLock writing(record.label_mu);
+  const MutexLock writing(record.label_mu_);
   std::string label;
   {
     const MutexLock lock(mu_);
     label = LabelOf(record);
-    record.saved_used_ms = record.used_ms;
+    record.saved_used_ms_ = record.used_ms_;
   }
   return record.draft->SetLabel(label);
 }
@@ -192,8 +192,8 @@ Result<DraftTable::RecordPtr> DraftTable::Create(store::ObjectId model, const st
     return std::move(draft).error().Wrap(fmt::format("draft {}", Printable(name)));
   }
   auto record = std::make_shared<Record>(*std::move(draft), model, creator);
-  record->name = name;
-  record->used_ms = record->saved_used_ms = clock_.NowMs();
+  record->name_ = name;
+  record->used_ms_ = record->saved_used_ms_ = clock_.NowMs();
   by_name_[{model, name}] = record;
   by_number_[record->draft->number()] = record;
   return record;
@@ -232,33 +232,33 @@ std::optional<store::VersionNumber> DraftTable::CommittedAs(cas::DraftNumber num
 
 std::string DraftTable::NameOf(const Record& record) {
   const MutexLock lock(mu_);
-  return record.name;
+  return record.name_;
 }
 
 DraftState DraftTable::StateOf(const Record& record) {
   const MutexLock lock(mu_);
-  return record.state;
+  return record.state_;
 }
 
 std::optional<store::VersionNumber> DraftTable::VersionOf(const Record& record) {
   const MutexLock lock(mu_);
-  return record.committed_as;
+  return record.committed_as_;
 }
 
 DraftFields DraftTable::FieldsOf(const Record& record) {
   const MutexLock lock(mu_);
-  return record.fields;
+  return record.fields_;
 }
 
 Status DraftTable::SetFields(Record& record, DraftFields fields) {
   {
     const MutexLock lock(mu_);
-    std::swap(record.fields, fields);
+    std::swap(record.fields_, fields);
   }
   Status saved = SaveLabel(record);
   if (!saved.ok()) {
     const MutexLock lock(mu_);
-    record.fields = std::move(fields);
+    record.fields_ = std::move(fields);
   }
   return saved;
 }
@@ -266,24 +266,24 @@ Status DraftTable::SetFields(Record& record, DraftFields fields) {
 void DraftTable::CopiedFrom(Record& record, store::VersionId version) {
   {
     const MutexLock lock(mu_);
-    if (record.copied_from.has_value()) return;
-    record.copied_from = version;
+    if (record.copied_from_.has_value()) return;
+    record.copied_from_ = version;
   }
   SaveLabel(record).IgnoreError("a version made of it after a restart then names no source");
 }
 
 std::optional<store::VersionId> DraftTable::FirstCopiedFrom(const Record& record) {
   const MutexLock lock(mu_);
-  return record.copied_from;
+  return record.copied_from_;
 }
 
 void DraftTable::Touch(Record& record) {
   bool save = false;
   {
     const MutexLock lock(mu_);
-    record.used_ms = clock_.NowMs();
+    record.used_ms_ = clock_.NowMs();
     const int64_t save_after_ms = context_.draft_lifetime_s * 1000 / kUsedSavesPerLifetime;
-    save = record.state == DraftState::kOpen && record.used_ms - record.saved_used_ms > save_after_ms;
+    save = record.state_ == DraftState::kOpen && record.used_ms_ - record.saved_used_ms_ > save_after_ms;
   }
   if (save) SaveLabel(record).IgnoreError("the draft then expires a little earlier after a restart");
 }
@@ -295,14 +295,14 @@ Status DraftTable::Relabel(Record& record, const std::string& new_name) {
     if (!by_name_.try_emplace({record.model, new_name}, nullptr).second) {
       return Error(Code::kAlreadyExists, fmt::format("draft {}: exists already", Printable(new_name)));
     }
-    old_name = record.name;
-    record.name = new_name;
+    old_name = record.name_;
+    record.name_ = new_name;
   }
   Status saved = SaveLabel(record);
   const MutexLock lock(mu_);
   const std::string& gone = saved.ok() ? old_name : new_name;
-  if (!saved.ok()) record.name = old_name;
-  by_name_[{record.model, record.name}] = by_number_.at(record.draft->number());
+  if (!saved.ok()) record.name_ = old_name;
+  by_name_[{record.model, record.name_}] = by_number_.at(record.draft->number());
   by_name_.erase({record.model, gone});
   return saved;
 }
@@ -310,8 +310,8 @@ Status DraftTable::Relabel(Record& record, const std::string& new_name) {
 Status DraftTable::Swap(Record& a, Record& b) {
   const auto exchange = [&] {
     const MutexLock lock(mu_);
-    std::swap(a.name, b.name);
-    std::swap(by_name_[{a.model, a.name}], by_name_[{b.model, b.name}]);
+    std::swap(a.name_, b.name_);
+    std::swap(by_name_[{a.model, a.name_}], by_name_[{b.model, b.name_}]);
   };
   exchange();
   Status saved = SaveLabel(a);
@@ -327,15 +327,15 @@ Status DraftTable::Remove(const RecordPtr& record) { return End(record); }
 
 bool DraftTable::BeginCommit(Record& record) {
   const MutexLock lock(mu_);
-  if (record.state != DraftState::kOpen) return false;
-  record.state = DraftState::kCommitting;
+  if (record.state_ != DraftState::kOpen) return false;
+  record.state_ = DraftState::kCommitting;
   return true;
 }
 
 Status DraftTable::NoteSealed(Record& record, store::VersionNumber number, const Digest& tree) {
   {
     const MutexLock lock(mu_);
-    record.sealing = {number, tree};
+    record.sealing_ = {number, tree};
   }
   return SaveLabel(record);
 }
@@ -344,9 +344,9 @@ void DraftTable::CommitFailed(Record& record) {
   bool noted = false;
   {
     const MutexLock lock(mu_);
-    record.state = DraftState::kOpen;
-    noted = record.sealing.has_value();
-    record.sealing.reset();
+    record.state_ = DraftState::kOpen;
+    noted = record.sealing_.has_value();
+    record.sealing_.reset();
   }
   if (noted) SaveLabel(record).IgnoreError("Load asks the registry, which knows of no such version");
 }
@@ -354,7 +354,7 @@ void DraftTable::CommitFailed(Record& record) {
 void DraftTable::Committed(const RecordPtr& record, store::VersionNumber number) {
   {
     const MutexLock lock(mu_);
-    record->committed_as = number;
+    record->committed_as_ = number;
     committed_[record->draft->number()] = number;
     committed_order_.push_back(record->draft->number());
     if (committed_order_.size() > kRememberedCommits) {
@@ -378,16 +378,16 @@ bool DraftTable::WaitForWriters(Record& record, const Deadline& deadline) {
 
 DraftTable::Hold::Hold(DraftTable& table, RecordPtr record) : table_(&table), record_(std::move(record)) {
   const MutexLock lock(table_->mu_);
-  ++record_->handles;
+  ++record_->handles_;
 }
 
 void DraftTable::Released(const RecordPtr& record) {
   bool discard = false;
   {
     const MutexLock lock(mu_);
-    --record->handles;
-    record->used_ms = clock_.NowMs();
-    discard = record->handles == 0 && record->state == DraftState::kEnded;
+    --record->handles_;
+    record->used_ms_ = clock_.NowMs();
+    discard = record->handles_ == 0 && record->state_ == DraftState::kEnded;
     released_.NotifyAll();
   }
   if (discard) DiscardNow(record).IgnoreError("its label says that it is over: Load tries again");
@@ -397,9 +397,9 @@ Status DraftTable::End(const RecordPtr& record) {
   bool in_use = false;
   {
     const MutexLock lock(mu_);
-    record->state = DraftState::kEnded;
-    in_use = record->handles > 0;
-    by_name_.erase({record->model, record->name});
+    record->state_ = DraftState::kEnded;
+    in_use = record->handles_ > 0;
+    by_name_.erase({record->model, record->name_});
   }
   if (in_use) return SaveLabel(*record);
   RETURN_IF_ERROR(DiscardNow(record));
@@ -418,7 +418,7 @@ Status DraftTable::DiscardNow(const RecordPtr& record) {
 
 void DraftTable::Unlinked(Record& record, cas::DraftNode node) {
   const MutexLock lock(mu_);
-  record.unlinked.insert(node);
+  record.unlinked_.insert(node);
 }
 
 void DraftTable::Forgotten(cas::DraftNumber number, cas::DraftNode node) {
@@ -426,7 +426,7 @@ void DraftTable::Forgotten(cas::DraftNumber number, cas::DraftNode node) {
   {
     const MutexLock lock(mu_);
     const auto it = by_number_.find(number);
-    if (it == by_number_.end() || it->second->unlinked.erase(node) == 0) return;
+    if (it == by_number_.end() || it->second->unlinked_.erase(node) == 0) return;
     record = it->second;
   }
   record->draft->Forget(node);
@@ -446,10 +446,10 @@ uint64_t DraftTable::Expire() {
     std::string name;
     {
       const MutexLock lock(mu_);
-      const bool unused = now_ms - record->used_ms > context_.draft_lifetime_s * 1000;
-      if (record->state != DraftState::kOpen || record->handles > 0 || !(orphan || unused)) continue;
-      record->state = DraftState::kEnded;  // nothing opens it from here on
-      name = record->name;
+      const bool unused = now_ms - record->used_ms_ > context_.draft_lifetime_s * 1000;
+      if (record->state_ != DraftState::kOpen || record->handles_ > 0 || !(orphan || unused)) continue;
+      record->state_ = DraftState::kEnded;  // nothing opens it from here on
+      name = record->name_;
     }
     if (context_.log != nullptr) {
       context_.log->info("draft_expired draft={} name={} reason={}", record->draft->number(), Printable(name),

@@ -63,19 +63,19 @@ class DraftTable {
    private:
     friend class DraftTable;
     // Guarded by the table's mu_.
-    std::string name;
-    DraftState state = DraftState::kOpen;
-    DraftFields fields;
-    std::optional<store::VersionId> copied_from;
-    std::optional<std::pair<store::VersionNumber, Digest>> sealing;
-    std::optional<store::VersionNumber> committed_as;
-    size_t handles = 0;
-    int64_t used_ms = 0;
-    int64_t saved_used_ms = 0;
-    std::set<cas::DraftNode> unlinked;  // without a name, but still known to the kernel
+    std::string name_;
+    DraftState state_ = DraftState::kOpen;
+    DraftFields fields_;
+    std::optional<store::VersionId> copied_from_;
+    std::optional<std::pair<store::VersionNumber, Digest>> sealing_;
+    std::optional<store::VersionNumber> committed_as_;
+    size_t handles_ = 0;
+    int64_t used_ms_ = 0;
+    int64_t saved_used_ms_ = 0;
+    std::set<cas::DraftNode> unlinked_;  // without a name, but still known to the kernel
     // Held while the label is written, so that two writers leave the newer one: the one lock of fs/ that is
     // held across I/O, and only who changes the same draft's label waits for it.
-    Mutex label_mu;
+    Mutex label_mu_;
   };
   using RecordPtr = std::shared_ptr<Record>;
 

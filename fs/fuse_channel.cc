@@ -280,6 +280,7 @@ Status Channel::Open(const fuse_lowlevel_ops& operations, void* userdata) {
                                 options_.allow_other ? ",allow_other" : "", options_.read_only ? ",ro" : ""));
   }
   std::vector<char*> arguments;
+  arguments.reserve(words.size());
   for (std::string& word : words) arguments.push_back(word.data());
   fuse_args args = FUSE_ARGS_INIT(static_cast<int>(arguments.size()), arguments.data());
   fuse_lowlevel_ops with_init = operations;

@@ -122,7 +122,7 @@ class Daemon : public MountDaemon {
 
   Status Serve(const std::function<void()>& ready) override {
     notifier_.Start(*channel_);
-    const Status served = channel_->Loop([&] {
+    Status served = channel_->Loop([&] {
       parts_.log->info("mounted mount_point={} source={} passthrough={}", options_.mount_point,
                        options_.source, channel_->passthrough());
       if (ready) ready();

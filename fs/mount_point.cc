@@ -138,6 +138,7 @@ Status RunFusermount(const std::string& mount_point, bool lazy) {
   words.emplace_back("--");
   words.push_back(mount_point);
   std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
 
@@ -198,7 +199,7 @@ std::vector<std::string> HoldersOf(const std::string& mount_point) {
     bool holds = below(process + "/cwd") || below(process + "/root") || below(process + "/exe");
     if (!holds) {
       for (const std::string& fd : names_in(process + "/fd")) {
-        if (below(process + "/fd/" + fd)) {
+        if (below(fmt::format("{}/fd/{}", process, fd))) {
           holds = true;
           break;
         }
@@ -289,7 +290,7 @@ Status Unmount(const std::string& mount_point, bool lazy) {
   if (!mount || mount->type != kMountType) {
     return Error(Code::kNotFound, fmt::format("unmount {}: no registry is mounted there", mount_point));
   }
-  const Status detached = Detach(canonical, lazy);
+  Status detached = Detach(canonical, lazy);
   if (detached.ok() || detached.error().code() != Code::kFailedPrecondition) return detached;
   std::string holders;
   for (const std::string& holder : HoldersOf(canonical)) {

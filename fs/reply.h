@@ -43,7 +43,9 @@ class Reply {
   }
   // `size_bytes` at `offset_bytes` of a descriptor, spliced where the kernel can.
   void File(int fd, size_t size_bytes, uint64_t offset_bytes) {
-    fuse_bufvec buffers = FUSE_BUFVEC_INIT(size_bytes);
+    fuse_bufvec buffers = {};  // FUSE_BUFVEC_INIT is C: a compound literal
+    buffers.count = 1;
+    buffers.buf[0].size = size_bytes;
     buffers.buf[0].flags = static_cast<fuse_buf_flags>(FUSE_BUF_IS_FD | FUSE_BUF_FD_SEEK);
     buffers.buf[0].fd = fd;
     buffers.buf[0].pos = static_cast<off_t>(offset_bytes);

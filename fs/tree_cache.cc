@@ -39,7 +39,7 @@ class TreeCache::Impl {
       loads_.emplace(version, load);
     }
 
-    const Result<Value> result = Read(version);
+    Result<Value> result = Read(version);
     MutexLock lock(mu_);
     load->result.emplace(result);
     // A Drop meanwhile took this load out of the table: its waiters get the answer, later callers ask again.

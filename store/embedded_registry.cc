@@ -146,7 +146,7 @@ Result<RegistrySettings> EmbeddedRegistryImpl::Settings(const Caller& caller) {
   return authorizer_.settings();
 }
 
-Status EmbeddedRegistryImpl::CommitAttempt(KvTransaction transaction, int attempt) {
+Status EmbeddedRegistryImpl::CommitAttempt(const KvTransaction& transaction, int attempt) {
   const Result<Revision> committed = kv_.Commit(transaction);
   if (committed.ok()) return OkStatus();
   if (committed.error().code() != Code::kAborted) return committed.error();

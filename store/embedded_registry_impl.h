@@ -124,7 +124,7 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   auto Mutate(const Caller& caller, Operation operation, ObjectId object, Body body)
       -> decltype(body(std::declval<Change&>()));
   // The loop's end: kAborted where another attempt may be made, after a pause.
-  Status CommitAttempt(KvTransaction transaction, int attempt);
+  Status CommitAttempt(const KvTransaction& transaction, int attempt);
 
   template <typename Body>
   auto Inspect(const Caller& caller, Operation operation, ObjectId object, Body body)
@@ -215,9 +215,9 @@ auto EmbeddedRegistryImpl::Mutate(const Caller& caller, Operation operation, Obj
     RETURN_IF_ERROR(authorizer_.Check(change, caller, operation, object));
     auto answer = body(change);
     if (!answer.ok() || !change.HasWork()) return answer;
-    ASSIGN_OR_RETURN(KvTransaction transaction, change.Finish());
+    ASSIGN_OR_RETURN(const KvTransaction transaction, change.Finish());
     snapshot.reset();  // never held across a commit
-    const Status committed = CommitAttempt(std::move(transaction), attempt);
+    const Status committed = CommitAttempt(transaction, attempt);
     if (committed.ok()) return answer;
     if (committed.error().code() != Code::kAborted) return committed.error();
   }

@@ -147,13 +147,13 @@ class Parser {
       }
       return node.tag_key.empty() ? Status(Expected("a tag key")) : OkStatus();
     }
-    static const std::map<std::string, Node::Field> kFields = {{"name", Node::Field::kName},
-                                                               {"catalog", Node::Field::kCatalog},
-                                                               {"schema", Node::Field::kSchema},
-                                                               {"owner", Node::Field::kOwner},
-                                                               {"alias", Node::Field::kAlias}};
-    const auto field = kFields.find(word);
-    if (field == kFields.end()) return Expected("name, catalog, schema, owner, alias, tags.<key> or (");
+    static const std::map<std::string, Node::Field> fields = {{"name", Node::Field::kName},
+                                                              {"catalog", Node::Field::kCatalog},
+                                                              {"schema", Node::Field::kSchema},
+                                                              {"owner", Node::Field::kOwner},
+                                                              {"alias", Node::Field::kAlias}};
+    const auto field = fields.find(word);
+    if (field == fields.end()) return Expected("name, catalog, schema, owner, alias, tags.<key> or (");
     node.field = field->second;
     at_ = end;
     SkipBlanks();

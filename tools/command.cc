@@ -39,6 +39,20 @@ std::string CommandPath(const CLI::App& app) {
   return path;
 }
 
+// The library's layout, but for arguments without dashes: it would add "(2x)" to one that takes two words.
+class HelpFormatter : public CLI::Formatter {
+ public:
+  std::string make_option_name(const CLI::Option* option, bool is_positional) const override {
+    return is_positional ? ArgumentLabel(*option) : CLI::Formatter::make_option_name(option, false);
+  }
+  std::string make_option_opts(const CLI::Option* option) const override {
+    return option->get_positional() ? "" : CLI::Formatter::make_option_opts(option);
+  }
+  std::string make_option_usage(const CLI::Option* option) const override {
+    return option->get_required() ? ArgumentLabel(*option) : "[" + ArgumentLabel(*option) + "]";
+  }
+};
+
 void AddGlobals(CLI::App& app, Globals& globals) {
   app.add_option("-r,--registry", globals.registry,
                  "The registry: a directory that \"modelfs init\" made (default: $MODELFS_REGISTRY)")
@@ -76,6 +90,11 @@ CLI::App* AddCommand(CLI::App& parent, const std::string& name, const std::strin
   return command;
 }
 
+std::string ArgumentLabel(const CLI::Option& argument) {
+  const std::string& text = argument.get_option_text();
+  return text.empty() ? argument.get_name(true) : text;
+}
+
 void SetCallback(CLI::App& command, std::function<void()> callback) { command.callback(std::move(callback)); }
 
 Result<std::unique_ptr<Home>> Cli::Open(const std::vector<const Place*>& places) const {
@@ -107,11 +126,13 @@ int Run(int argc, char** argv) {
   app.footer("\"modelfs COMMAND --help\" explains a command and shows an example.");
   app.set_help_flag("-h,--help", "Print this help and exit");
   app.get_version_ptr()->description("Print the version and exit");
-  app.get_formatter()->column_width(34);
+  const auto formatter = std::make_shared<HelpFormatter>();  // each command takes it over as it is added
+  formatter->column_width(34);
   for (const auto& label : {std::pair{"SUBCOMMAND", "COMMAND"}, std::pair{"Positionals", "Arguments"},
                             std::pair{"TEXT", ""}, std::pair{"REQUIRED", ""}}) {
-    app.get_formatter()->label(label.first, label.second);
+    formatter->label(label.first, label.second);
   }
+  app.formatter(formatter);
 
   Cli cli;
   cli.app = &app;

@@ -12,9 +12,10 @@
 #include "tools/log.h"
 #include "tools/names.h"
 
-namespace CLI {
+namespace CLI {  // NOLINT(readability-identifier-naming): the library's
 class App;
-}
+class Option;
+}  // namespace CLI
 
 namespace modelfs::tools {
 
@@ -49,6 +50,10 @@ class Cli {
 // A command below `parent` with its example shown in the help. `example` is one or more shell lines.
 CLI::App* AddCommand(CLI::App& parent, const std::string& name, const std::string& help,
                      const std::string& example);
+
+// How the help and the man page show an argument that has no dashes: by its option_text, else by its name,
+// which newer versions of CLI11 want to be one word.
+std::string ArgumentLabel(const CLI::Option& argument);
 
 // A command whose arguments live in a T: `run(cli, arguments)` is called when it is chosen.
 //   auto arguments = std::make_shared<LsArguments>();  ... command->add_option("NAME", arguments->name) ...

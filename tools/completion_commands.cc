@@ -219,7 +219,7 @@ std::string Roff(std::string_view text) {
 std::string RoffOptions(const CLI::App& app) {
   std::string out;
   for (const CLI::Option* option : Positionals(app)) {
-    out += fmt::format(".TP\n.I {}\n{}\n", Roff(option->get_name(true)), Roff(option->get_description()));
+    out += fmt::format(".TP\n.I {}\n{}\n", Roff(ArgumentLabel(*option)), Roff(option->get_description()));
   }
   for (const OptionWords& option : Options(app)) {
     if (option.names.front() == "-h") continue;
@@ -252,8 +252,8 @@ a mount.
     if (path == "modelfs") return;
     std::string usage = path;
     for (const CLI::Option* option : Positionals(command)) {
-      const std::string name = option->get_name(true);
-      usage += option->get_required() ? " " + name : " [" + name + "]";
+      const std::string label = ArgumentLabel(*option);
+      usage += option->get_required() ? " " + label : " [" + label + "]";
     }
     page += fmt::format(".SS {}\n{}\n{}", Roff(usage), Roff(command.get_description()), RoffOptions(command));
     std::string example = command.get_footer();  // as AddCommand builds it

@@ -153,7 +153,7 @@ void AddTagCommands(Cli& cli) {
                  "modelfs tag set prod.ml_team.iris_model task classification");
   group->require_subcommand(1);
   auto arguments = std::make_shared<TagArguments>();
-  const char* kNameHelp = "C, C.S, C.S.M or C.S.M/N";
+  constexpr const char* kNameHelp = "C, C.S, C.S.M or C.S.M/N";
 
   CLI::App* set = AddCommand(*group, "set", "Set a tag, replacing its value",
                              "modelfs tag set prod.ml_team.iris_model/2 accuracy 0.97");

@@ -54,8 +54,8 @@ std::string JsonEscaped(std::string_view text) {
 }
 
 Result<std::shared_ptr<spdlog::logger>> MakeLogger(const LogOptions& options) {
-  static const std::vector<std::string> kLevels = {"trace", "debug", "info", "warn", "error", "off"};
-  if (std::find(kLevels.begin(), kLevels.end(), options.level) == kLevels.end()) {
+  static const std::vector<std::string> levels = {"trace", "debug", "info", "warn", "error", "off"};
+  if (std::find(levels.begin(), levels.end(), options.level) == levels.end()) {
     return Error(
         Code::kInvalidArgument,
         fmt::format("log level \"{}\" is not one of trace, debug, info, warn, error, off", options.level));

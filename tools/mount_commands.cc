@@ -120,7 +120,7 @@ Status Serve(const std::string& home_path, const fs::MountOptions& options, cons
   ASSIGN_OR_RETURN(const std::unique_ptr<fs::MountDaemon> daemon, fs::MountDaemon::Mount(parts, options));
   signals.Start(*log, *daemon);
 
-  const Status served = daemon->Serve([&] {
+  Status served = daemon->Serve([&] {
     Result<std::unique_ptr<MountRegistration>> written =
         MountRegistration::Write(home_path, options.mount_point, SystemClock().NowMs());
     if (written.ok()) {
@@ -243,11 +243,11 @@ void AddMountCommands(Cli& cli) {
         AddCommand(*cli.app, "mount", "Mount a registry; runs until it is unmounted or stopped",
                    "modelfs mount ~/registry /models -d");
     command
-        ->add_option("[HOME] MNT", arguments->where,
+        ->add_option("MNT", arguments->where,
                      "The registry (default: -r or $MODELFS_REGISTRY), and an existing directory")
         ->required()
         ->expected(1, 2)
-        ->type_name("");
+        ->option_text("[HOME] MNT");
     command->add_flag("-d,--detach", arguments->detach,
                       "Go into the background, once the mount answers; log to HOME/mount.log");
     command

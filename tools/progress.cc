@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 #include <filesystem>
 #include <system_error>
@@ -46,7 +47,7 @@ std::string ProgressLine(const std::string& what, uint64_t done_bytes, uint64_t 
     line += fmt::format(", {}/s", HumanBytes(static_cast<uint64_t>(rate)));
     if (rate >= 1) {
       const double left_s = static_cast<double>(total_bytes - done) / rate;
-      line += fmt::format(", {} left", HumanSeconds(static_cast<uint64_t>(left_s + 0.5)));
+      line += fmt::format(", {} left", HumanSeconds(static_cast<uint64_t>(std::llround(left_s))));
     }
   } else {
     line += fmt::format(", {}/s", HumanBytes(static_cast<uint64_t>(rate)));

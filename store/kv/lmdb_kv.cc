@@ -648,6 +648,7 @@ struct EnvironmentKey {
   dev_t device;
   ino_t inode;
   pid_t process;  // a fork's child may not use its parent's
+  // NOLINTNEXTLINE(modernize-use-nullptr): clang-tidy 14 means the 0 in what the compiler generates
   friend auto operator<=>(const EnvironmentKey&, const EnvironmentKey&) = default;
 };
 

@@ -799,9 +799,8 @@ TEST(WritingMount, AFlippingAliasIsOldOrNewNeverNeitherAndNeverGoesBack) {
       }
       ++state->reads;
       if (!possible && state->wrong++ == 0) {
-        fmt::format_to_n(state->first_wrong.data(), state->first_wrong.size() - 1,
-                         "{} said {} between flips {} and {}", way.substr(mounted.mount().size()), said, from,
-                         to);
+        fmt::format("{} said {} between flips {} and {}", way.substr(mounted.mount().size()), said, from, to)
+            .copy(state->first_wrong.data(), state->first_wrong.size() - 1);
       }
     }
     ::_exit(0);

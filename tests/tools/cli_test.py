@@ -133,6 +133,13 @@ class Help(Case):
             example = text.stdout.split("Example:\n  ")[1]
             self.assertIn("modelfs " + path[0], example)
 
+    def test_arguments_are_shown_as_they_are_typed(self):
+        for path, arguments in (("mount", "[HOME] MNT"), ("umount", "MNT"), ("ls", "[NAME]"), ("cp", "SOURCE DEST")):
+            with self.subTest(path):
+                text = run(path, "--help").stdout
+                self.assertIn(f"Usage: modelfs {path} [OPTIONS] {arguments}\n", text)
+                self.assertIn(f".SS modelfs {path} {arguments}\n", run("man-page").stdout)
+
     def test_wrong_usage_is_exit_code_2_and_says_where_help_is(self):
         for path in command_tree():
             with self.subTest(path):
