@@ -9,7 +9,6 @@
 #include "cas/base/fail_point.h"
 #include "cas/base/text.h"
 #include "fs/node_id.h"
-#include "fs/notifier.h"
 
 namespace modelfs::fs {
 namespace {
@@ -449,7 +448,6 @@ uint64_t DraftTable::Expire() {
                          orphan ? "model_deleted" : "unused");
     }
     End(record).IgnoreError("RecordPtr is out of the table: RemoveExpired tries again after a restart");
-    if (context_.notifier != nullptr) context_.notifier->EntryChanged(VersionsNode(record->model), name);
     ++ended;
   }
   const Result<uint64_t> others =

@@ -77,7 +77,7 @@ class DraftTable {
   };
   using RecordPtr = std::shared_ptr<Record>;
 
-  // Loads this mount's drafts. The context's registry, drafts and notifier must be set, and with `clock`
+  // Loads this mount's drafts. The context's registry and drafts must be set, and with `clock`
   // outlive the table.
   static Result<std::unique_ptr<DraftTable>> Open(Context& context, const Clock& clock);
   ~DraftTable();
