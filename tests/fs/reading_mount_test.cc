@@ -235,7 +235,7 @@ TEST(ReadingMount, AVersionThatOthersDeleteIsGoneWithAllThatTheKernelKnowsOfIt) 
   SKIP_WITHOUT_MOUNT();
   ZoneWorld world;
   const store::ObjectId model = world.Make("prod.ml.iris");
-  world.Commit(model, {{"data/file", "one"}, {"data/never read", "x"}});
+  world.Commit(model, {{"data/file", "one"}, {"data/never asked for", "x"}, {"other/open", "read"}});
   world.Commit(model, {{"file", "two"}});
   const Served served(world);
   const auto other = world.OtherProcess();
@@ -247,7 +247,8 @@ TEST(ReadingMount, AVersionThatOthersDeleteIsGoneWithAllThatTheKernelKnowsOfIt) 
   };
   ASSERT_TRUE(kernel_has_all());
   const Fd directory(::open(version.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  const Fd file(::open((version + "/data/file").c_str(), O_RDONLY | O_CLOEXEC));
+  // Not beside those above: by being read it becomes native, and its name is told.
+  const Fd file(::open((version + "/other/open").c_str(), O_RDONLY | O_CLOEXEC));
 
   ASSERT_TRUE(other->DeleteVersion(world.caller, model, 1).ok());
   ASSERT_TRUE(Eventually([&] { return ::access(kept.back().c_str(), F_OK) != 0; }));
@@ -256,7 +257,7 @@ TEST(ReadingMount, AVersionThatOthersDeleteIsGoneWithAllThatTheKernelKnowsOfIt) 
     EXPECT_EQ(Errno(::stat(path.c_str(), &attr)), ENOENT) << path;
     EXPECT_EQ(OpenErrno(path, O_RDONLY), ENOENT) << path;
   }
-  EXPECT_EQ(OpenErrno(version + "/data/never read", O_RDONLY), ENOENT);
+  EXPECT_EQ(OpenErrno(version + "/data/never asked for", O_RDONLY), ENOENT);
   for (const auto& left : std::filesystem::directory_iterator(served.path("prod/ml/iris/versions"))) {
     EXPECT_EQ(left.path().filename(), "2");
   }
@@ -265,7 +266,7 @@ TEST(ReadingMount, AVersionThatOthersDeleteIsGoneWithAllThatTheKernelKnowsOfIt) 
   const int there = ::openat(directory.get(), "data", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   EXPECT_EQ(there, -1);
   EXPECT_TRUE(errno == ENOENT || errno == ESTALE) << errno;
-  EXPECT_EQ(ReadFd(file.get()), "one");
+  EXPECT_EQ(ReadFd(file.get()), "read");
   EXPECT_EQ(ReadPath(served.path("prod/ml/iris/versions/2/file")), "two");
 }
 
