@@ -31,7 +31,7 @@ class Home {
         DraftStore::Open(RealFiles(), {.root = directory / "drafts", .blobs = blobs.get()}).value());
   }
   std::shared_ptr<Draft> Load() {
-    const auto loaded = drafts->Load([](std::string_view) { return true; }).value();
+    const auto loaded = drafts->Load([](std::string_view) { return true; }).value().drafts;
     return loaded.empty() ? nullptr : loaded.at(0);
   }
 
@@ -297,14 +297,17 @@ TEST(DraftStore, DraftsSurviveARestartAndBelongToOneProcess) {
     Make(*draft, d, "f", "bytes");
     const auto other =
         DraftStore::Open(RealFiles(), {.root = home.directory / "drafts", .blobs = home.blobs.get()});
-    EXPECT_TRUE((*other)->Load([](std::string_view) { return true; }).value().empty());
+    const DraftStore::Loaded loaded = (*other)->Load([](std::string_view) { return true; }).value();
+    EXPECT_TRUE(loaded.drafts.empty());
+    EXPECT_EQ(loaded.held, 1U);
     EXPECT_EQ((*other)->RemoveExpired(std::chrono::seconds(0), std::time(nullptr) + 1000).value(), 0U);
     ASSERT_TRUE(draft->SetLabel("still mine").ok());
     ASSERT_TRUE(draft->RemoveFile(d, "f").ok());
     Make(*draft, d, "g", "other");
   }
   home.Reopen();
-  EXPECT_TRUE(home.drafts->Load([](std::string_view label) { return label == "mine"; }).value().empty());
+  EXPECT_TRUE(
+      home.drafts->Load([](std::string_view label) { return label == "mine"; }).value().drafts.empty());
   const auto draft = home.Load();
   ASSERT_NE(draft, nullptr);
   EXPECT_EQ(draft->number(), number);

@@ -6,6 +6,7 @@
 #include <linux/fs.h>
 
 #include <atomic>
+#include <chrono>
 #include <thread>
 
 #include "fs/aliases_zone.h"
@@ -216,6 +217,25 @@ TEST(DraftTable, ARestartDoesNotForgetHowLongADraftWasUnused) {
   world.clock.now_ms += 20 * 1000;
   world.table->Expire();
   EXPECT_EQ(world.Versions(), (std::vector<std::string>{}));
+}
+
+TEST(DraftTable, ADraftThatSomebodyStillHoldsAppearsOnceItIsFree) {
+  WritingWorld world;
+  world.MakeDraft("draft", "bytes");
+  world.CloseDrafts();
+  // The daemon before this one, as it dies.
+  auto other = cas::DraftStore::Open(cas::RealFiles(),
+                                     {.root = world.directory + "/drafts", .blobs = world.blobs.get()});
+  ASSERT_TRUE(other.ok());
+  ASSERT_EQ((*other)->Load([](std::string_view) { return true; }).value().drafts.size(), 1U);
+  world.OpenDrafts();
+  EXPECT_EQ(world.Versions(), (std::vector<std::string>{}));
+  other->reset();
+  const Deadline deadline = Deadline::After(std::chrono::seconds(30));
+  while (world.Versions().empty() && !deadline.Passed())
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_EQ(world.Versions(), (std::vector<std::string>{"draft"}));
+  EXPECT_TRUE(world.Rename("draft", "next"));
 }
 
 TEST(DraftTable, ADraftGoesWithItsModel) {
