@@ -42,6 +42,8 @@ inline constexpr uint32_t kOwnerExecutes = 0100;
 
 // The answer to a change of a draft that is sealed.
 Error Sealed();
+// The error of a call that makes a file of a draft longer.
+Error BytesError(int errno_value, std::string_view call);
 // All of `bytes`, by pwrite(2).
 Status WriteFully(int fd, uint64_t offset_bytes, std::span<const std::byte> bytes);
 

@@ -1,11 +1,14 @@
 #include "cas/draft_store.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <ctime>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <random>
 
@@ -149,6 +152,30 @@ TEST(Draft, AfterUnsealNoDescriptorFromBeforeReachesTheBlobs) {
   const Digest second = draft->Seal(kNow, nullptr).value();
   EXPECT_NE(first, second);
   EXPECT_TRUE(home.blobs->Fsck(false, nullptr).value().damaged.empty());
+}
+
+TEST(Draft, MoreThanTheFileSystemHoldsInOneFileIsTooLarge) {
+  Home home;
+  const auto draft = home.drafts->Create("{}").value();
+  const DraftNode node = Make(*draft, kDraftRoot, "f", "bytes");
+  const uint64_t huge = static_cast<uint64_t>(std::numeric_limits<off_t>::max()) - 1;
+  const auto file = draft->Open(node, Draft::Access::kWrite).value();
+  // Of this process alone: what the file system itself refuses differs from one to the next.
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit small = {.rlim_cur = 100, .rlim_max = before.rlim_max};
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  const Status truncated = draft->Truncate(node, huge);
+  const Status allocated = file->Allocate(0, 1000);
+  const Status written = file->Write(huge, Bytes("x"));
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  std::signal(SIGXFSZ, handler);
+  for (const Status& status : {truncated, allocated, written}) {
+    ASSERT_FALSE(status.ok());
+    EXPECT_EQ(status.error().code(), Code::kTooLarge) << status.error().message();
+  }
+  EXPECT_EQ(ReadNode(*draft, node), "bytes");
 }
 
 TEST(Draft, FilesThatChangeWhileTheyAreHashedEarlySealAsTheyAreNow) {
