@@ -175,7 +175,14 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
   Status ShareExclusively(OpenNode& open, const ShareMarker& marker);
   void CloseWriter(OpenNode& open);
   std::optional<HashedFile> HashEarly(DraftNode file);
-  Result<Digest> SealFiles(Epoch epoch, const LocalStore::Progress& progress);
+  // `published`: the files that it gave to the store, or was about to when it failed.
+  Result<Digest> SealFiles(Epoch epoch, const LocalStore::Progress& progress,
+                           std::vector<SealedFile>& published);
+  // Makes files of a Seal that failed the draft's own again, with their times.
+  void TakeBack(std::vector<SealedFile>& published);
+  // Makes a file that is a blob now share it like any other. One where this fails stays read-only and is
+  // copied by its first write.
+  void Share(const SealedFile& file);
 
   LocalStore& blobs_;
   const std::string path_;
