@@ -22,7 +22,6 @@
 #include "fs/fuse_channel.h"
 #include "fs/info_zone.h"
 #include "fs/node_names.h"
-#include "fs/notifier.h"
 #include "fs/open_modes.h"
 #include "fs/refusals.h"
 #include "fs/reply.h"
@@ -47,7 +46,6 @@ class Dispatcher : public Statistics {
     std::string space_path;  // the file system whose space statfs(2) shows; empty: nothing is known
     const Clock* clock = nullptr;
     Refusals* refusals = nullptr;
-    ThreadNotifier* notifier = nullptr;  // told which directories are being changed; may be null in tests
     std::shared_ptr<spdlog::logger> log;
   };
 

@@ -83,7 +83,6 @@ class Daemon : public MountDaemon {
     if (::stat(options_.source.c_str(), &source) == 0) dispatching.space_path = options_.source;
     dispatching.clock = &SystemClock();
     dispatching.refusals = &refusals_;
-    dispatching.notifier = &notifier_;
     dispatching.log = parts_.log;
     dispatcher_ = std::make_unique<Dispatcher>(std::move(dispatching));
     context_.statistics = dispatcher_.get();

@@ -11,7 +11,6 @@
 #include "cas/base/text.h"
 #include "fs/attrs.h"
 #include "fs/drafts_zone.h"
-#include "fs/notifier.h"
 #include "fs/rename_refusal.h"
 #include "fs/tree_cache.h"
 #include "store/names.h"
@@ -269,9 +268,6 @@ class VersionsZone : public Zone {
       return Refuse(deleted.error());
     }
     if (context_.trees != nullptr) context_.trees->Drop(version->id);
-    if (context_.notifier != nullptr) {
-      context_.notifier->EntryChanged(VersionsNode(model), std::to_string(number));
-    }
     return {};
   }
 
@@ -336,12 +332,6 @@ class VersionsZone : public Zone {
     FAIL_POINT("fs.commit.committed");
     drafts_.Committed(record, version->number);
     FAIL_POINT("fs.commit.ended");
-    if (context_.notifier != nullptr) {
-      const NodeId parent = VersionsNode(model.id);
-      context_.notifier->EntryChanged(parent, std::to_string(version->number));
-      context_.notifier->EntryChanged(parent, kNext);
-      context_.notifier->EntryChanged(parent, name);
-    }
     return {};
   }
 
