@@ -83,7 +83,7 @@ Status DraftFileImpl::Allocate(uint64_t offset_bytes, uint64_t length_bytes) {
     return OkStatus();
   }
   if (errno == EOPNOTSUPP) return Error(Code::kUnimplemented, "allocate: the file system cannot");
-  return ErrnoError(errno, "allocate");
+  return BytesError(errno, "allocate");
 }
 
 Status DraftFileImpl::Sync() {
@@ -267,7 +267,7 @@ Status DraftImpl::Truncate(DraftNode file, uint64_t size_bytes) {
   }
   const BytesChange bytes_change(*this, file);
   ASSIGN_OR_RETURN(const auto own, EnsureOwnExclusively(*open, size_bytes));
-  if (::ftruncate(own->fd.get(), static_cast<off_t>(size_bytes)) != 0) return ErrnoError(errno, "truncate");
+  if (::ftruncate(own->fd.get(), static_cast<off_t>(size_bytes)) != 0) return BytesError(errno, "truncate");
   return OkStatus();
 }
 

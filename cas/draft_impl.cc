@@ -1,6 +1,7 @@
 #include "cas/draft_impl.h"
 
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,12 +14,20 @@ Error Sealed() {
   return {Code::kFailedPrecondition, "the draft is being committed and takes no more changes"};
 }
 
+Error BytesError(int errno_value, std::string_view call) {
+  if (errno_value != EFBIG) return ErrnoError(errno_value, call);
+  return {Code::kTooLarge,
+          fmt::format("{}: a file of that size is more than the file system of the registry can "
+                      "hold; split it",
+                      call)};
+}
+
 Status WriteFully(int fd, uint64_t offset_bytes, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
     const ssize_t count = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset_bytes));
     if (count < 0) {
       if (errno == EINTR) continue;
-      return ErrnoError(errno, "write to the draft");
+      return BytesError(errno, "write to the draft");
     }
     offset_bytes += static_cast<uint64_t>(count);
     bytes = bytes.subspan(static_cast<size_t>(count));

@@ -42,6 +42,8 @@ inline constexpr uint32_t kOwnerExecutes = 0100;
 
 // The answer to a change of a draft that is sealed.
 Error Sealed();
+// The error of a call that makes a file of a draft longer.
+Error BytesError(int errno_value, std::string_view call);
 // All of `bytes`, by pwrite(2).
 Status WriteFully(int fd, uint64_t offset_bytes, std::span<const std::byte> bytes);
 
@@ -173,7 +175,14 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
   Status ShareExclusively(OpenNode& open, const ShareMarker& marker);
   void CloseWriter(OpenNode& open);
   std::optional<HashedFile> HashEarly(DraftNode file);
-  Result<Digest> SealFiles(Epoch epoch, const LocalStore::Progress& progress);
+  // `published`: the files that it gave to the store, or was about to when it failed.
+  Result<Digest> SealFiles(Epoch epoch, const LocalStore::Progress& progress,
+                           std::vector<SealedFile>& published);
+  // Makes files of a Seal that failed the draft's own again, with their times.
+  void TakeBack(std::vector<SealedFile>& published);
+  // Makes a file that is a blob now share it like any other. One where this fails stays read-only and is
+  // copied by its first write.
+  void Share(const SealedFile& file);
 
   LocalStore& blobs_;
   const std::string path_;

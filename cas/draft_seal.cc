@@ -60,7 +60,9 @@ Result<Digest> DraftImpl::Seal(Epoch epoch, const LocalStore::Progress& progress
     sealed_ = true;
     while (changes_ > 0) state_changed_.Wait(state_mu_);
   }
-  Result<Digest> tree = SealFiles(epoch, progress);
+  std::vector<SealedFile> published;
+  Result<Digest> tree = SealFiles(epoch, progress, published);
+  if (!tree.ok()) TakeBack(published);
   // Files may be blobs now, whether all went well or not: nobody writes through a descriptor from before.
   ++seals_;
   if (!tree.ok()) {
@@ -70,13 +72,13 @@ Result<Digest> DraftImpl::Seal(Epoch epoch, const LocalStore::Progress& progress
   return tree;
 }
 
-Result<Digest> DraftImpl::SealFiles(Epoch epoch, const LocalStore::Progress& progress) {
+Result<Digest> DraftImpl::SealFiles(Epoch epoch, const LocalStore::Progress& progress,
+                                    std::vector<SealedFile>& published) {
   const std::unordered_map<DraftNode, HashedFile> known = hashes_.Settle();
   std::vector<Found> found;
   RETURN_IF_ERROR(Walk(kDraftRoot, "", 1, found));
   std::vector<TreeEntry> entries;
   std::vector<PublishItem> items;
-  std::vector<SealedFile> published;
   std::vector<size_t> entry_of_item;
   bool any_file = false;
   for (const Found& at : found) {
@@ -136,26 +138,50 @@ void DraftImpl::Unseal() {
     files = std::move(sealed_files_);
     sealed_files_.clear();
   }
-  // What the store has now is shared like any other blob. A file where this fails stays read-only and is
-  // copied by its first write.
-  for (const auto& [node, file] : files) {
-    const ShareMarker marker = {
-        .blob = file.blob, .length_bytes = file.blob.size_bytes, .executable = file.executable};
-    const std::string path = NodePath(file.node);
-    // The old name is a link of the blob's file, so it goes in a way that keeps the blob verified.
-    if (::symlink(marker.Encode().c_str(), (path + ".new").c_str()) != 0) continue;
-    const timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
-                               {.tv_sec = file.mtime_s, .tv_nsec = file.mtime_ns}};
-    ::utimensat(AT_FDCWD, (path + ".new").c_str(), times, AT_SYMLINK_NOFOLLOW);
-    // In two steps that a kill between them leaves whole: Recover finishes the exchange.
-    if (::renameat2(AT_FDCWD, (path + ".new").c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) != 0) {
-      ::unlink((path + ".new").c_str());
-      continue;
-    }
-    blobs_.UnlinkOtherName(path + ".new", file.blob).IgnoreError("Recover removes it");
-  }
+  for (const auto& [node, file] : files) Share(file);
   MutexLock lock(state_mu_);
   sealed_ = false;
+}
+
+void DraftImpl::Share(const SealedFile& file) {
+  const ShareMarker marker = {
+      .blob = file.blob, .length_bytes = file.blob.size_bytes, .executable = file.executable};
+  const std::string path = NodePath(file.node);
+  // The old name is a link of the blob's file, so it goes in a way that keeps the blob verified.
+  if (::symlink(marker.Encode().c_str(), (path + ".new").c_str()) != 0) return;
+  const timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
+                             {.tv_sec = file.mtime_s, .tv_nsec = file.mtime_ns}};
+  ::utimensat(AT_FDCWD, (path + ".new").c_str(), times, AT_SYMLINK_NOFOLLOW);
+  // In two steps that a kill between them leaves whole: Recover finishes the exchange.
+  if (::renameat2(AT_FDCWD, (path + ".new").c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) != 0) {
+    ::unlink((path + ".new").c_str());
+    return;
+  }
+  blobs_.UnlinkOtherName(path + ".new", file.blob).IgnoreError("Recover removes it");
+}
+
+void DraftImpl::TakeBack(std::vector<SealedFile>& published) {
+  for (SealedFile& file : published) {
+    const std::string path = NodePath(file.node);
+    const Result<struct stat> info = StatNode(file.node);
+    // Publishing made it read-only, and its time the epoch, before it gave it a name in the store.
+    if (!info.ok() || !S_ISREG(info->st_mode) || (info->st_mode & kOwnerWrites) != 0) continue;
+    if (info->st_nlink > 1) {
+      const Result<HashedFile> hashed = blobs_.HashFile(path);
+      if (!hashed.ok()) continue;
+      file.blob = hashed->stored.blob;
+      struct stat blob {};
+      if (::lstat(blobs_.ObjectPath(file.blob).c_str(), &blob) == 0 && blob.st_dev == info->st_dev &&
+          blob.st_ino == info->st_ino) {
+        Share(file);
+        continue;
+      }
+    }
+    const timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
+                               {.tv_sec = file.mtime_s, .tv_nsec = file.mtime_ns}};
+    ::utimensat(AT_FDCWD, path.c_str(), times, AT_SYMLINK_NOFOLLOW);
+    ::chmod(path.c_str(), file.executable ? kOwnExecutableMode : kOwnMode);
+  }
 }
 
 }  // namespace modelfs::cas

@@ -49,8 +49,7 @@ class DraftStoreImpl : public DraftStore {
   }
 
   Result<std::shared_ptr<Draft>> Create(const std::string& label) override;
-  Result<std::vector<std::shared_ptr<Draft>>> Load(
-      const std::function<bool(std::string_view label)>& wanted) override;
+  Result<Loaded> Load(const std::function<bool(std::string_view label)>& wanted) override;
   Status Discard(const std::shared_ptr<Draft>& draft) override;
   Result<std::vector<Digest>> SharedBlobs() override;
   Result<uint64_t> RemoveExpired(std::chrono::seconds unused_for, int64_t now_s) override;
@@ -122,32 +121,29 @@ Result<std::shared_ptr<Draft>> DraftStoreImpl::Create(const std::string& label) 
   }
 }
 
-Result<std::vector<std::shared_ptr<Draft>>> DraftStoreImpl::Load(
-    const std::function<bool(std::string_view label)>& wanted) {
+Result<DraftStore::Loaded> DraftStoreImpl::Load(const std::function<bool(std::string_view label)>& wanted) {
   ASSIGN_OR_RETURN(const std::vector<DraftNumber> numbers, Numbers());
-  std::vector<std::shared_ptr<Draft>> drafts;
+  Loaded loaded;
   for (const DraftNumber number : numbers) {
-    std::shared_ptr<DraftImpl> open;
     {
       MutexLock lock(mu_);
-      if (const auto at = open_.find(number); at != open_.end()) open = at->second;
-    }
-    if (open != nullptr) {
-      if (wanted(open->label())) drafts.push_back(open);
-      continue;
+      if (open_.contains(number)) continue;
     }
     Result<std::string> label = files_.ReadAll(PathOf(number) + "/label", kLabelMaxBytes);
     if (!label.ok() || !wanted(*label)) continue;
     std::optional<Fd> lock_fd = TryLock(number);
-    if (!lock_fd.has_value()) continue;
+    if (!lock_fd.has_value()) {
+      ++loaded.held;
+      continue;
+    }
     auto draft =
         std::make_shared<DraftImpl>(*options_.blobs, PathOf(number), number, *label, std::move(*lock_fd));
     RETURN_IF_ERROR(draft->Recover());
     MutexLock lock(mu_);
     open_.emplace(number, draft);
-    drafts.push_back(draft);
+    loaded.drafts.push_back(draft);
   }
-  return drafts;
+  return loaded;
 }
 
 Status DraftStoreImpl::Remove(const std::string& path, const std::map<DraftNode, Digest>& published) {

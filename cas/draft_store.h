@@ -132,9 +132,14 @@ class DraftStore {
   virtual ~DraftStore() = default;
 
   virtual Result<std::shared_ptr<Draft>> Create(const std::string& label) = 0;
-  // Those on disk whose label `wanted` accepts; opened ones are answered as they are.
-  virtual Result<std::vector<std::shared_ptr<Draft>>> Load(
-      const std::function<bool(std::string_view label)>& wanted) = 0;
+  struct Loaded {
+    std::vector<std::shared_ptr<Draft>> drafts;  // by number
+    // Wanted ones that somebody holds just now: an owner that was killed and is not gone yet, or who looks
+    // whether it has expired. A later Load takes those that are free by then.
+    size_t held = 0;
+  };
+  // Takes those on disk whose label `wanted` accepts and that this process does not have yet.
+  virtual Result<Loaded> Load(const std::function<bool(std::string_view label)>& wanted) = 0;
   virtual Status Discard(const std::shared_ptr<Draft>& draft) = 0;
 
   // Blobs that any draft on disk, of any process, shares. For the sweep's mark.

@@ -52,6 +52,7 @@ class Files {
   // A new file with these permission bits, whatever the umask; kAlreadyExists where the name is taken.
   virtual Result<std::unique_ptr<WritableFile>> Create(const std::string& path, uint32_t mode) = 0;
   virtual Result<std::string> ReadAll(const std::string& path, uint64_t limit_bytes) = 0;
+  // Whatever it is, without waiting for anybody's end of a FIFO; an error for a symlink.
   virtual Result<Fd> OpenRead(const std::string& path) = 0;
   virtual Result<FileInfo> Stat(const std::string& path) = 0;  // does not follow symlinks
   // fsync(2) of an existing file that somebody else wrote.

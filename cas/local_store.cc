@@ -235,6 +235,8 @@ Result<std::shared_ptr<OpenBlob>> LocalStore::Impl::Open(const Digest& digest) {
   if (const std::shared_ptr<LocalBlob> blob = live(); blob != nullptr && is_current(*blob, *info))
     return blob;
 
+  // Before it is opened: a symlink would not open.
+  if (!S_ISREG(info->mode)) return core_->Quarantine(digest, *info, *WhyNotTheBlob(digest, *info));
   // One opener verifies; the others wait for it here and then find the blob open and verified.
   const SingleFlight::Turn turn(opens_, digest);
   Result<Fd> file = core_->files.OpenRead(path);
@@ -242,11 +244,7 @@ Result<std::shared_ptr<OpenBlob>> LocalStore::Impl::Open(const Digest& digest) {
   ASSIGN_OR_RETURN(info, InfoOf(file->get(), path));
   if (const std::shared_ptr<LocalBlob> blob = live(); blob != nullptr && is_current(*blob, *info))
     return blob;
-  if (info->size_bytes != digest.size_bytes) {
-    return core_->Quarantine(
-        digest, *info,
-        fmt::format("the file has {} bytes instead of {}", info->size_bytes, digest.size_bytes));
-  }
+  if (const auto why = WhyNotTheBlob(digest, *info)) return core_->Quarantine(digest, *info, *why);
   const auto blob =
       std::make_shared<LocalBlob>(core_, digest, std::move(*file), *info, core_->IsVerified(digest, *info));
   if (!blob->NativeFd().has_value()) {
@@ -492,7 +490,7 @@ bool LocalStore::IsNative(const Digest& digest) { return impl_->IsNative(digest)
 
 uint64_t LocalStore::LocalBytes(const Digest& digest) {
   const Result<FileInfo> info = impl_->core().files.Stat(ObjectPath(digest));
-  return info.ok() && info->size_bytes == digest.size_bytes ? digest.size_bytes : 0;
+  return info.ok() && !WhyNotTheBlob(digest, *info) ? digest.size_bytes : 0;
 }
 
 void LocalStore::OnNative(std::function<void(const Digest&)> listener) {

@@ -103,7 +103,8 @@ class OperatingSystemFiles : public Files {
   }
 
   Result<Fd> OpenRead(const std::string& path) override {
-    Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW));
+    // O_NONBLOCK: what is not one of our files is for the caller to see, and a FIFO not to be waited for.
+    Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
     if (!fd.valid()) return Failed("open", path);
     return fd;
   }

@@ -35,6 +35,12 @@ std::string RandomHex() {
 
 }  // namespace
 
+std::optional<std::string> WhyNotTheBlob(const Digest& digest, const FileInfo& info) {
+  if (!S_ISREG(info.mode)) return "what has its name is no regular file";
+  if (info.size_bytes == digest.size_bytes) return std::nullopt;
+  return fmt::format("the file has {} bytes instead of {}", info.size_bytes, digest.size_bytes);
+}
+
 Result<SweepLock> SweepLock::Take(const std::string& path, Mode mode) {
   Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
   if (!fd.valid()) return ErrnoError(errno, "open " + path);
@@ -142,13 +148,13 @@ Result<bool> StoreCore::ReuseIfPresent(const Digest& digest, Epoch epoch) {
       return found.error();
     }
     info = *found;
-    if (info.size_bytes == digest.size_bytes) {
+    if (!WhyNotTheBlob(digest, info)) {
       RETURN_IF_ERROR(RaiseEpoch(digest, epoch));
       return true;
     }
   }
   // Only once the shared lock is gone: moving it aside takes the exclusive one.
-  const Error moved = Quarantine(digest, info, "the file has the wrong size");
+  const Error moved = Quarantine(digest, info, *WhyNotTheBlob(digest, info));
   if (moved.code() != Code::kDataLoss) return moved;
   return false;
 }
@@ -181,7 +187,13 @@ Error StoreCore::Quarantine(const Digest& digest, const FileInfo& info, std::str
   if (now.ok() && SameFile(*now, info)) {
     const Status moved = [&]() -> Status {
       RETURN_IF_ERROR(files.MakeDirectories(root + "/quarantine"));
-      RETURN_IF_ERROR(files.Rename(path, QuarantinePath(digest)));
+      // A file and a directory do not replace each other.
+      const std::string target = QuarantinePath(digest);
+      if (const Result<FileInfo> earlier = files.Stat(target);
+          earlier.ok() && S_ISDIR(earlier->mode) != S_ISDIR(now->mode)) {
+        RETURN_IF_ERROR(files.Rename(target, fmt::format("{}.{}", target, earlier->inode)));
+      }
+      RETURN_IF_ERROR(files.Rename(path, target));
       FAIL_POINT("quarantine.moved");
       RETURN_IF_ERROR(files.SyncDirectory(root + "/quarantine"));
       return files.SyncDirectory(FolderOf(path));

@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -34,6 +35,9 @@ class SweepLock {
   explicit SweepLock(Fd fd) : fd_(std::move(fd)) {}
   Fd fd_;
 };
+
+// What shows already by its attributes that a file is not the blob; nothing where none does.
+std::optional<std::string> WhyNotTheBlob(const Digest& digest, const FileInfo& info);
 
 // Thread-safe. Lives as long as the store or any of its open blobs.
 class StoreCore {

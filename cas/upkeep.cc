@@ -56,6 +56,7 @@ bool IsBefore(const FileInfo& info, Epoch horizon) {
 // What is wrong with a blob, or nothing. `digest.size_bytes` is the file's own.
 Result<std::optional<std::string>> Examine(StoreCore& core, const Digest& digest, const FileInfo& info,
                                            bool repair, const std::function<void(uint64_t)>& on_bytes) {
+  if (std::optional<std::string> why = WhyNotTheBlob(digest, info)) return why;
   const std::string path = core.ObjectPath(digest);
   ASSIGN_OR_RETURN(const Fd file, core.files.OpenRead(path));
   HashOptions options;
@@ -167,7 +168,7 @@ Result<SweepReport> SweepStore(StoreCore& core, const std::unordered_set<Digest>
   };
   const Status swept = EachName(core, "objects", [&](Digest digest) -> Status {
     ASSIGN_OR_RETURN(const std::optional<FileInfo> info, StatIfThere(core, core.ObjectPath(digest)));
-    if (!info.has_value()) return OkStatus();
+    if (!info.has_value() || S_ISDIR(info->mode)) return OkStatus();  // a directory is for fsck to move
     digest.size_bytes = info->size_bytes;
     if (live.contains(digest) || !IsBefore(*info, horizon)) {
       ++report.blobs_kept;

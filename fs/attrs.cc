@@ -114,7 +114,9 @@ Entry VersionEntry(const Context& context, const store::VersionInfo& version) {
   entry.node = TreeNode(version.id, 0, Flavour::kCached);
   entry.attr = VersionRootStat(context, version);
   entry.attr_ttl_s = kForever;
-  entry.entry_ttl_s = kForever;
+  // Whoever deletes it tells the kernel of the inode (fs/watcher.h), which cannot reach a lookup that is
+  // under way just then: its name is kept for a while only.
+  entry.entry_ttl_s = kNamesTtlS;
   return entry;
 }
 

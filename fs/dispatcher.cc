@@ -1,6 +1,7 @@
 #include "fs/dispatcher.h"
 
 #include <fmt/core.h>
+#include <linux/fs.h>
 #include <spdlog/spdlog.h>
 #include <sys/statvfs.h>
 
@@ -246,6 +247,14 @@ void Dispatcher::MakeNode(Call& call, NodeId parent, const char* name, mode_t mo
 
 void Dispatcher::Rename(Call call, NodeId parent, std::string name, NodeId new_parent, std::string new_name,
                         unsigned flags) {
+  // rename(2): unknown flags are EINVAL, which no rename of ours is answered (fs/rename_refusal.h).
+  if ((flags & ~unsigned{RENAME_NOREPLACE | RENAME_EXCHANGE}) != 0) {
+    call.set_target(new_parent, new_name);
+    return Answer(call,
+                  {EPERM,
+                   "nothing here leaves a whiteout behind (RENAME_WHITEOUT): rename without that flag; a "
+                   "mount of modelfs cannot be the upper layer of an overlay"});
+  }
   // std::function wants to be copied, which a call owed an answer cannot be.
   auto shared = std::make_shared<Call>(std::move(call));
   shared->set_target(new_parent, new_name);

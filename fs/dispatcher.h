@@ -23,7 +23,6 @@
 #include "fs/fuse_channel.h"
 #include "fs/info_zone.h"
 #include "fs/node_names.h"
-#include "fs/notifier.h"
 #include "fs/open_modes.h"
 #include "fs/refusals.h"
 #include "fs/reply.h"
@@ -51,7 +50,7 @@ class Dispatcher : public Statistics {
     store::HostIdentities* identities = nullptr;
     AclTable* acls = nullptr;  // where the kernel enforces ACLs (FuseChannel::Options::posix_acls)
     Refusals* refusals = nullptr;
-    ThreadNotifier* notifier = nullptr;  // told which directories are being changed; may be null in tests
+    Notifier* notifier = nullptr;  // needed with `acls`
     std::shared_ptr<spdlog::logger> log;
   };
 

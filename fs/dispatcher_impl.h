@@ -83,33 +83,6 @@ struct Dispatcher::OpenDirectory {
 
 // A request on its way: the answer owed, who asks, and what for.
 class Dispatcher::Call {
-  // Until it goes, notifications about the directory wait (ThreadNotifier::Enter).
-  class Changing {
-   public:
-    Changing() = default;
-    Changing(ThreadNotifier* notifier, NodeId directory) : notifier_(notifier), directory_(directory) {
-      if (notifier_ != nullptr) notifier_->Enter(directory_);
-    }
-    ~Changing() {
-      if (notifier_ != nullptr) notifier_->Leave(directory_);
-    }
-    Changing(Changing&& other) noexcept
-        : notifier_(std::exchange(other.notifier_, nullptr)), directory_(other.directory_) {}
-    Changing& operator=(Changing&& other) noexcept {
-      std::swap(notifier_, other.notifier_);
-      std::swap(directory_, other.directory_);
-      return *this;
-    }
-
-   private:
-    ThreadNotifier* notifier_ = nullptr;
-    NodeId directory_ = 0;
-  };
-  static bool ChangesDirectory(Op op) {
-    return op == Op::kMkdir || op == Op::kMknod || op == Op::kCreate || op == Op::kSymlink ||
-           op == Op::kUnlink || op == Op::kRmdir || op == Op::kRename;
-  }
-
   // Whether a zone decides by the caller; the others act on an open handle, or in the daemon's name.
   static bool AsksWho(Op op) {
     switch (op) {
@@ -134,15 +107,9 @@ class Dispatcher::Call {
     }
   }
 
-  ThreadNotifier* notifier_;
-  Changing changing_;  // before `reply`, as is the next: given up after the answer
-  Changing changing_target_;
-
  public:
   Call(Dispatcher& dispatcher, fuse_req_t request, Op op, NodeId node, std::string_view name = {})
-      : notifier_(dispatcher.options_.notifier),
-        changing_(ChangesDirectory(op) ? notifier_ : nullptr, node),
-        reply(request),
+      : reply(request),
         op_(op),
         node_(node),
         name_(name),
@@ -162,7 +129,6 @@ class Dispatcher::Call {
   void set_target(NodeId directory, std::string_view name) {
     target_ = directory;
     target_name_ = name;
-    changing_target_ = Changing(notifier_, directory);
   }
   std::string PathIn(const NodeNames& names) const {
     std::string path = names.PathOf(node_, name_);

@@ -5,11 +5,11 @@
 #include <algorithm>
 #include <chrono>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "cas/base/fail_point.h"
 #include "cas/base/text.h"
 #include "fs/node_id.h"
-#include "fs/notifier.h"
 
 namespace modelfs::fs {
 namespace {
@@ -18,6 +18,9 @@ namespace {
 constexpr int64_t kUsedSavesPerLifetime = 100;
 constexpr auto kFirstExpire = std::chrono::minutes(1);  // who starts to use the mount is not to wait for it
 constexpr auto kExpireEvery = std::chrono::minutes(10);
+constexpr auto kWaitForHeld = std::chrono::seconds(2);
+constexpr auto kHeldPoll = std::chrono::milliseconds(10);
+constexpr auto kHeldAgain = std::chrono::seconds(1);
 
 struct Label {
   std::string mount;
@@ -66,9 +69,17 @@ std::optional<Label> ParseLabel(std::string_view text) {
 
 Result<std::unique_ptr<DraftTable>> DraftTable::Open(Context& context, const Clock& clock) {
   std::unique_ptr<DraftTable> table(new DraftTable(context, clock));
-  RETURN_IF_ERROR(table->Load());
+  ASSIGN_OR_RETURN(size_t held, table->Load());
+  for (const Deadline deadline = Deadline::After(kWaitForHeld); held > 0 && !deadline.Passed();) {
+    std::this_thread::sleep_for(kHeldPoll);
+    ASSIGN_OR_RETURN(held, table->Load());
+  }
+  if (held > 0 && context.log != nullptr) {
+    context.log->warn(
+        "drafts_held count={} reason=\"another process holds them; they appear when it lets go\"", held);
+  }
   DraftTable* self = table.get();
-  self->thread_ = std::jthread([self](const std::stop_token& stop) { self->Run(stop); });
+  self->thread_ = std::jthread([self, held](const std::stop_token& stop) { self->Run(stop, held); });
   return table;
 }
 
@@ -81,14 +92,14 @@ DraftTable::~DraftTable() {
   if (thread_.joinable()) thread_.join();
 }
 
-Status DraftTable::Load() {
+Result<size_t> DraftTable::Load() {
   const std::string mount = Printable(context_.mount_point);
   const uint64_t uid = context_.uid;
-  ASSIGN_OR_RETURN(const auto drafts, context_.drafts->Load([&](std::string_view text) {
+  ASSIGN_OR_RETURN(const cas::DraftStore::Loaded loaded, context_.drafts->Load([&](std::string_view text) {
     const std::optional<Label> label = ParseLabel(text);
     return label.has_value() && label->mount == mount && label->uid == uid;
   }));
-  for (const std::shared_ptr<cas::Draft>& draft : drafts) {
+  for (const std::shared_ptr<cas::Draft>& draft : loaded.drafts) {
     std::optional<Label> label = ParseLabel(draft->label());
     if (!label.has_value()) continue;
     auto record = std::make_shared<Record>(draft, label->model, label->creator);
@@ -124,7 +135,7 @@ Status DraftTable::Load() {
     by_name_[{record->model, record->name_}] = record;
     by_number_[draft->number()] = record;
   }
-  return OkStatus();
+  return loaded.held;
 }
 
 // Whether the commit that a crash interrupted had reached the registry.
@@ -456,7 +467,6 @@ uint64_t DraftTable::Expire() {
                          orphan ? "model_deleted" : "unused");
     }
     End(record).IgnoreError("RecordPtr is out of the table: RemoveExpired tries again after a restart");
-    if (context_.notifier != nullptr) context_.notifier->EntryChanged(VersionsNode(record->model), name);
     ++ended;
   }
   const Result<uint64_t> others =
@@ -465,17 +475,27 @@ uint64_t DraftTable::Expire() {
   return ended;
 }
 
-void DraftTable::Run(const std::stop_token& stop) {
-  auto next = std::chrono::steady_clock::now() + kFirstExpire;
+void DraftTable::Run(const std::stop_token& stop, size_t held) {
+  const auto now = [] { return std::chrono::steady_clock::now(); };
+  auto expire_at = now() + kFirstExpire;
   while (true) {
+    const auto next = held > 0 ? std::min(expire_at, now() + kHeldAgain) : expire_at;
     {
       const MutexLock lock(mu_);
       while (!stop.stop_requested() && stop_.WaitUntil(mu_, next)) {
       }
       if (stop.stop_requested()) return;
     }
+    if (held > 0) {
+      const Result<size_t> still_held = Load();
+      if (still_held.ok() && *still_held < held && context_.log != nullptr) {
+        context_.log->info("drafts_freed count={} still_held={}", held - *still_held, *still_held);
+      }
+      if (still_held.ok()) held = *still_held;
+    }
+    if (now() < expire_at) continue;
     Expire();
-    next = std::chrono::steady_clock::now() + kExpireEvery;
+    expire_at = now() + kExpireEvery;
   }
 }
 

@@ -79,8 +79,9 @@ class DraftTable {
   };
   using RecordPtr = std::shared_ptr<Record>;
 
-  // Loads this mount's drafts. The context's registry, drafts and notifier must be set, and with `clock`
-  // outlive the table.
+  // Loads this mount's drafts. The context's registry and drafts must be set, and with `clock` outlive the
+  // table. Waits up to two seconds for drafts that somebody still holds, as the daemon before us does that
+  // was killed a moment ago; what is held for longer appears once it is free.
   static Result<std::unique_ptr<DraftTable>> Open(Context& context, const Clock& clock);
   ~DraftTable();
 
@@ -151,7 +152,8 @@ class DraftTable {
  private:
   DraftTable(Context& context, const Clock& clock) : context_(context), clock_(clock) {}
 
-  Status Load() EXCLUDES(mu_);
+  // Answers how many of this mount's drafts somebody else holds.
+  Result<size_t> Load() EXCLUDES(mu_);
   Result<bool> WasCommitted(const Record& record);
   std::string LabelOf(const Record& record) const REQUIRES(mu_);
   Status SaveLabel(Record& record) EXCLUDES(mu_);
@@ -159,7 +161,7 @@ class DraftTable {
   // Takes its name and, where nothing in it is open, its files.
   Status End(const RecordPtr& record) EXCLUDES(mu_);
   Status DiscardNow(const RecordPtr& record) EXCLUDES(mu_);
-  void Run(const std::stop_token& stop) EXCLUDES(mu_);
+  void Run(const std::stop_token& stop, size_t held) EXCLUDES(mu_);
 
   Context& context_;
   const Clock& clock_;

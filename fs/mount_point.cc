@@ -86,51 +86,7 @@ Result<std::string> Canonical(const std::string& path) {
   return ErrnoError(errno_value, fmt::format("mount point {}", path));
 }
 
-enum class Health { kAlive, kDead, kSilent };
-
-// A mount that answers at all does so long before; both answers lead to a refusal.
-constexpr std::chrono::seconds kAnswerTime{2};
 constexpr std::chrono::milliseconds kKillTime{100};
-
-// The type of whatever lies at `path` is not asked of it: statfs(2) is the one call that FUSE always sends
-// to its daemon, so it tells the living from the dead. Where the daemon hangs, the call does, too, and once
-// the daemon has read the request not even SIGKILL ends it: so a child asks, which can be left behind.
-Result<Health> HealthOf(const std::string& path) {
-  constexpr int kExitDead = 1;
-  const pid_t child = ::fork();
-  if (child < 0) return ErrnoError(errno, "fork");
-  if (child == 0) {
-    // Only what is async-signal-safe: there may be threads. It may outlive us, and must not keep our locks.
-    ::close_range(0, ~0U, 0);
-    struct statfs numbers = {};
-    const bool dead = ::statfs(path.c_str(), &numbers) != 0 && IsDeadErrno(errno);
-    ::_exit(dead ? kExitDead : 0);
-  }
-  // By number: glibc 2.36 declares pidfd_open() for C only.
-  const Fd process(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
-  const int errno_value = process.valid() ? 0 : errno;
-  int status = 0;
-  const auto ends_within = [&](std::chrono::milliseconds time) {
-    const Deadline deadline = Deadline::After(time);
-    while (process.valid() && !deadline.Passed()) {
-      const auto left =
-          std::chrono::ceil<std::chrono::milliseconds>(deadline.at() - std::chrono::steady_clock::now());
-      pollfd wait = {process.get(), POLLIN, 0};
-      if (::poll(&wait, 1, static_cast<int>(std::max<int64_t>(left.count(), 0))) > 0) {
-        return ::waitpid(child, &status, 0) == child;
-      }
-    }
-    return false;
-  };
-  if (ends_within(kAnswerTime)) {
-    return WIFEXITED(status) && WEXITSTATUS(status) == kExitDead ? Health::kDead : Health::kAlive;
-  }
-  ::kill(child, SIGKILL);
-  // At once, unless the daemon has read the request: then it ends with the mount, and init buries it.
-  ends_within(kKillTime);
-  if (errno_value != 0) return ErrnoError(errno_value, "pidfd_open");
-  return Health::kSilent;
-}
 
 Status RunFusermount(const std::string& mount_point, bool lazy) {
   std::vector<std::string> words = {"fusermount3", "-u"};
@@ -229,6 +185,62 @@ std::optional<MountEntry> FindMount(const std::string& mount_point) {
     found = MountEntry{std::string(fields[2]), Unescaped(fields[dash + 1]), Unescaped(fields[dash + 2])};
   }
   return found;
+}
+
+// The type of whatever lies at `path` is not asked of it: statfs(2) is the one call that FUSE always sends
+// to its daemon, so it tells the living from the dead. Where the daemon hangs, the call does, too, and once
+// the daemon has read the request not even SIGKILL ends it: so a child asks, which can be left behind.
+Result<Health> HealthOf(const std::string& path) {
+  constexpr int kExitDead = 1;
+  const pid_t child = ::fork();
+  if (child < 0) return ErrnoError(errno, "fork");
+  if (child == 0) {
+    // Only what is async-signal-safe: there may be threads. It may outlive us, and must not keep our locks.
+    ::close_range(0, ~0U, 0);
+    struct statfs numbers = {};
+    const bool dead = ::statfs(path.c_str(), &numbers) != 0 && IsDeadErrno(errno);
+    ::_exit(dead ? kExitDead : 0);
+  }
+  // By number: glibc 2.36 declares pidfd_open() for C only.
+  const Fd process(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
+  const int errno_value = process.valid() ? 0 : errno;
+  int status = 0;
+  const auto ends_within = [&](std::chrono::milliseconds time) {
+    const Deadline deadline = Deadline::After(time);
+    while (process.valid() && !deadline.Passed()) {
+      const auto left =
+          std::chrono::ceil<std::chrono::milliseconds>(deadline.at() - std::chrono::steady_clock::now());
+      pollfd wait = {process.get(), POLLIN, 0};
+      if (::poll(&wait, 1, static_cast<int>(std::max<int64_t>(left.count(), 0))) > 0) {
+        return ::waitpid(child, &status, 0) == child;
+      }
+    }
+    return false;
+  };
+  if (ends_within(kAnswerTime)) {
+    return WIFEXITED(status) && WEXITSTATUS(status) == kExitDead ? Health::kDead : Health::kAlive;
+  }
+  ::kill(child, SIGKILL);
+  // At once, unless the daemon has read the request: then it ends with the mount, and init buries it.
+  ends_within(kKillTime);
+  if (errno_value != 0) return ErrnoError(errno_value, "pidfd_open");
+  return Health::kSilent;
+}
+
+Status AbortConnection(const std::string& mount_point) {
+  const std::optional<MountEntry> mount = FindMount(mount_point);
+  if (!mount) return OkStatus();
+  // By the minor number of its device (Documentation/filesystems/fuse.rst, "Control filesystem").
+  const std::string control =
+      fmt::format("/sys/fs/fuse/connections/{}/abort", mount->device.substr(mount->device.find(':') + 1));
+  const Fd file(::open(control.c_str(), O_WRONLY | O_CLOEXEC));
+  if (file.valid() && ::write(file.get(), "1", 1) == 1) return OkStatus();
+  // Aborts first (umount2(2), MNT_FORCE); that it is busy is then no failure.
+  if (::umount2(mount_point.c_str(), MNT_FORCE | UMOUNT_NOFOLLOW) == 0 || errno == EBUSY) return OkStatus();
+  return ErrnoError(errno,
+                    fmt::format("{0}: its daemon was killed, and what it left behind can only be ended "
+                                "by root: umount -f {0}",
+                                mount_point));
 }
 
 Result<std::string> PrepareMountPoint(const std::string& path) {

@@ -2,6 +2,7 @@
 // /proc/self/mountinfo, proc(5), rather than the mounts themselves, which may hang or be dead.
 #pragma once
 
+#include <chrono>
 #include <optional>
 #include <string>
 
@@ -20,6 +21,18 @@ inline constexpr const char* kMountType = "fuse.modelfs";
 
 // The uppermost mount at exactly `mount_point`, a canonical path.
 std::optional<MountEntry> FindMount(const std::string& mount_point);
+
+enum class Health { kAlive, kDead, kSilent };
+
+// A mount that answers at all does so long before.
+inline constexpr std::chrono::seconds kAnswerTime{2};
+
+// Asks the FUSE mount at a canonical path, for kAnswerTime at most.
+Result<Health> HealthOf(const std::string& path);
+
+// Ends the kernel's connection of the mount at a canonical path without asking its daemon: whoever waits for
+// an answer gets ECONNABORTED. Where fusectl is not mounted that needs root, and may unmount it, too.
+Status AbortConnection(const std::string& mount_point);
 
 // The canonical path of a directory that can be mounted on. Dead FUSE end points there are detached
 // first; one that is silent holds this up for two seconds. Errors as MountDaemon::Mount.

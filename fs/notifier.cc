@@ -1,9 +1,7 @@
 #include "fs/notifier.h"
 
-#include <algorithm>
 #include <utility>
 
-#include "cas/base/check.h"
 #include "fs/fuse_channel.h"
 #include "fs/thread_signals.h"
 
@@ -49,39 +47,15 @@ void ThreadNotifier::Flush() {
   while (!stopped_ && outstanding()) changed_.Wait(mu_);
 }
 
-void ThreadNotifier::Enter(NodeId directory) {
-  MutexLock lock(mu_);
-  ++busy_[directory];
-}
-
-void ThreadNotifier::Leave(NodeId directory) {
-  MutexLock lock(mu_);
-  const auto found = busy_.find(directory);
-  CHECK(found != busy_.end());
-  if (--found->second > 0) return;
-  busy_.erase(found);
-  changed_.NotifyAll();
-}
-
-std::deque<ThreadNotifier::Item>::iterator ThreadNotifier::Next() {
-  return std::find_if(queue_.begin(), queue_.end(), [this](const Item& item) REQUIRES(mu_) {
-    return item.name.empty() || !busy_.contains(item.node);
-  });
-}
-
 void ThreadNotifier::Send(FuseChannel& channel) {
   while (true) {
     Item item;
     {
       MutexLock lock(mu_);
-      auto next = Next();
-      while (next == queue_.end() && !stopped_) {
-        changed_.Wait(mu_);
-        next = Next();
-      }
+      while (queue_.empty() && !stopped_) changed_.Wait(mu_);
       if (stopped_) return;
-      item = std::move(*next);
-      queue_.erase(next);
+      item = std::move(queue_.front());
+      queue_.pop_front();
       sending_ = item.serial;
     }
     if (item.name.empty()) {

@@ -8,23 +8,26 @@
 #include <string>
 #include <string_view>
 #include <thread>
-#include <unordered_map>
 
 #include "cas/base/thread.h"
 #include "fs/node_id.h"
 
 namespace modelfs::fs {
 
-// Thread-safe. Notifications are sent in the order they were queued, but for those that wait for a request
-// (ThreadNotifier::Enter). Queued before Start, they wait; after Stop they are dropped.
+// Thread-safe. Notifications are sent in the order they were queued. Queued before Start, they wait; after
+// Stop they are dropped.
 class Notifier {
  public:
   virtual ~Notifier() = default;
   // The name `parent`/`name` may mean something else now. The kernel keeps open files and mappings. The
   // entry is expired (FUSE_EXPIRE_ONLY) where the kernel knows how, so that it is looked up again: thrown
   // out, it would take the working directory from under a process that stands in it.
+  //
+  // It waits in the kernel for whoever is asking something in `parent` just then, and holds up what is
+  // queued behind it: only where nothing else will do (fs/README.md, "Locks").
   virtual void EntryChanged(NodeId parent, std::string_view name) = 0;
-  // The attributes of `node` changed. Its pages stay (never for an inode with open handles).
+  // The attributes of `node` changed, or it is gone. Its pages stay (never for an inode with open handles).
+  // Waits for nobody.
   virtual void AttrChanged(NodeId node) = 0;
   // Returns when all that was queued before has been sent. Never from a thread that answers requests.
   virtual void Flush() = 0;
@@ -46,14 +49,6 @@ class ThreadNotifier : public Notifier {
   void AttrChanged(NodeId node) override;
   void Flush() override;
 
-  // Between these a request is answered for which the kernel holds its lock on `directory`. What is to be
-  // told about entries of that directory waits until then, and others overtake it. Sent at once, it would sit
-  // in the kernel, uninterruptible, until the request is answered; and were the daemon killed meanwhile, that
-  // thread would keep /dev/fuse open, the kernel would go on waiting for the answer, and whoever sent the
-  // request would hang for ever. A commit answers after seconds, so this is not a rare moment.
-  void Enter(NodeId directory);
-  void Leave(NodeId directory);
-
  private:
   struct Item {
     NodeId node = 0;
@@ -62,8 +57,6 @@ class ThreadNotifier : public Notifier {
   };
   void Queue(Item item);
   void Send(FuseChannel& channel);
-  // The first that need not wait.
-  std::deque<Item>::iterator Next() REQUIRES(mu_);
 
   Mutex mu_;
   CondVar changed_;
@@ -71,7 +64,6 @@ class ThreadNotifier : public Notifier {
   uint64_t queued_ GUARDED_BY(mu_) = 0;     // the last serial
   uint64_t sending_ GUARDED_BY(mu_) = 0;    // the serial of the one under way; 0: none
   bool stopped_ GUARDED_BY(mu_) = false;
-  std::unordered_map<NodeId, size_t> busy_ GUARDED_BY(mu_);  // requests by directory
   std::thread thread_;
 };
 

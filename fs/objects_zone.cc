@@ -339,7 +339,7 @@ Outcome<void> ObjectsZone::Rename(const Request& request, NodeId parent, std::st
   const auto container = Get(parent);
   if (!container.ok()) return Refuse(container.error());
   const std::string subject = SubjectOf(*container, name);
-  if ((flags & (RENAME_EXCHANGE | RENAME_WHITEOUT)) != 0) {
+  if ((flags & RENAME_EXCHANGE) != 0) {
     return Refuse(EPERM,
                   fmt::format("{}: two models cannot be exchanged; rename one after the other", subject));
   }

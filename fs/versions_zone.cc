@@ -12,7 +12,6 @@
 #include "fs/attrs.h"
 #include "fs/decisions.h"
 #include "fs/drafts_zone.h"
-#include "fs/notifier.h"
 #include "fs/rename_refusal.h"
 #include "fs/tree_cache.h"
 #include "store/names.h"
@@ -302,9 +301,6 @@ class VersionsZone : public Zone {
       return RefuseCaller(context_, model, deleted.error());
     }
     if (context_.trees != nullptr) context_.trees->Drop(version->id);
-    if (context_.notifier != nullptr) {
-      context_.notifier->EntryChanged(VersionsNode(model), std::to_string(number));
-    }
     return {};
   }
 
@@ -373,12 +369,6 @@ class VersionsZone : public Zone {
     FAIL_POINT("fs.commit.committed");
     drafts_.Committed(record, version->number);
     FAIL_POINT("fs.commit.ended");
-    if (context_.notifier != nullptr) {
-      const NodeId parent = VersionsNode(model.id);
-      context_.notifier->EntryChanged(parent, std::to_string(version->number));
-      context_.notifier->EntryChanged(parent, kNext);
-      context_.notifier->EntryChanged(parent, name);
-    }
     return {};
   }
 

@@ -1,6 +1,5 @@
 #include "fs/watcher.h"
 
-#include <fmt/core.h>
 #include <spdlog/spdlog.h>
 
 #include <atomic>
@@ -94,13 +93,10 @@ class Watcher::Impl {
           context_.trees->DropModel(event.object);
           if (context_.on_deleted) context_.on_deleted();
         }
-        [[fallthrough]];
-      case EventKind::kCreated:
-        kernel.EntryChanged(NodeOf(event.parent), event.name);
+        kernel.AttrChanged(NodeOf(event.object));  // answers ESTALE from now on
         break;
       case EventKind::kRenamed:
         kernel.EntryChanged(NodeOf(event.parent), event.old_name);
-        kernel.EntryChanged(NodeOf(event.parent), event.name);
         kernel.AttrChanged(NodeOf(event.object));
         break;
       case EventKind::kUpdated:
@@ -110,20 +106,14 @@ class Watcher::Impl {
       case EventKind::kVersionDeleted:
         context_.trees->Drop(event.version_id);
         if (context_.on_deleted) context_.on_deleted();
-        [[fallthrough]];
+        kernel.AttrChanged(TreeNode(event.version_id, 0, Flavour::kCached));  // answers ESTALE from now on
+        TellModelAttr(event.object);
+        break;
       case EventKind::kVersionCreated:
       case EventKind::kVersionReady:
       case EventKind::kVersionFailed:
-        if (event.version) kernel.EntryChanged(VersionsNode(event.object), std::to_string(*event.version));
-        kernel.EntryChanged(VersionsNode(event.object), "latest");
-        TellAliases(event);
-        TellModelAttr(event.object);
-        break;
-      case EventKind::kVersionUpdated:
-        break;  // tags and descriptions are asked for each time
       case EventKind::kAliasSet:
       case EventKind::kAliasDeleted:
-        TellAliases(event);
         TellModelAttr(event.object);
         break;
       case EventKind::kAccessChanged:
@@ -135,15 +125,10 @@ class Watcher::Impl {
         if (context_.acls != nullptr) context_.acls->AllChanged();
         break;
       case EventKind::kSettingsChanged:
+      case EventKind::kCreated:         // a name that is not there is asked for each time
+      case EventKind::kVersionUpdated:  // so are tags and descriptions
       case EventKind::kOther:
         break;
-    }
-  }
-
-  void TellAliases(const Event& event) {
-    for (const std::string& alias : event.aliases) {
-      context_.notifier->EntryChanged(AliasesNode(event.object), alias);
-      context_.notifier->EntryChanged(NodeOf(event.parent), fmt::format("{}@{}", event.name, alias));
     }
   }
 
@@ -159,8 +144,9 @@ class Watcher::Impl {
     context_.notifier->AttrChanged(AliasesNode(model));
   }
 
-  // Follows from now on, and tells every name there is. What was deleted meanwhile is not among them: it
-  // answers ESTALE by its nodeid, and the kernel asks again. False where the registry cannot be read.
+  // Follows from now on, and tells every name that the kernel may have kept: which of them changed meanwhile
+  // nobody knows any more. Objects that were deleted are not among them: they answer ESTALE by their nodeid,
+  // and the kernel asks again. False where the registry cannot be read.
   bool Resync(const std::stop_token& stop) {
     const auto now = context_.registry->CurrentRevision();
     if (!now.ok()) return false;
@@ -187,7 +173,8 @@ class Watcher::Impl {
         context_.notifier->EntryChanged(NodeOf(parent), object.name);
         context_.notifier->AttrChanged(NodeOf(object.id));
         if (object.kind == ObjectKind::kModel) {
-          TellModel(object, room);
+          TellVersions(object, room);
+          TellModelAttr(object.id);
         } else {
           TellChildren(object.id, stop, room);
         }
@@ -196,15 +183,12 @@ class Watcher::Impl {
     } while (!request.token.empty());
   }
 
-  void TellModel(const ObjectInfo& model, size_t& room) {
+  // Deleted ones, too. Their nodeids are not known, so it is their names that are told, although each waits
+  // for a commit that is under way there.
+  void TellVersions(const ObjectInfo& model, size_t& room) {
     for (store::VersionNumber number = 1; number < model.next_version && room > 0; ++number, --room) {
       context_.notifier->EntryChanged(VersionsNode(model.id), std::to_string(number));
     }
-    context_.notifier->EntryChanged(VersionsNode(model.id), "latest");
-    for (const store::AliasInfo& alias : model.aliases) {
-      context_.notifier->EntryChanged(AliasesNode(model.id), alias.name);
-    }
-    TellModelAttr(model.id);
   }
 
   Context& context_;

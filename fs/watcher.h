@@ -1,7 +1,17 @@
 // Follows what anybody changes in the registry, in this process or another, and tells the kernel and the
-// tree cache what they must forget. A version's own name is told before any alias that was moved to it.
+// tree cache what they must forget:
 //
-// The kernel keeps names for kNamesTtlS at most; the watcher makes that the bound for a lost event only.
+//   a new name                     nothing: that a name is not there, the kernel never keeps
+//   drafts, aliases, latest        nothing: it asks for these names each time
+//   an object or version is gone   the attributes of its directory. They are fetched again by the next walk
+//                                  through it, which is answered ESTALE and then asks for the names, too
+//   an object is renamed           its old name
+//
+// So a name is told only where nothing else helps: telling it waits for requests in its directory
+// (fs/README.md, "Locks"), and one in versions/ would wait for a whole commit.
+//
+// The kernel keeps names of objects for kNamesTtlS at most; the watcher makes that the bound for a lost event
+// only.
 #pragma once
 
 #include <cstdint>

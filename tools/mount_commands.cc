@@ -10,6 +10,7 @@
 #include <chrono>
 #include <csignal>
 #include <filesystem>
+#include <optional>
 #include <stop_token>
 #include <system_error>
 #include <thread>
@@ -39,6 +40,16 @@ std::string MountPointPath(std::string given) {
   if (!whole.has_filename()) whole = whole.parent_path();  // "MNT/."
   const files::path parent = files::canonical(whole.parent_path(), failure);
   return failure ? whole.string() : (parent / whole.filename()).string();
+}
+
+// The uppermost mount of ours at exactly this path.
+Result<std::optional<MountPoint>> MountAt(const std::string& path) {
+  ASSIGN_OR_RETURN(const std::vector<MountPoint> mounts, ReadMounts());
+  std::optional<MountPoint> found;
+  for (const MountPoint& mount : mounts) {
+    if (mount.path == path) found = mount;
+  }
+  return found;
 }
 
 // Handles this process's signals in a thread of its own, so that a handler may do what it likes. Made while
@@ -179,6 +190,9 @@ Status RunMount(const Cli& cli, const MountArguments& arguments) {
                              "command; mount on a directory outside",
                              options.mount_point, home));
   }
+  ASSIGN_OR_RETURN(const std::optional<MountPoint> below, MountAt(options.mount_point));
+  // That it was killed is then for the mount itself to find, as of any dead end point.
+  if (below) RETURN_IF_ERROR(EndIfKilled(*below));
   LogOptions log = cli.globals.log;
   if (!cli.globals.log_level_given) log.level = "info";
   std::string identity_map = cli.globals.identity_map;
@@ -213,10 +227,14 @@ constexpr std::chrono::milliseconds kDrainPoll{10};
 
 Status RunUmount(const Cli& /*cli*/, const UmountArguments& arguments) {
   const std::string mount_point = MountPointPath(arguments.mount_point);
-  std::string home;
-  ASSIGN_OR_RETURN(const std::vector<MountPoint> mounts, ReadMounts());
-  for (const MountPoint& mount : mounts) {
-    if (mount.path == mount_point) home = mount.source;
+  ASSIGN_OR_RETURN(const std::optional<MountPoint> mount, MountAt(mount_point));
+  const std::string home = mount ? mount->source : "";
+  if (mount) {
+    ASSIGN_OR_RETURN(const bool killed, EndIfKilled(*mount));
+    if (killed) {
+      ASSIGN_OR_RETURN(const std::optional<MountPoint> left, MountAt(mount_point));
+      return left ? fs::Unmount(mount_point, true) : OkStatus();  // whoever waited for it may still be there
+    }
   }
   RETURN_IF_ERROR(fs::Unmount(mount_point, arguments.lazy));
   if (home.empty() || arguments.lazy) return OkStatus();

@@ -10,8 +10,11 @@
 #include <cerrno>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <nlohmann/json.hpp>
 #include <system_error>
+
+#include "fs/mount_point.h"
 
 namespace modelfs::tools {
 namespace {
@@ -26,6 +29,17 @@ std::string ReadSmallFile(int fd) {
   const ssize_t count = ::pread(fd, text.data(), text.size(), 0);
   text.resize(count > 0 ? static_cast<size_t>(count) : 0);
   return text;
+}
+
+// A process that has died and whose parent, or one of its own threads, has not seen the end of it. One that
+// is gone altogether holds no lock, so its record is not there.
+bool IsZombie(pid_t pid) {
+  // pid (name) state ... (proc_pid_stat(5)); the name may hold anything.
+  std::ifstream file(fmt::format("/proc/{}/stat", pid));
+  std::string line;
+  std::getline(file, line);
+  const size_t name_end = line.rfind(')');
+  return name_end != std::string::npos && line.compare(name_end, 4, ") Z ") == 0;
 }
 
 }  // namespace
@@ -76,6 +90,18 @@ Result<std::vector<MountRecord>> MountsOf(const std::string& home) {
   std::sort(mounts.begin(), mounts.end(),
             [](const MountRecord& a, const MountRecord& b) { return a.mount_point < b.mount_point; });
   return mounts;
+}
+
+Result<bool> EndIfKilled(const MountPoint& mount) {
+  ASSIGN_OR_RETURN(const std::vector<MountRecord> records, MountsOf(mount.source));
+  bool killed = false;
+  for (const MountRecord& record : records) {
+    if (record.mount_point != mount.path) continue;
+    if (!IsZombie(record.pid)) return false;  // a later one, on top of it
+    killed = true;
+  }
+  if (killed) RETURN_IF_ERROR(fs::AbortConnection(mount.path));
+  return killed;
 }
 
 }  // namespace modelfs::tools

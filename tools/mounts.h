@@ -10,6 +10,7 @@
 
 #include "cas/base/fd.h"
 #include "cas/base/result.h"
+#include "tools/names.h"
 
 namespace modelfs::tools {
 
@@ -34,6 +35,11 @@ class MountRegistration {
   const std::string path_;
   const Fd lock_;
 };
+
+// Whether the daemon of this mount was killed and did not get away: a thread of it that the kernel does not
+// let go keeps the connection up, and whoever asks the mount something would wait for ever. Then the
+// connection is ended (fs::AbortConnection), and those who wait have their error.
+Result<bool> EndIfKilled(const MountPoint& mount);
 
 // The mounts of a home that are up, by mount point. Clears the records of dead ones.
 Result<std::vector<MountRecord>> MountsOf(const std::string& home);

@@ -13,15 +13,34 @@
 #include "cas/base/error_table.h"
 #include "cas/base/fd.h"
 #include "cas/base/text.h"
+#include "fs/mount_point.h"
 #include "tools/command.h"
+#include "tools/mounts.h"
 #include "tools/output.h"
 
 namespace modelfs::tools {
 namespace {
 
-// A file of the mount's own, whole.
-Result<std::string> ReadMountFile(const std::string& mount_point, const std::string& name) {
-  const std::string path = fmt::format("{}/.modelfs/{}", mount_point, name);
+Error DaemonGone(const std::string& mount_point) {
+  return {Code::kUnavailable,
+          fmt::format("{0}: its daemon is gone; mount it again: modelfs mount HOME {0}, or clear it: modelfs "
+                      "umount {0}",
+                      mount_point)};
+}
+
+// A file of the mount's own, whole. A daemon that hangs is not waited for.
+Result<std::string> ReadMountFile(const MountPoint& mount, const std::string& name) {
+  ASSIGN_OR_RETURN(const bool killed, EndIfKilled(mount));
+  if (killed) return DaemonGone(mount.path);
+  ASSIGN_OR_RETURN(const fs::Health health, fs::HealthOf(mount.path));
+  if (health == fs::Health::kSilent) {
+    return Error(
+        Code::kUnavailable,
+        fmt::format("{0}: its daemon did not answer within {1} s; try again, or, if it hangs for good, "
+                    "detach it: modelfs umount --lazy {0}",
+                    mount.path, fs::kAnswerTime.count()));
+  }
+  const std::string path = fmt::format("{}/.modelfs/{}", mount.path, name);
   const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   std::string text;
   ssize_t count = file.valid() ? 1 : -1;
@@ -31,13 +50,7 @@ Result<std::string> ReadMountFile(const std::string& mount_point, const std::str
     if (count > 0) text.append(block, static_cast<size_t>(count));
   }
   if (count == 0) return text;
-  if (errno == ENOTCONN || errno == ECONNABORTED) {
-    return Error(
-        Code::kUnavailable,
-        fmt::format("{0}: its daemon is gone; mount it again: modelfs mount HOME {0}, or clear it: modelfs "
-                    "umount {0}",
-                    mount_point));
-  }
+  if (errno == ENOTCONN || errno == ECONNABORTED) return DaemonGone(mount.path);
   return ErrnoError(errno, path);
 }
 
@@ -93,7 +106,7 @@ Status RunStatus(const Cli& cli, const StatusArguments& arguments) {
   JsonList list;
   std::optional<Error> failure;
   for (const MountPoint& mount : mounts) {
-    Result<std::string> text = ReadMountFile(mount.path, "status");
+    Result<std::string> text = ReadMountFile(mount, "status");
     if (!text.ok()) {
       failure = std::move(text).error();
       continue;
@@ -134,8 +147,8 @@ bool Concerns(std::string_view path, std::string_view asked) {
 }
 
 // The refusals of a mount that concern `below`, oldest first.
-Result<std::vector<Json>> Refusals(const std::string& mount_point, std::string_view below) {
-  ASSIGN_OR_RETURN(const std::string text, ReadMountFile(mount_point, "errors"));
+Result<std::vector<Json>> Refusals(const MountPoint& mount, std::string_view below) {
+  ASSIGN_OR_RETURN(const std::string text, ReadMountFile(mount, "errors"));
   std::vector<Json> refusals;
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) {
@@ -158,9 +171,14 @@ Status RunWhy(const Cli& cli, const WhyArguments& arguments) {
   }
   size_t shown = 0;
   JsonList list;
+  std::optional<Error> failure;
   for (const MountPoint& mount : mounts) {
-    ASSIGN_OR_RETURN(const std::vector<Json> refusals, Refusals(mount.path, below));
-    for (Json refusal : refusals) {
+    Result<std::vector<Json>> refusals = Refusals(mount, below);
+    if (!refusals.ok()) {
+      failure = std::move(refusals).error();
+      continue;
+    }
+    for (Json& refusal : *refusals) {
       ++shown;
       if (arguments.json) {
         refusal["mount_point"] = mount.path;
@@ -176,9 +194,10 @@ Status RunWhy(const Cli& cli, const WhyArguments& arguments) {
     list.End();
   } else if (mounts.empty()) {
     PrintLine("nothing is mounted");
-  } else if (shown == 0) {
+  } else if (shown == 0 && !failure) {
     PrintLine(arguments.path.empty() ? "nothing was refused" : "nothing was refused there");
   }
+  if (failure) return *failure;
   return OkStatus();
 }
 
@@ -204,7 +223,7 @@ Code CodeOfMountErrno(int errno_value) {
 
 // The mount's own sentence for what it has just refused, else the errno's.
 Error RefusalOfRename(const MountedPath& draft, int errno_value) {
-  const Result<std::vector<Json>> refusals = Refusals(draft.mount.path, draft.below);
+  const Result<std::vector<Json>> refusals = Refusals(draft.mount, draft.below);
   std::string message;
   if (refusals.ok() && !refusals->empty() && refusals->back().value("errno", 0) == errno_value) {
     message = refusals->back().value("message", "");

@@ -25,8 +25,9 @@ Code CodeOfErrno(int errno_value) {
       return Code::kNotFound;
     case ENOSPC:
     case EDQUOT:
-    case EFBIG:
       return Code::kNoSpace;
+    case EFBIG:
+      return Code::kTooLarge;
     case EACCES:
     case EPERM:
     case EROFS:

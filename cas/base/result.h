@@ -29,6 +29,7 @@ enum class Code {
   kOutOfRange,          // a number other than the one that is possible now
   kResourceExhausted,   // a limit of the registry is reached
   kNoSpace,             // the disk or its quota is full
+  kTooLarge,            // more than the file system can hold in one file: change the request
   kUnavailable,         // the other side is away: retry the same call later
   kDeadlineExceeded,    // ran out of the time it was given
   kCancelled,           // the caller went away
@@ -55,8 +56,8 @@ class [[nodiscard]] Error {
   std::string message_;
 };
 
-// From an errno of a system call: ENOENT is kNotFound, ENOSPC and EDQUOT kNoSpace, EACCES and EPERM
-// kPermissionDenied, EEXIST kAlreadyExists, EIO kDataLoss, EINVAL kInvalidArgument, else kInternal.
+// From an errno of a system call: ENOENT is kNotFound, ENOSPC and EDQUOT kNoSpace, EFBIG kTooLarge, EACCES
+// and EPERM kPermissionDenied, EEXIST kAlreadyExists, EIO kDataLoss, EINVAL kInvalidArgument, else kInternal.
 Error ErrnoError(int errno_value, std::string_view subject);
 
 template <typename T>

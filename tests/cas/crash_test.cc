@@ -49,7 +49,7 @@ void RunScript(const std::string& home) {
   CHECK(blobs->ImportAll({home + "/source"}, {.revision = 10}, nullptr).ok());
   Acknowledge(home, "large");
 
-  auto loaded = drafts->Load([](std::string_view) { return true; }).value();
+  auto loaded = drafts->Load([](std::string_view) { return true; }).value().drafts;
   const auto draft = loaded.empty() ? drafts->Create("draft").value() : loaded.at(0);
   for (const char* name : {"a", "b"}) {
     const auto made = draft->MakeFile(kDraftRoot, name, name[0] == 'b');
@@ -118,7 +118,7 @@ void CheckInvariants(const std::string& home) {
   // A draft is whole until it is discarded; then none is left that could be committed by mistake.
   const auto drafts =
       std::move(DraftStore::Open(RealFiles(), {.root = home + "/drafts", .blobs = blobs.get()}).value());
-  const auto loaded = drafts->Load([](std::string_view) { return true; }).value();
+  const auto loaded = drafts->Load([](std::string_view) { return true; }).value().drafts;
   if (acknowledged.contains("draft") && !acknowledged.contains("sealed")) {
     EXPECT_EQ(loaded.size(), 1U);
   }

@@ -1,16 +1,20 @@
 #include "cas/draft_store.h"
 
 #include <gtest/gtest.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <ctime>
 #include <filesystem>
+#include <limits>
 #include <map>
 #include <random>
 
 #include "cas/draft_layout.h"
 #include "cas/ingest.h"
+#include "tests/cas/fake_files.h"
 #include "tests/cas/test_support.h"
 
 namespace modelfs::cas {
@@ -31,7 +35,7 @@ class Home {
         DraftStore::Open(RealFiles(), {.root = directory / "drafts", .blobs = blobs.get()}).value());
   }
   std::shared_ptr<Draft> Load() {
-    const auto loaded = drafts->Load([](std::string_view) { return true; }).value();
+    const auto loaded = drafts->Load([](std::string_view) { return true; }).value().drafts;
     return loaded.empty() ? nullptr : loaded.at(0);
   }
 
@@ -149,6 +153,64 @@ TEST(Draft, AfterUnsealNoDescriptorFromBeforeReachesTheBlobs) {
   const Digest second = draft->Seal(kNow, nullptr).value();
   EXPECT_NE(first, second);
   EXPECT_TRUE(home.blobs->Fsck(false, nullptr).value().damaged.empty());
+}
+
+// At every call of the store's that a full disk can fail: what was being published is the draft's own again.
+TEST(Draft, ASealThatFailsLeavesFilesWritableAndTheirTimesAsTheyWere) {
+  for (int n = 1;; ++n) {
+    SCOPED_TRACE(testing::Message() << "failing call " << n);
+    const TempDirectory directory;
+    std::filesystem::create_directories(directory / "blobs");
+    FakeFiles files(directory / "blobs");
+    const auto blobs = std::move(LocalStore::Open(files, {.root = directory / "blobs"}).value());
+    const auto drafts = std::move(
+        DraftStore::Open(RealFiles(), {.root = directory / "drafts", .blobs = blobs.get()}).value());
+    const auto draft = drafts->Create("{}").value();
+    const std::string large = RandomBytes(kChunkBytes + 1, 7);
+    const DraftNode small = Make(*draft, kDraftRoot, "small", "bytes");
+    const DraftNode big = Make(*draft, kDraftRoot, "big", large);
+    for (const DraftNode node : {small, big}) ASSERT_TRUE(draft->SetMtime(node, 1234, 5678).ok());
+    files.FailCall(n);
+    const bool sealed = draft->Seal(kNow, nullptr).ok();
+    const bool fault_fired = files.fault_fired();
+    files.FailCall(0);
+    EXPECT_TRUE(sealed || fault_fired) << "only a fault is an error";
+    for (const DraftNode node : {small, big}) {
+      EXPECT_EQ(draft->GetAttr(node).value().mtime_s, 1234);
+      EXPECT_EQ(draft->GetAttr(node).value().mtime_ns, 5678);
+    }
+    if (!fault_fired) break;
+    if (sealed) continue;  // the store does without that call
+    ASSERT_TRUE(draft->Open(small, Draft::Access::kWrite).value()->Write(0, Bytes("BYTES")).ok());
+    const Digest tree = draft->Seal(kNow, nullptr).value();
+    EXPECT_EQ(ReadTree(*blobs, tree).value().Find("small")->blob, DigestOf("BYTES"));
+    EXPECT_EQ(ReadTree(*blobs, tree).value().Find("big")->blob, DigestOf(large));
+    EXPECT_TRUE(blobs->Fsck(false, nullptr).value().damaged.empty());
+  }
+}
+
+TEST(Draft, MoreThanTheFileSystemHoldsInOneFileIsTooLarge) {
+  Home home;
+  const auto draft = home.drafts->Create("{}").value();
+  const DraftNode node = Make(*draft, kDraftRoot, "f", "bytes");
+  const uint64_t huge = static_cast<uint64_t>(std::numeric_limits<off_t>::max()) - 1;
+  const auto file = draft->Open(node, Draft::Access::kWrite).value();
+  // Of this process alone: what the file system itself refuses differs from one to the next.
+  rlimit before{};
+  ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
+  const rlimit small = {.rlim_cur = 100, .rlim_max = before.rlim_max};
+  const auto handler = std::signal(SIGXFSZ, SIG_IGN);
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &small), 0);
+  const Status truncated = draft->Truncate(node, huge);
+  const Status allocated = file->Allocate(0, 1000);
+  const Status written = file->Write(huge, Bytes("x"));
+  ASSERT_EQ(::setrlimit(RLIMIT_FSIZE, &before), 0);
+  std::signal(SIGXFSZ, handler);
+  for (const Status& status : {truncated, allocated, written}) {
+    ASSERT_FALSE(status.ok());
+    EXPECT_EQ(status.error().code(), Code::kTooLarge) << status.error().message();
+  }
+  EXPECT_EQ(ReadNode(*draft, node), "bytes");
 }
 
 TEST(Draft, FilesThatChangeWhileTheyAreHashedEarlySealAsTheyAreNow) {
@@ -297,14 +359,17 @@ TEST(DraftStore, DraftsSurviveARestartAndBelongToOneProcess) {
     Make(*draft, d, "f", "bytes");
     const auto other =
         DraftStore::Open(RealFiles(), {.root = home.directory / "drafts", .blobs = home.blobs.get()});
-    EXPECT_TRUE((*other)->Load([](std::string_view) { return true; }).value().empty());
+    const DraftStore::Loaded loaded = (*other)->Load([](std::string_view) { return true; }).value();
+    EXPECT_TRUE(loaded.drafts.empty());
+    EXPECT_EQ(loaded.held, 1U);
     EXPECT_EQ((*other)->RemoveExpired(std::chrono::seconds(0), std::time(nullptr) + 1000).value(), 0U);
     ASSERT_TRUE(draft->SetLabel("still mine").ok());
     ASSERT_TRUE(draft->RemoveFile(d, "f").ok());
     Make(*draft, d, "g", "other");
   }
   home.Reopen();
-  EXPECT_TRUE(home.drafts->Load([](std::string_view label) { return label == "mine"; }).value().empty());
+  EXPECT_TRUE(
+      home.drafts->Load([](std::string_view label) { return label == "mine"; }).value().drafts.empty());
   const auto draft = home.Load();
   ASSERT_NE(draft, nullptr);
   EXPECT_EQ(draft->number(), number);

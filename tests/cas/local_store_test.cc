@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <filesystem>
+#include <functional>
 #include <thread>
 
 #include "cas/base/thread.h"
@@ -198,6 +199,44 @@ TEST(LocalStore, ADamagedBlobIsNeverReadAsData) {
 
       ASSERT_TRUE(store->Put(digest, bytes, kNow).ok()) << "a good copy replaces it";
       EXPECT_EQ(Everything(*store, digest), bytes);
+    }
+  }
+}
+
+TEST(LocalStore, WhatIsNoRegularFileIsDamageAndNobodyWaitsForIt) {
+  struct Row {
+    const char* name;
+    std::function<void(const std::string&)> make;
+  };
+  const Row rows[] = {
+      {"FIFO", [](const std::string& path) { ASSERT_EQ(::mkfifo(path.c_str(), 0600), 0); }},
+      {"directory", [](const std::string& path) { std::filesystem::create_directories(path + "/full"); }},
+      {"symlink", [](const std::string& path) { std::filesystem::create_symlink("/etc/hostname", path); }}};
+  for (const std::string& bytes : {std::string("bytes"), std::string()}) {
+    const TempDirectory home;
+    const auto store = OpenStore(home / "blobs");
+    const Digest digest = DigestOf(bytes);
+    ASSERT_TRUE(store->Put(digest, bytes, kNow).ok());
+    // Each kind meets those before it in quarantine, under the same name, and each is met by all three.
+    for (size_t first_met_by = 0; first_met_by < 3; ++first_met_by) {
+      for (const Row& row : rows) {
+        SCOPED_TRACE(testing::Message() << row.name << ", " << bytes.size() << " bytes, " << first_met_by);
+        std::filesystem::remove(store->ObjectPath(digest));
+        row.make(store->ObjectPath(digest));
+        switch (first_met_by) {
+          case 0:
+            EXPECT_EQ(store->Open(digest).error().code(), Code::kDataLoss);
+            break;
+          case 1:
+            EXPECT_EQ(store->Sweep({digest}, kNow, false).value().blobs_removed, 0U);
+            EXPECT_EQ(store->Fsck(true, nullptr).value().damaged.size(), 1U);
+            break;
+          default:
+            break;  // the Put below
+        }
+        ASSERT_TRUE(store->Put(digest, bytes, kNow).ok()) << "a good copy replaces it";
+        EXPECT_EQ(Everything(*store, digest), bytes);
+      }
     }
   }
 }

@@ -233,7 +233,6 @@ TEST(ObjectsZone, RefusalsSayWhatToDoInstead) {
   add("rename to upper case", zone->Rename(request, schema, "iris", schema, "Iris", 0), EPERM, "lower case");
   add("rename to an alias", zone->Rename(request, schema, "iris", schema, "a@b", 0), EPERM, "@");
   add("exchange", zone->Rename(request, schema, "iris", schema, "rose", RENAME_EXCHANGE), EPERM, "exchanged");
-  add("whiteout", zone->Rename(request, schema, "iris", schema, "r", RENAME_WHITEOUT), EPERM, "exchanged");
   add("rename of nothing", zone->Rename(request, schema, "none", schema, "x", 0), ENOENT, "none");
   add("chmod", zone->SetAttr(request, node, Changing(&AttrChange::mode, 0700)), EPERM, "grants");
   add("chown", zone->SetAttr(request, node, Changing(&AttrChange::uid, world.context.uid + 1)), EPERM,

@@ -231,6 +231,46 @@ TEST(ReadingMount, WhatAnotherProcessChangesIsSeen) {
   EXPECT_EQ(ReadPath(served.path("prod/ml/rose@Champion/file")), "one");
 }
 
+// The kernel keeps all of a version, so that it walks there without asking.
+TEST(ReadingMount, AVersionThatOthersDeleteIsGoneWithAllThatTheKernelKnowsOfIt) {
+  SKIP_WITHOUT_MOUNT();
+  ZoneWorld world;
+  const store::ObjectId model = world.Make("prod.ml.iris");
+  world.Commit(model, {{"data/file", "one"}, {"data/never asked for", "x"}, {"other/open", "read"}});
+  world.Commit(model, {{"file", "two"}});
+  const Served served(world);
+  const auto other = world.OtherProcess();
+  const std::string version = served.path("prod/ml/iris/versions/1");
+  const std::array<std::string, 3> kept = {version, version + "/data", version + "/data/file"};
+  const auto kernel_has_all = [&] {
+    return std::all_of(kept.begin(), kept.end(),
+                       [](const std::string& path) { return ::access(path.c_str(), F_OK) == 0; });
+  };
+  ASSERT_TRUE(kernel_has_all());
+  const Fd directory(::open(version.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  // Not beside those above: by being read it becomes native, and its name is told.
+  const Fd file(::open((version + "/other/open").c_str(), O_RDONLY | O_CLOEXEC));
+
+  ASSERT_TRUE(other->DeleteVersion(world.caller, model, 1).ok());
+  ASSERT_TRUE(Eventually([&] { return ::access(kept.back().c_str(), F_OK) != 0; }));
+  for (const std::string& path : kept) {
+    struct stat attr = {};
+    EXPECT_EQ(Errno(::stat(path.c_str(), &attr)), ENOENT) << path;
+    EXPECT_EQ(OpenErrno(path, O_RDONLY), ENOENT) << path;
+  }
+  EXPECT_EQ(OpenErrno(version + "/data/never asked for", O_RDONLY), ENOENT);
+  for (const auto& left : std::filesystem::directory_iterator(served.path("prod/ml/iris/versions"))) {
+    EXPECT_EQ(left.path().filename(), "2");
+  }
+
+  // Who stands in it is told that it is gone, finds the way out, and reads on what is open.
+  const int there = ::openat(directory.get(), "data", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  EXPECT_EQ(there, -1);
+  EXPECT_TRUE(errno == ENOENT || errno == ESTALE) << errno;
+  EXPECT_EQ(ReadFd(file.get()), "read");
+  EXPECT_EQ(ReadPath(served.path("prod/ml/iris/versions/2/file")), "two");
+}
+
 TEST(ReadingMount, WhoStandsInADirectoryKeepsItWhenItsNameIsTold) {
   SKIP_WITHOUT_MOUNT();
   ZoneWorld world;
@@ -244,13 +284,19 @@ TEST(ReadingMount, WhoStandsInADirectoryKeepsItWhenItsNameIsTold) {
   const std::string path = served.path(below.substr(1));
   const Fd directory(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   ASSERT_TRUE(directory.valid());
-  // Events are told in order: once this later one is visible, the directory's own has been told.
+  // Its name is told for the first rename. Events are told in order: once this later one is visible, that one
+  // has been told.
   const auto model = other->Lookup(world.caller, *store::FullName::Parse("prod.ml.iris"));
   ASSERT_TRUE(model.ok());
-  ASSERT_EQ(::access(served.path("later").c_str(), F_OK), -1);
-  ASSERT_TRUE(other->Create(world.caller, store::kMetastoreId, "later", "").ok());
-  ASSERT_TRUE(other->SetDescription(world.caller, {model->id, {}}, "x").ok());
-  ASSERT_TRUE(Eventually([&] { return ::access(served.path("later").c_str(), F_OK) == 0; }));
+  const std::string later = served.path("prod/ml/later");
+  ASSERT_EQ(Errno(::mkdir(later.c_str(), 0755)), 0);
+  ASSERT_EQ(::access(later.c_str(), F_OK), 0);
+  ASSERT_TRUE(other->Rename(world.caller, model->id, "rose").ok());
+  ASSERT_TRUE(other->Rename(world.caller, model->id, "iris").ok());
+  const auto other_model = other->Lookup(world.caller, *store::FullName::Parse("prod.ml.later"));
+  ASSERT_TRUE(other_model.ok());
+  ASSERT_TRUE(other->Rename(world.caller, other_model->id, "moved").ok());
+  ASSERT_TRUE(Eventually([&] { return ::access(later.c_str(), F_OK) != 0; }));
   ASSERT_EQ(::access(path.c_str(), F_OK), 0);
   std::array<char, 4096> link = {};
   const ssize_t length =

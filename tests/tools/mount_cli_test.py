@@ -4,6 +4,7 @@
 usage: mount_cli_test.py path/to/modelfs path/to/mount.fuse.modelfs [unittest arguments]
 """
 
+import ctypes
 import glob
 import json
 import os
@@ -15,6 +16,19 @@ import sys
 import tempfile
 import time
 import unittest
+
+KILLED_DAEMON = """
+import fcntl, json, os, sys
+home, mount_point = sys.argv[1:]
+os.makedirs(home + "/mounts", exist_ok=True)
+record = open("%s/mounts/%d.json" % (home, os.getpid()), "w")
+json.dump({"mount_point": mount_point, "pid": os.getpid(), "since_ms": 1}, record)
+record.flush()
+fcntl.flock(record, fcntl.LOCK_EX)
+if os.fork() == 0:
+    sys.stdin.read()
+os._exit(0)
+"""
 
 BINARY = ""
 HELPER = ""
@@ -169,6 +183,52 @@ class Background(Case):
                 self.assertIn("registry/data.mdb is damaged: stop every process that uses it and restore it", last)
                 if options:
                     self.assertEqual(json.loads(last)["level"], "critical")
+
+    def leave_a_killed_daemon(self):
+        """What a SIGKILL leaves of a daemon one of whose threads the kernel does not let go: a zombie whose
+        record is locked, and a connection that nobody serves."""
+        device = os.open("/dev/fuse", os.O_RDWR)
+        options = "fd=%d,rootmode=40000,user_id=0,group_id=0" % device
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.mount(self.home.encode(), self.mnt.encode(), b"fuse.modelfs", 0, options.encode()) != 0:
+            os.close(device)
+            self.skipTest("mount(2): " + os.strerror(ctypes.get_errno()))
+        daemon = subprocess.Popen([sys.executable, "-c", KILLED_DAEMON, self.home, self.mnt], stdin=subprocess.PIPE)
+        self.addCleanup(daemon.communicate)  # its other half ends when the pipe closes
+
+        def is_zombie():
+            with open("/proc/%d/stat" % daemon.pid) as stat:
+                return stat.read().rpartition(")")[2].split()[0] == "Z"
+
+        wait_for(is_zombie, "the end of the daemon")
+        waiter = subprocess.Popen(["stat", "-f", self.mnt], stderr=subprocess.PIPE, text=True)
+        self.addCleanup(waiter.communicate)
+        self.addCleanup(os.close, device)  # before the others: it ends the connection
+        return waiter
+
+    def test_a_killed_daemon_that_the_kernel_holds_is_ended_by_every_command(self):
+        for command in (["status"], ["status", self.mnt], ["why"], ["umount", self.mnt], ["mount", self.mnt, "-d"]):
+            with self.subTest(command=command):
+                waiter = self.leave_a_killed_daemon()
+                if command[0] in ("status", "why"):
+                    self.refused(7, *command, says="its daemon is gone")
+                else:
+                    self.ok(*command)
+                self.assertNotEqual(waiter.wait(timeout=PATIENCE_S), 0, "it has its error")
+                if command[0] == "mount":
+                    self.assertEqual(os.listdir(self.mnt), [])
+                self.force_unmount()
+
+    def test_a_daemon_that_hangs_is_not_waited_for(self):
+        self.ok("mount", self.mnt, "-d")
+        pid = self.daemon_pid()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            for command in (["status"], ["status", self.mnt], ["why"], ["why", self.mnt], ["mount", self.mnt, "-d"]):
+                self.refused(7, *command, says="did not answer")
+        finally:
+            os.kill(pid, signal.SIGCONT)
+        self.ok("status", self.mnt)
 
     def test_the_log_level_moves_while_it_runs(self):
         self.ok("mount", self.mnt, "-d", "--log-json")
