@@ -468,6 +468,8 @@ Result<AuditRecord> DecodeAudit(std::string_view bytes, std::string_view what) {
   const uint64_t params = decoder.Varint();
   for (uint64_t i = 0; i < params && decoder.ok(); ++i) {
     std::string key(decoder.String());
+    // In order and once each, so that a record has one encoding: what is read is what was hashed.
+    if (!record.params.empty() && key <= record.params.rbegin()->first) return Malformed(what);
     record.params[std::move(key)] = decoder.String();
   }
   if (record.format > 1) {
