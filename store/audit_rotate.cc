@@ -128,7 +128,6 @@ Result<AuditRotation> EmbeddedRegistryImpl::RotateAudit(const Caller& caller, co
   ASSIGN_OR_RETURN(const Fd lock, LockRotation(audit_files_));
   ASSIGN_OR_RETURN(const AuditExtent extent, ReadExtent());
   RETURN_IF_ERROR(audit_files_.RemoveFrom(extent.start.sequence));
-  RETURN_IF_ERROR(DeleteRotated(extent.start.sequence));
   ASSIGN_OR_RETURN(const uint64_t last, LastToRotate(extent, options));
   AuditRotation rotation;
   AuditStartRecord start = extent.start;

@@ -54,6 +54,8 @@ TEST(AuditChain, RemovedEditedAndReorderedRecordsAreFound) {
          Write(kv, keys::Audit(4), bytes);
        },
        4},
+      {"taken out of the index", [](Kv& kv, uint64_t) { Write(kv, keys::AuditIndex(3, 4), std::nullopt); },
+       4},
       {"two exchanged",
        [](Kv& kv, uint64_t) {
          const std::string third = EncodeAudit(RecordAt(kv, 3));
