@@ -5,6 +5,7 @@
 
 #include "cas/base/error_table.h"
 #include "store/audit_action.h"
+#include "store/audit_index.h"
 #include "store/audit_reader.h"
 #include "store/audit_walk.h"
 #include "store/embedded_registry_impl.h"
@@ -40,17 +41,15 @@ Status WalkFile(const AuditFiles& files, const AuditFile& file, AuditWalk& walk)
   return sequence == file.last + 1 ? OkStatus() : Status(BrokenAudit(sequence, "is missing"));
 }
 
-Status WalkRegistry(Snapshot& snapshot, const AuditExtent& extent, AuditWalk& walk) {
+Status WalkRegistry(View& view, const AuditExtent& extent, AuditWalk& walk) {
   const std::string end = keys::AfterPrefix(keys::Audit(0).substr(0, 1));
   std::string begin = keys::Audit(extent.start.sequence);
+  AuditIndexProof index(view, extent);
   for (bool more = true; more;) {
-    ASSIGN_OR_RETURN(const std::vector<KvEntry> entries, snapshot.Range(begin, end, kStep));
+    ASSIGN_OR_RETURN(const std::vector<KvEntry> entries, view.snapshot().Range(begin, end, kStep));
     for (const KvEntry& entry : entries) {
       ASSIGN_OR_RETURN(const AuditRecord record, walk.Take(keys::FirstNumber(entry.key), entry.value));
-      if (record.sequence < extent.head.indexed_from || record.object == kMetastoreId) continue;
-      ASSIGN_OR_RETURN(const std::optional<KvEntry> listed,
-                       snapshot.Get(keys::AuditIndex(record.object, record.sequence)));
-      if (!listed) return BrokenAudit(record.sequence, "is missing in the index of its object");
+      RETURN_IF_ERROR(index.Check(record));
     }
     more = entries.size() == kStep;
     if (more) begin = keys::After(entries.back().key);
@@ -88,7 +87,7 @@ Result<uint64_t> EmbeddedRegistryImpl::VerifyAudit(const Caller& caller) {
     }
     if (walk.sequence() + 1 != extent.start.sequence) return BrokenAudit(walk.sequence() + 1, "is missing");
     if (walk.hash() != extent.start.hash) return BrokenAudit(walk.sequence(), "was edited");
-    RETURN_IF_ERROR(WalkRegistry(view.snapshot(), extent, walk));
+    RETURN_IF_ERROR(WalkRegistry(view, extent, walk));
     if (walk.sequence() != extent.head.sequence) return BrokenAudit(walk.sequence() + 1, "is missing");
     if (walk.hash() != extent.head.hash) return BrokenAudit(walk.sequence(), "was edited");
     return walk.sequence();

@@ -42,10 +42,11 @@ Status Change::ChainAudits() {
     head.hash = AuditHash(record);
     Put(keys::Audit(record.sequence), EncodeAudit(record));
     ASSIGN_OR_RETURN(const std::vector<ObjectId> objects, IndexedUnder(record));
-    for (const ObjectId object : objects) Put(keys::AuditIndex(object, record.sequence), "");
+    for (const ObjectId object : objects) Put(keys::AuditIndex(object, record.sequence), EncodeText(""));
   }
   if (event_ && (event_->kind == EventKind::kDeleted || event_->kind == EventKind::kRenamed)) {
-    Put(keys::AuditIndex(keys::LostName(audits_.front().full_name), audits_.front().sequence), "");
+    Put(keys::AuditIndex(keys::LostName(audits_.front().full_name), audits_.front().sequence),
+        EncodeText(""));
   }
   Put(keys::AuditHead(), head.Encode());
   return OkStatus();

@@ -278,6 +278,7 @@ class Checker {
   // That every record is listed is for VerifyAudit to say.
   Status CheckAuditIndex(const KvEntry& entry) {
     const uint64_t sequence = keys::SecondNumber(entry.key);
+    Decoded(DecodeText(entry.value, fmt::format("audit record {} in the index", sequence)));
     ASSIGN_OR_RETURN(const auto start, Read<AuditStartRecord>(keys::AuditStart(), "audit start"));
     if (start && sequence < start->sequence) return OkStatus();  // moved to a file, and not removed yet
     ASSIGN_OR_RETURN(const bool there, Has(keys::Audit(sequence)));

@@ -160,6 +160,7 @@ TEST(AuditQuery, ANameGivenAgainStillFindsWhatBecameOfTheFirst) {
   const ObjectId first = box.Make("c.s.m");
   ASSERT_OK(box.registry->Delete(box.ann, first, Registry::DeleteMode::kIfEmpty));
   const ObjectId second = box.Make("c.s.m");
+  EXPECT_OK(box.registry->VerifyAudit(box.ann));
   std::vector<std::pair<std::string, ObjectId>> found;
   for (const AuditRecord& record : Query(box, {.full_name = "c.s.m"})) {
     found.emplace_back(record.action, record.object);
@@ -167,6 +168,26 @@ TEST(AuditQuery, ANameGivenAgainStillFindsWhatBecameOfTheFirst) {
   EXPECT_EQ(found, (std::vector<std::pair<std::string, ObjectId>>{{"createRegisteredModel", first},
                                                                   {"deleteRegisteredModel", first},
                                                                   {"createRegisteredModel", second}}));
+}
+
+TEST(AuditQuery, TheProofNoticesThatALostNameIsNotListed) {
+  Box box(MakeMemoryKv());
+  const ObjectId model = box.Make("c.s.m");
+  ASSERT_OK(box.registry->Rename(box.ann, model, "n"));
+  ASSERT_OK(box.registry->Delete(box.ann, model, Registry::DeleteMode::kIfEmpty));
+  EXPECT_OK(box.registry->VerifyAudit(box.ann));
+  for (const auto& [name, sequence] : {std::pair("c.s.m", 5), std::pair("c.s.n", 6)}) {
+    const std::string key = keys::AuditIndex(keys::LostName(name), static_cast<uint64_t>(sequence));
+    const auto entry = box.kv->Read().value()->Get(key).value();
+    ASSERT_TRUE(entry) << name;
+    KvTransaction removal;
+    removal.Delete(key);
+    ASSERT_OK(box.kv->Commit(removal));
+    EXPECT_EQ(Outcome(box.registry->VerifyAudit(box.ann)), "data loss") << name;
+    KvTransaction back;
+    back.Put(key, entry->value);
+    ASSERT_OK(box.kv->Commit(back));
+  }
 }
 
 TEST(AuditQuery, FiltersByTimePrincipalActionAndRefusal) {

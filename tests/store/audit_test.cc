@@ -56,6 +56,10 @@ TEST(AuditChain, RemovedEditedAndReorderedRecordsAreFound) {
        4},
       {"taken out of the index", [](Kv& kv, uint64_t) { Write(kv, keys::AuditIndex(3, 4), std::nullopt); },
        4},
+      {"taken out of its schema's index",
+       [](Kv& kv, uint64_t) { Write(kv, keys::AuditIndex(2, 4), std::nullopt); }, 4},
+      {"taken out of its catalog's index",
+       [](Kv& kv, uint64_t) { Write(kv, keys::AuditIndex(1, 4), std::nullopt); }, 4},
       {"two exchanged",
        [](Kv& kv, uint64_t) {
          const std::string third = EncodeAudit(RecordAt(kv, 3));
