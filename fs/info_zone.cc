@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <deque>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -16,6 +15,7 @@
 #include "fs/decisions.h"
 #include "fs/refusals.h"
 #include "fs/tree_cache.h"
+#include "store/audit_json.h"
 
 namespace modelfs::fs {
 namespace {
@@ -28,15 +28,12 @@ using store::VersionNumber;
 // Of a model's log, activity.jsonl shows the newest so many records.
 constexpr size_t kActivityRecords = 10'000;
 constexpr size_t kPage = 1000;
-constexpr uint16_t kDone = 200;  // AuditRecord::status
 constexpr std::string_view kJsonSuffix = ".json";
 
 std::string Dump(const Json& json, int indent) {
   // Names and texts are UTF-8 by the registry's rules; what is not, in an old record, must not throw here.
   return json.dump(indent, ' ', false, Json::error_handler_t::replace) + "\n";
 }
-
-std::string HexOf(const Sha256& sha256) { return Digest{sha256, 0}.Hex(); }
 
 // --- what the files say --------------------------------------------------------------------------
 
@@ -118,14 +115,6 @@ Json LineageJson(const VersionInfo& version) {
               {"created_at", version.created_at_ms},
               {"created_by", version.created_by},
               {"upstream", std::move(upstream)}};
-}
-
-Json AuditJson(const store::AuditRecord& record) {
-  return Json{{"sequence", record.sequence},   {"time_ms", record.time_ms},
-              {"principal", record.principal}, {"proof", store::ProofName(record.proof)},
-              {"door", record.door},           {"request_id", record.request_id},
-              {"action", record.action},       {"full_name", record.full_name},
-              {"params", record.params},       {"hash", HexOf(record.hash)}};
 }
 
 Json StatusJson(const Context& context, const StatisticsSnapshot& numbers, const std::string& registry_id) {
@@ -334,30 +323,11 @@ Outcome<std::string> InfoZone::ControlText(const Request& request, NodeId node) 
   return Dump(StatusJson(context_, Numbers(), settings->id), 2);
 }
 
-// Oldest first, and of a long log its end.
 Outcome<std::string> InfoZone::Activity(const Request& request, store::ObjectId model) {
-  if (auto may = Permit(context_, request, store::Operation::kGet, model); !may) {
-    return tl::unexpected(may.error());
-  }
-  const auto info = context_.registry->Get(context_.daemon, model);
-  if (!info.ok()) return Refuse(info.error());
-  const std::string name = info->full_name.ToString();
-  std::deque<std::string> lines;
-  uint64_t after = 0;
-  while (true) {
-    const auto records = context_.registry->Audit(context_.daemon, after, kPage, name);
-    if (!records.ok()) return Refuse(records.error());
-    for (const store::AuditRecord& record : *records) {
-      after = record.sequence;
-      // A name can be given again after a delete; the id cannot. What was refused is the audit's affair.
-      if (record.object != model || record.status != kDone) continue;
-      lines.push_back(Dump(AuditJson(record), -1));
-      if (lines.size() > kActivityRecords) lines.pop_front();
-    }
-    if (records->size() < kPage) break;
-  }
+  const auto records = context_.registry->Activity(request.caller, model, kActivityRecords);
+  if (!records.ok()) return RefuseCaller(context_, model, records.error());
   std::string text;
-  for (const std::string& line : lines) text += line;
+  for (const store::AuditRecord& record : *records) text += store::AuditJson(record) + "\n";
   return text;
 }
 

@@ -1,6 +1,13 @@
-// Reading the audit log, and proving that nobody changed it.
+// Reading the audit log, proving that nobody changed it, and recording what is no change.
 #include <fmt/core.h>
 
+#include <algorithm>
+
+#include "cas/base/error_table.h"
+#include "store/audit_action.h"
+#include "store/audit_index.h"
+#include "store/audit_reader.h"
+#include "store/audit_walk.h"
 #include "store/embedded_registry_impl.h"
 #include "store/keys.h"
 
@@ -8,82 +15,167 @@ namespace modelfs::store {
 namespace {
 
 constexpr size_t kStep = 1000;
+// Of what a front end gives to be recorded: enough for every name and sentence of ours.
+constexpr size_t kMostTextBytes = 4096;
+constexpr size_t kMostParams = 32;
+// Of records in one commit: leaves room for what a commit may hold beside them.
+constexpr size_t kMostBatchBytes = kKvMaxCommitBytes / 2;
+constexpr size_t kHeadOperations = 2;  // the chain's head is expected and written
 
-Error Broken(uint64_t sequence, std::string_view how) {
-  return Error(
-      Code::kDataLoss,
-      fmt::format("audit record {} {}; the log was tampered with or damaged from there on", sequence, how));
+void Clip(std::string& text) {
+  if (text.size() > kMostTextBytes) text.resize(kMostTextBytes);
 }
 
-// Whether a record is about the object that is called `full_name` now or was when it was written, or about
-// something inside of it.
-bool IsAbout(const AuditRecord& record, std::string_view full_name, std::optional<ObjectId> id) {
-  if (full_name.empty() || (id && record.object == *id)) return true;
-  const std::string_view name = record.full_name;
-  return name.substr(0, full_name.size()) == full_name &&
-         (name.size() == full_name.size() || name[full_name.size()] == '.');
+// Each record's line must be what the record says: people read the line, the chain proves the record.
+Status WalkFile(const AuditFiles& files, const AuditFile& file, AuditWalk& walk) {
+  uint64_t sequence = file.first;
+  const auto take = [&](std::string_view line) -> Result<bool> {
+    const Result<std::string> encoding = EncodingInLine(line);
+    if (!encoding.ok()) return BrokenAudit(sequence, "is not a record any more");
+    ASSIGN_OR_RETURN(const AuditRecord record, walk.Take(sequence, *encoding));
+    if (AuditLine(record) != line) return BrokenAudit(sequence, "reads otherwise than it was recorded");
+    ++sequence;
+    return true;
+  };
+  RETURN_IF_ERROR(files.ReadLines(file, take));
+  return sequence == file.last + 1 ? OkStatus() : Status(BrokenAudit(sequence, "is missing"));
+}
+
+Status WalkRegistry(View& view, const AuditExtent& extent, AuditWalk& walk) {
+  const std::string end = keys::AfterPrefix(keys::Audit(0).substr(0, 1));
+  std::string begin = keys::Audit(extent.start.sequence);
+  AuditIndexProof index(view, extent);
+  for (bool more = true; more;) {
+    ASSIGN_OR_RETURN(const std::vector<KvEntry> entries, view.snapshot().Range(begin, end, kStep));
+    for (const KvEntry& entry : entries) {
+      ASSIGN_OR_RETURN(const AuditRecord record, walk.Take(keys::FirstNumber(entry.key), entry.value));
+      RETURN_IF_ERROR(index.Check(record));
+    }
+    more = entries.size() == kStep;
+    if (more) begin = keys::After(entries.back().key);
+  }
+  return OkStatus();
 }
 
 }  // namespace
 
-Result<std::vector<AuditRecord>> EmbeddedRegistryImpl::Audit(const Caller& caller, uint64_t after_sequence,
-                                                             size_t limit, std::string_view full_name) {
-  std::optional<ObjectId> id;
-  if (!full_name.empty()) {
-    ASSIGN_OR_RETURN(const FullName name, FullName::Parse(full_name));
-    // A deleted object's records are found by the name they carry.
-    if (const Result<ObjectInfo> object = Lookup(caller, name); object.ok()) id = object->id;
-  }
-  return Inspect(
-      caller, Operation::kReadAudit, kMetastoreId, [&](View& view) -> Result<std::vector<AuditRecord>> {
-        std::vector<AuditRecord> records;
-        const std::string end = keys::AfterPrefix(keys::Audit(0).substr(0, 1));
-        std::string begin = keys::After(keys::Audit(after_sequence));
-        while (records.size() < limit) {
-          ASSIGN_OR_RETURN(const std::vector<KvEntry> entries, view.snapshot().Range(begin, end, kStep));
-          for (const KvEntry& entry : entries) {
-            const std::string what = fmt::format("audit record {}", keys::FirstNumber(entry.key));
-            ASSIGN_OR_RETURN(AuditRecord record, DecodeAudit(entry.value, what));
-            if (IsAbout(record, full_name, id)) records.push_back(std::move(record));
-            if (records.size() == limit) break;
-          }
-          if (entries.size() < kStep) break;
-          begin = keys::After(entries.back().key);
-        }
-        return records;
-      });
+Result<std::vector<AuditRecord>> EmbeddedRegistryImpl::Audit(const Caller& caller, const AuditQuery& query) {
+  return Inspect(caller, Operation::kReadAudit, kMetastoreId,
+                 [&](View& view) { return AuditReader(view, audit_files_, query).Read(); });
+}
+
+Result<std::vector<AuditRecord>> EmbeddedRegistryImpl::Activity(const Caller& caller, ObjectId object,
+                                                                size_t limit) {
+  AuditQuery query;
+  query.order = AuditQuery::Order::kNewestFirst;
+  query.limit = limit;
+  return Inspect(caller, Operation::kGet, object, [&](View& view) -> Result<std::vector<AuditRecord>> {
+    ASSIGN_OR_RETURN(std::vector<AuditRecord> records,
+                     AuditReader(view, audit_files_, query).ReadChangesOf(object));
+    std::reverse(records.begin(), records.end());
+    return records;
+  });
 }
 
 Result<uint64_t> EmbeddedRegistryImpl::VerifyAudit(const Caller& caller) {
   return Inspect(caller, Operation::kReadAudit, kMetastoreId, [&](View& view) -> Result<uint64_t> {
-    ASSIGN_OR_RETURN(const std::optional<KvEntry> head_entry, view.Get(keys::AuditHead()));
-    if (!head_entry) return Broken(0, "(the head) is missing");
-    ASSIGN_OR_RETURN(const AuditHeadRecord head, AuditHeadRecord::Decode(head_entry->value, "audit head"));
-    const std::string end = keys::AfterPrefix(keys::Audit(0).substr(0, 1));
-    std::string begin = keys::Audit(0);
-    AuditHeadRecord last;  // of what was walked so far
-    for (bool more = true; more;) {
-      ASSIGN_OR_RETURN(const std::vector<KvEntry> entries, view.snapshot().Range(begin, end, kStep));
-      for (const KvEntry& entry : entries) {
-        const uint64_t sequence = last.sequence + 1;
-        if (keys::FirstNumber(entry.key) != sequence) return Broken(sequence, "is missing");
-        const Result<AuditRecord> record = DecodeAudit(entry.value, "audit");
-        if (!record.ok()) return Broken(sequence, "does not match its checksum");
-        if (record->sequence != sequence) return Broken(sequence, "is another one's, moved here");
-        if (record->previous_hash != last.hash) {
-          // Either this one was exchanged or the one before was edited, checksum and all: where the chain
-          // was made to fit up to the one before, that is the edited one.
-          return Broken(last.sequence == 0 ? sequence : last.sequence, "was edited");
-        }
-        last = {sequence, record->hash};
-      }
-      more = entries.size() == kStep;
-      if (more) begin = keys::After(entries.back().key);
+    ASSIGN_OR_RETURN(const AuditExtent extent, ReadAuditExtent(view.snapshot()));
+    AuditWalk walk;
+    ASSIGN_OR_RETURN(const std::vector<AuditFile> files, audit_files_.Before(extent.start.sequence));
+    for (const AuditFile& file : files) {
+      RETURN_IF_ERROR(WalkFile(audit_files_, file, walk));
     }
-    if (last.sequence != head.sequence) return Broken(last.sequence + 1, "is missing");
-    if (last.hash != head.hash) return Broken(last.sequence, "was edited");
-    return last.sequence;
+    if (walk.sequence() + 1 != extent.start.sequence) return BrokenAudit(walk.sequence() + 1, "is missing");
+    if (walk.hash() != extent.start.hash) return BrokenAudit(walk.sequence(), "was edited");
+    RETURN_IF_ERROR(WalkRegistry(view, extent, walk));
+    if (walk.sequence() != extent.head.sequence) return BrokenAudit(walk.sequence() + 1, "is missing");
+    if (walk.hash() != extent.head.hash) return BrokenAudit(walk.sequence(), "was edited");
+    return walk.sequence();
   });
+}
+
+Result<uint64_t> EmbeddedRegistryImpl::WaitForAudit(uint64_t after_sequence, const Deadline& deadline,
+                                                    const std::stop_token& stop) {
+  while (true) {
+    Revision revision = 0;
+    {
+      ASSIGN_OR_RETURN(const std::unique_ptr<Snapshot> snapshot, kv_.Read());
+      ASSIGN_OR_RETURN(const AuditExtent extent, ReadAuditExtent(*snapshot));
+      const uint64_t last = extent.head.sequence;
+      if (last > after_sequence || stop.stop_requested() || deadline.Passed()) return last;
+      revision = snapshot->revision();
+    }
+    kv_.WaitForCommit(revision, deadline, stop);
+  }
+}
+
+void EmbeddedRegistryImpl::RecordAudit(const Caller& caller, AuditEntry entry) {
+  AuditRecord record;
+  record.time_ms = clock_.NowMs();
+  record.principal = caller.principal;
+  record.run_by = caller.run_by;
+  record.proof = caller.proof;
+  record.door = caller.door;
+  record.request_id = caller.request_id;
+  record.action = std::move(entry.action);
+  record.full_name = std::move(entry.full_name);
+  record.object = entry.object;
+  record.change = false;
+  record.status = entry.status;
+  record.error = std::move(entry.error);
+  for (auto& [key, value] : entry.params) {
+    if (record.params.size() >= kMostParams) break;
+    Clip(value);
+    record.params.emplace(key.substr(0, kMostTextBytes), std::move(value));
+  }
+  for (std::string* text : {&record.action, &record.full_name, &record.error}) Clip(*text);
+  spool_.Add(std::move(record));
+}
+
+Status EmbeddedRegistryImpl::FlushAudit() { return spool_.Flush(); }
+
+void EmbeddedRegistryImpl::NoteFailure(const Caller& caller, const Refused& refused, const Error& error) {
+  if (error.code() != Code::kPermissionDenied) return;
+  AuditEntry entry;
+  entry.object = refused.object;
+  entry.status = static_cast<uint16_t>(RowOf(error.code()).http_status);
+  entry.error = error.message();
+  ObjectKind kind = ObjectKind::kMetastore;
+  if (const Result<std::unique_ptr<Snapshot>> snapshot = kv_.Read(); snapshot.ok()) {
+    View view(**snapshot);
+    if (const Result<StoredObject> stored = view.Object(refused.object); stored.ok()) {
+      kind = stored->record.kind;
+      if (const Result<FullName> name = view.NameOf(*stored); name.ok()) entry.full_name = name->ToString();
+    }
+  }
+  entry.action = ActionOf(refused.operation, kind);
+  if (!entry.full_name.empty()) entry.params["full_name_arg"] = entry.full_name;
+  RecordAudit(caller, std::move(entry));
+}
+
+Result<size_t> EmbeddedRegistryImpl::CommitAudits(std::span<const AuditRecord> records) {
+  const Caller nobody;  // each record says itself whose it is
+  const MutexLock lock(turn_);
+  for (int attempt = 0;; ++attempt) {
+    ASSIGN_OR_RETURN(std::unique_ptr<Snapshot> snapshot, kv_.Read());
+    Change change(*snapshot, clock_.NowMs(), nobody);
+    size_t taken = 0;
+    size_t operations = kHeadOperations;
+    size_t bytes = 0;
+    for (const AuditRecord& record : records) {
+      ASSIGN_OR_RETURN(const std::vector<ObjectId> objects, change.IndexedUnder(record));
+      operations += 1 + objects.size();
+      bytes += EncodeAudit(record).size();
+      if (taken > 0 && (operations > kKvMaxOperations || bytes > kMostBatchBytes)) break;
+      change.Audit(record);
+      ++taken;
+    }
+    ASSIGN_OR_RETURN(KvTransaction transaction, change.Finish());
+    snapshot.reset();  // never held across a commit
+    const Status committed = CommitAttempt(std::move(transaction), attempt);
+    if (committed.ok()) return taken;
+    if (committed.error().code() != Code::kAborted) return committed.error();
+  }
 }
 
 }  // namespace modelfs::store

@@ -281,6 +281,7 @@ Result<bool> Authorizer::May(View& view, const Caller& caller, Operation operati
 Status Authorizer::Check(View& view, const Caller& caller, Operation operation, ObjectId object) const {
   ASSIGN_OR_RETURN(const bool allowed, May(view, caller, operation, object));
   if (allowed) return OkStatus();
+  view.NoteRefused({operation, object});
   if (caller.role == Caller::Role::kUpkeep) {
     return Error(Code::kPermissionDenied, "the program itself changes nothing in nobody's name");
   }

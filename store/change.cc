@@ -221,7 +221,7 @@ Result<VersionId> Change::NextVersionId() {
 }
 
 void Change::Audit(std::string_view action, const FullName& name, ObjectId object, Params params) {
-  AuditRecord& record = audit_.emplace();
+  AuditRecord& record = audits_.emplace_back();
   record.time_ms = now_ms_;
   record.principal = caller_->principal;
   record.run_by = caller_->run_by;
@@ -245,19 +245,7 @@ void Change::Tell(EventKind kind, const StoredObject& object) {
 }
 
 Result<KvTransaction> Change::Finish() {
-  if (audit_) {
-    AuditHeadRecord head;
-    ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, Get(keys::AuditHead()));
-    if (entry) {
-      ASSIGN_OR_RETURN(head, AuditHeadRecord::Decode(entry->value, "audit head"));
-    }
-    audit_->sequence = head.sequence + 1;
-    audit_->previous_hash = head.hash;
-    head.sequence = audit_->sequence;
-    head.hash = AuditHash(*audit_);
-    Put(keys::Audit(audit_->sequence), EncodeAudit(*audit_));
-    Put(keys::AuditHead(), head.Encode());
-  }
+  RETURN_IF_ERROR(ChainAudits());
   KvTransaction transaction;
   for (const auto& [key, revision] : expected_) transaction.expectations.push_back({key, revision});
   for (auto& [key, value] : writes_) transaction.writes.push_back({key, std::move(value)});

@@ -5,6 +5,8 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "cas/base/result.h"
 #include "store/keys.h"
@@ -18,6 +20,12 @@ struct StoredObject {
   ObjectId parent = 0;
   std::string name;
   ObjectRecord record;
+};
+
+// What somebody may not do: for the audit log.
+struct Refused {
+  Operation operation = Operation::kUse;
+  ObjectId object = kMetastoreId;
 };
 
 // Records as of one snapshot. One thread at a time.
@@ -42,6 +50,9 @@ class View {
   Result<VersionRecord> Version(const StoredObject& model, VersionNumber number);
   // Never part of what a change relies on: the names of containers do not change.
   Result<FullName> NameOf(const StoredObject& object);
+  // The objects under which the index lists an audit record: its own, and those that held it. Never part of
+  // what a change relies on.
+  Result<std::vector<ObjectId>> IndexedUnder(const AuditRecord& record);
   Result<std::string> Description(ObjectId object, VersionNumber version);
   Result<std::map<std::string, std::string>> Tags(ObjectId object, VersionNumber version);
 
@@ -59,14 +70,18 @@ class View {
   // What is set on this very container.
   Result<ContainerSettingsRecord> SettingsOf(ObjectId container);
 
+  // What the authorizer refused last on this view.
+  const std::optional<Refused>& refused() const { return refused_; }
+  void NoteRefused(const Refused& refused) { refused_ = refused; }
+
  private:
   Snapshot* snapshot_;
   std::map<PrincipalId, std::string> principal_names_;
+  std::optional<Refused> refused_;
 };
 
 // One mutation under way: every Get is also an expectation, so that the commit fails where anything that
-// the change relied on has moved; it answers what the change itself has put. At most one audit record and one
-// event.
+// the change relied on has moved; it answers what the change itself has put. At most one event.
 class Change : public View {
  public:
   Change(Snapshot& snapshot, int64_t now_ms, const Caller& caller)
@@ -92,6 +107,8 @@ class Change : public View {
 
   using Params = std::map<std::string, std::string>;
   void Audit(std::string_view action, const FullName& name, ObjectId object, Params params);
+  // A record of something else than this change, but for its place in the chain.
+  void Audit(AuditRecord record) { audits_.push_back(std::move(record)); }
   void Tell(EventKind kind, const StoredObject& object);
   Event& event() { return *event_; }  // after Tell
   // That it has changed who there is, or who is in which group.
@@ -103,7 +120,7 @@ class Change : public View {
   // Nothing is to be changed after all.
   void Clear() {
     writes_.clear();
-    audit_.reset();
+    audits_.clear();
     event_.reset();
   }
 
@@ -112,11 +129,14 @@ class Change : public View {
   Stamp stamp() const { return {now_ms_, caller_->principal}; }
 
   // False where nothing was put, deleted or audited.
-  bool HasWork() const { return !writes_.empty() || audit_.has_value(); }
-  // With the audit record chained on.
+  bool HasWork() const { return !writes_.empty() || !audits_.empty(); }
+  // With the audit records chained on.
   Result<KvTransaction> Finish();
 
  private:
+  // Gives the audit records their places, and writes them, their index entries and the chain's head.
+  Status ChainAudits();
+
   int64_t now_ms_;
   const Caller* caller_;
   // What this change has put for a key, in place of what was read.
@@ -124,7 +144,7 @@ class Change : public View {
 
   std::map<std::string, Revision> expected_;
   std::map<std::string, std::optional<std::string>> writes_;
-  std::optional<AuditRecord> audit_;
+  std::vector<AuditRecord> audits_;
   std::optional<Event> event_;
 };
 

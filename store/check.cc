@@ -81,6 +81,7 @@ class Checker {
     if (is(keys::Pending(0, 0)) && has_numbers(2)) return CheckPending(entry);
     if (is(keys::Description(0, 0)) && has_numbers(2)) return CheckText(entry, "description");
     if (is(keys::Tag(0, 0, "")) && has_numbers(2)) return CheckText(entry, "tag");
+    if (is(keys::AuditIndex(0, 0)) && has_numbers(2)) return CheckAuditIndex(entry);
     if (is(keys::Lease(""))) return CheckLease(entry);
     if (is(keys::LeaseUntil(""))) return CheckLeaseUntil(entry);
     if (key == keys::Settings()) {
@@ -271,6 +272,17 @@ class Checker {
     ASSIGN_OR_RETURN(const bool owned, ModelOrItsRest(object));
     ASSIGN_OR_RETURN(const bool there, Has(keys::Version(object, number)));
     if (!owned || (alive && number != 0 && !there)) Problem("{}: there is no such object or version", what);
+    return OkStatus();
+  }
+
+  // That every record is listed is for VerifyAudit to say.
+  Status CheckAuditIndex(const KvEntry& entry) {
+    const uint64_t sequence = keys::SecondNumber(entry.key);
+    Decoded(DecodeText(entry.value, fmt::format("audit record {} in the index", sequence)));
+    ASSIGN_OR_RETURN(const auto start, Read<AuditStartRecord>(keys::AuditStart(), "audit start"));
+    if (start && sequence < start->sequence) return OkStatus();  // moved to a file, and not removed yet
+    ASSIGN_OR_RETURN(const bool there, Has(keys::Audit(sequence)));
+    if (!there) Problem("audit record {} is in the index and nowhere else", sequence);
     return OkStatus();
   }
 

@@ -118,7 +118,8 @@ Result<RegistrySettings> InitializeRegistry(Kv& kv, const Clock& clock, const Ca
 
 Result<std::unique_ptr<EmbeddedRegistry>> EmbeddedRegistry::Open(Kv& kv, cas::BlobStore& blobs,
                                                                  const Clock& clock,
-                                                                 PrincipalDirectory* directory) {
+                                                                 PrincipalDirectory* directory,
+                                                                 EmbeddedRegistryOptions options) {
   RegistrySettings settings;
   bool upgraded = false;
   {
@@ -133,8 +134,8 @@ Result<std::unique_ptr<EmbeddedRegistry>> EmbeddedRegistry::Open(Kv& kv, cas::Bl
     upgraded = principals.has_value();
   }
   if (!upgraded) RETURN_IF_ERROR(Upgrade(kv, clock, settings));
-  return std::unique_ptr<EmbeddedRegistry>(
-      std::make_unique<EmbeddedRegistryImpl>(kv, blobs, clock, std::move(settings), directory));
+  return std::unique_ptr<EmbeddedRegistry>(std::make_unique<EmbeddedRegistryImpl>(
+      kv, blobs, clock, std::move(settings), directory, std::move(options)));
 }
 
 Status EmbeddedRegistryImpl::Authenticate(const Caller& caller) {

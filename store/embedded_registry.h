@@ -3,13 +3,19 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_set>
 
 #include "cas/base/clock.h"
 #include "cas/blob_store.h"
+#include "cas/files.h"
 #include "store/kv/kv.h"
 #include "store/registry.h"
+
+namespace spdlog {
+class logger;
+}
 
 namespace modelfs::store {
 
@@ -30,13 +36,39 @@ struct RegistryCheck {
   std::vector<std::string> problems;  // a sentence each, at most about a thousand; empty: all is well
 };
 
+// Which records of the audit log are moved to files: the oldest ones that pass both.
+struct RotateOptions {
+  std::optional<int64_t> before_ms = {};  // recorded before this time
+  uint64_t keep = 0;                      // all but so many
+};
+struct AuditRotation {
+  uint64_t records = 0;
+  uint64_t files = 0;
+};
+
+struct EmbeddedRegistryOptions {
+  std::string audit_directory;            // absolute, for what RotateAudit moves; empty: nothing can be moved
+  cas::Files* files = &cas::RealFiles();  // must outlive the registry
+  std::shared_ptr<spdlog::logger> log;    // may be null
+};
+
 class EmbeddedRegistry : public Registry {
  public:
   // All must outlive it. `directory` says who the host's users and groups are; null: the host knows nobody.
   // A registry of format 1 (without principals) is brought to the present format: its owner becomes the
   // metastore's admin. kFailedPrecondition where `kv` holds no registry or one of a newer format.
   static Result<std::unique_ptr<EmbeddedRegistry>> Open(Kv& kv, cas::BlobStore& blobs, const Clock& clock,
-                                                        PrincipalDirectory* directory = nullptr);
+                                                        PrincipalDirectory* directory = nullptr,
+                                                        EmbeddedRegistryOptions options = {});
+
+  // Moves old audit records out of the registry, to files of one a line. The chain goes on through them;
+  // reading and verifying the log read them, too.
+  //   kDataLoss  the chain is broken; what comes before stays as it is
+  //   kAborted   another process does it at the moment
+  virtual Result<AuditRotation> RotateAudit(const Caller& caller, const RotateOptions& options) = 0;
+
+  // Returns when everything that RecordAudit was given, and every refusal so far, is in the log.
+  virtual Status FlushAudit() = 0;
 
   // Ends expired leases, ages PENDING versions to FAILED, finishes deletions that were interrupted,
   // then reads the mark from one snapshot.

@@ -1,9 +1,10 @@
 // The class behind EmbeddedRegistry::Open, in one file a subject: objects.cc, tags.cc, versions.cc,
-// aliases.cc, principals.cc, grants.cc, search.cc, audit.cc, leases.cc, sweep.cc, check.cc. For those files
-// only.
+// aliases.cc, principals.cc, grants.cc, search.cc, audit.cc, audit_rotate.cc, leases.cc, sweep.cc, check.cc. For
+// those files only.
 #pragma once
 
 #include <memory>
+#include <span>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -11,6 +12,9 @@
 
 #include "cas/base/thread.h"
 #include "cas/tree.h"
+#include "store/audit_files.h"
+#include "store/audit_reader.h"
+#include "store/audit_spool.h"
 #include "store/authorizer.h"
 #include "store/change.h"
 #include "store/embedded_registry.h"
@@ -23,8 +27,14 @@ inline constexpr Revision kEventsKept = 100'000;
 class EmbeddedRegistryImpl final : public EmbeddedRegistry {
  public:
   EmbeddedRegistryImpl(Kv& kv, cas::BlobStore& blobs, const Clock& clock, RegistrySettings settings,
-                       PrincipalDirectory* directory)
-      : kv_(kv), blobs_(blobs), clock_(clock), authorizer_(std::move(settings), directory) {}
+                       PrincipalDirectory* directory, EmbeddedRegistryOptions options)
+      : kv_(kv),
+        blobs_(blobs),
+        clock_(clock),
+        authorizer_(std::move(settings), directory),
+        audit_files_(*options.files, std::move(options.audit_directory)),
+        spool_([this](std::span<const AuditRecord> records) { return CommitAudits(records); }, clock,
+               SpoolOptions(std::move(options.log))) {}
 
   Status Authenticate(const Caller& caller) override;
   Result<RegistrySettings> Settings(const Caller& caller) override;
@@ -97,9 +107,14 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Result<std::vector<Event>> Events(uint64_t after_revision, size_t limit) override;
   Result<uint64_t> CurrentRevision() override;
   void WaitForChange(uint64_t after_revision, const Deadline& deadline, const std::stop_token& stop) override;
-  Result<std::vector<AuditRecord>> Audit(const Caller& caller, uint64_t after_sequence, size_t limit,
-                                         std::string_view full_name) override;
+  Result<std::vector<AuditRecord>> Audit(const Caller& caller, const AuditQuery& query) override;
+  Result<std::vector<AuditRecord>> Activity(const Caller& caller, ObjectId object, size_t limit) override;
+  void RecordAudit(const Caller& caller, AuditEntry entry) override;
+  Result<uint64_t> WaitForAudit(uint64_t after_sequence, const Deadline& deadline,
+                                const std::stop_token& stop) override;
   Result<uint64_t> VerifyAudit(const Caller& caller) override;
+  Result<AuditRotation> RotateAudit(const Caller& caller, const RotateOptions& options) override;
+  Status FlushAudit() override;
 
   Result<Lease> AcquireLease(const Caller& caller, std::string_view purpose) override;
   Status RenewLease(const Lease& lease) override;
@@ -123,12 +138,38 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   template <typename Body>
   auto Mutate(const Caller& caller, Operation operation, ObjectId object, Body body)
       -> decltype(body(std::declval<Change&>()));
+  // What each does but for recording a refusal, which may have to wait for the turn and for snapshots to end;
+  // sets `refused` where the authorizer's refusal was of something else than was asked for first.
+  template <typename Body>
+  auto TryMutate(const Caller& caller, Operation operation, ObjectId object, Body body, Refused& refused)
+      -> decltype(body(std::declval<Change&>()));
   // The loop's end: kAborted where another attempt may be made, after a pause.
   Status CommitAttempt(const KvTransaction& transaction, int attempt);
 
   template <typename Body>
   auto Inspect(const Caller& caller, Operation operation, ObjectId object, Body body)
       -> decltype(body(std::declval<View&>()));
+  template <typename Body>
+  auto TryInspect(const Caller& caller, Operation operation, ObjectId object, Body body, Refused& refused)
+      -> decltype(body(std::declval<View&>()));
+
+  // audit.cc
+  // Records it where it is a refusal.
+  void NoteFailure(const Caller& caller, const Refused& refused, const Error& error);
+  Result<size_t> CommitAudits(std::span<const AuditRecord> records);
+  static AuditSpool::Options SpoolOptions(std::shared_ptr<spdlog::logger> log) {
+    AuditSpool::Options options;
+    options.log = std::move(log);
+    return options;
+  }
+
+  // audit_rotate.cc
+  Result<AuditExtent> ReadExtent();
+  Result<uint64_t> LastToRotate(const AuditExtent& extent, const RotateOptions& options);
+  // The records from `start` to `last`; answers where the log goes on behind them.
+  Result<AuditStartRecord> WriteAuditFile(const AuditStartRecord& start, uint64_t last);
+  // Deletes from the registry what is in files.
+  Status DeleteRotated(uint64_t start);
 
   // grants.cc
   Result<std::vector<GrantInfo>> GrantsAt(View& view, const Caller& caller, ObjectId object,
@@ -203,17 +244,29 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   // One mutation of this process at a time: the engine would queue them anyway, and the audit chain's head
   // makes any two conflict. The one lock that is held across a commit (README, "Decisions").
   Mutex turn_;
+  AuditFiles audit_files_;
+  AuditSpool spool_;  // last: it still commits while it goes
 };
 
 template <typename Body>
 auto EmbeddedRegistryImpl::Mutate(const Caller& caller, Operation operation, ObjectId object, Body body)
     -> decltype(body(std::declval<Change&>())) {
+  Refused refused{operation, object};
+  auto answer = TryMutate(caller, operation, object, std::move(body), refused);
+  if (!answer.ok()) NoteFailure(caller, refused, answer.error());
+  return answer;
+}
+
+template <typename Body>
+auto EmbeddedRegistryImpl::TryMutate(const Caller& caller, Operation operation, ObjectId object, Body body,
+                                     Refused& refused) -> decltype(body(std::declval<Change&>())) {
   const MutexLock lock(turn_);
   for (int attempt = 0;; ++attempt) {
     ASSIGN_OR_RETURN(std::unique_ptr<Snapshot> snapshot, kv_.Read());
     Change change(*snapshot, clock_.NowMs(), caller);
     RETURN_IF_ERROR(authorizer_.Check(change, caller, operation, object));
     auto answer = body(change);
+    if (change.refused()) refused = *change.refused();
     if (!answer.ok() || !change.HasWork()) return answer;
     ASSIGN_OR_RETURN(const KvTransaction transaction, change.Finish());
     snapshot.reset();  // never held across a commit
@@ -226,10 +279,21 @@ auto EmbeddedRegistryImpl::Mutate(const Caller& caller, Operation operation, Obj
 template <typename Body>
 auto EmbeddedRegistryImpl::Inspect(const Caller& caller, Operation operation, ObjectId object, Body body)
     -> decltype(body(std::declval<View&>())) {
+  Refused refused{operation, object};
+  auto answer = TryInspect(caller, operation, object, std::move(body), refused);
+  if (!answer.ok()) NoteFailure(caller, refused, answer.error());
+  return answer;
+}
+
+template <typename Body>
+auto EmbeddedRegistryImpl::TryInspect(const Caller& caller, Operation operation, ObjectId object, Body body,
+                                      Refused& refused) -> decltype(body(std::declval<View&>())) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Snapshot> snapshot, kv_.Read());
   View view(*snapshot);
   RETURN_IF_ERROR(authorizer_.Check(view, caller, operation, object));
-  return body(view);
+  auto answer = body(view);
+  if (view.refused()) refused = *view.refused();
+  return answer;
 }
 
 // 32 hexadecimal digits from the kernel: ids that nobody can guess or meet twice.

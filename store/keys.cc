@@ -1,5 +1,6 @@
 #include "store/keys.h"
 
+#include "cas/base/checksum.h"
 #include "cas/base/codec.h"
 
 namespace modelfs::store::keys {
@@ -44,6 +45,12 @@ std::string Holding(PrincipalId principal, ObjectId container, ObjectId object) 
 }
 std::string ContainerSettings(ObjectId container) { return Key('s', container); }
 std::string Audit(uint64_t sequence) { return Key('A', sequence); }
+std::string AuditStart() { return Key('S'); }
+std::string AuditIndex(ObjectId object, uint64_t sequence) { return Key('a', object, sequence); }
+ObjectId LostName(std::string_view full_name) {
+  constexpr uint64_t kNoObjects = uint64_t{1} << 63U;  // ids count from 1 and never come here
+  return Xxh3_64(full_name) | kNoObjects;
+}
 std::string Lease(std::string_view id) { return Key('l', id); }
 std::string LeaseUntil(std::string_view id) { return Key('r', id); }
 

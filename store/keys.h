@@ -58,7 +58,14 @@ std::string Description(ObjectId object, VersionNumber version);
 // 't' object(be64) version(be64) key -> tag value
 std::string Tag(ObjectId object, VersionNumber version, std::string_view key);
 
-std::string Audit(uint64_t sequence);         // 'A' sequence(be64)   -> AuditRecord
+std::string Audit(uint64_t sequence);  // 'A' sequence(be64)   -> AuditRecord
+std::string AuditStart();              // 'S'                  -> AuditStartRecord; absent: nothing was moved
+// 'a' object(be64) sequence(be64) -> nothing: the record is about the object or something in it. The
+// metastore, which all of them are in, is not listed.
+std::string AuditIndex(ObjectId object, uint64_t sequence);
+// Where the index lists, as if it were an object's, the records by which an object lost this name: it was
+// deleted or renamed. No object has such an id.
+ObjectId LostName(std::string_view full_name);
 std::string Lease(std::string_view id);       // 'l' id               -> LeaseRecord
 std::string LeaseUntil(std::string_view id);  // 'r' id               -> be64 milliseconds
 

@@ -13,6 +13,8 @@ namespace {
 constexpr uint8_t kRecordVersion = 1;
 constexpr uint8_t kObjectRecordVersion = 2;  // 1 had the owner's name in place of its id
 constexpr uint8_t kSettingsVersion = 2;      // 1 had no principals and grants; the fields are the same
+constexpr uint8_t kAuditVersion = 2;         // 1 had no run_by, change, status and error
+constexpr uint8_t kAuditHeadVersion = 2;     // 1 had no index
 constexpr size_t kSealBytes = 8;
 
 std::string Sealed(std::string body) {
@@ -325,16 +327,35 @@ Result<CountersRecord> CountersRecord::Decode(std::string_view bytes, std::strin
 }
 
 std::string AuditHeadRecord::Encode() const {
+  Encoder encoder = Begin(kAuditHeadVersion);
+  encoder.U64(sequence);
+  Put(encoder, hash);
+  encoder.U64(indexed_from);
+  return Sealed(encoder.Take());
+}
+
+Result<AuditHeadRecord> AuditHeadRecord::Decode(std::string_view bytes, std::string_view what) {
+  ASSIGN_OR_RETURN(const std::string_view body, Unsealed(bytes, what, kAuditHeadVersion));
+  Decoder decoder(body);
+  AuditHeadRecord record;
+  record.sequence = decoder.U64();
+  record.hash = GetHash(decoder);
+  record.indexed_from = static_cast<uint8_t>(bytes[0]) == 1 ? record.sequence + 1 : decoder.U64();
+  RETURN_IF_ERROR(decoder.Finish(what));
+  return record;
+}
+
+std::string AuditStartRecord::Encode() const {
   Encoder encoder = Begin();
   encoder.U64(sequence);
   Put(encoder, hash);
   return Sealed(encoder.Take());
 }
 
-Result<AuditHeadRecord> AuditHeadRecord::Decode(std::string_view bytes, std::string_view what) {
+Result<AuditStartRecord> AuditStartRecord::Decode(std::string_view bytes, std::string_view what) {
   ASSIGN_OR_RETURN(const std::string_view body, Unsealed(bytes, what));
   Decoder decoder(body);
-  AuditHeadRecord record;
+  AuditStartRecord record;
   record.sequence = decoder.U64();
   record.hash = GetHash(decoder);
   RETURN_IF_ERROR(decoder.Finish(what));
@@ -409,12 +430,16 @@ Result<uint64_t> DecodeNumber(std::string_view bytes, std::string_view what) {
 
 namespace {
 
+constexpr uint16_t kMostStatus = 599;
+
 std::string AuditBody(const AuditRecord& record) {
-  Encoder encoder = Begin();
+  Encoder encoder = Begin(record.format);
   encoder.U64(record.sequence).U64(static_cast<uint64_t>(record.time_ms)).String(record.principal);
+  if (record.format > 1) encoder.String(record.run_by);
   encoder.U8(static_cast<uint8_t>(record.proof)).String(record.door).String(record.request_id);
   encoder.String(record.action).String(record.full_name).Varint(record.object).Varint(record.params.size());
   for (const auto& [key, value] : record.params) encoder.String(key).String(value);
+  if (record.format > 1) encoder.U8(record.change ? 1 : 0).Varint(record.status).String(record.error);
   Put(encoder, record.previous_hash);
   return encoder.Take();
 }
@@ -426,12 +451,14 @@ std::string EncodeAudit(const AuditRecord& record) { return Sealed(AuditBody(rec
 Sha256 AuditHash(const AuditRecord& record) { return DigestOf(std::string_view(AuditBody(record))).sha256; }
 
 Result<AuditRecord> DecodeAudit(std::string_view bytes, std::string_view what) {
-  ASSIGN_OR_RETURN(const std::string_view body, Unsealed(bytes, what));
+  ASSIGN_OR_RETURN(const std::string_view body, Unsealed(bytes, what, kAuditVersion));
   Decoder decoder(body);
   AuditRecord record;
+  record.format = static_cast<uint8_t>(bytes[0]);
   record.sequence = decoder.U64();
   record.time_ms = static_cast<int64_t>(decoder.U64());
   record.principal = decoder.String();
+  if (record.format > 1) record.run_by = decoder.String();
   record.proof = static_cast<Proof>(decoder.U8());
   record.door = decoder.String();
   record.request_id = decoder.String();
@@ -441,13 +468,28 @@ Result<AuditRecord> DecodeAudit(std::string_view bytes, std::string_view what) {
   const uint64_t params = decoder.Varint();
   for (uint64_t i = 0; i < params && decoder.ok(); ++i) {
     std::string key(decoder.String());
+    // In order and once each, so that a record has one encoding: what is read is what was hashed.
+    if (!record.params.empty() && key <= record.params.rbegin()->first) return Malformed(what);
     record.params[std::move(key)] = decoder.String();
+  }
+  if (record.format > 1) {
+    const uint8_t change = decoder.U8();
+    const uint64_t status = decoder.Varint();
+    if (change > 1 || status > kMostStatus) return Malformed(what);
+    record.change = change != 0;
+    record.status = static_cast<uint16_t>(status);
+    record.error = decoder.String();
   }
   record.previous_hash = GetHash(decoder);
   if (!InRange(record.proof, Proof::kToken)) return Malformed(what);
   RETURN_IF_ERROR(decoder.Finish(what));
   record.hash = DigestOf(bytes.substr(0, bytes.size() - kSealBytes)).sha256;
   return record;
+}
+
+int64_t PeekAuditTime(std::string_view bytes) {
+  constexpr size_t kTimeOffset = 1 + 8;  // behind the version byte and the sequence, in every format
+  return bytes.size() < kTimeOffset ? 0 : static_cast<int64_t>(Decoder(bytes.substr(kTimeOffset)).U64());
 }
 
 std::string EncodeEvent(const Event& event) {

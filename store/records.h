@@ -133,11 +133,21 @@ struct CountersRecord {
 
 // The end of the audit chain: what the next record continues, and what reveals a record removed there.
 struct AuditHeadRecord {
-  uint64_t sequence = 0;  // of the last record
-  Sha256 hash{};          // of the last record
+  uint64_t sequence = 0;      // of the last record
+  Sha256 hash{};              // of the last record
+  uint64_t indexed_from = 1;  // records from this one on are in the index; older ones were written without it
 
   std::string Encode() const;
   static Result<AuditHeadRecord> Decode(std::string_view bytes, std::string_view what);
+};
+
+// Where the part of the chain that is kept here begins; what is older was moved to files (store/audit_files.h).
+struct AuditStartRecord {
+  uint64_t sequence = 1;  // of the first record that is kept here
+  Sha256 hash{};          // of the one before it; zeros where there was none
+
+  std::string Encode() const;
+  static Result<AuditStartRecord> Decode(std::string_view bytes, std::string_view what);
 };
 
 struct LeaseRecord {
@@ -168,6 +178,8 @@ Result<uint64_t> DecodeNumber(std::string_view bytes, std::string_view what);
 std::string EncodeAudit(const AuditRecord& record);
 Sha256 AuditHash(const AuditRecord& record);
 Result<AuditRecord> DecodeAudit(std::string_view bytes, std::string_view what);  // computes `hash`
+// The time of an encoded record, unchecked: to pass over most of a long log without decoding it.
+int64_t PeekAuditTime(std::string_view bytes);
 
 // The log's payload; `revision` is the log's own.
 std::string EncodeEvent(const Event& event);

@@ -219,6 +219,7 @@ struct ContainerSettings {
 // One line of the audit log. The chain: `hash` = SHA-256 over the record's encoding, which holds
 // `previous_hash`. Format and field names: docs/formats.md.
 struct AuditRecord {
+  uint8_t format = 2;     // of its encoding, which the hash is over; 1 has no run_by, status and error
   uint64_t sequence = 0;  // 1, 2, 3, … without gaps
   int64_t time_ms = 0;
   std::string principal;
@@ -230,10 +231,42 @@ struct AuditRecord {
   std::string full_name;  // "prod.ml.iris"
   ObjectId object = 0;
   std::map<std::string, std::string> params;
+  bool change = true;     // made in the transaction of a change; else what was only asked for, or refused
   uint16_t status = 200;  // as an HTTP status: 200 done, 403 refused
   std::string error;      // the refusal's sentence
   Sha256 previous_hash{};
   Sha256 hash{};
+};
+
+// Which records of the audit log are wanted: those that pass everything that is set.
+struct AuditQuery {
+  uint64_t after_sequence = 0;            // a greater sequence
+  uint64_t before_sequence = UINT64_MAX;  // a smaller one
+  std::optional<int64_t> since_ms = {};   // at this time or later
+  std::optional<int64_t> until_ms = {};   // before this time
+  std::string principal = {};             // who acted, or in whose name; in any case
+  std::string action = {};
+  // An object and what is in it, under the names that they have or had; also one that is gone.
+  std::string full_name = {};
+  enum class Outcome : uint8_t { kAny, kRefused };
+  Outcome outcome = Outcome::kAny;
+  enum class Order : uint8_t { kOldestFirst, kNewestFirst };
+  Order order = Order::kOldestFirst;
+  size_t limit = 1000;
+};
+
+// The bytes of a version were opened for reading; Unity Catalog's word for handing them out.
+inline constexpr std::string_view kOpenAction = "generateTemporaryModelVersionCredential";
+
+// Something to be recorded that is no change: a file that was opened, a request that a front end refused.
+// Never contents, never tokens; what is longer than a few KiB is cut.
+struct AuditEntry {
+  std::string action;  // as in AuditRecord, as the rest
+  std::string full_name;
+  ObjectId object = 0;
+  std::map<std::string, std::string> params;
+  uint16_t status = 200;
+  std::string error;
 };
 
 // Protects blobs on their way into a version. See docs/formats.md, "reclaim".
@@ -399,10 +432,21 @@ class Registry {
   // when stopped. Commits without an event, such as those of leases, do not end it.
   virtual void WaitForChange(uint64_t after_revision, const Deadline& deadline,
                              const std::stop_token& stop) = 0;
-  // Records with sequence > after, oldest first; `full_name` empty: all; else that object and what is in it.
-  virtual Result<std::vector<AuditRecord>> Audit(const Caller& caller, uint64_t after_sequence, size_t limit,
-                                                 std::string_view full_name) = 0;
-  // Walks the whole chain. kDataLoss names the first record that was removed, edited or reordered.
+  // Those that may read the audit log. kDataLoss names a record that cannot be read.
+  virtual Result<std::vector<AuditRecord>> Audit(const Caller& caller, const AuditQuery& query) = 0;
+  // What changed one object, oldest first; of many the newest `limit`, and none that a rotation moved to
+  // files. For whoever may read the object's metadata.
+  virtual Result<std::vector<AuditRecord>> Activity(const Caller& caller, ObjectId object, size_t limit) = 0;
+  // Records what is no change. Returns at once, or within a fraction of a second where very many are waiting
+  // to be written; then some are dropped, and their number is recorded. Identical refusals of one caller
+  // within a second are recorded as one and a count.
+  virtual void RecordAudit(const Caller& caller, AuditEntry entry) = 0;
+  // Returns when there is a record after this one, by whichever process; at the deadline; or when stopped.
+  // Answers the last record's sequence.
+  virtual Result<uint64_t> WaitForAudit(uint64_t after_sequence, const Deadline& deadline,
+                                        const std::stop_token& stop) = 0;
+  // Walks the whole chain, what was moved to files first, and answers how many records it has. kDataLoss
+  // names the first record that was removed, edited or reordered.
   virtual Result<uint64_t> VerifyAudit(const Caller& caller) = 0;
 
   // --- blobs in flight ---

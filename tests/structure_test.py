@@ -19,10 +19,11 @@ MAY_INCLUDE = {
     "cas/base": (),
     "cas": ("cas/base/",),
     "store/kv": ("cas/base/",),
-    "store": ("store/kv/kv.h", "cas/blob_store.h", "cas/tree.h", "cas/ingest.h", "cas/base/"),
-    "fs": ("store/registry.h", "store/caller.h", "store/host_identities.h", "store/names.h", "cas/blob_store.h",
-           "cas/draft_store.h", "cas/tree.h", "cas/ingest.h", "cas/base/"),
-    "api": ("store/registry.h", "store/caller.h", "store/names.h", "cas/blob_store.h", "cas/tree.h", "cas/base/"),
+    "store": ("store/kv/kv.h", "cas/blob_store.h", "cas/tree.h", "cas/ingest.h", "cas/files.h", "cas/base/"),
+    "fs": ("store/registry.h", "store/audit_json.h", "store/caller.h", "store/host_identities.h", "store/names.h",
+           "cas/blob_store.h", "cas/draft_store.h", "cas/tree.h", "cas/ingest.h", "cas/base/"),
+    "api": ("store/registry.h", "store/audit_json.h", "store/caller.h", "store/names.h", "cas/blob_store.h", "cas/tree.h",
+            "cas/base/"),
     "tools": ("cas/", "cas/base/", "store/", "store/kv/", "fs/", "api/"),
 }
 

@@ -147,6 +147,7 @@ int Run(int argc, char** argv) {
   AddPrincipalCommands(cli);
   AddStatusCommands(cli);
   AddUpkeepCommands(cli);
+  AddAuditCommands(cli);
   AddCompletionCommands(cli);
 
   try {

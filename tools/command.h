@@ -68,7 +68,8 @@ void OnRun(CLI::App& command, Cli& cli, std::shared_ptr<T> arguments, Status (*r
 
 // The groups, each in the .cc of its name.
 void AddInitCommand(Cli& cli);         // upkeep_commands.cc
-void AddUpkeepCommands(Cli& cli);      // gc, fsck, audit
+void AddUpkeepCommands(Cli& cli);      // gc, fsck
+void AddAuditCommands(Cli& cli);       // audit, audit verify, audit rotate
 void AddMountCommands(Cli& cli);       // mount, umount
 void AddStatusCommands(Cli& cli);      // status, why
 void AddVersionCommands(Cli& cli);     // register, commit, cp, download, resolve

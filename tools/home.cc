@@ -196,8 +196,11 @@ Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door
   blobs.root = path;
   blobs.log = home->log;
   ASSIGN_OR_RETURN(home->blobs, cas::LocalStore::Open(cas::RealFiles(), std::move(blobs)));
+  store::EmbeddedRegistryOptions registry;
+  registry.audit_directory = path + "/audit";
+  registry.log = home->log;
   ASSIGN_OR_RETURN(home->registry, store::EmbeddedRegistry::Open(*home->kv, *home->blobs, SystemClock(),
-                                                                 home->identities.get()));
+                                                                 home->identities.get(), std::move(registry)));
   RETURN_IF_ERROR(home->registry->Authenticate(home->caller));
   cas::DraftStore::Options drafts;
   drafts.root = path + "/drafts";

@@ -1,6 +1,7 @@
 // A registry's home on this host, opened: the one place that names the concrete classes.
 //
 //   HOME/registry/   LMDB: names, versions, aliases, tags, events, audit
+//   HOME/audit/      the part of the audit log that was moved out (store/audit_files.h)
 //   HOME/objects/ …  the artifacts (cas/local_store.h)
 //   HOME/drafts/     versions that are still being written (cas/draft_store.h)
 //   HOME/mounts/     one file for each mount that is up (tools/mounts.h)

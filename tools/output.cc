@@ -13,12 +13,6 @@
 namespace modelfs::tools {
 namespace {
 
-std::string Hex(const Sha256& bytes) {
-  std::string hex;
-  for (const uint8_t byte : bytes) hex += fmt::format("{:02x}", byte);
-  return hex;
-}
-
 // The parts of a full name under the names that a record of this kind gives them.
 void AddNameParts(Json& json, const store::FullName& name, const char* leaf_field) {
   const size_t parts = name.parts.size();
@@ -108,23 +102,6 @@ Json FileJson(const cas::TreeEntry& entry) {
           {"size_bytes", entry.blob.size_bytes},
           {"executable", entry.executable},
           {"digest", entry.blob.ToString()}};
-}
-
-Json AuditJson(const store::AuditRecord& record) {
-  Json json = Json::object();
-  json["sequence"] = record.sequence;
-  json["time_ms"] = record.time_ms;
-  json["principal"] = record.principal;
-  json["proof"] = store::ProofName(record.proof);
-  json["door"] = record.door;
-  json["request_id"] = record.request_id;
-  json["action"] = record.action;
-  json["full_name"] = record.full_name;
-  json["object"] = record.object;
-  json["params"] = TagsJson(record.params);
-  json["previous_hash"] = Hex(record.previous_hash);
-  json["hash"] = Hex(record.hash);
-  return json;
 }
 
 void Print(std::string_view text) {

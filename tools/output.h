@@ -23,7 +23,6 @@ Json VersionJson(const store::VersionInfo& version);
 Json AliasJson(const store::AliasInfo& alias);
 Json TagsJson(const Tags& tags);
 Json FileJson(const cas::TreeEntry& entry);
-Json AuditJson(const store::AuditRecord& record);
 
 // Prints to stdout. A failure to write is remembered for FlushOutput.
 void Print(std::string_view text);

@@ -1,4 +1,4 @@
-// init, gc, fsck, audit: a registry's beginning and its upkeep.
+// init, gc, fsck: a registry's beginning and its upkeep.
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
@@ -159,78 +159,6 @@ Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
   return Error(Code::kDataLoss, FsckAdvice(report, registry, arguments.repair));
 }
 
-// --- audit ---
-
-struct AuditArguments {
-  std::string name;
-  uint64_t after = 0;
-  uint64_t limit = 0;
-  bool json = false;
-};
-
-constexpr size_t kAuditPage = 1000;
-
-Status RunAudit(const Cli& cli, const AuditArguments& arguments) {
-  Place place;
-  if (!arguments.name.empty()) {
-    ASSIGN_OR_RETURN(place, ParsePlace(arguments.name));
-    if (place.HasVersion()) {
-      return Error(
-          Code::kInvalidArgument,
-          fmt::format("{}: the audit log is read by catalog, schema or model", Printable(arguments.name)));
-    }
-  }
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
-  if (!place.name.parts.empty()) {
-    // Of what was deleted or renamed the log speaks all the same.
-    const Result<store::ObjectInfo> object = FindObject(*home, place);
-    if (!object.ok()) {
-      ASSIGN_OR_RETURN(const std::vector<store::AuditRecord> past,
-                       home->registry->Audit(home->caller, 0, 1, place.name.ToString()));
-      if (past.empty()) return object.error();
-    }
-  }
-  JsonList json;
-  uint64_t after = arguments.after;
-  uint64_t left = arguments.limit == 0 ? UINT64_MAX : arguments.limit;
-  while (left > 0) {
-    const size_t wanted = static_cast<size_t>(std::min<uint64_t>(left, kAuditPage));
-    ASSIGN_OR_RETURN(const std::vector<store::AuditRecord> records,
-                     home->registry->Audit(home->caller, after, wanted, place.name.ToString()));
-    if (records.empty()) break;
-    for (const store::AuditRecord& record : records) {
-      if (arguments.json) {
-        json.Add(AuditJson(record));
-        continue;
-      }
-      std::string line = fmt::format("{} {} {} {} {}", record.sequence, LocalTime(record.time_ms),
-                                     record.principal, record.action, record.full_name);
-      for (const auto& parameter : record.params)
-        line += fmt::format(" {}={}", parameter.first, parameter.second);
-      PrintLine(Printable(line));
-    }
-    after = records.back().sequence;
-    left -= records.size();
-  }
-  if (arguments.json) json.End();
-  return OkStatus();
-}
-
-struct VerifyArguments {
-  bool json = false;
-};
-
-Status RunAuditVerify(const Cli& cli, const VerifyArguments& arguments) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
-  ASSIGN_OR_RETURN(const uint64_t records, home->registry->VerifyAudit(home->caller));
-  if (arguments.json) {
-    PrintJson({{"records", records}, {"whole", true}});
-  } else {
-    PrintLine(fmt::format("the audit log is whole: {} record{}", records, records == 1 ? "" : "s"));
-  }
-  return OkStatus();
-}
-
 }  // namespace
 
 void AddInitCommand(Cli& cli) {
@@ -270,25 +198,6 @@ void AddUpkeepCommands(Cli& cli) {
     command->add_flag("--repair", arguments->repair, "Move damaged blobs to quarantine/");
     command->add_flag("--json", arguments->json, "Print JSON");
     OnRun(*command, cli, arguments, RunFsck);
-  }
-  {
-    auto arguments = std::make_shared<AuditArguments>();
-    CLI::App* command = AddCommand(*cli.app, "audit", "Print who changed what and when, oldest first",
-                                   "modelfs audit prod.ml_team.iris_model --json");
-    command->add_option("NAME", arguments->name, "Only this catalog, schema or model, and what is in it");
-    command->add_option("--after", arguments->after, "Only records after this sequence number")
-        ->type_name("SEQ");
-    command->add_option("--limit", arguments->limit, "At most so many records (default: all)")
-        ->type_name("COUNT");
-    command->add_flag("--json", arguments->json, "Print JSON");
-    command->require_subcommand(0, 1);
-
-    auto verify_arguments = std::make_shared<VerifyArguments>();
-    CLI::App* verify = AddCommand(*command, "verify", "Check that no record was removed, edited or reordered",
-                                  "modelfs audit verify");
-    verify->add_flag("--json", verify_arguments->json, "Print JSON");
-    OnRun(*verify, cli, verify_arguments, RunAuditVerify);
-    OnRun(*command, cli, arguments, RunAudit);
   }
 }
 

@@ -306,16 +306,20 @@ class Bench:
         print(self.rows[-1]["note"])
         shutil.rmtree(source)
 
-    def engine(self):
-        models = 100000 if self.options.quick else 1000000
-        out = run(self.options.registry_bench, os.path.join(self.scratch, "engine"), models)
-        for line in out.splitlines():
+    def registry(self, *arguments):
+        for line in run(self.options.registry_bench, *arguments).splitlines():
             measured = json.loads(line)
             self.rows.append(measured)
             print(json.dumps(measured), flush=True)
 
+    def engine(self):
+        self.registry(os.path.join(self.scratch, "engine"), 100000 if self.options.quick else 1000000)
 
-ROWS = ["warm_reads", "small_files", "ingest", "copy_version", "alias_move", "walks", "engine"]
+    def audit(self):
+        self.registry("--audit", os.path.join(self.scratch, "audit"), 100000 if self.options.quick else 1000000)
+
+
+ROWS = ["warm_reads", "small_files", "ingest", "copy_version", "alias_move", "walks", "engine", "audit"]
 
 
 def main():

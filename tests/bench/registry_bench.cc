@@ -1,6 +1,7 @@
 // How the engine and the registry hold up with many models. One JSON line a measurement.
 //
 //   registry_bench DIRECTORY [MODELS] [SCHEMAS]      default 1,000,000 models in 100 schemas
+//   registry_bench --audit DIRECTORY [RECORDS]       default 1,000,000 audit records about 10,000 models
 //
 // Models are written straight through the KV engine, many to a commit, in the registry's own records:
 // one audited commit a model would measure fsync, and take hours.
@@ -13,8 +14,10 @@
 #include <filesystem>
 #include <random>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "store/change.h"
 #include "store/embedded_registry.h"
 #include "store/keys.h"
 #include "store/kv/lmdb_kv.h"
@@ -81,12 +84,138 @@ void AddModels(Kv& kv, const ObjectInfo& schema, ObjectId first_id, uint64_t cou
   }
 }
 
+void ReportAudit(const char* what, uint64_t records, uint64_t found, double micros) {
+  fmt::print(
+      "{{\"bench\":\"audit\",\"what\":\"{}\",\"records\":{},\"found\":{},\"ms\":{:.2f},\"found_per_s\":{:.0f}"
+      "}}\n",
+      what, records, found, micros / 1e3, static_cast<double>(found) / micros * 1e6);
+}
+
+// All records that pass the query, by pages as the command reads them.
+uint64_t CountAudit(Registry& registry, const Caller& caller, AuditQuery query) {
+  query.limit = 1000;
+  for (uint64_t found = 0;;) {
+    const auto records = Must(registry.Audit(caller, query));
+    found += records.size();
+    if (records.size() < query.limit) return found;
+    query.after_sequence = records.back().sequence;
+  }
+}
+
+// A log of `count` records about 10,000 models in 100 schemas of one catalog, in turn, and one model more
+// with ten records spread over it.
+int BenchAudit(const std::string& directory, uint64_t count) {
+  constexpr uint64_t kSchemas = 100;
+  constexpr uint64_t kModels = 10'000;
+  constexpr uint64_t kRare = 10;
+  constexpr size_t kEachCommit = 30;  // a record about a model is four keys
+  Caller caller;
+  caller.principal = "bench";
+  caller.uid = ::getuid();
+  LmdbOptions options;
+  options.directory = directory;
+  options.mode = LmdbOptions::Mode::kCreate;
+  options.unsafe_no_sync = true;  // filling is not what is measured
+  {
+    const auto kv = Must(OpenLmdbKv(options));
+    testing::FakeBlobStore blobs;
+    Must(InitializeRegistry(*kv, SystemClock(), caller, RegistrySettings::SignaturePolicy::kIfMlmodel));
+    const auto registry = Must(EmbeddedRegistry::Open(*kv, blobs, SystemClock()));
+    const ObjectId catalog = Must(registry->Create(caller, kMetastoreId, "bench", "")).id;
+    std::vector<ObjectInfo> models;
+    for (uint64_t i = 0; i < kModels + 1; ++i) {
+      const std::string schema = fmt::format("s{:02}", i % kSchemas);
+      const ObjectId parent = i < kSchemas ? Must(registry->Create(caller, catalog, schema, "")).id
+                                           : Must(registry->LookupChild(caller, catalog, schema)).id;
+      models.push_back(Must(registry->Create(caller, parent, i < kModels ? ModelName(i) : "rare", "")));
+    }
+    const auto start = SteadyClock::now();
+    for (uint64_t done = 0; done < count;) {
+      auto snapshot = Must(kv->Read());
+      Change change(*snapshot, SystemClock().NowMs(), caller);
+      for (size_t i = 0; i < kEachCommit && done < count; ++i, ++done) {
+        const ObjectInfo& model = done % (count / kRare) == 0 ? models.back() : models[done % kModels];
+        change.Audit(
+            "setRegisteredModelAlias", model.full_name, model.id,
+            {{"full_name_arg", model.full_name.ToString()}, {"alias_arg", "Champion"}, {"version_num", "7"}});
+      }
+      const KvTransaction transaction = Must(change.Finish());
+      snapshot.reset();  // never held across a commit
+      Must(kv->Commit(transaction));
+    }
+    ReportAudit("fill", count, count, MicrosSince(start));
+  }
+  options.unsafe_no_sync = false;
+  options.mode = LmdbOptions::Mode::kOpenExisting;
+  const auto kv = Must(OpenLmdbKv(options));
+  testing::FakeBlobStore blobs;
+  const auto registry = Must(EmbeddedRegistry::Open(*kv, blobs, SystemClock()));
+  const auto time = [&](const char* what, const AuditQuery& query) {
+    const auto start = SteadyClock::now();
+    const uint64_t found = CountAudit(*registry, caller, query);
+    ReportAudit(what, count, found, MicrosSince(start));
+  };
+  time("a model with ten", {.full_name = "bench.s00.rare"});
+  time("one of the models", {.full_name = "bench.s42." + ModelName(4242)});
+  time("a schema", {.full_name = "bench.s42"});
+  time("a name that is gone", {.full_name = "bench.s42.never"});
+  time("a model's refusals",
+       {.full_name = "bench.s42." + ModelName(4242), .outcome = AuditQuery::Outcome::kRefused});
+  time("a principal who is not there", {.principal = "nobody"});
+  time("the catalog, all of it", {.full_name = "bench"});
+  time("everything", {});
+  {
+    const auto start = SteadyClock::now();
+    AuditQuery query;
+    query.full_name = "bench";
+    query.order = AuditQuery::Order::kNewestFirst;
+    query.limit = 20;
+    const uint64_t found = Must(registry->Audit(caller, query)).size();
+    ReportAudit("the catalog's newest 20", count, found, MicrosSince(start));
+  }
+  {
+    const auto start = SteadyClock::now();
+    const uint64_t proved = Must(registry->VerifyAudit(caller));
+    ReportAudit("verify", count, proved, MicrosSince(start));
+  }
+  {
+    // Opens and refusals: how many a second are durable, and what adding one costs who adds it.
+    constexpr uint64_t kOpens = 20'000;
+    AuditEntry entry;
+    entry.action = kOpenAction;
+    entry.full_name = "bench.s42." + ModelName(4242);
+    entry.object = Must(registry->Lookup(caller, Must(FullName::Parse(entry.full_name)))).id;
+    const auto start = SteadyClock::now();
+    std::vector<double> micros;
+    for (uint64_t i = 0; i < kOpens; ++i) {
+      const auto added = SteadyClock::now();
+      registry->RecordAudit(caller, entry);
+      micros.push_back(MicrosSince(added));
+    }
+    Must(registry->FlushAudit());
+    ReportAudit("opens recorded and durable", kOpens, kOpens, MicrosSince(start));
+    fmt::print(
+        "{{\"bench\":\"audit\",\"what\":\"recording an "
+        "open\",\"calls\":{},\"p50_us\":{:.2f},\"p99_us\":{:.2f}}}\n",
+        kOpens, Quantile(micros, 0.5), Quantile(micros, 0.99));
+  }
+  const auto bytes = std::filesystem::file_size(directory + "/data.mdb");
+  fmt::print("{{\"bench\":\"audit\",\"what\":\"file size\",\"bytes\":{},\"bytes_each\":{:.1f}}}\n", bytes,
+             static_cast<double>(bytes) / static_cast<double>(count));
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 2) {
-    fmt::print(stderr, "usage: registry_bench DIRECTORY [MODELS] [SCHEMAS]\n");
+  if (argc < 2 || (argc < 3 && std::string_view(argv[1]) == "--audit")) {
+    fmt::print(stderr,
+               "usage: registry_bench DIRECTORY [MODELS] [SCHEMAS]\n"
+               "       registry_bench --audit DIRECTORY [RECORDS]\n");
     return 2;
+  }
+  if (std::string_view(argv[1]) == "--audit") {
+    return BenchAudit(argv[2], argc > 3 ? std::strtoull(argv[3], nullptr, 10) : 1'000'000);
   }
   const uint64_t models = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1'000'000;
   const uint64_t schemas = argc > 3 ? std::strtoull(argv[3], nullptr, 10) : 100;

@@ -7,6 +7,7 @@
 #include <fstream>
 #include <iostream>
 #include <iterator>
+#include <vector>
 
 #include "cas/base/check.h"
 
@@ -35,25 +36,38 @@ std::string Hex(std::string_view bytes) {
   return hex;
 }
 
-std::string DocumentedBytes(std::string_view section) {
+namespace {
+
+// The lines of a section's first block in this language.
+std::vector<std::string> DocumentedBlock(std::string_view section, std::string_view language) {
   std::ifstream page(MODELFS_SOURCE_DIR "/docs/formats.md");
   std::string line;
   bool in_section = false;
   bool in_block = false;
-  std::string hex;
+  std::vector<std::string> block;
   while (std::getline(page, line)) {
     if (!in_block && line.starts_with("## ")) in_section = line == fmt::format("## {}", section);
     if (!in_section) continue;
-    if (in_block && line.starts_with("```")) return hex;
-    if (in_block) {
-      for (const char c : line.substr(0, line.find('#'))) {
-        if (c != ' ') hex += c;
-      }
-    }
-    if (line == "```hex") in_block = true;
+    if (in_block && line.starts_with("```")) return block;
+    if (in_block) block.push_back(line);
+    if (line == fmt::format("```{}", language)) in_block = true;
   }
-  return "(no such example)";
+  return {"(no such example)"};
 }
+
+}  // namespace
+
+std::string DocumentedBytes(std::string_view section) {
+  std::string hex;
+  for (const std::string& line : DocumentedBlock(section, "hex")) {
+    for (const char c : line.substr(0, line.find('#'))) {
+      if (c != ' ') hex += c;
+    }
+  }
+  return hex;
+}
+
+std::string DocumentedText(std::string_view section) { return DocumentedBlock(section, "json").front(); }
 
 std::string Mutate(const std::string& bytes, std::mt19937_64& random) {
   const auto below = [&](size_t bound) { return static_cast<size_t>(random() % bound); };

@@ -31,6 +31,8 @@ std::string Hex(std::string_view bytes);
 // The bytes of the worked example in docs/formats.md that stands under "## <section>": the hexadecimal
 // digits in its first ```hex block, without blanks and comments.
 std::string DocumentedBytes(std::string_view section);
+// The same for text: the first line of the first ```json block.
+std::string DocumentedText(std::string_view section);
 
 // `bytes` with one to three random edits: a bit flipped, a byte replaced, inserted or removed, a piece
 // doubled, the end cut off. Never equal to `bytes`.

@@ -137,21 +137,28 @@ TEST(InfoZone, AModelsInformationIsJson) {
   EXPECT_EQ(*zone->ParentOf(info), ObjectNode(model));
 }
 
-TEST(InfoZone, ActivityIsTheModelsAuditTrailNewestLast) {
+TEST(InfoZone, ActivityIsWhatChangedTheModelNewestLast) {
   ZoneWorld world;
   const store::ObjectId model = world.Make("prod.ml.iris");
   world.Commit(model, {{"a", "x"}});
   ASSERT_TRUE(world.registry->SetAlias(world.caller, model, "Champion", 1).ok());
   world.Make("prod.ml.other");
+  store::AuditEntry open;  // no change
+  open.action = store::kOpenAction;
+  open.full_name = "prod.ml.iris";
+  open.object = model;
+  world.registry->RecordAudit(world.caller, open);
+  ASSERT_TRUE(world.registry->FlushAudit().ok());
   const auto zone = MakeInfoZone(world.context);
   std::istringstream lines(
       Text(*zone, world.request, InfoNode(model, InfoFile::kDirectory), {"activity.jsonl"}));
   std::vector<Json> records;
   for (std::string line; std::getline(lines, line);) records.push_back(Json::parse(line));
   ASSERT_EQ(records.size(), 3U);
-  EXPECT_EQ(records[0]["action"], "createRegisteredModel");
-  EXPECT_EQ(records[2]["action"], "setRegisteredModelAlias");
-  EXPECT_EQ(records[2]["principal"], world.caller.principal);
+  EXPECT_EQ(records[0]["actionName"], "createRegisteredModel");
+  EXPECT_EQ(records[2]["actionName"], "setRegisteredModelAlias");
+  EXPECT_EQ(records[2]["userIdentity"]["email"], world.caller.principal);
+  EXPECT_EQ(records[2]["requestParams"]["alias_arg"], "Champion");
   EXPECT_LT(records[0]["sequence"].get<uint64_t>(), records[2]["sequence"].get<uint64_t>());
 }
 

@@ -1,10 +1,11 @@
-// What the registry reads back from disk: an object's record that is accepted encodes to the same bytes,
-// and no decoder trips over a damaged one.
+// What the registry reads back from disk: an object's or audit record that is accepted encodes to the same
+// bytes, and no decoder trips over a damaged one.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
 
 #include "cas/base/check.h"
+#include "store/audit_files.h"
 #include "store/records.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size_bytes) {
@@ -16,7 +17,11 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size_bytes) {
     CHECK(record->Encode() == input);
   if (const auto record = LeaseRecord::Decode(input, "lease"); record.ok()) CHECK(record->Encode() == input);
   DecodeSettings(input).IgnoreError("only that it returns");
-  DecodeAudit(input, "audit").IgnoreError("only that it returns");
+  if (const auto record = DecodeAudit(input, "audit"); record.ok()) {
+    CHECK(EncodeAudit(*record) == input);
+    CHECK(EncodingInLine(AuditLine(*record)).value() == input);
+  }
+  EncodingInLine(input).IgnoreError("only that it returns");
   DecodeEvent(input, "event").IgnoreError("only that it returns");
   return 0;
 }

@@ -1,11 +1,16 @@
 // The audit chain notices what was done to it, and a record what was done to its bytes.
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <functional>
+#include <memory>
+#include <set>
 
 #include "store/keys.h"
 #include "store/records.h"
 #include "tests/store/registry_fixture.h"
+#include "tests/store/script.h"
 
 namespace modelfs::store {
 namespace {
@@ -49,6 +54,12 @@ TEST(AuditChain, RemovedEditedAndReorderedRecordsAreFound) {
          Write(kv, keys::Audit(4), bytes);
        },
        4},
+      {"taken out of the index", [](Kv& kv, uint64_t) { Write(kv, keys::AuditIndex(3, 4), std::nullopt); },
+       4},
+      {"taken out of its schema's index",
+       [](Kv& kv, uint64_t) { Write(kv, keys::AuditIndex(2, 4), std::nullopt); }, 4},
+      {"taken out of its catalog's index",
+       [](Kv& kv, uint64_t) { Write(kv, keys::AuditIndex(1, 4), std::nullopt); }, 4},
       {"two exchanged",
        [](Kv& kv, uint64_t) {
          const std::string third = EncodeAudit(RecordAt(kv, 3));
@@ -79,6 +90,86 @@ TEST(AuditChain, RemovedEditedAndReorderedRecordsAreFound) {
     const std::string want = "audit record " + std::to_string(row.blamed == 0 ? last : row.blamed) + " ";
     EXPECT_EQ(verdict.error().message().substr(0, want.size()), want) << verdict.error().message();
   }
+}
+
+// An engine whose disk is full where an audit record is written: at each commit that holds one.
+class NoRoomForAudit : public Kv {
+ public:
+  explicit NoRoomForAudit(std::unique_ptr<Kv> kv) : kv_(std::move(kv)) {}
+
+  void SetFull(bool full) { full_ = full; }
+  int refused() const { return refused_; }
+  // Letters of keys that were written without one.
+  const std::set<char>& unaudited() const { return unaudited_; }
+
+  Result<std::unique_ptr<Snapshot>> Read() override { return kv_->Read(); }
+  Result<Revision> Commit(const KvTransaction& transaction) override {
+    const bool audited = std::any_of(transaction.writes.begin(), transaction.writes.end(),
+                                     [](const KvWrite& write) { return write.key[0] == 'A'; });
+    if (!audited) {
+      for (const KvWrite& write : transaction.writes) unaudited_.insert(write.key[0]);
+    } else if (full_) {
+      ++refused_;
+      return Error(Code::kNoSpace, "the disk is full");
+    }
+    return kv_->Commit(transaction);
+  }
+  Result<std::vector<LogEntry>> ReadLog(Revision after, size_t limit) override {
+    return kv_->ReadLog(after, limit);
+  }
+  Status TrimLog(Revision through) override { return kv_->TrimLog(through); }
+  Status CheckPages() override { return kv_->CheckPages(); }
+  void WaitForCommit(Revision after, const Deadline& deadline, const std::stop_token& stop) override {
+    kv_->WaitForCommit(after, deadline, stop);
+  }
+
+ private:
+  std::unique_ptr<Kv> kv_;
+  std::atomic<bool> full_ = false;
+  std::atomic<int> refused_ = 0;
+  std::set<char> unaudited_;
+};
+
+TEST(AuditChain, WhereItsRecordCannotBeWrittenAChangeDoesNotHappen) {
+  auto engine = std::make_unique<NoRoomForAudit>(MakeMemoryKv());
+  NoRoomForAudit& disk = *engine;
+  Box box(std::move(engine));
+  constexpr uint64_t kSeed = 20261124;
+  constexpr int kSteps = 500;
+  for (int step = 0; step < kSteps; ++step) {
+    disk.SetFull(true);
+    const std::string before = testing::Dump(*box.registry, box.ann);
+    const int refused_before = disk.refused();
+    const std::string full = testing::PlayStep(*box.registry, box.blobs, box.ann, kSeed, step);
+    EXPECT_EQ(testing::Dump(*box.registry, box.ann), before) << step << ": " << full;
+    const bool was_refused = disk.refused() > refused_before;
+    EXPECT_EQ(full.find("no space") != std::string::npos, was_refused) << step << ": " << full;
+    disk.SetFull(false);
+    const std::string done = testing::PlayStep(*box.registry, box.blobs, box.ann, kSeed, step);
+    if (was_refused) {
+      EXPECT_EQ(done.substr(done.size() - 3), " ok") << step << ": " << done;
+    }
+  }
+  EXPECT_GT(disk.refused(), 100);
+  // Leases and what a deleted model leaves are all that changes without a record.
+  EXPECT_EQ(disk.unaudited(), (std::set<char>{'d', 'l', 'r', 't', 'v', 'w', 'x'}));
+  EXPECT_OK(box.registry->VerifyAudit(box.ann));
+}
+
+TEST(AuditChain, RefusalsWaitUntilThereIsRoomAgain) {
+  auto engine = std::make_unique<NoRoomForAudit>(MakeMemoryKv());
+  NoRoomForAudit& disk = *engine;
+  Box box(std::move(engine));
+  const ObjectId model = box.Make("c.s.m");
+  Caller eve = box.ann;
+  eve.principal = "eve";
+  eve.uid = 6666;
+  disk.SetFull(true);
+  EXPECT_EQ(Outcome(box.registry->SetTag(eve, {model, std::nullopt}, "k", "v")), "permission denied");
+  EXPECT_EQ(Outcome(box.registry->FlushAudit()), "no space");
+  disk.SetFull(false);
+  EXPECT_OK(box.registry->FlushAudit());
+  EXPECT_EQ(box.registry->Audit(box.ann, {.principal = "eve", .full_name = "c.s.m"})->size(), 1U);
 }
 
 TEST(Records, ADamagedRecordIsDataLossAndNamesItsObject) {

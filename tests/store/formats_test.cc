@@ -1,6 +1,7 @@
 // The worked examples of docs/formats.md are what the code writes.
 #include <gtest/gtest.h>
 
+#include "store/audit_files.h"
 #include "store/keys.h"
 #include "store/records.h"
 #include "tests/cas/test_support.h"
@@ -10,6 +11,7 @@ namespace modelfs::store {
 namespace {
 
 using cas::DocumentedBytes;
+using cas::DocumentedText;
 using cas::Hex;
 
 constexpr int64_t kTimeMs = 1'767'225'600'000;  // 2026-01-01
@@ -93,7 +95,7 @@ TEST(Formats, AVersionRecordIsAsDocumented) {
   EXPECT_EQ(VersionRecord::Decode(encoded, "example")->Encode(), encoded);
 }
 
-TEST(Formats, AnAuditRecordIsAsDocumented) {
+TEST(Formats, AnAuditRecordIsAsDocumentedInBothVersions) {
   AuditRecord record;
   record.sequence = 1;
   record.time_ms = kTimeMs;
@@ -104,9 +106,42 @@ TEST(Formats, AnAuditRecordIsAsDocumented) {
   record.full_name = "prod";
   record.object = 1;
   record.params = {{"name", "prod"}};
+  record.format = 1;
+  const std::string old = EncodeAudit(record);
+  EXPECT_EQ(Hex(old), DocumentedBytes("audit record of version 1"));
+  EXPECT_EQ(DecodeAudit(old, "example")->hash, AuditHash(record));
+  EXPECT_EQ(EncodeAudit(*DecodeAudit(old, "example")), old);
+
+  record.format = 2;
+  record.sequence = 2;
+  record.run_by = "root";
+  record.change = false;
+  record.status = 403;
+  record.error = "no";
+  record.previous_hash = DecodeAudit(old, "example")->hash;
   const std::string encoded = EncodeAudit(record);
   EXPECT_EQ(Hex(encoded), DocumentedBytes("audit record"));
-  EXPECT_EQ(DecodeAudit(encoded, "example")->hash, AuditHash(record));
+  const AuditRecord decoded = DecodeAudit(encoded, "example").value();
+  EXPECT_EQ(decoded.hash, AuditHash(record));
+  EXPECT_EQ(EncodeAudit(decoded), encoded);
+  EXPECT_EQ(PeekAuditTime(encoded), kTimeMs);
+  EXPECT_EQ(AuditLine(decoded), DocumentedText("audit files"));
+}
+
+TEST(Formats, TheAuditLogsEndsAndItsIndexAreAsDocumented) {
+  AuditHeadRecord head;
+  head.sequence = 7;
+  head.hash = DigestOf(std::string_view("a record")).sha256;
+  head.indexed_from = 3;
+  EXPECT_EQ(Hex(head.Encode()), DocumentedBytes("audit head"));
+  EXPECT_EQ(AuditHeadRecord::Decode(head.Encode(), "example")->Encode(), head.Encode());
+  AuditStartRecord start;
+  start.sequence = 5;
+  start.hash = head.hash;
+  EXPECT_EQ(Hex(start.Encode()), DocumentedBytes("audit start"));
+  EXPECT_EQ(AuditStartRecord::Decode(start.Encode(), "example")->Encode(), start.Encode());
+  EXPECT_EQ(Hex(keys::AuditIndex(3, 7) + keys::AuditIndex(keys::LostName("prod.ml.iris"), 7)),
+            DocumentedBytes("audit index"));
 }
 
 TEST(Formats, AnEventIsAsDocumented) {

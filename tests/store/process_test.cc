@@ -1,12 +1,8 @@
 // Several processes on one registry, and processes that are killed.
-#include <fcntl.h>
 #include <fmt/core.h>
 #include <gtest/gtest.h>
-#include <signal.h>
-#include <spawn.h>
 #include <sys/mount.h>
 #include <sys/wait.h>
-#include <unistd.h>
 
 #include <filesystem>
 #include <random>
@@ -15,8 +11,7 @@
 
 #include "tests/store/registry_fixture.h"
 #include "tests/store/script.h"
-
-extern char** environ;
+#include "tests/store/worker.h"
 
 namespace modelfs::store {
 namespace {
@@ -27,67 +22,7 @@ using testing::OpenLmdbAt;
 using testing::Outcome;
 using testing::PlayStep;
 using testing::ScratchDir;
-
-// A worker process (store_worker.cc) and what it prints.
-class Worker {
- public:
-  explicit Worker(std::vector<std::string> args, const std::string& fail_point = "") {
-    int ends[2];
-    if (::pipe2(ends, O_CLOEXEC) != 0) std::abort();
-    args.insert(args.begin(), STORE_WORKER);
-    std::vector<char*> argv;
-    for (std::string& arg : args) argv.push_back(arg.data());
-    argv.push_back(nullptr);
-    std::string setting = "MODELFS_FAIL_POINT=" + fail_point;
-    std::vector<char*> environment;
-    for (char** variable = environ; *variable != nullptr; ++variable) environment.push_back(*variable);
-    if (!fail_point.empty()) environment.push_back(setting.data());
-    environment.push_back(nullptr);
-    posix_spawn_file_actions_t actions;
-    posix_spawn_file_actions_init(&actions);
-    posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-    if (::posix_spawn(&pid_, STORE_WORKER, &actions, nullptr, argv.data(), environment.data()) != 0)
-      std::abort();
-    posix_spawn_file_actions_destroy(&actions);
-    ::close(ends[1]);
-    output_ = ::fdopen(ends[0], "r");
-  }
-  ~Worker() {
-    if (pid_ > 0) {
-      Kill();
-      Wait();
-    }
-    ::fclose(output_);
-  }
-  Worker(const Worker&) = delete;
-  Worker& operator=(const Worker&) = delete;
-
-  // The next line; nothing at the end.
-  std::optional<std::string> Line() {
-    char buffer[256];
-    if (::fgets(buffer, sizeof(buffer), output_) == nullptr) return std::nullopt;
-    std::string line(buffer);
-    if (!line.empty() && line.back() == '\n') line.pop_back();
-    return line;
-  }
-  std::vector<std::string> AllLines() {
-    std::vector<std::string> lines;
-    while (auto line = Line()) lines.push_back(*line);
-    return lines;
-  }
-  void Kill() { ::kill(pid_, SIGKILL); }
-  // The wait(2) status.
-  int Wait() {
-    int status = 0;
-    ::waitpid(pid_, &status, 0);
-    pid_ = -1;
-    return status;
-  }
-
- private:
-  pid_t pid_ = -1;
-  FILE* output_ = nullptr;
-};
+using testing::Worker;
 
 uint64_t TestSeed() {
   const char* given = std::getenv("TEST_SEED");

@@ -69,11 +69,19 @@ inline std::unique_ptr<store::Kv> OpenLmdbAt(const std::string& directory) {
 }
 
 struct Box {
-  explicit Box(std::unique_ptr<store::Kv> engine, store::RegistrySettings::SignaturePolicy signature =
-                                                      store::RegistrySettings::SignaturePolicy::kIfMlmodel)
+  explicit Box(std::unique_ptr<store::Kv> engine,
+               store::RegistrySettings::SignaturePolicy signature =
+                   store::RegistrySettings::SignaturePolicy::kIfMlmodel,
+               store::EmbeddedRegistryOptions options = {})
       : kv(std::move(engine)) {
     EXPECT_OK(store::InitializeRegistry(*kv, clock, ann, signature));
-    auto opened = store::EmbeddedRegistry::Open(*kv, blobs, clock, &directory);
+    Open(std::move(options));
+  }
+
+  // Again, as a process that starts anew.
+  void Open(store::EmbeddedRegistryOptions options = {}) {
+    registry.reset();
+    auto opened = store::EmbeddedRegistry::Open(*kv, blobs, clock, &directory, std::move(options));
     EXPECT_OK(opened);
     registry = *std::move(opened);
   }

@@ -518,7 +518,7 @@ TEST_P(RegistryContract, MovingAnAliasKeepsItsAuditTrail) {
   ASSERT_OK(box.registry->SetAlias(box.ann, model, "Champion", 1));
   ASSERT_OK(box.registry->SetAlias(box.ann, model, "Champion", 2));
   ASSERT_OK(box.registry->Rename(box.ann, model, "renamed"));
-  const auto trail = box.registry->Audit(box.ann, 0, 100, "c.s.renamed").value();
+  const auto trail = box.registry->Audit(box.ann, {.full_name = "c.s.renamed"}).value();
   std::vector<std::string> actions;
   for (const AuditRecord& record : trail) actions.push_back(record.action);
   EXPECT_EQ(actions, (std::vector<std::string>{"createRegisteredModel", "createModelVersion",
@@ -530,10 +530,10 @@ TEST_P(RegistryContract, MovingAnAliasKeepsItsAuditTrail) {
   EXPECT_EQ(move.params.at("previous_version_num"), "1");
   EXPECT_EQ(move.principal, "ann");
   EXPECT_EQ(move.request_id, "req-1");
-  EXPECT_EQ(box.registry->Audit(box.ann, 0, 100, "c.s.m")->size(), 6U) << "found by its old name too";
-  const auto all = box.registry->Audit(box.ann, 0, 100, "").value();
+  EXPECT_EQ(box.registry->Audit(box.ann, {.full_name = "c.s.m"})->size(), 6U) << "found by its old name too";
+  const auto all = box.registry->Audit(box.ann, {}).value();
   for (size_t i = 0; i < all.size(); ++i) EXPECT_EQ(all[i].sequence, i + 1);
-  EXPECT_EQ(box.registry->Audit(box.ann, 3, 2, "")->at(0).sequence, 4U);
+  EXPECT_EQ(box.registry->Audit(box.ann, {.after_sequence = 3, .limit = 2})->at(0).sequence, 4U);
   EXPECT_EQ(box.registry->VerifyAudit(box.ann).value(), all.size());
 }
 

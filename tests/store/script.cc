@@ -132,7 +132,9 @@ std::string Dump(store::EmbeddedRegistry& registry, const store::Caller& caller)
     }
   };
   visit(store::kMetastoreId);
-  const auto trail = registry.Audit(caller, 0, 100'000, "");
+  store::AuditQuery everything;
+  everything.limit = 100'000;
+  const auto trail = registry.Audit(caller, everything);
   if (!trail.ok()) add(trail.error().message());
   if (trail.ok()) {
     for (const store::AuditRecord& record : *trail) {

@@ -7,6 +7,7 @@
 //   store_worker lease HOME                   takes a lease and exits with it
 //   store_worker fill HOME COUNT              writes that many values of 100 KB, past what the map held
 //   store_worker init HOME                    makes a registry
+//   store_worker rotate HOME AUDIT KEEP       moves all but KEEP audit records to files below AUDIT
 #include <fmt/core.h>
 
 #include <cstdio>
@@ -70,7 +71,10 @@ int Run(const std::vector<const char*>& args) {
     return 0;
   }
   testing::FakeBlobStore blobs;
-  const auto registry = Must(EmbeddedRegistry::Open(*kv, blobs, SystemClock()));
+  EmbeddedRegistryOptions registry_options;
+  if (command == "rotate") registry_options.audit_directory = args.at(3);
+  const auto registry =
+      Must(EmbeddedRegistry::Open(*kv, blobs, SystemClock(), nullptr, std::move(registry_options)));
   if (command == "script") {
     const uint64_t seed = std::strtoull(args.at(3), nullptr, 10);
     for (int step = 0; step < std::atoi(args.at(4)); ++step) {
@@ -96,6 +100,9 @@ int Run(const std::vector<const char*>& args) {
       });
     }
     for (std::thread& thread : threads) thread.join();
+  } else if (command == "rotate") {
+    Say(std::to_string(
+        Must(registry->RotateAudit(Ann(), {.keep = std::strtoull(args.at(4), nullptr, 10)})).records));
   } else if (command == "lease") {
     Say(Must(registry->AcquireLease(Ann(), "worker")).id);
   }

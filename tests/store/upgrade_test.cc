@@ -54,7 +54,7 @@ TEST(Upgrade, TheOwnerBecomesTheAdminAndNothingIsLost) {
   EXPECT_OK(up.registry->CheckAccess(root, Operation::kReadFiles, iris.id));
   EXPECT_OK(up.registry->Lookup(root, FullName{{"staging", "ml_team", "moved"}}));
   EXPECT_OK(up.registry->VerifyAudit(root));
-  const auto trail = up.registry->Audit(root, 0, 100, "").value();
+  const auto trail = up.registry->Audit(root, {}).value();
   EXPECT_EQ(trail.front().action, "createMetastore");
   EXPECT_EQ(trail.back().action, "upgradeMetastore");
   // Everybody else is let in as a stranger, and objects are written on in the new format.
@@ -69,9 +69,9 @@ TEST(Upgrade, TheOwnerBecomesTheAdminAndNothingIsLost) {
 
 TEST(Upgrade, HappensOnce) {
   Upgraded up;
-  const size_t records = up.registry->Audit(Root(), 0, 100, "")->size();
+  const size_t records = up.registry->Audit(Root(), {})->size();
   up.Open();
-  EXPECT_EQ(up.registry->Audit(Root(), 0, 100, "")->size(), records);
+  EXPECT_EQ(up.registry->Audit(Root(), {})->size(), records);
 }
 
 // The old records name their owner; who is deleted leaves them to nobody, also where the name is made again.

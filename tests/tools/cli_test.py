@@ -85,6 +85,9 @@ class Case(unittest.TestCase):
     def json(self, *arguments, **options):
         return json.loads(self.ok(*arguments, "--json", **options))
 
+    def audit(self, *arguments):
+        return [json.loads(line) for line in self.ok("audit", "--json", *arguments).splitlines()]
+
     def model(self, name="iris", files=None):
         return write_files(os.path.join(self.scratch, name), files or MODEL_FILES)
 
@@ -123,7 +126,7 @@ class Help(Case):
         wanted += "sql grant revoke grants owner principal group set".split()
         wanted += ["owner set", "principal create", "principal rm", "principal ls", "principal show"]
         wanted += ["group create", "group rm", "group ls", "group add", "group remove", "group members"]
-        wanted += ["alias set", "alias rm", "alias ls", "tag set", "tag rm", "tag ls", "audit verify"]
+        wanted += ["alias set", "alias rm", "alias ls", "tag set", "tag rm", "tag ls", "audit verify", "audit rotate"]
         self.assertEqual(set(wanted) - names, set())
         for path in commands:
             text = run(*path, "--help")
@@ -154,6 +157,7 @@ class Help(Case):
             ["set", "a", "max-models"], ["set", "a", "max-models", "x", "--unset", "signature"],
             ["sql", "SELECT 1"], ["sql", "SHOW CATALOGS", "-f", "x"],
             ["alias", "set", "a.b.c@x"], ["tag", "set", "a.b.c", "k"], ["audit", "--after", "x"],
+            ["audit", "--since", "yesterday"], ["audit", "-f", "--until", "1h"], ["audit", "rotate", "--keep", "1", "--before", "1h"],
         ):
             with self.subTest(arguments):
                 self.refused(2, *arguments)
@@ -518,14 +522,14 @@ class Story(Case):
         self.assertEqual(self.json("fsck")["damaged"], [])
 
         # The audit log tells it all, in order, and is whole.
-        actions = [record["action"] for record in self.json("audit")]
-        self.assertGreater(len(actions), 15)
-        sequences = [record["sequence"] for record in self.json("audit")]
+        sequences = [record["sequence"] for record in self.audit()]
+        self.assertGreater(len(sequences), 15)
         self.assertEqual(sequences, list(range(1, len(sequences) + 1)))
-        some = self.json("audit", "staging.ml.iris")
+        some = self.audit("staging.ml.iris")
         self.assertTrue(some)
-        self.assertTrue(all(record["full_name"].startswith("staging.ml.iris") for record in some), some)
-        self.assertEqual(len(self.json("audit", "--after", "2", "--limit", "3")), 3)
+        self.assertTrue(all(record["fullName"].startswith("staging.ml.iris") for record in some), some)
+        self.assertEqual([record["sequence"] for record in self.audit("--after", "2", "--limit", "3")], [3, 4, 5])
+        self.assertEqual([record["sequence"] for record in self.audit("--limit", "2")], sequences[-2:])
         self.assertEqual(self.json("audit", "verify"), {"records": len(sequences), "whole": True})
 
     def test_audit_of_a_name_that_never_was_is_not_found(self):
@@ -536,7 +540,54 @@ class Story(Case):
         self.ok("rm", "--yes", "prod.ml.iris")
         self.assertIn("createModelVersion", self.ok("audit", "prod.ml.iris"))
         self.assertEqual(self.ok("audit", "prod.ml.iris", "--after", "9999"), "")
-        self.assertEqual(self.json("audit", "prod.ml.iris", "--after", "9999"), [])
+        self.assertEqual(self.audit("prod.ml.iris", "--after", "9999"), [])
+
+    def test_the_audit_log_is_filtered_moved_and_proved(self):
+        self.ready_registry()
+        self.ok("mkdir", "prod.ml.iris")
+        self.ok("tag", "set", "prod.ml.iris", "task", "flowers")
+        me = self.audit()[0]["userIdentity"]["email"]
+        names = [record["actionName"] for record in self.audit("prod.ml")]
+        self.assertEqual(names, ["createSchema", "createRegisteredModel", "setRegisteredModelTag"])
+        self.assertEqual(len(self.audit("--since", "1h", "--principal", me.upper())), 5)
+        self.assertEqual(self.audit("--until", "1h"), [])
+        self.assertEqual(self.audit("--principal", "nobody-of-this-name"), [])
+        self.assertEqual(self.audit("--refused"), [])
+        (tagged,) = self.audit("--action", "setRegisteredModelTag")
+        self.assertEqual(tagged["requestParams"], {"full_name_arg": "prod.ml.iris", "key": "task", "value": "flowers"})
+        self.assertEqual(tagged["identityMetadata"], {"runBy": me, "runAs": me})
+        self.assertEqual(tagged["response"], {"statusCode": 200, "errorMessage": None, "result": None})
+        self.assertEqual((tagged["version"], tagged["proof"], tagged["userAgent"]), ("2.0", "process", "cli"))
+        self.assertIn("setRegisteredModelTag prod.ml.iris", self.ok("audit", "prod.ml.iris"))
+
+        self.assertIn("moved 4 records to 1 new file", self.ok("audit", "rotate", "--keep", "1"))
+        self.assertEqual(self.json("audit", "rotate", "--before", "1h"), {"records": 0, "files": 0})
+        self.assertEqual([record["actionName"] for record in self.audit("prod.ml")], names)
+        self.assertEqual(self.json("audit", "verify"), {"records": 6, "whole": True})
+        moved = os.path.join(self.home, "audit", "1-4.jsonl")
+        with open(moved) as file:
+            text = file.read()
+        os.chmod(moved, 0o600)
+        with open(moved, "w") as file:
+            file.write(text.replace('"prod"', '"prof"', 1))
+        self.refused(8, "audit", "verify", says="audit record 2 reads otherwise")
+
+    def test_the_audit_log_is_followed(self):
+        self.ready_registry()
+        env = dict(os.environ, MODELFS_REGISTRY=self.home)
+        following = subprocess.Popen([BINARY, "audit", "-f", "--json", "--limit", "1", "prod.ml"],
+                                     env=env, stdout=subprocess.PIPE, text=True)
+        try:
+            self.assertEqual(json.loads(following.stdout.readline())["actionName"], "createSchema")
+            self.ok("mkdir", "other")  # not asked for
+            self.ok("mkdir", "prod.ml.iris")
+            self.assertEqual(json.loads(following.stdout.readline())["actionName"], "createRegisteredModel")
+            self.ok("mkdir", "prod.ml.rose")
+            self.assertEqual(json.loads(following.stdout.readline())["fullName"], "prod.ml.rose")
+        finally:
+            following.kill()
+            following.wait()
+            following.stdout.close()
 
     def test_gc_gives_back_what_nothing_needs(self):
         self.ready_registry()

@@ -1,0 +1,14 @@
+// Bytes as text: RFC 4648, section 4, with padding and without line breaks.
+#pragma once
+
+#include <optional>
+#include <string>
+#include <string_view>
+
+namespace modelfs {
+
+std::string EncodeBase64(std::string_view bytes);
+// Nothing where `text` is not what EncodeBase64 writes.
+std::optional<std::string> DecodeBase64(std::string_view text);
+
+}  // namespace modelfs

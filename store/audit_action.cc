@@ -1,0 +1,68 @@
+#include "store/audit_action.h"
+
+#include <fmt/core.h>
+
+namespace modelfs::store {
+namespace {
+
+std::string_view Noun(ObjectKind kind) {
+  switch (kind) {
+    case ObjectKind::kMetastore:
+      return "Metastore";
+    case ObjectKind::kCatalog:
+      return "Catalog";
+    case ObjectKind::kSchema:
+      return "Schema";
+    case ObjectKind::kModel:
+      return "RegisteredModel";
+  }
+  return "Object";
+}
+
+}  // namespace
+
+std::string ActionOf(Operation operation, ObjectKind kind) {
+  switch (operation) {
+    case Operation::kUse:
+    case Operation::kSee:
+    case Operation::kGet:
+      return fmt::format("get{}", Noun(kind));
+    case Operation::kCreateCatalog:
+      return "createCatalog";
+    case Operation::kCreateSchema:
+      return "createSchema";
+    case Operation::kCreateModel:
+      return "createRegisteredModel";
+    case Operation::kDelete:
+      return fmt::format("delete{}", Noun(kind));
+    case Operation::kReadFiles:
+      return std::string(kOpenAction);
+    case Operation::kCreateVersion:
+      return "createModelVersion";
+    case Operation::kDescribe:
+    case Operation::kRename:
+    case Operation::kSetOwner:
+      return fmt::format("update{}", Noun(kind));
+    case Operation::kConfigure:
+      return fmt::format("update{}Settings", Noun(kind));
+    case Operation::kSetAlias:
+      return "setRegisteredModelAlias";
+    case Operation::kTag:
+      return fmt::format("set{}Tag", Noun(kind));
+    case Operation::kDeleteVersion:
+      return "deleteModelVersion";
+    case Operation::kShowGrants:
+      return "getPermissions";
+    case Operation::kGrant:
+      return "updatePermissions";
+    case Operation::kReadAudit:
+      return "getAuditLog";
+    case Operation::kManagePrincipals:
+      return "updatePrincipals";
+    case Operation::kReclaim:
+      return "reclaim";
+  }
+  return "unknown";
+}
+
+}  // namespace modelfs::store

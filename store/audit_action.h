@@ -1,0 +1,16 @@
+// What a refused request is called in the audit log: a change that was made says its own name, one that was
+// refused got no further than its operation.
+#pragma once
+
+#include <string>
+
+#include "store/operation.h"
+#include "store/registry.h"
+
+namespace modelfs::store {
+
+// "setRegisteredModelAlias": as Unity Catalog calls the request (reference §11), as far as the operation
+// tells.
+std::string ActionOf(Operation operation, ObjectKind kind);
+
+}  // namespace modelfs::store

@@ -1,0 +1,181 @@
+#include "store/audit_spool.h"
+
+#include <fmt/core.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "cas/base/check.h"
+#include "cas/base/codec.h"
+
+namespace modelfs::store {
+namespace {
+
+constexpr size_t kMostBatch = 64;  // records offered to a commit, which takes what fits
+constexpr size_t kMostWindows = 4096;
+constexpr uint16_t kLostStatus = 503;
+
+// What makes two refusals identical.
+std::string KindOf(const AuditRecord& record) {
+  Encoder encoder;
+  encoder.String(record.principal).String(record.run_by).String(record.door).String(record.action);
+  encoder.String(record.full_name).U64(record.object).U32(record.status);
+  return encoder.Take();
+}
+
+bool IsRefusal(const AuditRecord& record) { return record.status >= 400; }
+
+}  // namespace
+
+AuditSpool::AuditSpool(Commit commit, const Clock& clock, Options options)
+    : commit_(std::move(commit)), clock_(clock), options_(std::move(options)) {}
+
+AuditSpool::~AuditSpool() {
+  std::thread thread;
+  {
+    const MutexLock lock(mu_);
+    stopping_ = true;
+    thread = std::move(thread_);
+    work_.NotifyAll();
+  }
+  if (thread.joinable()) thread.join();
+}
+
+void AuditSpool::Add(AuditRecord record) {
+  const MutexLock lock(mu_);
+  if (IsRefusal(record) && Coalesce(record)) return;
+  const auto give_up = std::chrono::steady_clock::now() + options_.longest_wait;
+  // Where commits fail, waiting brings no room.
+  while (queue_.size() >= options_.capacity && outcome_.ok() && moved_.WaitUntil(mu_, give_up)) {
+  }
+  if (queue_.size() >= options_.capacity) {
+    ++lost_;
+    return;
+  }
+  queue_.push_back(std::move(record));
+  ++added_;
+  if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
+  work_.NotifyOne();
+}
+
+bool AuditSpool::Coalesce(const AuditRecord& record) {
+  const int64_t now_ms = clock_.NowMs();
+  const std::string kind = KindOf(record);
+  const auto known = windows_.find(kind);
+  if (known == windows_.end()) {
+    if (windows_.size() < kMostWindows) windows_[kind] = {record, now_ms, 0};
+    return false;
+  }
+  Window& window = known->second;
+  if (window.more == 0 && now_ms - window.began_ms >= options_.coalesce_ms) {
+    window = {record, now_ms, 0};
+    return false;
+  }
+  ++window.more;  // also where the window is over: the thread is about to write it down
+  window.last.time_ms = record.time_ms;
+  return true;
+}
+
+void AuditSpool::CloseWindows(Which which) {
+  const int64_t now_ms = clock_.NowMs();
+  for (auto at = windows_.begin(); at != windows_.end();) {
+    Window& window = at->second;
+    if (which == Which::kEnded && now_ms - window.began_ms < options_.coalesce_ms) {
+      ++at;
+      continue;
+    }
+    if (window.more == 0) {
+      at = windows_.erase(at);
+      continue;
+    }
+    AuditRecord summary = window.last;
+    summary.params["count"] = std::to_string(window.more);
+    queue_.push_back(std::move(summary));
+    ++added_;
+    window.more = 0;  // and a new one begins: a flood is one record a second
+    window.began_ms = now_ms;
+    ++at;
+  }
+}
+
+void AuditSpool::ReportLost() {
+  if (lost_ == 0) return;
+  AuditRecord record;
+  record.time_ms = clock_.NowMs();
+  record.principal = fmt::format("uid:{}", ::getuid());  // the program, in nobody's name
+  record.door = "audit";
+  record.action = "auditRecordsLost";
+  record.change = false;
+  record.params["count"] = std::to_string(lost_);
+  record.status = kLostStatus;
+  record.error =
+      "more was to be recorded than could be written; so many opens and refusals are not in this log";
+  queue_.push_back(std::move(record));
+  ++added_;
+  lost_ = 0;
+}
+
+Status AuditSpool::Flush() {
+  const MutexLock lock(mu_);
+  ++flushes_;
+  CloseWindows(Which::kAll);
+  const uint64_t through = added_;
+  const uint64_t failures = failures_;
+  work_.NotifyOne();
+  while (committed_ < through && failures_ == failures) moved_.Wait(mu_);
+  return committed_ >= through ? OkStatus() : outcome_;
+}
+
+void AuditSpool::Run() {
+  mu_.Lock();
+  while (true) {
+    CloseWindows(stopping_ ? Which::kAll : Which::kEnded);
+    if (queue_.empty()) {
+      if (stopping_) break;
+      if (windows_.empty()) {
+        work_.Wait(mu_);
+      } else {
+        // A window ends without anyone adding anything.
+        work_.WaitUntil(mu_,
+                        std::chrono::steady_clock::now() + std::chrono::milliseconds(options_.coalesce_ms));
+      }
+      continue;
+    }
+    const std::vector<AuditRecord> batch(
+        queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(std::min(queue_.size(), kMostBatch)));
+    mu_.Unlock();
+    const Result<size_t> taken = commit_(batch);
+    mu_.Lock();
+    const bool was_ok = outcome_.ok();
+    outcome_ = taken.ok() ? OkStatus() : Status(taken.error());
+    if (taken.ok()) {
+      CHECK(*taken > 0 && *taken <= batch.size());
+      queue_.erase(queue_.begin(), queue_.begin() + static_cast<std::ptrdiff_t>(*taken));
+      committed_ += *taken;
+      ReportLost();
+    } else {
+      ++failures_;
+    }
+    moved_.NotifyAll();
+    if (options_.log != nullptr && was_ok && !outcome_.ok()) {
+      options_.log->warn("audit_records_wait queued={} reason=\"{}\"", queue_.size(),
+                         outcome_.error().message());
+    }
+    if (taken.ok()) continue;
+    if (stopping_) {
+      if (options_.log != nullptr) options_.log->error("audit_records_lost count={}", queue_.size() + lost_);
+      break;
+    }
+    // Woken by what is added meanwhile, it would try again for each.
+    const auto retry_at = std::chrono::steady_clock::now() + options_.retry_after;
+    const uint64_t flushes = flushes_;
+    while (!stopping_ && flushes_ == flushes && work_.WaitUntil(mu_, retry_at)) {
+    }
+  }
+  mu_.Unlock();
+}
+
+}  // namespace modelfs::store

@@ -1,0 +1,96 @@
+// Audit records that belong to no change wait here for their commit, many to one: files that were opened,
+// requests that were refused. A change's own record does not come here, it is in the change's commit.
+//
+// What was added is in memory until a background thread has committed it, so a process that is killed loses
+// what it added within the last moments; one that ends, or calls Flush, does not. While commits fail (a full
+// disk) records wait. The queue is bounded: what does not fit is dropped and counted, and the number is
+// recorded as soon as records can be written again.
+//
+// Refusals repeat: the first of a kind is added at once, identical ones of the same second become one further
+// record with their number ("count"). Thread-safe.
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <map>
+#include <memory>
+#include <span>
+#include <string>
+#include <thread>
+
+#include "cas/base/clock.h"
+#include "cas/base/result.h"
+#include "cas/base/thread.h"
+#include "store/registry.h"
+
+namespace spdlog {
+class logger;
+}
+
+namespace modelfs::store {
+
+class AuditSpool {
+ public:
+  // Commits some of the records, from the first one on, and answers how many: at least one. Called by one
+  // thread at a time, without a lock.
+  using Commit = std::function<Result<size_t>(std::span<const AuditRecord> records)>;
+
+  struct Options {
+    size_t capacity = 8192;                       // records
+    std::chrono::milliseconds longest_wait{100};  // for room in a full queue
+    int64_t coalesce_ms = 1000;                   // identical refusals within it are one record
+    std::chrono::milliseconds retry_after{1000};  // a failed commit
+    std::shared_ptr<spdlog::logger> log = {};     // may be null
+  };
+
+  AuditSpool(Commit commit, const Clock& clock, Options options);
+  // Commits what is waiting; gives up at the first failure.
+  ~AuditSpool();
+  AuditSpool(const AuditSpool&) = delete;
+  AuditSpool& operator=(const AuditSpool&) = delete;
+
+  // `record` has everything but its place in the chain.
+  void Add(AuditRecord record);
+
+  // Returns when everything that was added before is committed, or answers why it cannot be; it waits on
+  // then.
+  Status Flush();
+
+ private:
+  // Identical refusals: the record that opened the window, and how many more there were.
+  struct Window {
+    AuditRecord last;
+    int64_t began_ms = 0;
+    uint64_t more = 0;
+  };
+
+  void Run();
+  // True where the record was counted and is not to be queued.
+  bool Coalesce(const AuditRecord& record) REQUIRES(mu_);
+  enum class Which { kEnded, kAll };
+  void CloseWindows(Which which) REQUIRES(mu_);
+  void ReportLost() REQUIRES(mu_);
+
+  const Commit commit_;
+  const Clock& clock_;
+  const Options options_;
+
+  Mutex mu_;
+  CondVar work_;   // for the thread: something to do
+  CondVar moved_;  // for the others: room, or the outcome of a commit
+  std::deque<AuditRecord> queue_ GUARDED_BY(mu_);
+  std::map<std::string, Window> windows_ GUARDED_BY(mu_);
+  uint64_t lost_ GUARDED_BY(mu_) = 0;
+  uint64_t added_ GUARDED_BY(mu_) = 0;      // that were ever queued
+  uint64_t committed_ GUARDED_BY(mu_) = 0;  // of those
+  uint64_t failures_ GUARDED_BY(mu_) = 0;   // commits that failed
+  Status outcome_ GUARDED_BY(mu_);          // of the last commit
+  uint64_t flushes_ GUARDED_BY(mu_) = 0;    // calls of Flush
+  bool stopping_ GUARDED_BY(mu_) = false;
+  std::thread thread_ GUARDED_BY(mu_);  // started by the first record: most processes have none to add
+};
+
+}  // namespace modelfs::store

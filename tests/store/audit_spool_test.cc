@@ -1,0 +1,234 @@
+#include "store/audit_spool.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+#include "tests/store/registry_fixture.h"
+
+namespace modelfs::store {
+namespace {
+
+using testing::FakeClock;
+using testing::Outcome;
+
+AuditRecord Open(const std::string& path) {
+  AuditRecord record;
+  record.principal = "ann";
+  record.action = kOpenAction;
+  record.params["path"] = path;
+  record.change = false;
+  return record;
+}
+
+AuditRecord Refusal(const std::string& principal, const std::string& action = "deleteRegisteredModel") {
+  AuditRecord record;
+  record.principal = principal;
+  record.action = action;
+  record.status = 403;
+  record.change = false;
+  return record;
+}
+
+// A log that a test can hold up and break.
+class FakeLog {
+ public:
+  AuditSpool::Commit Commit() {
+    return [this](std::span<const AuditRecord> records) -> Result<size_t> {
+      const MutexLock lock(mu_);
+      ++calls_;
+      changed_.NotifyAll();
+      while (held_) changed_.Wait(mu_);
+      if (full_) return Error(Code::kNoSpace, "the disk is full");
+      const size_t count = std::min<size_t>(records.size(), 31);
+      for (const AuditRecord& record : records.subspan(0, count)) lines_.push_back(LineOf(record));
+      batches_.push_back(count);
+      return count;
+    };
+  }
+  void Hold(bool held) {
+    const MutexLock lock(mu_);
+    held_ = held;
+    changed_.NotifyAll();
+  }
+  void SetFull(bool full) {
+    const MutexLock lock(mu_);
+    full_ = full;
+  }
+  void WaitForCall() {
+    const MutexLock lock(mu_);
+    while (calls_ == 0) changed_.Wait(mu_);
+  }
+  std::vector<std::string> lines() {
+    const MutexLock lock(mu_);
+    return lines_;
+  }
+  std::vector<size_t> batches() {
+    const MutexLock lock(mu_);
+    return batches_;
+  }
+
+ private:
+  static std::string LineOf(const AuditRecord& record) {
+    std::string line = record.action == kOpenAction ? "open" : record.principal + " " + record.action;
+    if (record.action == "auditRecordsLost") line = "lost";
+    for (const auto& [key, value] : record.params) line += " " + value;
+    return line;
+  }
+
+  Mutex mu_;
+  CondVar changed_;
+  int calls_ GUARDED_BY(mu_) = 0;
+  bool held_ GUARDED_BY(mu_) = false;
+  bool full_ GUARDED_BY(mu_) = false;
+  std::vector<std::string> lines_ GUARDED_BY(mu_);
+  std::vector<size_t> batches_ GUARDED_BY(mu_);
+};
+
+using Lines = std::vector<std::string>;
+
+TEST(AuditSpool, ManyWaitingRecordsAreFewCommitsInOrder) {
+  FakeLog log;
+  const FakeClock clock;
+  AuditSpool spool(log.Commit(), clock, {});
+  log.Hold(true);
+  spool.Add(Open("first"));
+  log.WaitForCall();  // the rest gathers behind it
+  Lines want = {"open first"};
+  for (int i = 0; i < 100; ++i) {
+    spool.Add(Open(std::to_string(i)));
+    want.push_back("open " + std::to_string(i));
+  }
+  log.Hold(false);
+  EXPECT_OK(spool.Flush());
+  EXPECT_EQ(log.lines(), want);
+  EXPECT_EQ(log.batches(), (std::vector<size_t>{1, 31, 31, 31, 7}));
+}
+
+TEST(AuditSpool, WhatIsWaitingIsCommittedWhenItGoes) {
+  FakeLog log;
+  const FakeClock clock;
+  {
+    AuditSpool spool(log.Commit(), clock, {});
+    log.Hold(true);
+    for (int i = 0; i < 50; ++i) spool.Add(Open(std::to_string(i)));
+    spool.Add(Refusal("eve"));
+    spool.Add(Refusal("eve"));
+    log.Hold(false);
+  }
+  ASSERT_EQ(log.lines().size(), 52U);
+  EXPECT_EQ(log.lines().back(), "eve deleteRegisteredModel 1");
+}
+
+TEST(AuditSpool, ASpoolThatWasNeverUsedFlushesAndGoes) {
+  FakeLog log;
+  const FakeClock clock;
+  AuditSpool spool(log.Commit(), clock, {});
+  EXPECT_OK(spool.Flush());
+}
+
+TEST(AuditSpool, IdenticalRefusalsOfASecondAreOneAndACount) {
+  FakeLog log;
+  FakeClock clock;
+  AuditSpool spool(log.Commit(), clock, {});
+  for (int i = 0; i < 500; ++i) spool.Add(Refusal("eve"));
+  spool.Add(Refusal("mallory"));
+  spool.Add(Refusal("eve", "setRegisteredModelTag"));
+  EXPECT_OK(spool.Flush());
+  EXPECT_EQ(log.lines(), (Lines{"eve deleteRegisteredModel", "mallory deleteRegisteredModel",
+                                "eve setRegisteredModelTag", "eve deleteRegisteredModel 499"}));
+  clock.Advance(5000);
+  spool.Add(Refusal("mallory"));
+  EXPECT_OK(spool.Flush());
+  EXPECT_EQ(log.lines().back(), "mallory deleteRegisteredModel") << "another second, another record";
+  // Opens are not refusals: each counts.
+  for (int i = 0; i < 3; ++i) spool.Add(Open("same"));
+  EXPECT_OK(spool.Flush());
+  EXPECT_EQ(log.lines().size(), 8U);
+}
+
+TEST(AuditSpool, WhatDoesNotFitIsCountedAndTheCountIsRecorded) {
+  FakeLog log;
+  const FakeClock clock;
+  AuditSpool spool(log.Commit(), clock, {.capacity = 10, .longest_wait = std::chrono::milliseconds(1)});
+  log.Hold(true);
+  spool.Add(Open("first"));
+  log.WaitForCall();
+  for (int i = 0; i < 25; ++i) spool.Add(Open(std::to_string(i)));
+  log.Hold(false);
+  EXPECT_OK(spool.Flush());
+  EXPECT_OK(spool.Flush());  // the count comes behind what was waiting
+  const Lines lines = log.lines();
+  ASSERT_EQ(lines.size(), 11U);
+  EXPECT_EQ(lines[9], "open 8");
+  EXPECT_EQ(lines[10], "lost 16");
+}
+
+TEST(AuditSpool, AFullDiskKeepsRecordsWaiting) {
+  FakeLog log;
+  const FakeClock clock;
+  AuditSpool spool(log.Commit(), clock, {.capacity = 5, .retry_after = std::chrono::hours(1)});
+  log.SetFull(true);
+  for (int i = 0; i < 3; ++i) spool.Add(Open(std::to_string(i)));
+  EXPECT_EQ(Outcome(spool.Flush()), "no space");
+  EXPECT_EQ(Outcome(spool.Flush()), "no space");
+  for (int i = 3; i < 9; ++i) spool.Add(Open(std::to_string(i)));
+  EXPECT_TRUE(log.lines().empty());
+  log.SetFull(false);
+  EXPECT_OK(spool.Flush());
+  EXPECT_OK(spool.Flush());
+  EXPECT_EQ(log.lines(), (Lines{"open 0", "open 1", "open 2", "open 3", "open 4", "lost 4"}));
+}
+
+TEST(AuditSpool, GoesThoughNothingCanBeWritten) {
+  FakeLog log;
+  const FakeClock clock;
+  log.SetFull(true);
+  {
+    AuditSpool spool(log.Commit(), clock, {.retry_after = std::chrono::hours(1)});
+    spool.Add(Open("x"));
+    EXPECT_EQ(Outcome(spool.Flush()), "no space");
+  }
+  EXPECT_TRUE(log.lines().empty());
+}
+
+// Through the registry: what was recorded is in the chain, between changes that are made meanwhile.
+TEST(AuditSpool, RecordsOfManyThreadsAreInOneWholeChain) {
+  testing::Box box(MakeMemoryKv());
+  const ObjectId model = box.Make("c.s.m");
+  constexpr int kEach = 100;
+  std::vector<std::thread> threads;
+  for (int t = 0; t < 3; ++t) {
+    threads.emplace_back([&] {
+      for (int i = 0; i < kEach; ++i) {
+        AuditEntry entry;
+        entry.action = kOpenAction;
+        entry.full_name = "c.s.m";
+        entry.object = model;
+        box.registry->RecordAudit(box.ann, entry);
+      }
+    });
+  }
+  for (int i = 0; i < 20; ++i)
+    EXPECT_OK(box.registry->SetTag(box.ann, {model, std::nullopt}, "k", std::to_string(i)));
+  for (std::thread& thread : threads) thread.join();
+  EXPECT_OK(box.registry->FlushAudit());
+  EXPECT_EQ(box.registry->VerifyAudit(box.ann).value(), 4U + 20U + 3U * kEach);
+  EXPECT_EQ(box.registry->Audit(box.ann, {.action = std::string(kOpenAction), .full_name = "c.s.m"})->size(),
+            3U * kEach);
+}
+
+TEST(AuditSpool, WhatIsTooLongIsCut) {
+  testing::Box box(MakeMemoryKv());
+  AuditEntry entry;
+  entry.action = kOpenAction;
+  entry.error = std::string(10 << 20, 'e');
+  for (int i = 0; i < 100; ++i) entry.params[std::to_string(i)] = std::string(100'000, 'p');
+  for (int i = 0; i < 30; ++i) box.registry->RecordAudit(box.ann, entry);
+  EXPECT_OK(box.registry->FlushAudit());
+  EXPECT_EQ(box.registry->Audit(box.ann, {.action = std::string(kOpenAction)})->size(), 30U);
+}
+
+}  // namespace
+}  // namespace modelfs::store
