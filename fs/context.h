@@ -47,11 +47,6 @@ struct Context {
   bool native = false;  // passthrough works on this mount
   int64_t draft_lifetime_s = 0;
   std::function<void()> on_deleted;  // bytes may be free now; quick, from any thread; may be null
-  // What the mount decided by itself, for the audit log (fs/decisions.h); quick, from any thread; may be
-  // null.
-  std::function<void(const Request& request, store::Operation operation, store::ObjectId object,
-                     const Status& decision)>
-      on_decision;
 };
 
 }  // namespace modelfs::fs

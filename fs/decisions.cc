@@ -1,5 +1,7 @@
 #include "fs/decisions.h"
 
+#include <utility>
+
 namespace modelfs::fs {
 
 Outcome<void> Permit(const Context& context, const Request& request, store::Operation operation,
@@ -26,8 +28,9 @@ tl::unexpected<Refusal> RefuseCaller(const Context& context, store::ObjectId obj
 }
 
 void AuditDecision(const Context& context, const Request& request, store::Operation operation,
-                   store::ObjectId object, const Status& decision) {
-  if (context.on_decision) context.on_decision(request, operation, object, decision);
+                   store::ObjectId object, const Status& decision,
+                   std::map<std::string, std::string> params) {
+  context.registry->RecordAudit(request.caller, operation, object, decision, std::move(params));
 }
 
 }  // namespace modelfs::fs

@@ -3,6 +3,9 @@
 // decide.
 #pragma once
 
+#include <map>
+#include <string>
+
 #include "fs/context.h"
 #include "fs/zone.h"
 #include "store/registry.h"
@@ -23,6 +26,7 @@ tl::unexpected<Refusal> RefuseCaller(const Context& context, store::ObjectId obj
 // The mount's word to the audit log about what it decided itself: an open, let through or refused, once for
 // each handle; or another refusal. The one place for it.
 void AuditDecision(const Context& context, const Request& request, store::Operation operation,
-                   store::ObjectId object, const Status& decision);
+                   store::ObjectId object, const Status& decision,
+                   std::map<std::string, std::string> params = {});
 
 }  // namespace modelfs::fs

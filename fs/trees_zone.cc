@@ -383,7 +383,9 @@ Outcome<OpenedFile> TreesZone::Open(const Request& request, NodeId node, int fla
   const bool native = found->parts.flavour == Flavour::kNative;
   // It became native by being opened: whoever looks the name up from now on gets the other nodeid.
   if (context_.native && !native && (*blob)->NativeFd()) BlobIsNative(digest);
-  AuditDecision(context_, request, store::Operation::kReadFiles, model, OkStatus());
+  AuditDecision(
+      context_, request, store::Operation::kReadFiles, model, OkStatus(),
+      {{"version_arg", std::to_string(found->version->info.number)}, {"file", found->node->file->path}});
   return OpenedFile{std::make_shared<BlobHandle>(std::move(subject), found->parts.version, *blob),
                     PageCache::kKeep};
 }

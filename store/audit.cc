@@ -15,7 +15,7 @@ namespace modelfs::store {
 namespace {
 
 constexpr size_t kStep = 1000;
-// Of what a front end gives to be recorded: enough for every name and sentence of ours.
+// Of what somebody else gives to be recorded: enough for every name and sentence of ours.
 constexpr size_t kMostTextBytes = 4096;
 constexpr size_t kMostParams = 32;
 // Of records in one commit: leaves room for what a commit may hold beside them.
@@ -24,6 +24,17 @@ constexpr size_t kHeadOperations = 2;  // the chain's head is expected and writt
 
 void Clip(std::string& text) {
   if (text.size() > kMostTextBytes) text.resize(kMostTextBytes);
+}
+
+// Gives the record its object's name, if that is (still) there, and answers what it is.
+ObjectKind NameRecord(View& view, AuditRecord& record) {
+  const Result<StoredObject> stored = view.Object(record.object);
+  if (!stored.ok()) return ObjectKind::kMetastore;
+  if (const Result<FullName> name = view.NameOf(*stored); name.ok() && !name->parts.empty()) {
+    record.full_name = name->ToString();
+    record.params["full_name_arg"] = record.full_name;
+  }
+  return stored->record.kind;
 }
 
 // Each record's line must be what the record says: people read the line, the chain proves the record.
@@ -109,7 +120,8 @@ Result<uint64_t> EmbeddedRegistryImpl::WaitForAudit(uint64_t after_sequence, con
   }
 }
 
-void EmbeddedRegistryImpl::RecordAudit(const Caller& caller, AuditEntry entry) {
+void EmbeddedRegistryImpl::RecordAudit(const Caller& caller, Operation operation, ObjectId object,
+                                       const Status& decision, std::map<std::string, std::string> params) {
   AuditRecord record;
   record.time_ms = clock_.NowMs();
   record.principal = caller.principal;
@@ -117,40 +129,36 @@ void EmbeddedRegistryImpl::RecordAudit(const Caller& caller, AuditEntry entry) {
   record.proof = caller.proof;
   record.door = caller.door;
   record.request_id = caller.request_id;
-  record.action = std::move(entry.action);
-  record.full_name = std::move(entry.full_name);
-  record.object = entry.object;
+  record.object = object;
   record.change = false;
-  record.status = entry.status;
-  record.error = std::move(entry.error);
-  for (auto& [key, value] : entry.params) {
+  for (auto& [key, value] : params) {
     if (record.params.size() >= kMostParams) break;
     Clip(value);
     record.params.emplace(key.substr(0, kMostTextBytes), std::move(value));
   }
-  for (std::string* text : {&record.action, &record.full_name, &record.error}) Clip(*text);
+  if (decision.ok() && operation == Operation::kReadFiles) {
+    record.action = kOpenAction;  // and is named when it is written: an open must not wait for that
+  } else {
+    ObjectKind kind = ObjectKind::kMetastore;
+    if (const Result<std::unique_ptr<Snapshot>> snapshot = kv_.Read(); snapshot.ok()) {
+      View view(**snapshot);
+      kind = NameRecord(view, record);
+    }
+    record.action = ActionOf(operation, kind);
+  }
+  if (!decision.ok()) {
+    record.status = static_cast<uint16_t>(RowOf(decision.error().code()).http_status);
+    record.error = decision.error().message();
+    Clip(record.error);
+  }
   spool_.Add(std::move(record));
 }
 
 Status EmbeddedRegistryImpl::FlushAudit() { return spool_.Flush(); }
 
 void EmbeddedRegistryImpl::NoteFailure(const Caller& caller, const Refused& refused, const Error& error) {
-  if (error.code() != Code::kPermissionDenied) return;
-  AuditEntry entry;
-  entry.object = refused.object;
-  entry.status = static_cast<uint16_t>(RowOf(error.code()).http_status);
-  entry.error = error.message();
-  ObjectKind kind = ObjectKind::kMetastore;
-  if (const Result<std::unique_ptr<Snapshot>> snapshot = kv_.Read(); snapshot.ok()) {
-    View view(**snapshot);
-    if (const Result<StoredObject> stored = view.Object(refused.object); stored.ok()) {
-      kind = stored->record.kind;
-      if (const Result<FullName> name = view.NameOf(*stored); name.ok()) entry.full_name = name->ToString();
-    }
-  }
-  entry.action = ActionOf(refused.operation, kind);
-  if (!entry.full_name.empty()) entry.params["full_name_arg"] = entry.full_name;
-  RecordAudit(caller, std::move(entry));
+  if (error.code() == Code::kPermissionDenied)
+    RecordAudit(caller, refused.operation, refused.object, error, {});
 }
 
 Result<size_t> EmbeddedRegistryImpl::CommitAudits(std::span<const AuditRecord> records) {
@@ -162,12 +170,14 @@ Result<size_t> EmbeddedRegistryImpl::CommitAudits(std::span<const AuditRecord> r
     size_t taken = 0;
     size_t operations = kHeadOperations;
     size_t bytes = 0;
-    for (const AuditRecord& record : records) {
-      ASSIGN_OR_RETURN(const std::vector<ObjectId> objects, change.IndexedUnder(record));
+    View view(*snapshot);  // names are nothing that the commit relies on
+    for (AuditRecord record : records) {
+      if (record.full_name.empty()) NameRecord(view, record);
+      ASSIGN_OR_RETURN(const std::vector<ObjectId> objects, view.IndexedUnder(record));
       operations += 1 + objects.size();
       bytes += EncodeAudit(record).size();
       if (taken > 0 && (operations > kKvMaxOperations || bytes > kMostBatchBytes)) break;
-      change.Audit(record);
+      change.Audit(std::move(record));
       ++taken;
     }
     ASSIGN_OR_RETURN(KvTransaction transaction, change.Finish());

@@ -121,7 +121,7 @@ Status EmbeddedRegistryImpl::DeleteRotated(uint64_t start) {
 }
 
 Result<AuditRotation> EmbeddedRegistryImpl::RotateAudit(const Caller& caller, const RotateOptions& options) {
-  RETURN_IF_ERROR(Inspect(caller, Operation::kReclaim, kMetastoreId, [](View&) { return OkStatus(); }));
+  RETURN_IF_ERROR(Demand(caller, Operation::kReclaim, kMetastoreId));
   if (!audit_files_.has_directory()) {
     return Error(Code::kFailedPrecondition, "this registry was opened without a place for audit files");
   }

@@ -39,7 +39,7 @@ class AuditSpool {
   using Commit = std::function<Result<size_t>(std::span<const AuditRecord> records)>;
 
   struct Options {
-    size_t capacity = 8192;                       // records
+    size_t capacity = 32'768;                     // records, of less than a KiB each
     std::chrono::milliseconds longest_wait{100};  // for room in a full queue
     int64_t coalesce_ms = 1000;                   // identical refusals within it are one record
     std::chrono::milliseconds retry_after{1000};  // a failed commit

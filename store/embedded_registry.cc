@@ -139,7 +139,7 @@ Result<std::unique_ptr<EmbeddedRegistry>> EmbeddedRegistry::Open(Kv& kv, cas::Bl
 }
 
 Status EmbeddedRegistryImpl::Authenticate(const Caller& caller) {
-  return CheckAccess(caller, Operation::kUse, kMetastoreId);
+  return Demand(caller, Operation::kUse, kMetastoreId);
 }
 
 Result<RegistrySettings> EmbeddedRegistryImpl::Settings(const Caller& caller) {

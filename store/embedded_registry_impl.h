@@ -1,6 +1,6 @@
 // The class behind EmbeddedRegistry::Open, in one file a subject: objects.cc, tags.cc, versions.cc,
-// aliases.cc, principals.cc, grants.cc, search.cc, audit.cc, audit_rotate.cc, leases.cc, sweep.cc, check.cc. For
-// those files only.
+// aliases.cc, principals.cc, grants.cc, search.cc, audit.cc, audit_rotate.cc, leases.cc, sweep.cc, check.cc.
+// For those files only.
 #pragma once
 
 #include <memory>
@@ -109,7 +109,8 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   void WaitForChange(uint64_t after_revision, const Deadline& deadline, const std::stop_token& stop) override;
   Result<std::vector<AuditRecord>> Audit(const Caller& caller, const AuditQuery& query) override;
   Result<std::vector<AuditRecord>> Activity(const Caller& caller, ObjectId object, size_t limit) override;
-  void RecordAudit(const Caller& caller, AuditEntry entry) override;
+  void RecordAudit(const Caller& caller, Operation operation, ObjectId object, const Status& decision,
+                   std::map<std::string, std::string> params) override;
   Result<uint64_t> WaitForAudit(uint64_t after_sequence, const Deadline& deadline,
                                 const std::stop_token& stop) override;
   Result<uint64_t> VerifyAudit(const Caller& caller) override;
@@ -152,6 +153,11 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   template <typename Body>
   auto TryInspect(const Caller& caller, Operation operation, ObjectId object, Body body, Refused& refused)
       -> decltype(body(std::declval<View&>()));
+
+  // As CheckAccess, of somebody who is about to do it: a refusal is recorded.
+  Status Demand(const Caller& caller, Operation operation, ObjectId object) {
+    return Inspect(caller, operation, object, [](View&) { return OkStatus(); });
+  }
 
   // audit.cc
   // Records it where it is a refusal.

@@ -205,7 +205,9 @@ Result<std::vector<GrantInfo>> EmbeddedRegistryImpl::EffectiveGrants(const Calle
 }
 
 Status EmbeddedRegistryImpl::CheckAccess(const Caller& caller, Operation operation, ObjectId object) {
-  return Inspect(caller, operation, object, [](View&) { return OkStatus(); });
+  Refused refused;
+  return TryInspect(
+      caller, operation, object, [](View&) { return OkStatus(); }, refused);
 }
 
 Result<ObjectAccess> EmbeddedRegistryImpl::AccessOf(const Caller& caller, ObjectId object) {

@@ -258,17 +258,6 @@ struct AuditQuery {
 // The bytes of a version were opened for reading; Unity Catalog's word for handing them out.
 inline constexpr std::string_view kOpenAction = "generateTemporaryModelVersionCredential";
 
-// Something to be recorded that is no change: a file that was opened, a request that a front end refused.
-// Never contents, never tokens; what is longer than a few KiB is cut.
-struct AuditEntry {
-  std::string action;  // as in AuditRecord, as the rest
-  std::string full_name;
-  ObjectId object = 0;
-  std::map<std::string, std::string> params;
-  uint16_t status = 200;
-  std::string error;
-};
-
 // Protects blobs on their way into a version. See docs/formats.md, "reclaim".
 struct Lease {
   std::string id;
@@ -404,7 +393,8 @@ class Registry {
   // With what is inherited from the containers, one entry for each place where it was granted.
   virtual Result<std::vector<GrantInfo>> EffectiveGrants(const Caller& caller, ObjectId object,
                                                          std::string_view principal) = 0;
-  // Whether the caller may do it; kPermissionDenied names the missing privilege.
+  // Whether the caller may do it; kPermissionDenied names the missing privilege. A question only: nothing is
+  // recorded.
   virtual Status CheckAccess(const Caller& caller, Operation operation, ObjectId object) = 0;
   // For front ends; the caller is the front end itself (Caller::Role::kUpkeep), else kPermissionDenied.
   virtual Result<ObjectAccess> AccessOf(const Caller& caller, ObjectId object) = 0;
@@ -437,10 +427,13 @@ class Registry {
   // What changed one object, oldest first; of many the newest `limit`, and none that a rotation moved to
   // files. For whoever may read the object's metadata.
   virtual Result<std::vector<AuditRecord>> Activity(const Caller& caller, ObjectId object, size_t limit) = 0;
-  // Records what is no change. Returns at once, or within a fraction of a second where very many are waiting
-  // to be written; then some are dropped, and their number is recorded. Identical refusals of one caller
-  // within a second are recorded as one and a count.
-  virtual void RecordAudit(const Caller& caller, AuditEntry entry) = 0;
+  // Records what a front end itself decided about a caller, having asked CheckAccess: a file was opened, or
+  // something refused. `params` says more about it; never contents, never tokens. Returns at once, or within
+  // a fraction of a second where very many records are waiting to be written; then some are dropped, and
+  // their number is recorded. Identical refusals of one caller within a second are recorded as one and a
+  // count. Refusals of this interface's other calls are recorded without being told.
+  virtual void RecordAudit(const Caller& caller, Operation operation, ObjectId object, const Status& decision,
+                           std::map<std::string, std::string> params) = 0;
   // Returns when there is a record after this one, by whichever process; at the deadline; or when stopped.
   // Answers the last record's sequence.
   virtual Result<uint64_t> WaitForAudit(uint64_t after_sequence, const Deadline& deadline,

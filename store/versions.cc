@@ -186,7 +186,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::CommitVersion(const Caller& caller, Ob
                                                         const NewVersion& fields,
                                                         std::optional<VersionNumber> expected) {
   // Before the bytes are looked at, and again in the transaction.
-  RETURN_IF_ERROR(CheckAccess(caller, Operation::kCreateVersion, model_id));
+  RETURN_IF_ERROR(Demand(caller, Operation::kCreateVersion, model_id));
   RETURN_IF_ERROR(CheckFields(fields));
   ASSIGN_OR_RETURN(const CheckedTree checked, CheckTree(tree));
   FAIL_POINT("version.checked");
@@ -242,7 +242,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::BeginVersion(const Caller& caller, Obj
 Result<VersionInfo> EmbeddedRegistryImpl::FinalizeVersion(const Caller& caller, ObjectId model_id,
                                                           VersionNumber number, const Digest& tree,
                                                           const Lease& lease) {
-  RETURN_IF_ERROR(CheckAccess(caller, Operation::kCreateVersion, model_id));
+  RETURN_IF_ERROR(Demand(caller, Operation::kCreateVersion, model_id));
   const auto fail = [&](const Error& error) {
     FailVersion(caller, model_id, number, error.message())
         .IgnoreError("the refusal itself is what the caller must hear");

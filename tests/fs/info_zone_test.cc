@@ -143,11 +143,8 @@ TEST(InfoZone, ActivityIsWhatChangedTheModelNewestLast) {
   world.Commit(model, {{"a", "x"}});
   ASSERT_TRUE(world.registry->SetAlias(world.caller, model, "Champion", 1).ok());
   world.Make("prod.ml.other");
-  store::AuditEntry open;  // no change
-  open.action = store::kOpenAction;
-  open.full_name = "prod.ml.iris";
-  open.object = model;
-  world.registry->RecordAudit(world.caller, open);
+  world.registry->RecordAudit(world.caller, store::Operation::kReadFiles, model, OkStatus(),
+                              {});  // no change
   ASSERT_TRUE(world.registry->FlushAudit().ok());
   const auto zone = MakeInfoZone(world.context);
   std::istringstream lines(

@@ -294,12 +294,26 @@ TEST(TreesZone, OpensForWhoMayReadAndTellsEachDecisionOnce) {
   ZoneWorld world;
   const auto version = world.Commit(world.Make("prod.ml.iris"), kFiles);
   const auto zone = MakeTreesZone(world.context);
-  std::vector<std::string> decisions;
-  world.context.on_decision = [&](const Request& request, store::Operation operation, store::ObjectId object,
-                                  const Status& decision) {
-    if (operation != store::Operation::kReadFiles) return;
-    EXPECT_EQ(object, version.model);
-    decisions.push_back(request.caller.principal + (decision.ok() ? " in" : " out"));
+  uint64_t seen = 0;
+  const auto decisions = [&] {
+    EXPECT_TRUE(world.registry->FlushAudit().ok());
+    std::vector<std::string> list;
+    store::AuditQuery query;
+    query.after_sequence = seen;
+    query.action = store::kOpenAction;
+    const auto records = world.registry->Audit(world.caller, query).value();
+    for (const store::AuditRecord& record : records) {
+      EXPECT_EQ(record.object, version.model);
+      EXPECT_EQ(record.full_name, "prod.ml.iris");
+      EXPECT_FALSE(record.change);
+      std::string line = fmt::format("{} {}", record.principal, record.status);
+      for (const char* param : {"version_arg", "file", "count"}) {
+        if (record.params.count(param) > 0) line += " " + record.params.at(param);
+      }
+      list.push_back(line);
+      seen = record.sequence;
+    }
+    return list;
   };
   const Entry file = Find(*zone, world.request, RootOf(version), {"data", "model.bin"});
   const Request eve = world.RequestOf(60003, 60003);
@@ -307,8 +321,7 @@ TEST(TreesZone, OpensForWhoMayReadAndTellsEachDecisionOnce) {
   EXPECT_EQ(ErrnoOf(refused), EACCES);
   EXPECT_NE(MessageOf(refused).find("USE"), std::string::npos) << MessageOf(refused);
   EXPECT_EQ(ErrnoOf(zone->OpenDirectory(eve, RootOf(version))), EACCES);
-  EXPECT_EQ(decisions, (std::vector<std::string>{"eve out", "eve out"}));
-  decisions.clear();
+  EXPECT_EQ(decisions(), (std::vector<std::string>{"eve 403", "eve 403 1"})) << "the second is a count";
 
   for (const char* container : {"prod", "prod.ml"}) {
     world.Grant(world.Make(container), "eve",
@@ -319,7 +332,7 @@ TEST(TreesZone, OpensForWhoMayReadAndTellsEachDecisionOnce) {
   const auto opened = zone->Open(eve, file.node, O_RDONLY);
   ASSERT_TRUE(opened) << MessageOf(opened);
   EXPECT_EQ(ReadAll(*opened->handle), "weights");
-  EXPECT_EQ(decisions, std::vector<std::string>{"eve in"});
+  EXPECT_EQ(decisions(), std::vector<std::string>{"eve 200 1 data/model.bin"});
   // What is open is read to the end; what is opened anew is asked about.
   world.Revoke(version.model, "eve", {store::Privilege::kExecute});
   EXPECT_EQ(ReadAll(*opened->handle), "weights");

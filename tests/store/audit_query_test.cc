@@ -235,12 +235,8 @@ TEST(AuditQuery, ActivityIsChangesOnlyAndTheNewest) {
   Box box(MakeMemoryKv());
   const ObjectId model = box.Make("c.s.m");
   ASSERT_OK(box.Commit(model));
-  AuditEntry open;
-  open.action = kOpenAction;
-  open.full_name = "c.s.m";
-  open.object = model;
-  open.params = {{"version", "1"}, {"path", "model.bin"}};
-  box.registry->RecordAudit(box.ann, open);
+  box.registry->RecordAudit(box.ann, Operation::kReadFiles, model, OkStatus(),
+                            {{"version_arg", "1"}, {"file", "model.bin"}});
   Caller eve = box.ann;
   eve.principal = "eve";
   eve.uid = 6666;

@@ -202,11 +202,7 @@ TEST(AuditSpool, RecordsOfManyThreadsAreInOneWholeChain) {
   for (int t = 0; t < 3; ++t) {
     threads.emplace_back([&] {
       for (int i = 0; i < kEach; ++i) {
-        AuditEntry entry;
-        entry.action = kOpenAction;
-        entry.full_name = "c.s.m";
-        entry.object = model;
-        box.registry->RecordAudit(box.ann, entry);
+        box.registry->RecordAudit(box.ann, Operation::kReadFiles, model, OkStatus(), {});
       }
     });
   }
@@ -221,13 +217,36 @@ TEST(AuditSpool, RecordsOfManyThreadsAreInOneWholeChain) {
 
 TEST(AuditSpool, WhatIsTooLongIsCut) {
   testing::Box box(MakeMemoryKv());
-  AuditEntry entry;
-  entry.action = kOpenAction;
-  entry.error = std::string(10 << 20, 'e');
-  for (int i = 0; i < 100; ++i) entry.params[std::to_string(i)] = std::string(100'000, 'p');
-  for (int i = 0; i < 30; ++i) box.registry->RecordAudit(box.ann, entry);
+  std::map<std::string, std::string> params;
+  for (int i = 0; i < 100; ++i) params[std::to_string(i)] = std::string(100'000, 'p');
+  for (int i = 0; i < 30; ++i) {
+    box.ann.door = std::to_string(i);  // so that none is like another
+    box.registry->RecordAudit(box.ann, Operation::kReadFiles, kMetastoreId,
+                              Error(Code::kPermissionDenied, std::string(10 << 20, 'e')), params);
+  }
   EXPECT_OK(box.registry->FlushAudit());
   EXPECT_EQ(box.registry->Audit(box.ann, {.action = std::string(kOpenAction)})->size(), 30U);
+}
+
+// What a front end asks is no attempt, and what it decides it says itself.
+TEST(AuditSpool, AQuestionIsNotRecordedAndARefusedCallIs) {
+  testing::Box box(MakeMemoryKv());
+  const ObjectId model = box.Make("c.s.m");
+  Caller eve = box.ann;
+  eve.principal = "eve";
+  EXPECT_EQ(Outcome(box.registry->CheckAccess(eve, Operation::kReadFiles, model)), "permission denied");
+  EXPECT_OK(box.registry->FlushAudit());
+  EXPECT_TRUE(box.registry->Audit(box.ann, {.principal = "eve"})->empty());
+  EXPECT_EQ(Outcome(box.registry->SetAlias(eve, model, "A", 1)), "permission denied");
+  EXPECT_EQ(Outcome(box.registry->Lookup(eve, FullName{{"c", "s", "m"}})), "permission denied");
+  EXPECT_OK(box.registry->FlushAudit());
+  const auto records = box.registry->Audit(box.ann, {.principal = "eve"}).value();
+  ASSERT_EQ(records.size(), 2U);
+  EXPECT_EQ(records[0].action, "setRegisteredModelAlias");
+  EXPECT_EQ(records[0].full_name, "c.s.m");
+  EXPECT_EQ(records[1].action.substr(0, 3), "get") << records[1].action;
+  EXPECT_NE(records[1].object, kMetastoreId) << "what was refused, not where the way began";
+  EXPECT_OK(box.registry->VerifyAudit(box.ann));
 }
 
 }  // namespace
