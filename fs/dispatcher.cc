@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "fs/dispatcher_impl.h"
+#include "fs/notifier.h"
 
 namespace modelfs::fs {
 namespace {

@@ -27,6 +27,8 @@ class Checker {
     for (const auto& [key, what] : {std::pair{keys::Settings(), "settings"},
                                     {keys::Counters(), "counters"},
                                     {keys::AuditHead(), "audit head"},
+                                    {keys::PrincipalCounters(), "counter of principals"},
+                                    {keys::AccessEpoch(), "access epoch"},
                                     {keys::Object(kMetastoreId, ""), "metastore"}}) {
       ASSIGN_OR_RETURN(const bool present, Has(key));
       if (!present) Problem("the registry's {} is missing", what);
@@ -83,6 +85,11 @@ class Checker {
     if (is(keys::Tag(0, 0, "")) && has_numbers(2)) return CheckText(entry, "tag");
     if (is(keys::AuditIndex(0, 0)) && has_numbers(2)) return CheckAuditIndex(entry);
     if (is(keys::Lease(""))) return CheckLease(entry);
+    if (is(keys::Principal(0)) && has_numbers(1)) return CheckPrincipal(entry);
+    if (is(keys::PrincipalName(""))) return CheckPrincipalName(entry);
+    if (is(keys::Member(0, 0)) && has_numbers(2)) return CheckMembership(entry);
+    if (is(keys::MemberOf(0, 0)) && has_numbers(2)) return CheckMembership(entry);
+    if (is(keys::Grants(0)) && has_numbers(1)) return CheckGrants(entry);
     if (is(keys::LeaseUntil(""))) return CheckLeaseUntil(entry);
     if (key == keys::Settings()) {
       Decoded(DecodeSettings(entry.value));
@@ -115,10 +122,63 @@ class Checker {
     } else {
       if (own.id >= counters_.next_object) Problem("{}: its id {} was never given", what, own.id);
       RETURN_IF_ERROR(CheckContainer(object, what));
+      if (own.owner != kNobodyId) RETURN_IF_ERROR(CheckHolding(own.owner, object.parent, own.id, what));
     }
     ASSIGN_OR_RETURN(const bool described, Has(keys::Description(own.id, 0)));
     if (described != own.has_description) Problem("{}: its description is missing or not its own", what);
     return own.kind == ObjectKind::kModel ? CheckModel(object, what) : CheckChildren(object, what);
+  }
+
+  Status CheckPrincipal(const KvEntry& entry) {
+    const PrincipalId id = keys::FirstNumber(entry.key);
+    const std::string what = fmt::format("principal {}", id);
+    const std::optional<PrincipalRecord> record = Decoded(PrincipalRecord::Decode(entry.value, what));
+    if (!record || record->info.deleted) return OkStatus();
+    ASSIGN_OR_RETURN(const bool named, Has(keys::PrincipalName(FoldCase(record->info.name))));
+    if (!named) Problem("{}: its name does not lead to it", what);
+    return OkStatus();
+  }
+
+  Status CheckPrincipalName(const KvEntry& entry) {
+    const std::string what = fmt::format("the principal named {}", Printable(keys::NameOf(entry.key, 0)));
+    const std::optional<uint64_t> id = Decoded(DecodeNumber(entry.value, what));
+    if (!id) return OkStatus();
+    ASSIGN_OR_RETURN(const bool present, Has(keys::Principal(*id)));
+    if (!present) Problem("{}: its record is missing", what);
+    return OkStatus();
+  }
+
+  // Kept both ways round.
+  Status CheckMembership(const KvEntry& entry) {
+    const uint64_t first = keys::FirstNumber(entry.key);
+    const uint64_t second = keys::SecondNumber(entry.key);
+    const bool by_group = entry.key[0] == keys::Member(0, 0)[0];
+    const std::string what = fmt::format("membership of principals {} and {}", first, second);
+    Decoded(DecodeText(entry.value, what));
+    ASSIGN_OR_RETURN(const bool both,
+                     Has(by_group ? keys::MemberOf(second, first) : keys::Member(second, first)));
+    if (!both) Problem("{}: it is kept one way round only", what);
+    return OkStatus();
+  }
+
+  Status CheckHolding(PrincipalId principal, ObjectId container, ObjectId object, const std::string& what) {
+    ASSIGN_OR_RETURN(const bool listed, Has(keys::Holding(principal, container, object)));
+    if (!listed) Problem("{}: principal {} would not find it in a listing", what, principal);
+    return OkStatus();
+  }
+
+  Status CheckGrants(const KvEntry& entry) {
+    const ObjectId id = keys::FirstNumber(entry.key);
+    const std::string what = fmt::format("grants on object {}", id);
+    const std::optional<GrantsRecord> record = Decoded(GrantsRecord::Decode(entry.value, what));
+    ASSIGN_OR_RETURN(const auto where, Read<WhereRecord>(keys::Where(id), what));
+    if (!record || !where) return OkStatus();
+    for (const GrantsRecord::Grant& grant : record->grants) {
+      ASSIGN_OR_RETURN(const bool present, Has(keys::Principal(grant.principal)));
+      if (!present) Problem("{}: principal {} is missing", what, grant.principal);
+      RETURN_IF_ERROR(CheckHolding(grant.principal, where->parent, id, what));
+    }
+    return OkStatus();
   }
 
   Status CheckContainer(const StoredObject& object, const std::string& what) {

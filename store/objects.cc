@@ -294,6 +294,8 @@ Status EmbeddedRegistryImpl::Delete(const Caller& caller, ObjectId id, DeleteMod
     change.Delete(keys::Object(object.parent, object.name));
     change.Delete(keys::Where(id));
     change.Delete(keys::Grants(id));
+    ASSIGN_OR_RETURN(const PrincipalId owner, change.OwnerOf(object.record));
+    if (owner != kNobodyId) change.Delete(keys::Holding(owner, object.parent, id));
     change.Delete(keys::ContainerSettings(id));
     if (object.record.has_description) change.Delete(keys::Description(id, 0));
     ASSIGN_OR_RETURN(const auto tags, change.Tags(id, 0));

@@ -63,6 +63,7 @@ TEST(AclTable, EveryDirectoryShowsTheGrantsOfItsObject) {
   world.Share();
   world.Grant(at.catalog, "data-science", {Privilege::kUseCatalog});
   world.Grant(at.schema, "data-science", {Privilege::kUseSchema, Privilege::kExecute});
+  world.Grant(at.catalog, "ann", {Privilege::kUseCatalog, Privilege::kUseSchema});  // a user's rights are exact
   world.Grant(at.model, "ann", {Privilege::kApplyTag});
   AclTable& table = *world.acls;
   const std::string ann = "u" + std::to_string(kAnn);
@@ -72,8 +73,8 @@ TEST(AclTable, EveryDirectoryShowsTheGrantsOfItsObject) {
     named.insert(named.begin(), keeper);  // uid 0, whoever runs the tests, is before all others
     return named;
   };
-  EXPECT_EQ(NamedOn(table, ObjectNode(at.catalog)), with({group + ":7"}));
-  EXPECT_EQ(NamedOn(table, ObjectNode(at.schema)), with({group + ":7"}));
+  EXPECT_EQ(NamedOn(table, ObjectNode(at.catalog)), with({ann + ":7", group + ":7"}));
+  EXPECT_EQ(NamedOn(table, ObjectNode(at.schema)), with({ann + ":7", group + ":7"}));
   EXPECT_EQ(NamedOn(table, ObjectNode(at.model)), with({ann + ":7", group + ":5"}));
   EXPECT_EQ(NamedOn(table, VersionsNode(at.model)), with({ann + ":1", group + ":5"}));
   EXPECT_EQ(NamedOn(table, AliasesNode(at.model)), with({group + ":5"}));
@@ -126,6 +127,7 @@ TEST(AclTable, WhatIsAskedAfterAChangeIsOfAfterTheChange) {
   ZoneWorld world;
   const Model at(world);
   world.Share();
+  world.Grant(at.catalog, "ann", {Privilege::kUseCatalog, Privilege::kUseSchema});
   FixedClock clock;
   AclTable table(world.context, clock);
   const std::string ann = "u" + std::to_string(kAnn) + ":5";
