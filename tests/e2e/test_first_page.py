@@ -51,6 +51,9 @@ def test_the_first_page(registry):
         assert tree_of(model / "versions" / "3") == tree_of(IRIS)
         shown = json.loads(line("modelfs show prod.ml_team.iris_model --json"))
         assert "iris_model" in json.dumps(shown)
+        line("""modelfs sql 'CREATE GROUP `data-science`; GRANT USE CATALOG ON CATALOG prod TO `data-science`'""")
+        line("""modelfs grant USE_SCHEMA,EXECUTE prod.ml_team data-science""")
+        line("""modelfs grants prod.ml_team.iris_model --effective""")
         line("cd / && modelfs umount /models")
         assert not os.path.ismount(models)
         assert os.listdir(models) == []
