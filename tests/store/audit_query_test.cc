@@ -170,6 +170,17 @@ TEST(AuditQuery, ANameGivenAgainStillFindsWhatBecameOfTheFirst) {
                                                                   {"createRegisteredModel", second}}));
 }
 
+TEST(AuditQuery, ASchemaMadeAgainIsNotProvedByWhatTheFirstHeld) {
+  Box box(MakeMemoryKv());
+  const ObjectId model = box.Make("c.s.m");
+  const ObjectId schema = box.Make("c.s");
+  ASSERT_OK(box.registry->Delete(box.ann, model, Registry::DeleteMode::kIfEmpty));
+  ASSERT_OK(box.registry->Delete(box.ann, schema, Registry::DeleteMode::kIfEmpty));
+  box.Make("c.s.m");
+  EXPECT_OK(box.registry->VerifyAudit(box.ann));
+  EXPECT_EQ(Query(box, {.full_name = "c.s"}).size(), 6U);
+}
+
 TEST(AuditQuery, TheProofNoticesThatALostNameIsNotListed) {
   Box box(MakeMemoryKv());
   const ObjectId model = box.Make("c.s.m");
@@ -254,7 +265,8 @@ TEST(AuditQuery, ActivityIsChangesOnlyAndTheNewest) {
                                                     "setRegisteredModelAlias"}));
   EXPECT_EQ(actions(2), (std::vector<std::string>{"createModelVersion", "setRegisteredModelAlias"}));
   EXPECT_EQ(Outcome(box.registry->Activity(eve, model, 1)), "permission denied");
-  EXPECT_EQ(box.registry->Audit(box.ann, {.full_name = "c.s.m"})->size(), 5U) << "the log itself has them";
+  ASSERT_OK(box.registry->FlushAudit());
+  EXPECT_EQ(Query(box, {.full_name = "c.s.m"}).size(), 6U) << "the log itself has the open and both refusals";
 }
 
 TEST(AuditQuery, WaitingEndsWithTheNextRecord) {

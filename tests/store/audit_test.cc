@@ -7,6 +7,8 @@
 #include <memory>
 #include <set>
 
+#include "cas/base/checksum.h"
+#include "cas/base/codec.h"
 #include "store/keys.h"
 #include "store/records.h"
 #include "tests/store/registry_fixture.h"
@@ -170,6 +172,20 @@ TEST(AuditChain, RefusalsWaitUntilThereIsRoomAgain) {
   disk.SetFull(false);
   EXPECT_OK(box.registry->FlushAudit());
   EXPECT_EQ(box.registry->Audit(box.ann, {.principal = "eve", .full_name = "c.s.m"})->size(), 1U);
+}
+
+TEST(Records, AnAuditRecordHasOneOrderOfItsParameters) {
+  AuditRecord record;
+  record.params = {{"aa", "1"}, {"bb", "2"}};
+  std::string bytes = EncodeAudit(record);
+  bytes.resize(bytes.size() - 8);  // without its seal
+  const auto sealed = [](const std::string& body) { return body + Encoder().U64(Xxh3_64(body)).bytes(); };
+  EXPECT_OK(DecodeAudit(sealed(bytes), "audit"));
+  for (const auto& [first, second] : {std::pair("bb", "aa"), std::pair("aa", "aa")}) {
+    std::string other = bytes;
+    other.replace(bytes.find("aa"), 2, first).replace(bytes.find("bb"), 2, second);
+    EXPECT_EQ(Outcome(DecodeAudit(sealed(other), "audit")), "data loss") << first << second;
+  }
 }
 
 TEST(Records, ADamagedRecordIsDataLossAndNamesItsObject) {
