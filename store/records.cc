@@ -105,6 +105,7 @@ Result<ObjectRecord> ObjectRecord::Decode(std::string_view bytes, std::string_vi
   record.kind = static_cast<ObjectKind>(decoder.U8());
   if (static_cast<uint8_t>(bytes[0]) == 1) {
     record.owner_name = decoder.String();
+    if (record.owner_name.empty()) return Malformed(what);
   } else {
     record.owner = decoder.Varint();
   }
