@@ -18,15 +18,14 @@ constexpr size_t kMostBatch = 64;  // records offered to a commit, which takes w
 constexpr size_t kMostWindows = 4096;
 constexpr uint16_t kLostStatus = 503;
 
-// What makes two refusals identical.
+// What makes two records identical.
 std::string KindOf(const AuditRecord& record) {
   Encoder encoder;
-  encoder.String(record.principal).String(record.run_by).String(record.door).String(record.action);
-  encoder.String(record.full_name).U64(record.object).U32(record.status);
+  encoder.String(record.principal).String(record.run_by).U8(static_cast<uint8_t>(record.proof)).String(record.door);
+  encoder.String(record.action).String(record.full_name).U64(record.object).U32(record.status);
+  for (const auto& [key, value] : record.params) encoder.String(key).String(value);
   return encoder.Take();
 }
-
-bool IsRefusal(const AuditRecord& record) { return record.status >= 400; }
 
 }  // namespace
 
@@ -46,7 +45,7 @@ AuditSpool::~AuditSpool() {
 
 void AuditSpool::Add(AuditRecord record) {
   const MutexLock lock(mu_);
-  if (IsRefusal(record) && Coalesce(record)) return;
+  if (Coalesce(record)) return;
   const auto give_up = std::chrono::steady_clock::now() + options_.longest_wait;
   // Where commits fail, waiting brings no room.
   while (queue_.size() >= options_.capacity && outcome_.ok() && moved_.WaitUntil(mu_, give_up)) {

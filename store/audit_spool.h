@@ -6,8 +6,9 @@
 // disk) records wait. The queue is bounded: what does not fit is dropped and counted, and the number is
 // recorded as soon as records can be written again.
 //
-// Refusals repeat: the first of a kind is added at once, identical ones of the same second become one further
-// record with their number ("count"). Thread-safe.
+// What is done once is done again in a loop: the first record of a kind is added at once, identical ones of the
+// same second become one further record with their number ("count"), so that the log of a busy host grows with
+// the files it opens and not with how often. Thread-safe.
 #pragma once
 
 #include <chrono>
@@ -41,7 +42,7 @@ class AuditSpool {
   struct Options {
     size_t capacity = 32'768;                     // records, of less than a KiB each
     std::chrono::milliseconds longest_wait{100};  // for room in a full queue
-    int64_t coalesce_ms = 1000;                   // identical refusals within it are one record
+    int64_t coalesce_ms = 1000;                   // identical records within it are one
     std::chrono::milliseconds retry_after{1000};  // a failed commit
     std::shared_ptr<spdlog::logger> log = {};     // may be null
   };
@@ -60,7 +61,7 @@ class AuditSpool {
   Status Flush();
 
  private:
-  // Identical refusals: the record that opened the window, and how many more there were.
+  // Identical records: the one that opened the window, and how many more there were.
   struct Window {
     AuditRecord last;
     int64_t began_ms = 0;
