@@ -202,9 +202,10 @@ TEST(AuditSpool, RecordsOfManyThreadsAreInOneWholeChain) {
   constexpr int kEach = 100;
   std::vector<std::thread> threads;
   for (int t = 0; t < 3; ++t) {
-    threads.emplace_back([&] {
+    threads.emplace_back([&, t] {
       for (int i = 0; i < kEach; ++i) {
-        box.registry->RecordAudit(box.ann, Operation::kReadFiles, model, OkStatus(), {});
+        box.registry->RecordAudit(box.ann, Operation::kReadFiles, model, OkStatus(),
+                                  {{"file", std::to_string(t * kEach + i)}});
       }
     });
   }
