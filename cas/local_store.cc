@@ -476,8 +476,8 @@ Result<StoredFile> LocalStore::Impl::ReuseFile(const Digest& digest, Epoch epoch
 LocalStore::LocalStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 LocalStore::~LocalStore() = default;
 
-Result<std::unique_ptr<LocalStore>> LocalStore::Open(Files& files, Options options) {
-  auto impl = std::make_unique<Impl>(files, std::move(options));
+Result<std::unique_ptr<LocalStore>> LocalStore::Open(Files& files, const Options& options) {
+  auto impl = std::make_unique<Impl>(files, options);
   if (Status status = impl->Initialise(); !status.ok()) return status.error().Wrap("object store");
   return std::unique_ptr<LocalStore>(new LocalStore(std::move(impl)));
 }

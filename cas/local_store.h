@@ -69,7 +69,7 @@ class LocalStore : public BlobStore {
   };
 
   // Makes the directories. Removes nothing.
-  static Result<std::unique_ptr<LocalStore>> Open(Files& files, Options options);
+  static Result<std::unique_ptr<LocalStore>> Open(Files& files, const Options& options);
   ~LocalStore() override;
 
   Status Put(const Digest& digest, std::string_view bytes, Epoch epoch) override;

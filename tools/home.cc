@@ -168,7 +168,7 @@ Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolic
   RETURN_IF_ERROR(settings);
   cas::LocalStore::Options blobs;
   blobs.root = path;
-  RETURN_IF_ERROR(cas::LocalStore::Open(cas::RealFiles(), std::move(blobs)));
+  RETURN_IF_ERROR(cas::LocalStore::Open(cas::RealFiles(), blobs));
   return OkStatus();
 }
 
@@ -195,7 +195,7 @@ Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door
   cas::LocalStore::Options blobs;
   blobs.root = path;
   blobs.log = home->log;
-  ASSIGN_OR_RETURN(home->blobs, cas::LocalStore::Open(cas::RealFiles(), std::move(blobs)));
+  ASSIGN_OR_RETURN(home->blobs, cas::LocalStore::Open(cas::RealFiles(), blobs));
   store::EmbeddedRegistryOptions registry;
   registry.audit_directory = path + "/audit";
   registry.log = home->log;
