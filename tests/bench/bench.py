@@ -8,6 +8,7 @@ largest. Above 1.00 modelfs is the faster side.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -21,6 +22,8 @@ import time
 
 MIB = 1 << 20
 PAGE = 4096
+# Who reads where several users share a mount: one that every Debian has.
+USER, UID = "daemon", 1
 
 
 def run(*command, **options):
@@ -57,18 +60,21 @@ def drop_caches():
 class Mount:
     """A registry and its mount in a scratch directory."""
 
-    def __init__(self, binary, scratch):
+    def __init__(self, binary, scratch, home=None, options=()):
+        """A new registry, or another mount of the one in `home`."""
         self.binary = binary
-        self.home = os.path.join(scratch, "registry")
+        self.home = home or os.path.join(scratch, "registry")
         self.path = os.path.join(scratch, "models")
+        self.options = options
         os.makedirs(self.path, exist_ok=True)
-        self.modelfs("init")
+        if home is None:
+            self.modelfs("init")
 
-    def modelfs(self, *arguments):
-        return run(self.binary, "-r", self.home, *arguments)
+    def modelfs(self, *arguments, given=None):
+        return run(self.binary, "-r", self.home, *arguments, input=given)
 
     def up(self):
-        self.modelfs("mount", self.path, "-d")
+        self.modelfs("mount", self.path, "-d", *self.options)
 
     def down(self):
         run(self.binary, "umount", self.path)
@@ -106,11 +112,35 @@ class Mount:
         )
 
 
+@contextlib.contextmanager
+def user_of_the_host():
+    """Everything inside is done as USER."""
+    groups = os.getgroups()
+    os.setgroups([])
+    os.setegid(UID)
+    os.seteuid(UID)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+
+
+def may_read(path):
+    try:
+        os.close(os.open(path, os.O_RDONLY))
+        return True
+    except PermissionError:
+        return False
+
+
 class Bench:
     def __init__(self, options, scratch):
         self.options = options
         self.scratch = scratch
         self.mount = Mount(options.modelfs, scratch)
+        self.others = []
         self.rounds = 3 if options.quick else 7
         self.rows = []
 
@@ -306,20 +336,145 @@ class Bench:
         print(self.rows[-1]["note"])
         shutil.rmtree(source)
 
-    def registry(self, *arguments):
-        for line in run(self.options.registry_bench, *arguments).splitlines():
+    # --- several users on one mount ---
+
+    def another_mount(self, name, home=None, base=None):
+        """One that every user of the host may enter."""
+        scratch = os.path.join(base or self.scratch, name)
+        os.makedirs(scratch)
+        mount = Mount(self.options.modelfs, scratch, home, ("-o", "allow_other"))
+        mount.up()
+        self.others.append(mount)
+        return mount
+
+    def grant_many(self, name, count):
+        """EXECUTE on a model to USER, and to `count` others."""
+        others = [f"bench-{number}" for number in range(count)]
+        for other in others:
+            self.mount.modelfs("principal", "create", other)
+        self.mount.modelfs("sql", given="".join(
+            f"GRANT EXECUTE ON MODEL {name} TO `{user}`;\n" for user in [USER, *others]))
+        self.mount.modelfs("sql", f"GRANT USE CATALOG, USE SCHEMA ON CATALOG bench TO `{USER}`")
+
+    def shared_mount(self):
+        """What ACLs and 1,000 grants cost who reads: a user on a shared mount beside root on the private one."""
+        grants = 50 if self.options.quick else 1000
+        source = os.path.join(self.scratch, "governed")
+        make_files(source, [64 * MIB])
+        for folder in range(20):
+            make_files(f"{source}/d{folder:02d}", [2000] * (25 if self.options.quick else 250))
+        self.mount.modelfs("register", source, "bench.io.governed")
+        shutil.rmtree(source)
+        self.grant_many("bench.io.governed", grants)
+        shared = self.another_mount("shared", self.mount.home)
+        inside = "bench/io/governed/versions/1"
+        sides = ((os.path.join(shared.path, inside), UID), (os.path.join(self.mount.path, inside), 0))
+        self.wait_until_native(os.path.join(sides[1][0], "part-00000.bin"))
+
+        def as_user(uid, *command):
+            return run("setpriv", f"--reuid={uid}", f"--regid={uid}", "--clear-groups", *command)
+
+        def compare(row, unit, measure):
+            times = ([], [])
+            for _ in range(self.rounds + 1):
+                for (directory, uid), side in zip(sides, times):
+                    side.append(measure(directory, uid))
+            self.add(row, times[0][1:], times[1][1:], unit, "within the spread", f"{grants} grants; native: private mount")
+
+        def io(work, scale, name, *more):
+            def measure(directory, uid):
+                path = os.path.join(directory, name)
+                lines = as_user(uid, self.options.io_bench, work, path, path, 1, *more).splitlines()
+                measured = [json.loads(line) for line in lines]
+                return statistics.median(m["seconds"] / m["units"] for m in measured) * scale
+            return measure
+
+        def walk(directory, uid):
+            start = time.perf_counter()
+            as_user(uid, "find", directory, "-size", "+1")
+            return time.perf_counter() - start
+
+        compare("shared mount: find, warm", "s", walk)
+        compare("shared mount: open, read, close", "µs", io("small", 1e6, "d00"))
+        compare("shared mount: warm random read", "µs/read", io("random", 1e6, "part-00000.bin", 20000))
+
+    def grant_visible(self):
+        """From the moment when the command returned until each of five mounts lets the user in, or keeps him out."""
+        rounds = 10 if self.options.quick else 100
+        source = os.path.join(self.scratch, "granted")
+        make_files(source, [2000])
+        self.mount.modelfs("register", source, "bench.io.granted")
+        self.mount.modelfs("sql", f"GRANT USE CATALOG, USE SCHEMA ON CATALOG bench TO `{USER}`")
+        mounts = [self.another_mount(f"mount-{number}", self.mount.home) for number in range(5)]
+        paths = [os.path.join(mount.path, "bench/io/granted/versions/1/part-00000.bin") for mount in mounts]
+        took = []
+        for number in range(2 * rounds):
+            self.mount.modelfs("revoke" if number % 2 else "grant", "EXECUTE", "bench.io.granted", USER)
+            start = time.perf_counter()
+            with user_of_the_host():
+                waiting = list(paths)
+                while waiting:
+                    for path in list(waiting):
+                        if may_read(path) != bool(number % 2):
+                            took.append((time.perf_counter() - start) * 1e3)
+                            waiting.remove(path)
+        took.sort()
+        p99 = took[int(len(took) * 0.99) - 1]
+        self.add("GRANT or REVOKE, in force on five mounts", took, [], "ms", "p99 < 200 ms",
+                 f"p99 {p99:.2f} ms, longest {took[-1]:.2f} ms, of {len(took)}")
+
+    def list_few(self):
+        count = 2000 if self.options.quick else 100000
+        # In memory where there is room: 100,000 durable commits are not what is measured.
+        base = tempfile.mkdtemp(prefix="modelfs-bench-", dir="/dev/shm" if os.path.isdir("/dev/shm") else self.scratch)
+        try:
+            os.chmod(base, 0o755)
+            mount = self.another_mount("many-models", base=base)
+            schema = os.path.join(mount.path, "c/s")
+            os.makedirs(schema)
+            for number in range(count):
+                os.mkdir(f"{schema}/model_{number:06d}")
+            mount.modelfs("sql", f"GRANT USE CATALOG, USE SCHEMA ON CATALOG c TO `{USER}`")
+            for number in range(10):
+                mount.modelfs("grant", "EXECUTE", f"c.s.model_{number * count // 10:06d}", USER)
+            few, all_of_them = [], []
+            for _ in range(self.rounds):
+                with user_of_the_host():
+                    start = time.perf_counter()
+                    seen = len(os.listdir(schema))
+                    few.append((time.perf_counter() - start) * 1e3)
+                if seen != 10:
+                    sys.exit(f"a user who may see ten models saw {seen}")
+                start = time.perf_counter()
+                os.listdir(schema)
+                all_of_them.append((time.perf_counter() - start) * 1e3)
+            self.add(f"list {count} models, of which ten may be seen", few, [], "ms", "published",
+                     f"the owner, who sees all: {statistics.median(all_of_them):.0f} ms")
+            mount.down()
+            self.others.remove(mount)
+        finally:
+            shutil.rmtree(base, ignore_errors=True)
+
+    def decisions(self):
+        self.measure(self.options.access_bench, os.path.join(self.scratch, "access"),
+                     5000 if self.options.quick else 100000)
+
+    def measure(self, *command):
+        for line in run(*command).splitlines():
             measured = json.loads(line)
             self.rows.append(measured)
             print(json.dumps(measured), flush=True)
 
     def engine(self):
-        self.registry(os.path.join(self.scratch, "engine"), 100000 if self.options.quick else 1000000)
+        self.measure(self.options.registry_bench, os.path.join(self.scratch, "engine"), 100000 if self.options.quick else 1000000)
 
     def audit(self):
-        self.registry("--audit", os.path.join(self.scratch, "audit"), 100000 if self.options.quick else 1000000)
+        self.measure(self.options.registry_bench, "--audit", os.path.join(self.scratch, "audit"),
+                     100000 if self.options.quick else 1000000)
 
 
-ROWS = ["warm_reads", "small_files", "ingest", "copy_version", "alias_move", "walks", "engine", "audit"]
+ROWS = ["warm_reads", "small_files", "ingest", "copy_version", "alias_move", "walks", "shared_mount", "grant_visible",
+        "list_few", "decisions", "engine", "audit"]
 
 
 def main():
@@ -327,6 +482,7 @@ def main():
     parser.add_argument("--modelfs", required=True, help="the binary")
     parser.add_argument("--io-bench", required=True)
     parser.add_argument("--registry-bench", required=True)
+    parser.add_argument("--access-bench", required=True)
     parser.add_argument("--scratch", help="where to work (default: a temporary directory); wants 20 GiB")
     parser.add_argument("--quick", action="store_true", help="small sizes: does it run at all?")
     parser.add_argument("--only", help="rows, separated by commas: " + ", ".join(ROWS))
@@ -338,6 +494,7 @@ def main():
     with open("/proc/cpuinfo") as cpuinfo:
         cpu = re.search(r"model name\s*:\s*(.*)", cpuinfo.read()).group(1)
     scratch = tempfile.mkdtemp(prefix="modelfs-bench-", dir=options.scratch)
+    os.chmod(scratch, 0o755)  # another user reads below it
     bench = Bench(options, scratch)
     try:
         bench.mount.up()
@@ -354,7 +511,8 @@ def main():
             with open(options.json, "w") as out:
                 json.dump(bench.rows, out, indent=1, ensure_ascii=False)
     finally:
-        subprocess.run([options.modelfs, "umount", bench.mount.path], capture_output=True)
+        for mount in [*bench.others, bench.mount]:
+            subprocess.run([options.modelfs, "umount", mount.path], capture_output=True)
         shutil.rmtree(scratch, ignore_errors=True)
 
 
