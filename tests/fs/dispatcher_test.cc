@@ -53,10 +53,15 @@ TEST(Dispatcher, ListsManyEntriesOnceEachAndForgetsThem) {
   const std::vector<std::string> names = NamesIn(mount.File("many"));
   EXPECT_EQ(names.size(), kEntries + 2);
   EXPECT_EQ(std::set<std::string>(names.begin(), names.end()).size(), kEntries + 2);
-  const uint64_t replies = mount.Requests("readdirplus") + mount.Requests("readdir");
-  EXPECT_EQ(NamesIn(mount.File("many")).size(), kEntries + 2);
-  EXPECT_EQ(mount.Requests("readdirplus") + mount.Requests("readdir"), replies)
-      << "a listing that may be kept is not asked for again";
+  const auto asked_for_again = [&] {
+    const uint64_t before = mount.Requests("readdirplus") + mount.Requests("readdir");
+    EXPECT_EQ(NamesIn(mount.File("many")).size(), kEntries + 2);
+    return mount.Requests("readdirplus") + mount.Requests("readdir") - before;
+  };
+  // The kernel may drop what it keeps at any time, so more than once may be needed.
+  uint64_t again = asked_for_again();
+  for (int i = 0; i < 10 && again != 0; ++i) again = asked_for_again();
+  EXPECT_EQ(again, 0U) << "a listing that may be kept is not asked for again";
 
   struct stat attr = {};
   ASSERT_EQ(::stat((mount.File("many") + "/e1").c_str(), &attr), 0);
