@@ -298,6 +298,25 @@ Status Authorizer::Check(View& view, const Caller& caller, Operation operation, 
   return refusal;
 }
 
+Status Authorizer::CheckInside(View& view, const Caller& caller, ObjectId container) const {
+  RETURN_IF_ERROR(Check(view, caller, Operation::kSee, container));
+  if (caller.role == Caller::Role::kUpkeep) return OkStatus();
+  ASSIGN_OR_RETURN(const Facts facts, FactsOf(view, caller, container));
+  if (facts.kind == ObjectKind::kMetastore || facts.admin || facts.in_reach ||
+      facts.effective.Has(Privilege::kBrowse)) {
+    return OkStatus();
+  }
+  view.NoteRefused({Operation::kSee, container});
+  ASSIGN_OR_RETURN(const StoredObject stored, view.Object(container));
+  ASSIGN_OR_RETURN(const FullName name, view.NameOf(stored));
+  const std::string_view gate = facts.kind == ObjectKind::kCatalog ? "USE CATALOG" : "USE SCHEMA";
+  return Error(
+      Code::kPermissionDenied,
+      fmt::format("{} may not see what is in {} {}: it lacks {}; for example GRANT {} ON {} {} TO {}",
+                  Printable(caller.principal), KindName(facts.kind), name.ToString(), gate, gate,
+                  ObjectType(facts.kind), name.ToString(), Quoted(caller.principal)));
+}
+
 // Says what is missing in the words of a GRANT that would help. What the caller may not see is not told.
 Result<Error> Authorizer::Refusal(View& view, const Caller& caller, const OperationRow& row,
                                   const Facts& facts, ObjectId object) const {

@@ -63,6 +63,9 @@ class Authorizer {
   // kPermissionDenied: the message names what is missing and whom to ask, as far as the caller may know it.
   // kNotFound: no such object.
   Status Check(View& view, const Caller& caller, Operation operation, ObjectId object) const;
+  // Whether the caller may learn what is in a container and what is not. kPermissionDenied, in words that
+  // tell neither.
+  Status CheckInside(View& view, const Caller& caller, ObjectId container) const;
   // Whether Check would say OK.
   Result<bool> May(View& view, const Caller& caller, Operation operation, ObjectId object) const;
 

@@ -86,7 +86,8 @@ Result<ObjectInfo> EmbeddedRegistryImpl::FullInfoOf(View& view, const Caller& ca
 }
 
 Result<ObjectInfo> EmbeddedRegistryImpl::Lookup(const Caller& caller, const FullName& name) {
-  return Inspect(caller, Operation::kUse, kMetastoreId, [&](View& view) -> Result<ObjectInfo> {
+  std::vector<ObjectId> containers;
+  const auto walk = [&](View& view) -> Result<ObjectInfo> {
     ASSIGN_OR_RETURN(StoredObject object, view.Object(kMetastoreId));
     FullName so_far;
     for (const std::string& part : name.parts) {
@@ -94,10 +95,9 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Lookup(const Caller& caller, const Full
       if (object.record.kind == ObjectKind::kModel) {
         return Error(Code::kNotFound, fmt::format("{}: a model has no objects in it", name.ToString()));
       }
+      containers.push_back(object.record.id);
       Result<StoredObject> child = view.Child(object.record.id, part);
       if (!child.ok() && child.error().code() == Code::kNotFound) {
-        // Who may not look into a container does not learn what is not in it either.
-        RETURN_IF_ERROR(authorizer_.Check(view, caller, Operation::kSee, object.record.id));
         return Error(Code::kNotFound, fmt::format("{}: no such {}", Printable(so_far.ToString()),
                                                   KindName(ChildKind(object.record.kind))));
       }
@@ -105,6 +105,16 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Lookup(const Caller& caller, const Full
       object = *std::move(child);
     }
     return FullInfoOf(view, caller, object);
+  };
+  return Inspect(caller, Operation::kUse, kMetastoreId, [&](View& view) -> Result<ObjectInfo> {
+    containers.clear();
+    Result<ObjectInfo> found = walk(view);
+    if (found.ok()) return found;
+    // Who may not look into a container learns neither what is in it nor what is not.
+    for (const ObjectId container : containers) {
+      RETURN_IF_ERROR(authorizer_.CheckInside(view, caller, container));
+    }
+    return found;
   });
 }
 
@@ -113,10 +123,12 @@ Result<ObjectInfo> EmbeddedRegistryImpl::LookupChild(const Caller& caller, Objec
   return Inspect(caller, Operation::kUse, parent, [&](View& view) -> Result<ObjectInfo> {
     const Result<StoredObject> child = view.Child(parent, leaf);
     if (!child.ok()) {
-      RETURN_IF_ERROR(authorizer_.Check(view, caller, Operation::kSee, parent));
+      RETURN_IF_ERROR(authorizer_.CheckInside(view, caller, parent));
       return child.error();
     }
-    return FullInfoOf(view, caller, *child);
+    Result<ObjectInfo> info = FullInfoOf(view, caller, *child);
+    if (!info.ok()) RETURN_IF_ERROR(authorizer_.CheckInside(view, caller, parent));
+    return info;
   });
 }
 

@@ -302,6 +302,47 @@ TEST(Access, ARefusalNamesWhatIsMissingAndTellsNothingElse) {
 }
 
 // reference §14, 2
+// Of a place one may not look into, what is there and what is not read alike.
+TEST(Access, TheHiddenReadsAsTheAbsent) {
+  const struct {
+    const char* name;
+    PrivilegeSet on_catalog, on_schema;
+    std::vector<std::pair<const char*, const char*>> pairs;  // one that is there, one that is not
+  } situations[] = {
+      {"nothing",
+       {},
+       {},
+       {{"prod.ml", "prod.none"}, {"prod.ml.iris", "prod.ml.none"}, {"prod.ml.iris", "prod.none.iris"}}},
+      {"a right on the catalog without its gate",
+       {Privilege::kCreateSchema},
+       {},
+       {{"prod.ml", "prod.none"}, {"prod.ml.iris", "prod.ml.none"}, {"prod.ml.iris", "prod.none.iris"}}},
+      {"a right on the schema without its gate",
+       {Privilege::kUseCatalog},
+       {Privilege::kCreateModel},
+       {{"prod.ml.iris", "prod.ml.none"}}},
+  };
+  for (const auto& situation : situations) {
+    SCOPED_TRACE(situation.name);
+    World world;
+    const Caller eve = Someone("eve");
+    if (!situation.on_catalog.empty()) EXPECT_OK(world.Grant(world.catalog, "eve", situation.on_catalog));
+    if (!situation.on_schema.empty()) EXPECT_OK(world.Grant(world.schema, "eve", situation.on_schema));
+    for (const auto& [there, not_there] : situation.pairs) {
+      const auto hidden = world.registry->Lookup(eve, FullName::Parse(there).value());
+      const auto absent = world.registry->Lookup(eve, FullName::Parse(not_there).value());
+      ASSERT_FALSE(hidden.ok());
+      ASSERT_FALSE(absent.ok());
+      EXPECT_EQ(hidden.error().code(), Code::kPermissionDenied);
+      EXPECT_EQ(hidden.error().message(), absent.error().message());
+      EXPECT_NE(absent.error().message().find("USE "), std::string::npos) << absent.error().message();
+    }
+    const auto child = world.registry->LookupChild(eve, world.schema, "iris");
+    const auto none = world.registry->LookupChild(eve, world.schema, "none");
+    EXPECT_EQ(child.error().message(), none.error().message());
+  }
+}
+
 TEST(Access, AdminsAndContainerOwnersReadMetadataAndNoBytesUntilTheyGrantThemselves) {
   World world;
   ASSERT_OK(world.registry->SetOwner(world.ann, world.model, "bob"));
