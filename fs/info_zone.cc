@@ -30,6 +30,38 @@ constexpr size_t kActivityRecords = 10'000;
 constexpr size_t kPage = 1000;
 constexpr std::string_view kJsonSuffix = ".json";
 
+// What a mount asks the registry of an object on a person's behalf, in the attribute's words.
+constexpr std::string_view kAccessPrefix = "user.modelfs.access.";
+struct Question {
+  store::Operation operation;
+  store::ObjectKind on;
+  const char* name;
+};
+constexpr Question kQuestions[] = {
+    {store::Operation::kGet, store::ObjectKind::kCatalog, "read"},
+    {store::Operation::kCreateSchema, store::ObjectKind::kCatalog, "create_schema"},
+    {store::Operation::kTag, store::ObjectKind::kCatalog, "tag"},
+    {store::Operation::kDescribe, store::ObjectKind::kCatalog, "describe"},
+    {store::Operation::kSetOwner, store::ObjectKind::kCatalog, "set_owner"},
+    {store::Operation::kDelete, store::ObjectKind::kCatalog, "delete"},
+    {store::Operation::kGet, store::ObjectKind::kSchema, "read"},
+    {store::Operation::kCreateModel, store::ObjectKind::kSchema, "create_model"},
+    {store::Operation::kTag, store::ObjectKind::kSchema, "tag"},
+    {store::Operation::kDescribe, store::ObjectKind::kSchema, "describe"},
+    {store::Operation::kSetOwner, store::ObjectKind::kSchema, "set_owner"},
+    {store::Operation::kDelete, store::ObjectKind::kSchema, "delete"},
+    {store::Operation::kGet, store::ObjectKind::kModel, "read"},
+    {store::Operation::kReadFiles, store::ObjectKind::kModel, "read_files"},
+    {store::Operation::kCreateVersion, store::ObjectKind::kModel, "create_version"},
+    {store::Operation::kDeleteVersion, store::ObjectKind::kModel, "delete_version"},
+    {store::Operation::kSetAlias, store::ObjectKind::kModel, "set_alias"},
+    {store::Operation::kTag, store::ObjectKind::kModel, "tag"},
+    {store::Operation::kDescribe, store::ObjectKind::kModel, "describe"},
+    {store::Operation::kRename, store::ObjectKind::kModel, "rename"},
+    {store::Operation::kSetOwner, store::ObjectKind::kModel, "set_owner"},
+    {store::Operation::kDelete, store::ObjectKind::kModel, "delete"},
+};
+
 std::string Dump(const Json& json, int indent) {
   // Names and texts are UTF-8 by the registry's rules; what is not, in an old record, must not throw here.
   return json.dump(indent, ' ', false, Json::error_handler_t::replace) + "\n";
@@ -225,6 +257,7 @@ class InfoZone : public Zone {
   Outcome<NodeId> ParentOf(NodeId directory) override;
   Outcome<OpenedFile> Open(const Request& request, NodeId node, int flags) override;
   Outcome<OpenedDirectory> OpenDirectory(const Request& request, NodeId node) override;
+  Outcome<std::string> GetXattr(const Request& request, NodeId node, std::string_view name) override;
 
  protected:
   Refusal Unsupported(std::string_view operation) const override {
@@ -236,6 +269,7 @@ class InfoZone : public Zone {
   Outcome<std::string> ControlText(const Request& request, NodeId node);
   Outcome<std::string> InfoText(const Request& request, const NodeParts& parts);
   Outcome<std::string> Activity(const Request& request, store::ObjectId model);
+  std::string AccessText(const store::Caller& caller, std::string_view name);
 
   // `parts` names a file or directory that exists whenever its model (and version) does.
   Outcome<struct stat> InfoStat(const NodeParts& parts);
@@ -329,6 +363,32 @@ Outcome<std::string> InfoZone::Activity(const Request& request, store::ObjectId 
   std::string text;
   for (const store::AuditRecord& record : *records) text += store::AuditJson(record) + "\n";
   return text;
+}
+
+// One JSON object a line. Of what is hidden from the caller, the registry's own sentence, as of what is not
+// there.
+std::string InfoZone::AccessText(const store::Caller& caller, std::string_view name) {
+  const auto answer = [](std::string_view operation, const Status& allowed) {
+    Json line{{"operation", operation}, {"allowed", allowed.ok()}};
+    if (!allowed.ok()) line["message"] = allowed.error().message();
+    return Dump(line, -1);
+  };
+  const auto full_name = store::FullName::Parse(name);
+  if (!full_name.ok()) return answer("see", full_name.error());
+  const auto object = context_.registry->Lookup(caller, *full_name);
+  if (!object.ok()) return answer("see", object.error());
+  std::string text;
+  for (const Question& question : kQuestions) {
+    if (question.on != object->kind) continue;
+    text += answer(question.name, context_.registry->CheckAccess(caller, question.operation, object->id));
+  }
+  return text;
+}
+
+Outcome<std::string> InfoZone::GetXattr(const Request& request, NodeId node, std::string_view name) {
+  if (node != kControlDirectory || !name.starts_with(kAccessPrefix))
+    return Zone::GetXattr(request, node, name);
+  return AccessText(request.caller, name.substr(kAccessPrefix.size()));
 }
 
 Outcome<std::string> InfoZone::InfoText(const Request& request, const NodeParts& parts) {

@@ -1,7 +1,9 @@
 // status, why, commit: what is asked of a mount that is up, through its own files.
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <linux/limits.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -159,6 +161,27 @@ Result<std::vector<Json>> Refusals(const MountPoint& mount, std::string_view bel
   return refusals;
 }
 
+// What the caller may not do with the catalog, schema or model that `below` is or is in: where the kernel
+// closes a directory by itself, no request and so no refusal reaches the mount. Nothing where it is none of
+// the registry's.
+std::vector<Json> Lacking(const MountPoint& mount, const std::string& below) {
+  std::vector<Json> lacking;
+  const Result<Place> place = PlaceBelowMount(below);
+  if (!place.ok() || place->name.parts.empty()) return lacking;
+  std::string text(XATTR_SIZE_MAX, '\0');
+  const ssize_t size =
+      ::getxattr((mount.path + "/.modelfs").c_str(),
+                 ("user.modelfs.access." + place->name.ToString()).c_str(), text.data(), text.size());
+  if (size < 0) return lacking;  // a name beyond XATTR_NAME_MAX
+  text.resize(static_cast<size_t>(size));
+  std::istringstream lines(text);
+  for (std::string line; std::getline(lines, line);) {
+    Json access = Json::parse(line, nullptr, false);
+    if (access.is_object() && !access.value("allowed", true)) lacking.push_back(std::move(access));
+  }
+  return lacking;
+}
+
 Status RunWhy(const Cli& cli, const WhyArguments& arguments) {
   std::string below = "/";
   std::vector<MountPoint> mounts;
@@ -189,13 +212,25 @@ Status RunWhy(const Cli& cli, const WhyArguments& arguments) {
                                       refusal.value("operation", "?"), mount.path, refusal.value("path", "?"),
                                       refusal.value("errno_name", "?"), refusal.value("message", ""))));
     }
+    if (arguments.path.empty()) continue;
+    for (Json& access : Lacking(mount, below)) {
+      ++shown;
+      if (arguments.json) {
+        access["mount_point"] = mount.path;
+        list.Add(access);
+      } else {
+        PrintLine(Printable(access.value("message", "?")));
+      }
+    }
   }
   if (arguments.json) {
     list.End();
   } else if (mounts.empty()) {
     PrintLine("nothing is mounted");
   } else if (shown == 0 && !failure) {
-    PrintLine(arguments.path.empty() ? "nothing was refused" : "nothing was refused there");
+    PrintLine(arguments.path.empty() ? "nothing was refused; a directory that the kernel closed by itself "
+                                       "leaves no trace: modelfs why PATH"
+                                     : "nothing was refused there");
   }
   if (failure) return *failure;
   return OkStatus();
@@ -306,9 +341,10 @@ void AddStatusCommands(Cli& cli) {
   {
     auto arguments = std::make_shared<WhyArguments>();
     CLI::App* command = AddCommand(
-        *cli.app, "why", "Explain what a mount has refused you lately: time, operation, path, reason",
+        *cli.app, "why", "Explain what a mount has refused you lately, and what you may not do at a path",
         "modelfs why /models/prod/ml_team/iris_model/versions");
-    command->add_option("PATH", arguments->path, "Only what concerns this path or is in it");
+    command->add_option("PATH", arguments->path,
+                        "Only what concerns this path or is in it; and what you may not do there");
     command->add_flag("--json", arguments->json, "Print JSON");
     OnRun(*command, cli, arguments, RunWhy);
   }

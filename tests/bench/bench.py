@@ -348,8 +348,8 @@ class Bench:
         return mount
 
     def grant_many(self, name, count):
-        """EXECUTE on a model to USER, and to `count` others."""
-        others = [f"bench-{number}" for number in range(count)]
+        """EXECUTE on a model to `count` users, USER among them."""
+        others = [f"bench-{number}" for number in range(count - 1)]
         for other in others:
             self.mount.modelfs("principal", "create", other)
         self.mount.modelfs("sql", given="".join(

@@ -86,6 +86,38 @@ TEST(InfoZone, ErrorsAreTheReadersOwn) {
   EXPECT_EQ(errors.find("secret"), std::string::npos);
 }
 
+TEST(InfoZone, AccessSaysWhatTheReaderMayNotDoAndWhy) {
+  ZoneWorld world;
+  const store::ObjectId catalog =
+      world.registry->Create(world.caller, store::kMetastoreId, "closed", "").value().id;
+  ASSERT_TRUE(world.registry->Create(world.caller, catalog, "ml", "").ok());
+  const auto zone = MakeInfoZone(world.context);
+  const auto access = [&](const Request& request, const std::string& name) {
+    return zone->GetXattr(request, kControlDirectory, "user.modelfs.access." + name).value_or("refused");
+  };
+  const std::string mine = access(world.request, "closed.ml");
+  EXPECT_NE(mine.find(R"("allowed":true})"), std::string::npos) << mine;
+  EXPECT_EQ(mine.find("message"), std::string::npos) << mine;
+
+  Request eve = world.request;
+  eve.caller.principal = "eve";
+  eve.caller.groups.clear();
+  const std::string catalogs = access(eve, "closed");
+  EXPECT_EQ(catalogs.find("true"), std::string::npos) << catalogs;
+  EXPECT_NE(catalogs.find("USE CATALOG"), std::string::npos) << catalogs;
+  const auto nameless = [&](const std::string& name) {
+    std::string text = access(eve, name);
+    for (size_t at = text.find(name); at != std::string::npos; at = text.find(name))
+      text.replace(at, name.size(), "X");
+    return text;
+  };
+  EXPECT_EQ(nameless("closed.ml"), nameless("closed.no")) << "tells nobody what is in there";
+
+  EXPECT_NE(access(world.request, "closed..ml").find("message"), std::string::npos);
+  EXPECT_EQ(ErrnoOf(zone->GetXattr(world.request, kControlDirectory, "user.modelfs.name")), ENODATA);
+  EXPECT_EQ(ErrnoOf(zone->GetXattr(world.request, kControlStatus, "user.modelfs.access.closed")), ENODATA);
+}
+
 TEST(InfoZone, AModelsInformationIsJson) {
   ZoneWorld world;
   const store::ObjectId model = world.Make("prod.ml.iris");
