@@ -349,7 +349,8 @@ Result<Error> Authorizer::Refusal(View& view, const Caller& caller, const Operat
     }
   }
   const PrivilegeSet wanted = row.any_of.empty() || (row.owner && facts.owner) ? row.and_also : row.any_of;
-  if (!wanted.empty()) {
+  const bool only_owner = row.owner && !facts.owner && row.any_of.empty();
+  if (!wanted.empty() && !only_owner) {
     std::string privileges;
     for (const Privilege each : wanted.ToList()) {
       privileges += fmt::format("{}{}", privileges.empty() ? "" : " or ", PrivilegeSqlName(each));
@@ -358,13 +359,15 @@ Result<Error> Authorizer::Refusal(View& view, const Caller& caller, const Operat
     if (row.owner && !facts.owner && !row.and_also.empty() && !facts.in_reach) {
       also = fmt::format(" and {}", PrivilegeSqlName(row.and_also.ToList().front()));
     }
-    std::string on;
-    if (facts.kind != ObjectKind::kMetastore) on = " " + name.ToString();
     const Privilege first = wanted.Has(Privilege::kExecute) ? Privilege::kExecute : wanted.ToList().front();
+    // What a model's owner needs of the schema is granted there.
+    const bool on_schema = facts.kind == ObjectKind::kModel && !Grantable(facts.kind).Has(first);
+    std::string on(ObjectType(on_schema ? ObjectKind::kSchema : facts.kind));
+    if (facts.kind != ObjectKind::kMetastore) on += " " + (on_schema ? name.Parent() : name).ToString();
     return Error(Code::kPermissionDenied,
-                 fmt::format("{}: it lacks {}{}{}; for example GRANT {} ON {}{} TO {}", message, privileges,
+                 fmt::format("{}: it lacks {}{}{}; for example GRANT {} ON {} TO {}", message, privileges,
                              also, row.owner && !facts.owner ? ", and does not own it" : "",
-                             PrivilegeSqlName(first), ObjectType(facts.kind), on, Quoted(caller.principal)));
+                             PrivilegeSqlName(first), on, Quoted(caller.principal)));
   }
   if (row.admin && !row.owner) {
     return Error(Code::kPermissionDenied, fmt::format("{}: that is for a metastore admin", message));

@@ -299,6 +299,15 @@ TEST(Access, ARefusalNamesWhatIsMissingAndTellsNothingElse) {
   EXPECT_NE(said().find("lacks EXECUTE"), std::string::npos) << said();
   ASSERT_OK(world.Grant(world.model, "eve", {Privilege::kExecute}));
   EXPECT_EQ(world.Check(eve, Operation::kReadFiles, world.model), "ok");
+
+  // What is the owner's is not asked for as a grant, and what its owner needs of the schema not on the model.
+  const auto of_renaming = [&] {
+    return world.registry->CheckAccess(eve, Operation::kRename, world.model).error().message();
+  };
+  EXPECT_NE(of_renaming().find("that is for its owner"), std::string::npos) << of_renaming();
+  ASSERT_OK(world.registry->SetOwner(world.ann, world.model, "eve"));
+  EXPECT_NE(of_renaming().find("GRANT CREATE MODEL ON SCHEMA prod.ml TO `eve`"), std::string::npos)
+      << of_renaming();
 }
 
 // reference §14, 2
