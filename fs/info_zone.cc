@@ -130,7 +130,9 @@ Json VersionJson(const VersionInfo& version, const std::map<std::string, std::st
 Json LineageJson(const VersionInfo& version) {
   Json upstream = Json::array();
   constexpr std::string_view kModelScheme = "models:/";
-  if (version.source.starts_with(kModelScheme)) {
+  if (version.source_masked) {
+    upstream.push_back(Json{{"kind", "parent_version"}, {"masked", true}});
+  } else if (version.source.starts_with(kModelScheme)) {
     const std::string_view parent = std::string_view(version.source).substr(kModelScheme.size());
     const size_t slash = parent.rfind('/');
     Json edge{{"kind", "parent_version"}, {"full_name", parent.substr(0, slash)}};
@@ -403,8 +405,8 @@ Outcome<std::string> InfoZone::InfoText(const Request& request, const NodeParts&
   if (auto may = Permit(context_, request, store::Operation::kGet, parts.object); !may) {
     return tl::unexpected(may.error());
   }
-  const auto version = context_.registry->GetVersion(context_.daemon, parts.object, parts.version_number);
-  if (!version.ok()) return Refuse(version.error());
+  const auto version = context_.registry->GetVersion(request.caller, parts.object, parts.version_number);
+  if (!version.ok()) return RefuseCaller(context_, parts.object, version.error());
   if (parts.info == InfoFile::kLineageJson) return Dump(LineageJson(*version), 2);
   const auto tags = context_.registry->Tags(context_.daemon, {parts.object, parts.version_number});
   if (!tags.ok()) return Refuse(tags.error());

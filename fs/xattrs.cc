@@ -193,8 +193,8 @@ Outcome<std::string> GetVersionXattr(const Context& context, const Request& requ
     return tl::unexpected(may.error());
   }
   if (name == "user.modelfs.cached") return CachedOfVersion(context, version.tree->tree());
-  const auto info = context.registry->GetVersionById(context.daemon, version.info.id);
-  if (!info.ok()) return Refuse(info.error());
+  const auto info = context.registry->GetVersionById(request.caller, version.info.id);
+  if (!info.ok()) return RefuseCaller(context, version.info.model, info.error());
   return GetFrom(context, {info->model, info->number}, VersionFacts(*info), info->comment, name);
 }
 
@@ -203,8 +203,8 @@ Outcome<std::vector<std::string>> ListVersionXattrs(const Context& context, cons
   if (auto may = Permit(context, request, store::Operation::kGet, version.info.model); !may) {
     return tl::unexpected(may.error());
   }
-  const auto info = context.registry->GetVersionById(context.daemon, version.info.id);
-  if (!info.ok()) return Refuse(info.error());
+  const auto info = context.registry->GetVersionById(request.caller, version.info.id);
+  if (!info.ok()) return RefuseCaller(context, version.info.model, info.error());
   Facts facts = VersionFacts(*info);
   facts["cached"];  // only its name is wanted here
   return ListFrom(context, {info->model, info->number}, facts, info->comment);

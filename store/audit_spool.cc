@@ -21,7 +21,10 @@ constexpr uint16_t kLostStatus = 503;
 // What makes two records identical.
 std::string KindOf(const AuditRecord& record) {
   Encoder encoder;
-  encoder.String(record.principal).String(record.run_by).U8(static_cast<uint8_t>(record.proof)).String(record.door);
+  encoder.String(record.principal)
+      .String(record.run_by)
+      .U8(static_cast<uint8_t>(record.proof))
+      .String(record.door);
   encoder.String(record.action).String(record.full_name).U64(record.object).U32(record.status);
   for (const auto& [key, value] : record.params) encoder.String(key).String(value);
   return encoder.Take();

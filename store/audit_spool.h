@@ -6,9 +6,9 @@
 // disk) records wait. The queue is bounded: what does not fit is dropped and counted, and the number is
 // recorded as soon as records can be written again.
 //
-// What is done once is done again in a loop: the first record of a kind is added at once, identical ones of the
-// same second become one further record with their number ("count"), so that the log of a busy host grows with
-// the files it opens and not with how often. Thread-safe.
+// What is done once is done again in a loop: the first record of a kind is added at once, identical ones of
+// the same second become one further record with their number ("count"), so that the log of a busy host grows
+// with the files it opens and not with how often. Thread-safe.
 #pragma once
 
 #include <chrono>

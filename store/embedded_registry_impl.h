@@ -215,6 +215,9 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   // versions.cc
   static Result<VersionInfo> InfoOf(View& view, const StoredObject& model, VersionNumber number,
                                     const VersionRecord& record);
+  Result<VersionInfo> InfoFor(View& view, const Caller& caller, const StoredObject& model,
+                              VersionNumber number, const VersionRecord& record);
+  Result<ObjectInfo> LookupIn(View& view, const Caller& caller, const FullName& name);
   Result<CheckedTree> CheckTree(const Digest& tree);
   // Gives `record` the model's next number, and the fields that a new version has.
   Result<VersionNumber> AddVersion(Change& change, StoredObject& model, VersionRecord& record,

@@ -85,9 +85,9 @@ Result<ObjectInfo> EmbeddedRegistryImpl::FullInfoOf(View& view, const Caller& ca
   return info;
 }
 
-Result<ObjectInfo> EmbeddedRegistryImpl::Lookup(const Caller& caller, const FullName& name) {
+Result<ObjectInfo> EmbeddedRegistryImpl::LookupIn(View& view, const Caller& caller, const FullName& name) {
   std::vector<ObjectId> containers;
-  const auto walk = [&](View& view) -> Result<ObjectInfo> {
+  const auto walk = [&]() -> Result<ObjectInfo> {
     ASSIGN_OR_RETURN(StoredObject object, view.Object(kMetastoreId));
     FullName so_far;
     for (const std::string& part : name.parts) {
@@ -106,16 +106,18 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Lookup(const Caller& caller, const Full
     }
     return FullInfoOf(view, caller, object);
   };
-  return Inspect(caller, Operation::kUse, kMetastoreId, [&](View& view) -> Result<ObjectInfo> {
-    containers.clear();
-    Result<ObjectInfo> found = walk(view);
-    if (found.ok()) return found;
-    // Who may not look into a container learns neither what is in it nor what is not.
-    for (const ObjectId container : containers) {
-      RETURN_IF_ERROR(authorizer_.CheckInside(view, caller, container));
-    }
-    return found;
-  });
+  Result<ObjectInfo> found = walk();
+  if (found.ok()) return found;
+  // Who may not look into a container learns neither what is in it nor what is not.
+  for (const ObjectId container : containers) {
+    RETURN_IF_ERROR(authorizer_.CheckInside(view, caller, container));
+  }
+  return found;
+}
+
+Result<ObjectInfo> EmbeddedRegistryImpl::Lookup(const Caller& caller, const FullName& name) {
+  return Inspect(caller, Operation::kUse, kMetastoreId,
+                 [&](View& view) { return LookupIn(view, caller, name); });
 }
 
 Result<ObjectInfo> EmbeddedRegistryImpl::LookupChild(const Caller& caller, ObjectId parent,

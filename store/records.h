@@ -141,7 +141,8 @@ struct AuditHeadRecord {
   static Result<AuditHeadRecord> Decode(std::string_view bytes, std::string_view what);
 };
 
-// Where the part of the chain that is kept here begins; what is older was moved to files (store/audit_files.h).
+// Where the part of the chain that is kept here begins; what is older was moved to files
+// (store/audit_files.h).
 struct AuditStartRecord {
   uint64_t sequence = 1;  // of the first record that is kept here
   Sha256 hash{};          // of the one before it; zeros where there was none

@@ -92,7 +92,8 @@ struct VersionInfo {
   uint64_t total_bytes = 0;  // READY only
   uint64_t file_count = 0;   // READY only
   Signature signature = Signature::kNone;
-  std::string source;  // where it came from: a path, URI, or "models:/c.s.m/3"
+  std::string source;          // where it came from: a path, URI, or "models:/c.s.m/3"
+  bool source_masked = false;  // it is a version of a model that the caller may not see; `source` is empty
   std::string run_id;
   std::string comment;  // filled by GetVersion, not by ListVersions
   std::vector<std::string> aliases;

@@ -76,6 +76,16 @@ Result<VersionNumber> LatestReadyBelow(View& view, const StoredObject& model, Ve
   }
 }
 
+// The model of "models:/<name>/<number>", as a copied version has it for its source.
+std::optional<FullName> ParentModel(std::string_view source) {
+  constexpr std::string_view kScheme = "models:/";
+  if (!source.starts_with(kScheme)) return std::nullopt;
+  const std::string_view place = source.substr(kScheme.size());
+  Result<FullName> name = FullName::Parse(place.substr(0, place.find_first_of("/@")));
+  if (!name.ok()) return std::nullopt;
+  return *std::move(name);
+}
+
 }  // namespace
 
 Result<VersionInfo> EmbeddedRegistryImpl::InfoOf(View& view, const StoredObject& model, VersionNumber number,
@@ -98,6 +108,20 @@ Result<VersionInfo> EmbeddedRegistryImpl::InfoOf(View& view, const StoredObject&
   info.created_by = record.created.by;
   info.updated_at_ms = record.updated.at_ms;
   info.updated_by = record.updated.by;
+  return info;
+}
+
+// Whoever may not see the version that it was copied from is not told its name (reference §2.4, 24).
+Result<VersionInfo> EmbeddedRegistryImpl::InfoFor(View& view, const Caller& caller, const StoredObject& model,
+                                                  VersionNumber number, const VersionRecord& record) {
+  ASSIGN_OR_RETURN(VersionInfo info, InfoOf(view, model, number, record));
+  const std::optional<FullName> parent = ParentModel(info.source);
+  if (!parent) return info;
+  const Result<ObjectInfo> seen = LookupIn(view, caller, *parent);
+  if (!seen.ok() && seen.error().code() == Code::kPermissionDenied) {
+    info.source.clear();
+    info.source_masked = true;
+  }
   return info;
 }
 
@@ -340,7 +364,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::GetVersion(const Caller& caller, Objec
   return Inspect(caller, Operation::kGet, model_id, [&](View& view) -> Result<VersionInfo> {
     ASSIGN_OR_RETURN(const StoredObject model, view.Model(model_id));
     ASSIGN_OR_RETURN(const VersionRecord record, view.Version(model, number));
-    ASSIGN_OR_RETURN(VersionInfo info, InfoOf(view, model, number, record));
+    ASSIGN_OR_RETURN(VersionInfo info, InfoFor(view, caller, model, number, record));
     if (record.has_description) {
       ASSIGN_OR_RETURN(info.comment, view.Description(model_id, number));
     }
@@ -369,7 +393,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::ResolveAlias(const Caller& caller, Obj
     for (const AliasInfo& info : model.record.aliases) {
       if (info.name != alias) continue;
       ASSIGN_OR_RETURN(const VersionRecord record, view.Version(model, info.version));
-      ASSIGN_OR_RETURN(VersionInfo version, InfoOf(view, model, info.version, record));
+      ASSIGN_OR_RETURN(VersionInfo version, InfoFor(view, caller, model, info.version, record));
       if (record.has_description) {
         ASSIGN_OR_RETURN(version.comment, view.Description(model_id, info.version));
       }
@@ -402,7 +426,7 @@ Result<Page<VersionInfo>> EmbeddedRegistryImpl::ListVersions(const Caller& calle
       const VersionNumber number = keys::SecondNumber(entry.key);
       ASSIGN_OR_RETURN(const VersionRecord record,
                        VersionRecord::Decode(entry.value, fmt::format("{} version {}", model.name, number)));
-      ASSIGN_OR_RETURN(VersionInfo info, InfoOf(view, model, number, record));
+      ASSIGN_OR_RETURN(VersionInfo info, InfoFor(view, caller, model, number, record));
       answer.items.push_back(std::move(info));
     }
     return answer;

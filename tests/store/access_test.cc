@@ -595,6 +595,31 @@ TEST(Access, CopyingNeedsTheSourcesBytesAndTheDestinationsVersions) {
   EXPECT_EQ(Outcome(registry.CopyVersion(bob, world.model, 1, other)), "permission denied");
 }
 
+TEST(Access, AParentThatOneMayNotSeeIsMasked) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller eve = Someone("eve");
+  const ObjectId copy = world.Make("prod.open.copy");
+  ASSERT_OK(registry.CopyVersion(world.ann, world.model, 1, copy));
+  const ObjectId open_schema = registry.Get(world.ann, copy)->parent;
+  ASSERT_OK(world.Grant(world.catalog, "eve", {Privilege::kUseCatalog}));
+  ASSERT_OK(world.Grant(open_schema, "eve", {Privilege::kUseSchema, Privilege::kExecute}));
+  const auto sources = [&](const Caller& caller) {
+    std::vector<std::string> seen;
+    for (const VersionInfo& info :
+         {*registry.GetVersion(caller, copy, 1), registry.ListVersions(caller, copy, {})->items.front()}) {
+      seen.push_back(info.source_masked ? "masked" + info.source : info.source);
+    }
+    return seen;
+  };
+  EXPECT_EQ(sources(world.ann),
+            (std::vector<std::string>{"models:/prod.ml.iris/1", "models:/prod.ml.iris/1"}));
+  EXPECT_EQ(sources(eve), (std::vector<std::string>{"masked", "masked"}));
+  ASSERT_OK(world.Grant(world.schema, "eve", {Privilege::kUseSchema}));
+  ASSERT_OK(world.Grant(world.model, "eve", {Privilege::kApplyTag}));
+  EXPECT_EQ(sources(eve), sources(world.ann)) << "who may see it may see where its copies came from";
+}
+
 TEST(Access, GrantsAreShownToThoseWhoGiveThemAndTheirOwnToAll) {
   World world;
   Registry& registry = *world.registry;
