@@ -18,9 +18,12 @@ std::string Attr(NodeId node) { return RecordingNotifier::Attr(node); }
 // A registry that another process changes, and a watcher of this one.
 class Watched {
  public:
-  Watched() : other(world.OtherProcess()) {
+  enum class Users { kOne, kAllOfTheHost };
+
+  explicit Watched(Users users = Users::kOne) : other(world.OtherProcess()) {
     model = world.Make("prod.ml.iris");
     schema = world.Make("prod.ml");
+    if (users == Users::kAllOfTheHost) world.Share();
     auto started = Watcher::Start(world.context);
     EXPECT_TRUE(started.ok());
     watcher = *std::move(started);
@@ -145,10 +148,10 @@ TEST(Watcher, StopsAtOnce) {
 }
 
 TEST(Watcher, TellsTheAclsThatAGrantChanges) {
-  Watched watched;
+  Watched watched(Watched::Users::kAllOfTheHost);
   ZoneWorld& world = watched.world;
   const store::ObjectId elsewhere = world.Make("dev");
-  world.Share();
+  watched.Settle();
   const NodeId below = VersionsNode(watched.model);
   const NodeId apart = ObjectNode(elsewhere);
   ASSERT_TRUE(world.acls->AclOf(below));
