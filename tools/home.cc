@@ -199,8 +199,9 @@ Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door
   store::EmbeddedRegistryOptions registry;
   registry.audit_directory = path + "/audit";
   registry.log = home->log;
-  ASSIGN_OR_RETURN(home->registry, store::EmbeddedRegistry::Open(*home->kv, *home->blobs, SystemClock(),
-                                                                 home->identities.get(), std::move(registry)));
+  ASSIGN_OR_RETURN(home->registry,
+                   store::EmbeddedRegistry::Open(*home->kv, *home->blobs, SystemClock(),
+                                                 home->identities.get(), std::move(registry)));
   RETURN_IF_ERROR(home->registry->Authenticate(home->caller));
   cas::DraftStore::Options drafts;
   drafts.root = path + "/drafts";

@@ -63,7 +63,8 @@ TEST(AclTable, EveryDirectoryShowsTheGrantsOfItsObject) {
   world.Share();
   world.Grant(at.catalog, "data-science", {Privilege::kUseCatalog});
   world.Grant(at.schema, "data-science", {Privilege::kUseSchema, Privilege::kExecute});
-  world.Grant(at.catalog, "ann", {Privilege::kUseCatalog, Privilege::kUseSchema});  // a user's rights are exact
+  world.Grant(at.catalog, "ann",
+              {Privilege::kUseCatalog, Privilege::kUseSchema});  // a user's rights are exact
   world.Grant(at.model, "ann", {Privilege::kApplyTag});
   AclTable& table = *world.acls;
   const std::string ann = "u" + std::to_string(kAnn);
