@@ -34,32 +34,22 @@ constexpr std::string_view kJsonSuffix = ".json";
 constexpr std::string_view kAccessPrefix = "user.modelfs.access.";
 struct Question {
   store::Operation operation;
-  store::ObjectKind on;
   const char* name;
+  std::optional<store::ObjectKind> of = {};  // nothing: of each kind
 };
 constexpr Question kQuestions[] = {
-    {store::Operation::kGet, store::ObjectKind::kCatalog, "read"},
-    {store::Operation::kCreateSchema, store::ObjectKind::kCatalog, "create_schema"},
-    {store::Operation::kTag, store::ObjectKind::kCatalog, "tag"},
-    {store::Operation::kDescribe, store::ObjectKind::kCatalog, "describe"},
-    {store::Operation::kSetOwner, store::ObjectKind::kCatalog, "set_owner"},
-    {store::Operation::kDelete, store::ObjectKind::kCatalog, "delete"},
-    {store::Operation::kGet, store::ObjectKind::kSchema, "read"},
-    {store::Operation::kCreateModel, store::ObjectKind::kSchema, "create_model"},
-    {store::Operation::kTag, store::ObjectKind::kSchema, "tag"},
-    {store::Operation::kDescribe, store::ObjectKind::kSchema, "describe"},
-    {store::Operation::kSetOwner, store::ObjectKind::kSchema, "set_owner"},
-    {store::Operation::kDelete, store::ObjectKind::kSchema, "delete"},
-    {store::Operation::kGet, store::ObjectKind::kModel, "read"},
-    {store::Operation::kReadFiles, store::ObjectKind::kModel, "read_files"},
-    {store::Operation::kCreateVersion, store::ObjectKind::kModel, "create_version"},
-    {store::Operation::kDeleteVersion, store::ObjectKind::kModel, "delete_version"},
-    {store::Operation::kSetAlias, store::ObjectKind::kModel, "set_alias"},
-    {store::Operation::kTag, store::ObjectKind::kModel, "tag"},
-    {store::Operation::kDescribe, store::ObjectKind::kModel, "describe"},
-    {store::Operation::kRename, store::ObjectKind::kModel, "rename"},
-    {store::Operation::kSetOwner, store::ObjectKind::kModel, "set_owner"},
-    {store::Operation::kDelete, store::ObjectKind::kModel, "delete"},
+    {store::Operation::kGet, "read"},
+    {store::Operation::kReadFiles, "read_files", store::ObjectKind::kModel},
+    {store::Operation::kCreateSchema, "create_schema", store::ObjectKind::kCatalog},
+    {store::Operation::kCreateModel, "create_model", store::ObjectKind::kSchema},
+    {store::Operation::kCreateVersion, "create_version", store::ObjectKind::kModel},
+    {store::Operation::kDeleteVersion, "delete_version", store::ObjectKind::kModel},
+    {store::Operation::kSetAlias, "set_alias", store::ObjectKind::kModel},
+    {store::Operation::kTag, "tag"},
+    {store::Operation::kDescribe, "describe"},
+    {store::Operation::kRename, "rename", store::ObjectKind::kModel},
+    {store::Operation::kSetOwner, "set_owner"},
+    {store::Operation::kDelete, "delete"},
 };
 
 std::string Dump(const Json& json, int indent) {
@@ -129,16 +119,11 @@ Json VersionJson(const VersionInfo& version, const std::map<std::string, std::st
 // files were taken from.
 Json LineageJson(const VersionInfo& version) {
   Json upstream = Json::array();
-  constexpr std::string_view kModelScheme = "models:/";
   if (version.source_masked) {
     upstream.push_back(Json{{"kind", "parent_version"}, {"masked", true}});
-  } else if (version.source.starts_with(kModelScheme)) {
-    const std::string_view parent = std::string_view(version.source).substr(kModelScheme.size());
-    const size_t slash = parent.rfind('/');
-    Json edge{{"kind", "parent_version"}, {"full_name", parent.substr(0, slash)}};
-    if (slash != std::string_view::npos) {
-      if (const auto number = store::ParseVersionNumber(parent.substr(slash + 1))) edge["version"] = *number;
-    }
+  } else if (const auto parent = store::ParseModelSource(version.source)) {
+    Json edge{{"kind", "parent_version"}, {"full_name", parent->model.ToString()}};
+    if (const auto* number = std::get_if<VersionNumber>(&parent->version)) edge["version"] = *number;
     upstream.push_back(std::move(edge));
   } else if (!version.source.empty()) {
     upstream.push_back(Json{{"kind", "source"}, {"uri", version.source}});
@@ -381,7 +366,7 @@ std::string InfoZone::AccessText(const store::Caller& caller, std::string_view n
   if (!object.ok()) return answer("see", object.error());
   std::string text;
   for (const Question& question : kQuestions) {
-    if (question.on != object->kind) continue;
+    if (question.of.value_or(object->kind) != object->kind) continue;
     text += answer(question.name, context_.registry->CheckAccess(caller, question.operation, object->id));
   }
   return text;

@@ -84,6 +84,11 @@ Result<std::vector<AuditRecord>> EmbeddedRegistryImpl::Activity(const Caller& ca
     ASSIGN_OR_RETURN(std::vector<AuditRecord> records,
                      AuditReader(view, audit_files_, query).ReadChangesOf(object));
     std::reverse(records.begin(), records.end());
+    for (AuditRecord& record : records) {
+      const auto source = record.params.find("source");
+      if (source != record.params.end() && !MayKnowSource(view, caller, source->second))
+        source->second.clear();
+    }
     return records;
   });
 }

@@ -114,6 +114,26 @@ std::string Quoted(std::string_view name) {
   return Printable(quoted) + "`";
 }
 
+// `what` is refused since the gate of a catalog or schema is closed to the caller.
+Error GateIsClosed(const std::string& what, ObjectKind kind, const FullName& container,
+                   const Caller& caller) {
+  const std::string gate =
+      PrivilegeSqlName(kind == ObjectKind::kCatalog ? Privilege::kUseCatalog : Privilege::kUseSchema);
+  return {
+      Code::kPermissionDenied,
+      fmt::format("{}: it lacks {} on {} {}; whoever may grant there can give it: GRANT {} ON {} {} TO {}",
+                  what, gate, KindName(kind), container.ToString(), gate, ObjectType(kind),
+                  container.ToString(), Quoted(caller.principal))};
+}
+
+Error NamedAsAGroup(const Caller& caller) {
+  return {
+      Code::kPermissionDenied,
+      fmt::format("{} is the name of a group here, so a user of that name holds nothing; an admin can give "
+                  "the user another name in the identity map, or make the group under another name",
+                  Printable(caller.principal))};
+}
+
 ObjectRights RightsOf(const Facts& facts) {
   const auto may = [&](Operation operation) {
     const OperationRow* row = RowOf(operation, facts.kind);
@@ -170,20 +190,31 @@ Result<Revision> Authorizer::EpochOf(View& view) const {
   return entry ? entry->revision : 0;
 }
 
-Result<Identity> Authorizer::ComputeIdentity(View& view, const std::string& principal,
-                                             const std::vector<std::string>& groups) const {
+Identity Authorizer::Nobody() const {
   Identity identity;
   identity.serial = next_identity_.fetch_add(1, std::memory_order_relaxed);
-  if (IsNobody(principal)) return identity;
+  return identity;
+}
+
+Result<Identity> Authorizer::IdentityOfCaller(View& view, const Caller& caller) const {
+  if (IsNobody(caller.principal)) return Nobody();
+  ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> self, view.FindPrincipal(caller.principal));
+  // Who happens to be called as a group is not in it.
+  if (self && self->kind == PrincipalKind::kGroup) return Nobody();
+  return ComputeIdentity(view, self ? self->id : kNobodyId, caller.groups);
+}
+
+Result<Identity> Authorizer::ComputeIdentity(View& view, PrincipalId self,
+                                             const std::vector<std::string>& groups) const {
+  Identity identity = Nobody();
   std::set<PrincipalId> found{kAccountUsersId};
   std::deque<PrincipalId> open;
   const auto add = [&](PrincipalId id) {
     if (found.insert(id).second) open.push_back(id);
   };
-  ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> self, view.FindPrincipal(principal));
-  if (self) {
-    identity.self = self->id;
-    add(self->id);
+  if (self != kNobodyId) {
+    identity.self = self;
+    add(self);
   }
   for (const std::string& name : groups) {
     ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> group, view.FindPrincipal(name));
@@ -218,7 +249,7 @@ Result<std::shared_ptr<const Identity>> Authorizer::IdentityAt(View& view, Revis
       if (known != cache_.identities.end()) return known->second;
     }
   }
-  ASSIGN_OR_RETURN(Identity computed, ComputeIdentity(view, caller.principal, caller.groups));
+  ASSIGN_OR_RETURN(Identity computed, IdentityOfCaller(view, caller));
   auto identity = std::make_shared<const Identity>(std::move(computed));
   const MutexLock lock(mu_);
   if (cache_.epoch < epoch || cache_.identities.size() >= kMostIdentities) {
@@ -241,7 +272,7 @@ Result<Identity> Authorizer::IdentityOfPrincipal(View& view, const PrincipalInfo
   if (principal.kind == PrincipalKind::kUser && directory_ != nullptr) {
     groups = directory_->GroupsOf(principal.name);
   }
-  return ComputeIdentity(view, principal.name, groups);
+  return ComputeIdentity(view, principal.id, groups);
 }
 
 Result<Facts> Authorizer::FactsOf(View& view, const Caller& caller, ObjectId object) const {
@@ -292,6 +323,8 @@ Status Authorizer::Check(View& view, const Caller& caller, Operation operation, 
                     "identity map of the mount",
                     caller.principal.empty() ? "the caller" : caller.principal));
   }
+  ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> self, view.FindPrincipal(caller.principal));
+  if (self && self->kind == PrincipalKind::kGroup) return NamedAsAGroup(caller);
   ASSIGN_OR_RETURN(const Facts facts, FactsOf(view, caller, object));
   const OperationRow* row = RowOf(operation, facts.kind);
   ASSIGN_OR_RETURN(const Error refusal, Refusal(view, caller, *row, facts, object));
@@ -309,12 +342,9 @@ Status Authorizer::CheckInside(View& view, const Caller& caller, ObjectId contai
   view.NoteRefused({Operation::kSee, container});
   ASSIGN_OR_RETURN(const StoredObject stored, view.Object(container));
   ASSIGN_OR_RETURN(const FullName name, view.NameOf(stored));
-  const std::string_view gate = facts.kind == ObjectKind::kCatalog ? "USE CATALOG" : "USE SCHEMA";
-  return Error(
-      Code::kPermissionDenied,
-      fmt::format("{} may not see what is in {} {}: it lacks {}; for example GRANT {} ON {} {} TO {}",
-                  Printable(caller.principal), KindName(facts.kind), name.ToString(), gate, gate,
-                  ObjectType(facts.kind), name.ToString(), Quoted(caller.principal)));
+  return GateIsClosed(fmt::format("{} may not see what is in {} {}", Printable(caller.principal),
+                                  KindName(facts.kind), name.ToString()),
+                      facts.kind, name, caller);
 }
 
 // Says what is missing in the words of a GRANT that would help. What the caller may not see is not told.
@@ -336,16 +366,9 @@ Result<Error> Authorizer::Refusal(View& view, const Caller& caller, const Operat
     for (size_t depth = 2; depth < levels.size(); ++depth) {
       const Facts above = Weigh({levels.begin(), levels.begin() + static_cast<ptrdiff_t>(depth)}, *identity);
       if (above.in_reach) continue;
-      const bool catalog = above.kind == ObjectKind::kCatalog;
       FullName container;
       container.parts.assign(name.parts.begin(), name.parts.begin() + static_cast<ptrdiff_t>(depth) - 1);
-      return Error(
-          Code::kPermissionDenied,
-          fmt::format(
-              "{}: it lacks {} on {} {}; whoever may grant there can give it: GRANT {} ON {} {} TO {}",
-              message, catalog ? "USE CATALOG" : "USE SCHEMA", KindName(above.kind), container.ToString(),
-              catalog ? "USE CATALOG" : "USE SCHEMA", ObjectType(above.kind), container.ToString(),
-              Quoted(caller.principal)));
+      return GateIsClosed(message, above.kind, container, caller);
     }
   }
   const PrivilegeSet wanted = row.any_of.empty() || (row.owner && facts.owner) ? row.and_also : row.any_of;
@@ -465,7 +488,7 @@ Result<ObjectAccess> Authorizer::AccessOf(View& view, ObjectId object) const {
     // Which of the host's groups a user is in matters only where one of them is named; to ask that of the
     // host for thousands of users takes seconds.
     ASSIGN_OR_RETURN(const Identity identity,
-                     host_groups ? IdentityOfPrincipal(view, info) : ComputeIdentity(view, info.name, {}));
+                     host_groups ? IdentityOfPrincipal(view, info) : ComputeIdentity(view, info.id, {}));
     PrincipalRights entry;
     entry.principal = info;
     entry.rights = rights_of(identity, info.kind != PrincipalKind::kGroup);
@@ -500,6 +523,7 @@ Result<PrincipalId> Authorizer::EnsureSelf(Change& change, const Caller& caller)
     return Error(Code::kPermissionDenied, "who has no name here cannot own anything");
   }
   ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> known, change.FindPrincipal(caller.principal));
+  if (known && known->kind == PrincipalKind::kGroup) return NamedAsAGroup(caller);
   if (known) return known->id;
   ASSIGN_OR_RETURN(const PrincipalInfo made,
                    change.AddPrincipal(PrincipalKind::kUser, PrincipalSource::kHost, caller.principal));

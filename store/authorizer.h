@@ -101,7 +101,9 @@ class Authorizer {
   Result<Revision> EpochOf(View& view) const;
   Result<std::shared_ptr<const Identity>> IdentityAt(View& view, Revision epoch, const Caller& caller) const;
   Result<Facts> FactsOf(View& view, const Caller& caller, ObjectId object) const;
-  Result<Identity> ComputeIdentity(View& view, const std::string& principal,
+  Identity Nobody() const;
+  Result<Identity> IdentityOfCaller(View& view, const Caller& caller) const;
+  Result<Identity> ComputeIdentity(View& view, PrincipalId self,
                                    const std::vector<std::string>& groups) const;
   Result<Error> Refusal(View& view, const Caller& caller, const OperationRow& row, const Facts& facts,
                         ObjectId object) const;

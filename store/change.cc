@@ -52,9 +52,11 @@ Result<StoredObject> View::Model(ObjectId id) {
 
 Result<VersionRecord> View::Version(const StoredObject& model, VersionNumber number) {
   ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, Get(keys::Version(model.record.id, number)));
-  const std::string what = fmt::format("{} version {}", model.name, number);
-  if (!entry) return Error(Code::kNotFound, fmt::format("{}: no such version", what));
-  return VersionRecord::Decode(entry->value, what);
+  if (!entry) {
+    ASSIGN_OR_RETURN(const FullName name, NameOf(model));
+    return Error(Code::kNotFound, fmt::format("{} version {}: no such version", name.ToString(), number));
+  }
+  return VersionRecord::Decode(entry->value, fmt::format("{} version {}", model.name, number));
 }
 
 Result<FullName> View::NameOf(const StoredObject& object) {

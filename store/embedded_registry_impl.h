@@ -215,6 +215,8 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   // versions.cc
   static Result<VersionInfo> InfoOf(View& view, const StoredObject& model, VersionNumber number,
                                     const VersionRecord& record);
+  bool MayKnowSource(View& view, const Caller& caller, std::string_view source);
+  // InfoOf, as the caller may know it.
   Result<VersionInfo> InfoFor(View& view, const Caller& caller, const StoredObject& model,
                               VersionNumber number, const VersionRecord& record);
   Result<ObjectInfo> LookupIn(View& view, const Caller& caller, const FullName& name);

@@ -11,6 +11,8 @@
 namespace modelfs::store {
 namespace {
 
+constexpr std::string_view kModelScheme = "models:/";
+
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 bool IsUpper(char c) { return c >= 'A' && c <= 'Z'; }
 bool IsLower(char c) { return c >= 'a' && c <= 'z'; }
@@ -173,9 +175,8 @@ FullName FullName::Parent() const {
 }
 
 Result<ModelSpec> ModelSpec::Parse(std::string_view text) {
-  constexpr std::string_view kScheme = "models:/";
   std::string_view rest = text;
-  if (rest.substr(0, kScheme.size()) == kScheme) rest.remove_prefix(kScheme.size());
+  if (rest.starts_with(kModelScheme)) rest.remove_prefix(kModelScheme.size());
   const size_t mark = rest.find_first_of("@/");
   ASSIGN_OR_RETURN(FullName model, FullName::Parse(rest.substr(0, mark)));
   if (model.parts.size() != 3) {
@@ -196,6 +197,13 @@ Result<ModelSpec> ModelSpec::Parse(std::string_view text) {
   }
   spec.version = *number;
   return spec;
+}
+
+std::optional<ModelSpec> ParseModelSource(std::string_view source) {
+  if (!source.starts_with(kModelScheme)) return std::nullopt;
+  Result<ModelSpec> spec = ModelSpec::Parse(source);
+  if (!spec.ok()) return std::nullopt;
+  return *std::move(spec);
 }
 
 std::optional<VersionNumber> ParseVersionNumber(std::string_view text) {

@@ -55,6 +55,9 @@ struct ModelSpec {
   static Result<ModelSpec> Parse(std::string_view text);
 };
 
+// The version that a version's source names: "models:/c.s.m/3". Nothing of a path or another URI.
+std::optional<ModelSpec> ParseModelSource(std::string_view source);
+
 // A version number as people write it: decimal digits without sign or leading zero, at least 1.
 std::optional<VersionNumber> ParseVersionNumber(std::string_view text);
 

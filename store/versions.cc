@@ -76,16 +76,6 @@ Result<VersionNumber> LatestReadyBelow(View& view, const StoredObject& model, Ve
   }
 }
 
-// The model of "models:/<name>/<number>", as a copied version has it for its source.
-std::optional<FullName> ParentModel(std::string_view source) {
-  constexpr std::string_view kScheme = "models:/";
-  if (!source.starts_with(kScheme)) return std::nullopt;
-  const std::string_view place = source.substr(kScheme.size());
-  Result<FullName> name = FullName::Parse(place.substr(0, place.find_first_of("/@")));
-  if (!name.ok()) return std::nullopt;
-  return *std::move(name);
-}
-
 }  // namespace
 
 Result<VersionInfo> EmbeddedRegistryImpl::InfoOf(View& view, const StoredObject& model, VersionNumber number,
@@ -112,16 +102,19 @@ Result<VersionInfo> EmbeddedRegistryImpl::InfoOf(View& view, const StoredObject&
 }
 
 // Whoever may not see the version that it was copied from is not told its name (reference §2.4, 24).
+bool EmbeddedRegistryImpl::MayKnowSource(View& view, const Caller& caller, std::string_view source) {
+  if (caller.role == Caller::Role::kUpkeep) return true;
+  const std::optional<ModelSpec> parent = ParseModelSource(source);
+  if (!parent) return true;
+  const Result<ObjectInfo> seen = LookupIn(view, caller, parent->model);
+  return seen.ok() || seen.error().code() != Code::kPermissionDenied;
+}
+
 Result<VersionInfo> EmbeddedRegistryImpl::InfoFor(View& view, const Caller& caller, const StoredObject& model,
                                                   VersionNumber number, const VersionRecord& record) {
   ASSIGN_OR_RETURN(VersionInfo info, InfoOf(view, model, number, record));
-  const std::optional<FullName> parent = ParentModel(info.source);
-  if (!parent) return info;
-  const Result<ObjectInfo> seen = LookupIn(view, caller, *parent);
-  if (!seen.ok() && seen.error().code() == Code::kPermissionDenied) {
-    info.source.clear();
-    info.source_masked = true;
-  }
+  info.source_masked = !MayKnowSource(view, caller, info.source);
+  if (info.source_masked) info.source.clear();
   return info;
 }
 

@@ -450,9 +450,9 @@ class Bench:
                 all_of_them.append((time.perf_counter() - start) * 1e3)
             self.add(f"list {count} models, of which ten may be seen", few, [], "ms", "published",
                      f"the owner, who sees all: {statistics.median(all_of_them):.0f} ms")
-            mount.down()
-            self.others.remove(mount)
         finally:
+            while self.others:
+                self.others.pop().down()
             shutil.rmtree(base, ignore_errors=True)
 
     def decisions(self):
@@ -466,7 +466,8 @@ class Bench:
             print(json.dumps(measured), flush=True)
 
     def engine(self):
-        self.measure(self.options.registry_bench, os.path.join(self.scratch, "engine"), 100000 if self.options.quick else 1000000)
+        self.measure(self.options.registry_bench, os.path.join(self.scratch, "engine"),
+                     100000 if self.options.quick else 1000000)
 
     def audit(self):
         self.measure(self.options.registry_bench, "--audit", os.path.join(self.scratch, "audit"),

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <thread>
 
+#include "store/audit_json.h"
 #include "store/operation_table.h"
 #include "tests/store/registry_fixture.h"
 
@@ -403,6 +404,26 @@ TEST(Access, ANameThatIsMadeAgainInheritsNothing) {
   EXPECT_TRUE(world.registry->Grants(world.ann, world.catalog, "").value().empty());
 }
 
+TEST(Access, AUserWhoIsCalledAsAGroupIsNotIt) {
+  World world;
+  const Caller eve = Someone("eve");
+  ASSERT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kGroup, "Eve"));
+  ASSERT_OK(world.registry->AddMember(world.ann, "Eve", "bob"));
+  ASSERT_OK(world.Grant(
+      world.catalog, "Eve",
+      {Privilege::kUseCatalog, Privilege::kUseSchema, Privilege::kExecute, Privilege::kCreateSchema}));
+  ASSERT_OK(world.registry->SetOwner(world.ann, world.model, "Eve"));
+  EXPECT_EQ(world.Check(Someone("bob"), Operation::kReadFiles, world.model), "ok");
+  for (const Operation operation :
+       {Operation::kSee, Operation::kGet, Operation::kReadFiles, Operation::kSetAlias, Operation::kGrant}) {
+    const Status said = world.registry->CheckAccess(eve, operation, world.model);
+    ASSERT_EQ(Outcome(said), "permission denied");
+    EXPECT_NE(said.error().message().find("name of a group"), std::string::npos) << said.error().message();
+  }
+  EXPECT_EQ(Outcome(world.registry->Create(eve, world.catalog, "mine", "")), "permission denied");
+  EXPECT_TRUE(world.registry->List(eve, kMetastoreId, {})->items.empty());
+}
+
 TEST(Access, AGroupOfTheRegistryIsNotTheHostsGroupOfThatName) {
   World world;
   ASSERT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kGroup, "host-group"));
@@ -612,6 +633,14 @@ TEST(Access, AParentThatOneMayNotSeeIsMasked) {
     }
     return seen;
   };
+  const auto activity = [&](const Caller& caller) {
+    std::string seen;
+    const std::vector<AuditRecord> records = registry.Activity(caller, copy, 100).value();
+    for (const AuditRecord& record : records) seen += AuditJson(record);
+    return seen;
+  };
+  EXPECT_NE(activity(world.ann).find("prod.ml.iris"), std::string::npos);
+  EXPECT_EQ(activity(eve).find("iris"), std::string::npos) << activity(eve);
   EXPECT_EQ(sources(world.ann),
             (std::vector<std::string>{"models:/prod.ml.iris/1", "models:/prod.ml.iris/1"}));
   EXPECT_EQ(sources(eve), (std::vector<std::string>{"masked", "masked"}));
