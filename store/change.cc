@@ -54,7 +54,9 @@ Result<VersionRecord> View::Version(const StoredObject& model, VersionNumber num
   ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, Get(keys::Version(model.record.id, number)));
   if (!entry) {
     ASSIGN_OR_RETURN(const FullName name, NameOf(model));
-    return Error(Code::kNotFound, fmt::format("{} version {}: no such version", name.ToString(), number));
+    return Error(Code::kNotFound,
+                 fmt::format("{0} version {1}: no such version; `modelfs ls {0}` lists those that there are",
+                             name.ToString(), number));
   }
   return VersionRecord::Decode(entry->value, fmt::format("{} version {}", model.name, number));
 }

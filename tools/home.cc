@@ -184,8 +184,12 @@ Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door
   options.directory = RegistryDirectory(path);
   struct stat info = {};
   if (::stat(options.directory.c_str(), &info) != 0 && errno == EACCES) {
-    return Error(Code::kPermissionDenied,
-                 fmt::format("{} belongs to another user; a registry serves the user who ran init", path));
+    return Error(
+        Code::kPermissionDenied,
+        fmt::format(
+            "{} belongs to another user; other users of this host reach it through a mount that its user "
+            "made with -o allow_other, or make one of their own with modelfs init",
+            path));
   }
   Result<std::unique_ptr<store::Kv>> kv = store::OpenLmdbKv(options);
   if (!kv.ok() && kv.error().code() == Code::kNotFound) return NoRegistry(path);

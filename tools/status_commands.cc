@@ -53,6 +53,12 @@ Result<std::string> ReadMountFile(const MountPoint& mount, const std::string& na
   }
   if (count == 0) return text;
   if (errno == ENOTCONN || errno == ECONNABORTED) return DaemonGone(mount.path);
+  if (errno == EACCES) {
+    return Error(Code::kPermissionDenied,
+                 fmt::format("{} is another user's alone; a mount for every user of the host is made with "
+                             "modelfs mount -o allow_other",
+                             mount.path));
+  }
   return ErrnoError(errno, path);
 }
 

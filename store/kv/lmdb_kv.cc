@@ -449,7 +449,9 @@ class LmdbKv : public Kv {
     const bool deletes = std::any_of(transaction.writes.begin(), transaction.writes.end(),
                                      [](const KvWrite& write) { return !write.value; });
     if (!env_->HasReserve() && !deletes) {
-      return env_->Failure(ENOSPC, "the disk is full (what is left is kept for deletions)");
+      return env_->Failure(
+          ENOSPC,
+          "the disk is full (what is left is kept for deletions); make room on it, or delete versions");
     }
     Head head;
     bool holds = false;

@@ -383,6 +383,15 @@ class Names(Case):
         self.assertEqual(self.ok("why", self.path("versions/1")), "nothing was refused there\n")
         self.refused(2, "why", self.scratch, says="not under a mount")
 
+    @unittest.skipUnless(os.geteuid() == 0, "acts as another user")
+    def test_another_user_is_told_that_the_mount_is_not_his(self):
+        os.chmod(self.scratch, 0o755)
+        nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+        for command, way in (["why", self.mnt], "-o allow_other"), (["ls"], "-o allow_other"):
+            done = subprocess.run([*nobody, BINARY, "-r", self.home, *command], capture_output=True, text=True, timeout=60)
+            self.assertEqual(done.returncode, 5, done.stdout + done.stderr)
+            self.assertIn(way, done.stderr)
+
     def test_a_command_is_seen_on_the_mount(self):
         source = os.path.join(self.scratch, "model")
         os.mkdir(source)
