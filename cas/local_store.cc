@@ -11,6 +11,7 @@
 #include <thread>
 #include <unordered_map>
 
+#include "cas/base/check.h"
 #include "cas/base/fail_point.h"
 #include "cas/base/thread.h"
 #include "cas/local_blob.h"
@@ -69,14 +70,17 @@ class Tally {
 };
 
 struct SourceFile {
+  std::string path;
   Fd fd;
   FileInfo info;
+  bool IsLarge() const { return info.size_bytes > kChunkBytes; }
 };
 
 // A regular file of the host's. Not through Files: it is only read, and belongs to somebody else.
 Result<SourceFile> OpenSource(const std::string& path) {
   // O_NONBLOCK: a FIFO must be refused, not waited for.
   SourceFile source;
+  source.path = path;
   source.fd = Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
   if (!source.fd.valid()) return ErrnoError(errno, "open " + path);
   ASSIGN_OR_RETURN(source.info, InfoOf(source.fd.get(), path));
@@ -86,13 +90,14 @@ Result<SourceFile> OpenSource(const std::string& path) {
   return source;
 }
 
-Status CheckUnchanged(const SourceFile& source, const std::string& path) {
-  ASSIGN_OR_RETURN(const FileInfo now, InfoOf(source.fd.get(), path));
+Status CheckUnchanged(const SourceFile& source) {
+  ASSIGN_OR_RETURN(const FileInfo now, InfoOf(source.fd.get(), source.path));
   const FileInfo& then = source.info;
   if (now.size_bytes == then.size_bytes && now.mtime_s == then.mtime_s && now.mtime_ns == then.mtime_ns) {
     return OkStatus();
   }
-  return Error(Code::kAborted, path + ": changed while it was read; try again when nobody writes to it");
+  return Error(Code::kAborted,
+               source.path + ": changed while it was read; try again when nobody writes to it");
 }
 
 }  // namespace
@@ -129,18 +134,16 @@ class LocalStore::Impl {
   Result<StoredFile> ReuseFile(const Digest& digest, Epoch epoch);
 
  private:
-  using Sizes = std::vector<uint64_t>;
-
-  // Large files one after the other, each with several threads; then small ones, several at once.
+  // Calls `work(i, false)` for each file below `count`, several at once. Whatever answers false, being large,
+  // is put off: `work(i, true)` follows, one file after the other, each with as many threads as it likes.
   template <typename Work>
-  Status EachFile(const Sizes& sizes, const Work& work);
+  Status EachFile(size_t count, const Work& work);
 
   // ReuseIfPresent for whoever has the true bytes at hand: a copy that this process has not verified yet
   // is, and a damaged one moved aside, so that storing a file again mends what needs it.
   Result<bool> ReuseIfSound(const Digest& digest, Epoch epoch);
-  Result<StoredFile> ImportFile(const std::string& path, bool parallel, Epoch epoch, PublishBatch& batch,
-                                Tally& tally);
-  Result<HashedFile> HashSource(const std::string& path, bool parallel, Tally& tally);
+  Result<StoredFile> ImportFile(const SourceFile& source, Epoch epoch, PublishBatch& batch, Tally& tally);
+  Result<HashedFile> HashSource(const SourceFile& source, Tally& tally);
 
   void VerifyLater(std::shared_ptr<LocalBlob> blob);
   void RunVerifier();
@@ -314,13 +317,21 @@ void LocalStore::Impl::RunVerifier() {
 }
 
 template <typename Work>
-Status LocalStore::Impl::EachFile(const Sizes& sizes, const Work& work) {
-  std::vector<size_t> small;
-  std::vector<size_t> large;
-  for (size_t i = 0; i < sizes.size(); ++i) (sizes[i] > kChunkBytes ? large : small).push_back(i);
-  const bool parallel = hash_threads_ > 1;
-  for (const size_t i : large) RETURN_IF_ERROR(work(i, parallel));
-  return ParallelFor(small.size(), hash_threads_, [&](size_t k) { return work(small[k], false); });
+Status LocalStore::Impl::EachFile(size_t count, const Work& work) {
+  Mutex mu;
+  std::vector<size_t> put_off;
+  RETURN_IF_ERROR(ParallelFor(count, hash_threads_, [&](size_t i) -> Status {
+    ASSIGN_OR_RETURN(const bool done, work(i, false));
+    if (done) return OkStatus();
+    MutexLock lock(mu);
+    put_off.push_back(i);
+    return OkStatus();
+  }));
+  for (const size_t i : put_off) {
+    ASSIGN_OR_RETURN(const bool done, work(i, true));
+    CHECK(done);
+  }
+  return OkStatus();
 }
 
 Result<bool> LocalStore::Impl::ReuseIfSound(const Digest& digest, Epoch epoch) {
@@ -341,15 +352,15 @@ Result<bool> LocalStore::Impl::ReuseIfSound(const Digest& digest, Epoch epoch) {
   return verified.error();
 }
 
-Result<StoredFile> LocalStore::Impl::ImportFile(const std::string& path, bool parallel, Epoch epoch,
-                                                PublishBatch& batch, Tally& tally) {
-  ASSIGN_OR_RETURN(const SourceFile source, OpenSource(path));
+Result<StoredFile> LocalStore::Impl::ImportFile(const SourceFile& source, Epoch epoch, PublishBatch& batch,
+                                                Tally& tally) {
+  const std::string& path = source.path;
   const uint64_t size_bytes = source.info.size_bytes;
   if (size_bytes <= kChunkBytes) {
     thread_local ChunkBuffer buffer;
-    const std::span<std::byte> bytes = buffer.span().first(size_bytes + 1);
+    const std::span<std::byte> bytes = buffer.span().first(size_bytes);
     ASSIGN_OR_RETURN(const size_t count, ReadFully(source.fd.get(), path, 0, bytes));
-    RETURN_IF_ERROR(CheckUnchanged(source, path));
+    RETURN_IF_ERROR(CheckUnchanged(source));
     if (count != size_bytes) return Error(Code::kAborted, path + ": changed while it was read; try again");
     const std::string_view content(reinterpret_cast<const char*>(bytes.data()), count);
     const Digest digest = DigestOf(content);
@@ -367,9 +378,9 @@ Result<StoredFile> LocalStore::Impl::ImportFile(const std::string& path, bool pa
   HashOptions options;
   options.copy = &staged.file();
   options.on_bytes = [&tally](uint64_t count) { tally.Add(count); };
-  options.parallel = parallel;
+  options.parallel = hash_threads_ > 1;
   ASSIGN_OR_RETURN(const HashedFile hashed, HashDescriptor(source.fd.get(), path, size_bytes, options));
-  RETURN_IF_ERROR(CheckUnchanged(source, path));
+  RETURN_IF_ERROR(CheckUnchanged(source));
   ASSIGN_OR_RETURN(const bool present, ReuseIfSound(hashed.stored.blob, epoch));
   if (present) {
     batch.AddPresent(hashed.stored.blob);
@@ -382,60 +393,50 @@ Result<StoredFile> LocalStore::Impl::ImportFile(const std::string& path, bool pa
 
 Result<std::vector<StoredFile>> LocalStore::Impl::ImportAll(const std::vector<std::string>& paths,
                                                             Epoch epoch, const Progress& progress) {
-  Sizes sizes;
-  for (const std::string& path : paths) {
-    struct stat info {};
-    if (::lstat(path.c_str(), &info) != 0) return ErrnoError(errno, "stat " + path);
-    sizes.push_back(static_cast<uint64_t>(info.st_size));
-  }
   std::vector<StoredFile> stored(paths.size());
   PublishBatch batch(*core_, epoch, paths.size());
   Tally tally(progress);
-  const Status each = EachFile(sizes, [&](size_t i, bool parallel) -> Status {
-    ASSIGN_OR_RETURN(stored[i], ImportFile(paths[i], parallel, epoch, batch, tally));
-    return OkStatus();
+  const Status each = EachFile(paths.size(), [&](size_t i, bool alone) -> Result<bool> {
+    ASSIGN_OR_RETURN(const SourceFile source, OpenSource(paths[i]));
+    if (!alone && source.IsLarge()) return false;
+    ASSIGN_OR_RETURN(stored[i], ImportFile(source, epoch, batch, tally));
+    return true;
   });
   RETURN_IF_ERROR(each);
   RETURN_IF_ERROR(batch.Commit());
   return stored;
 }
 
-Result<HashedFile> LocalStore::Impl::HashSource(const std::string& path, bool parallel, Tally& tally) {
-  ASSIGN_OR_RETURN(const SourceFile source, OpenSource(path));
+Result<HashedFile> LocalStore::Impl::HashSource(const SourceFile& source, Tally& tally) {
   HashOptions options;
   options.on_bytes = [&tally](uint64_t count) { tally.Add(count); };
-  options.parallel = parallel;
-  ASSIGN_OR_RETURN(HashedFile hashed, HashDescriptor(source.fd.get(), path, source.info.size_bytes, options));
-  RETURN_IF_ERROR(CheckUnchanged(source, path));
+  options.parallel = hash_threads_ > 1;
+  ASSIGN_OR_RETURN(HashedFile hashed,
+                   HashDescriptor(source.fd.get(), source.path, source.info.size_bytes, options));
+  RETURN_IF_ERROR(CheckUnchanged(source));
   return hashed;
 }
 
 Result<HashedFile> LocalStore::Impl::HashFile(const std::string& path, Tally& tally) {
-  return HashSource(path, hash_threads_ > 1, tally);
+  ASSIGN_OR_RETURN(const SourceFile source, OpenSource(path));
+  return HashSource(source, tally);
 }
 
 Result<std::vector<StoredFile>> LocalStore::Impl::PublishAll(const std::vector<PublishItem>& items,
                                                              Epoch epoch, const Progress& progress) {
   Tally tally(progress);
-  Sizes sizes;
-  for (const PublishItem& item : items) {
-    if (item.known.has_value()) {
-      sizes.push_back(0);
-      continue;
-    }
-    ASSIGN_OR_RETURN(const FileInfo info, core_->files.Stat(item.source_path));
-    sizes.push_back(info.size_bytes);
-  }
   std::vector<StoredFile> stored(items.size());
   PublishBatch batch(*core_, epoch, items.size());
-  const Status each = EachFile(sizes, [&](size_t i, bool parallel) -> Status {
+  const Status each = EachFile(items.size(), [&](size_t i, bool alone) -> Result<bool> {
     const PublishItem& item = items[i];
     HashedFile hashed;
     if (item.known.has_value()) {
       hashed = *item.known;
       tally.Add(hashed.stored.blob.size_bytes);
     } else {
-      ASSIGN_OR_RETURN(hashed, HashSource(item.source_path, parallel, tally));
+      ASSIGN_OR_RETURN(const SourceFile source, OpenSource(item.source_path));
+      if (!alone && source.IsLarge()) return false;
+      ASSIGN_OR_RETURN(hashed, HashSource(source, tally));
     }
     stored[i] = hashed.stored;
     ASSIGN_OR_RETURN(const bool present, ReuseIfSound(hashed.stored.blob, epoch));
@@ -444,7 +445,8 @@ Result<std::vector<StoredFile>> LocalStore::Impl::PublishAll(const std::vector<P
     } else {
       RETURN_IF_ERROR(batch.AddLink(hashed.stored.blob, item.source_path));
     }
-    return batch.AddLargeParts(hashed);
+    RETURN_IF_ERROR(batch.AddLargeParts(hashed));
+    return true;
   });
   RETURN_IF_ERROR(each);
   RETURN_IF_ERROR(batch.Commit());

@@ -19,6 +19,8 @@ using Directory = CHandle<DIR, closedir>;
 // from the beginning, large enough to be written as one request.
 constexpr uint64_t kWritebackBytes = uint64_t{8} << 20U;
 
+constexpr mode_t kPermissions = 07777;
+
 Error Failed(const char* call, const std::string& path) {
   return ErrnoError(errno, std::string(call) + " " + path);
 }
@@ -70,7 +72,10 @@ class OperatingSystemFiles : public Files {
   Result<std::unique_ptr<WritableFile>> Create(const std::string& path, uint32_t mode) override {
     Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode));
     if (!fd.valid()) return Failed("create", path);
-    if (::fchmod(fd.get(), mode) != 0) return Failed("fchmod", path);
+    // The umask may have taken some; a change is a transaction of the file system's, a look is not.
+    struct stat info {};
+    if (::fstat(fd.get(), &info) != 0) return Failed("fstat", path);
+    if ((info.st_mode & kPermissions) != mode && ::fchmod(fd.get(), mode) != 0) return Failed("fchmod", path);
     return std::make_unique<RealWritableFile>(std::move(fd), path);
   }
 

@@ -139,7 +139,12 @@ Status StoreCore::UnlinkOtherName(const std::string& path, const Digest& digest)
 }
 
 Result<bool> StoreCore::ReuseIfPresent(const Digest& digest, Epoch epoch) {
+  // What is absent needs no lock, and that is what most new files are.
   FileInfo info;
+  if (const Result<FileInfo> found = files.Stat(ObjectPath(digest)); !found.ok()) {
+    if (found.error().code() == Code::kNotFound) return false;
+    return found.error();
+  }
   {
     ASSIGN_OR_RETURN(const SweepLock shared, LockShared());
     const Result<FileInfo> found = files.Stat(ObjectPath(digest));

@@ -1,5 +1,6 @@
 #include "fs/acl_table.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "fs/notifier.h"
@@ -139,7 +140,7 @@ std::optional<NodeId> AclTable::Remember(NodeId node, const Path& path) {
 }
 
 template <typename Concerns>
-void AclTable::Forget(Concerns concerns) {
+std::vector<NodeId> AclTable::Forget(Concerns concerns) {
   std::vector<NodeId> nodes;
   {
     MutexLock lock(mu_);
@@ -150,15 +151,18 @@ void AclTable::Forget(Concerns concerns) {
       if (concerns(path)) nodes.push_back(node);
     }
   }
-  for (const NodeId node : nodes) context_.notifier->AttrChanged(node);
+  return nodes;
 }
 
 void AclTable::Changed(store::ObjectId object) {
-  Forget([&](const Path& path) { return path.Has(object); });
+  std::vector<NodeId> nodes = Forget([&](const Path& path) { return path.Has(object); });
+  // The object's own directory first: once that is closed, no path leads to what lies below.
+  std::partition(nodes.begin(), nodes.end(), [&](NodeId node) { return node == ObjectNode(object); });
+  for (const NodeId node : nodes) context_.notifier->AttrChanged(node);
 }
 
 void AclTable::AllChanged() {
-  Forget([](const Path&) { return true; });
+  for (const NodeId node : Forget([](const Path&) { return true; })) context_.notifier->AttrChanged(node);
 }
 
 size_t AclTable::nodes() const {

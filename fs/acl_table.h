@@ -18,6 +18,7 @@
 #include <string>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "cas/base/clock.h"
 #include "cas/base/thread.h"
@@ -68,9 +69,10 @@ class AclTable {
   Result<Path> PathOf(store::ObjectId object);
   // Which node had to make room, and is to be forgotten by the kernel.
   std::optional<NodeId> Remember(NodeId node, const Path& path) REQUIRES(mu_);
-  // Tells the kernel to forget the nodes for which `concerns` says yes, and keeps them no more.
+  // Drops what is kept of the objects for which `concerns` says yes. The kernel is still to be told of the
+  // nodes that it was given of them.
   template <typename Concerns>
-  void Forget(Concerns concerns) EXCLUDES(mu_);
+  std::vector<NodeId> Forget(Concerns concerns) EXCLUDES(mu_);
 
   Context& context_;
   const Clock& clock_;

@@ -36,8 +36,6 @@ ObjectId ObjectOf(NodeId node) {
   return parts.object;
 }
 
-NodeId NodeOf(ObjectId object) { return object == store::kMetastoreId ? kRootNode : ObjectNode(object); }
-
 std::string NameOf(const ObjectInfo& object) {
   return object.kind == ObjectKind::kMetastore ? "the registry" : object.full_name.ToString();
 }
@@ -163,7 +161,7 @@ class ObjectsZone : public Zone {
 
   Outcome<Entry> LookupAlias(ObjectId schema, std::string_view model, std::string_view alias);
   Entry ObjectEntry(const ObjectInfo& object) const {
-    return {NodeOf(object.id), ObjectStat(context_, object), kNamesTtlS, kNamesTtlS};
+    return {ObjectNode(object.id), ObjectStat(context_, object), kNamesTtlS, kNamesTtlS};
   }
   Entry PartEntry(NodeId node, const ObjectInfo& model) const {
     return {node, ModelPartStat(context_, model), kNamesTtlS, kNamesTtlS};
@@ -225,7 +223,7 @@ Outcome<NodeId> ObjectsZone::ParentOf(NodeId directory) {
   if (directory == kRootNode) return kRootNode;
   const auto object = Get(directory);
   if (!object.ok()) return RefuseNode(object.error());
-  return NodeOf(object->parent);
+  return ObjectNode(object->parent);
 }
 
 Outcome<Attr> ObjectsZone::SetAttr(const Request& /*request*/, NodeId node, const AttrChange& change) {

@@ -31,10 +31,6 @@ constexpr std::chrono::milliseconds kErrorPause{1000};  // between attempts whil
 // bounds how many. Names beyond it age out (kNamesTtlS).
 constexpr size_t kResyncNames = 100'000;
 
-NodeId NodeOf(store::ObjectId object) {
-  return object == store::kMetastoreId ? kRootNode : ObjectNode(object);
-}
-
 }  // namespace
 
 class Watcher::Impl {
@@ -93,15 +89,15 @@ class Watcher::Impl {
           context_.trees->DropModel(event.object);
           if (context_.on_deleted) context_.on_deleted();
         }
-        kernel.AttrChanged(NodeOf(event.object));  // answers ESTALE from now on
+        kernel.AttrChanged(ObjectNode(event.object));  // answers ESTALE from now on
         break;
       case EventKind::kRenamed:
-        kernel.EntryChanged(NodeOf(event.parent), event.old_name);
-        kernel.AttrChanged(NodeOf(event.object));
+        kernel.EntryChanged(ObjectNode(event.parent), event.old_name);
+        kernel.AttrChanged(ObjectNode(event.object));
         break;
       case EventKind::kUpdated:
       case EventKind::kTagsChanged:
-        if (!event.version) kernel.AttrChanged(NodeOf(event.object));
+        if (!event.version) kernel.AttrChanged(ObjectNode(event.object));
         break;
       case EventKind::kVersionDeleted:
         context_.trees->Drop(event.version_id);
@@ -135,7 +131,7 @@ class Watcher::Impl {
   // Whose an object is, its directories show.
   void TellOwner(const Event& event) {
     if (event.object_kind == ObjectKind::kModel) return TellModelAttr(event.object);
-    context_.notifier->AttrChanged(NodeOf(event.object));
+    context_.notifier->AttrChanged(ObjectNode(event.object));
   }
 
   void TellModelAttr(store::ObjectId model) {
@@ -170,8 +166,8 @@ class Watcher::Impl {
       for (const ObjectInfo& object : page->items) {
         if (room == 0 || stop.stop_requested()) return;
         --room;
-        context_.notifier->EntryChanged(NodeOf(parent), object.name);
-        context_.notifier->AttrChanged(NodeOf(object.id));
+        context_.notifier->EntryChanged(ObjectNode(parent), object.name);
+        context_.notifier->AttrChanged(ObjectNode(object.id));
         if (object.kind == ObjectKind::kModel) {
           TellVersions(object, room);
           TellModelAttr(object.id);

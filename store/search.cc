@@ -41,7 +41,7 @@ Result<bool> EmbeddedRegistryImpl::EachVisibleChild(View& view, const Caller& ca
   if (!visible.all) {
     ASSIGN_OR_RETURN(const std::vector<StoredObject> children, ChildrenOf(view, parent, visible.some));
     for (const StoredObject& child : children) {
-      if (child.name < from) continue;
+      if (child.name.compare(from) < 0) continue;
       ASSIGN_OR_RETURN(const bool go_on, offer(child));
       if (!go_on) return false;
     }

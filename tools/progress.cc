@@ -55,8 +55,10 @@ std::string ProgressLine(const std::string& what, uint64_t done_bytes, uint64_t 
   return line;
 }
 
-Progress::Progress(std::string what, uint64_t total_bytes)
-    : what_(std::move(what)), total_bytes_(total_bytes), terminal_(::isatty(STDERR_FILENO) == 1) {}
+Progress::Progress(std::string what, std::function<uint64_t()> total_bytes)
+    : what_(std::move(what)),
+      terminal_(::isatty(STDERR_FILENO) == 1),
+      ask_total_bytes_(std::move(total_bytes)) {}
 
 Progress::~Progress() {
   const MutexLock lock(mu_);
@@ -70,10 +72,11 @@ void Progress::Update(uint64_t done_bytes) {
   int64_t due_ms = next_ms_.load(std::memory_order_relaxed);
   if (elapsed.count() < due_ms || !next_ms_.compare_exchange_strong(due_ms, elapsed.count() + kRedrawMs))
     return;
-  const std::string line = ProgressLine(what_, done_bytes, total_bytes_, elapsed);
   const MutexLock lock(mu_);
+  if (ask_total_bytes_) total_bytes_ = std::exchange(ask_total_bytes_, nullptr)();
   shown_ = true;
-  std::fputs(fmt::format("\r\033[K{}", line).c_str(), stderr);
+  std::fputs(fmt::format("\r\033[K{}", ProgressLine(what_, done_bytes, total_bytes_, elapsed)).c_str(),
+             stderr);
 }
 
 uint64_t BytesBelow(const std::string& directory) {

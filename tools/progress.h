@@ -4,6 +4,7 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <functional>
 #include <string>
 
 #include "cas/base/thread.h"
@@ -21,7 +22,8 @@ std::string ProgressLine(const std::string& what, uint64_t done_bytes, uint64_t 
 // taken away at the end. Thread-safe.
 class Progress {
  public:
-  Progress(std::string what, uint64_t total_bytes);
+  // `total_bytes` is asked once, when the line is first drawn; empty where nobody knows it.
+  Progress(std::string what, std::function<uint64_t()> total_bytes);
   ~Progress();
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
@@ -30,11 +32,12 @@ class Progress {
 
  private:
   const std::string what_;
-  const uint64_t total_bytes_;
   const bool terminal_;
   const std::chrono::steady_clock::time_point started_ = std::chrono::steady_clock::now();
   std::atomic<int64_t> next_ms_{1000};  // since started_
   Mutex mu_;
+  std::function<uint64_t()> ask_total_bytes_ GUARDED_BY(mu_);  // empty once asked
+  uint64_t total_bytes_ GUARDED_BY(mu_) = 0;
   bool shown_ GUARDED_BY(mu_) = false;
 };
 

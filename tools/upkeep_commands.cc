@@ -113,7 +113,7 @@ Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
   }
   cas::FsckReport report;
   {
-    Progress progress("fsck", 0);
+    Progress progress("fsck", nullptr);
     ASSIGN_OR_RETURN(report, home->blobs->Fsck(arguments.repair, [&progress](uint64_t done_bytes) {
       progress.Update(done_bytes);
     }));

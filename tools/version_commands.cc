@@ -123,7 +123,8 @@ Result<store::VersionInfo> Ingest(Home& home, const Place& place, const Register
   FAIL_POINT("register.leased");
   Digest tree;
   {
-    Progress progress("register " + place.name.ToString(), BytesBelow(arguments.directory));
+    Progress progress("register " + place.name.ToString(),
+                      [&arguments] { return BytesBelow(arguments.directory); });
     ASSIGN_OR_RETURN(const cas::IngestedTree ingested,
                      cas::IngestDirectory(*home.blobs, arguments.directory, lease->lease().epoch,
                                           [&progress](uint64_t done_bytes) { progress.Update(done_bytes); }));
@@ -259,7 +260,7 @@ Status RunDownload(const Cli& cli, const DownloadArguments& arguments) {
   }
   // Beside the target and renamed at the end, so that the directory is there whole or not at all.
   const std::string writing_to = exists ? target : fmt::format("{}.download-{}", target, ::getpid());
-  Progress progress("download " + VersionName(version), version.total_bytes);
+  Progress progress("download " + VersionName(version), [&version] { return version.total_bytes; });
   Status exported = cas::ExportTree(*home->blobs, tree, writing_to,
                                     [&progress](uint64_t done_bytes) { progress.Update(done_bytes); });
   if (exported.ok() && !exists && ::rename(writing_to.c_str(), target.c_str()) != 0) {

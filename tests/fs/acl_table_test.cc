@@ -124,6 +124,25 @@ TEST(AclTable, AChangeIsToldForTheObjectAndWhatLiesBelow) {
   EXPECT_EQ(told_by([&] { table.AllChanged(); }), "11111111");
 }
 
+TEST(AclTable, AnObjectClosesBeforeWhatLiesInIt) {
+  ZoneWorld world;
+  const Model at(world);
+  world.Share();
+  AclTable& table = *world.acls;
+  // More than a few, and the objects' own neither first nor last: the order of telling is not that of asking.
+  std::vector<NodeId> nodes;
+  for (int alias = 0; alias < 10; ++alias) nodes.push_back(AliasTreeNode(alias, at.version.id, 0));
+  for (const store::ObjectId object : {at.catalog, at.schema, at.model}) nodes.push_back(ObjectNode(object));
+  for (int i = 0; i < 20; ++i) nodes.push_back(ObjectNode(world.Make("prod.ml.other" + std::to_string(i))));
+  for (const NodeId node : nodes) ASSERT_TRUE(table.AclOf(node));
+  for (const store::ObjectId object : {at.model, at.schema, at.catalog}) {
+    const size_t before = world.notifier.told().size();
+    table.Changed(object);
+    ASSERT_GT(world.notifier.told().size(), before);
+    EXPECT_EQ(world.notifier.told()[before], RecordingNotifier::Attr(ObjectNode(object)));
+  }
+}
+
 TEST(AclTable, WhatIsAskedAfterAChangeIsOfAfterTheChange) {
   ZoneWorld world;
   const Model at(world);
