@@ -164,7 +164,8 @@ Status RunMount(const Cli& cli, const MountArguments& arguments) {
                  "mount was given two registries; name it once: modelfs mount HOME MNT");
   }
   fs::MountOptions options;
-  RETURN_IF_ERROR(ApplyMountOptions(arguments.options, options));
+  std::string identity_map = cli.globals.identity_map;
+  RETURN_IF_ERROR(ApplyMountOptions(arguments.options, options, identity_map));
   if (arguments.where.back().empty()) {
     return Error(Code::kInvalidArgument,
                  "the mount point's name is empty; name an existing directory: modelfs mount HOME MNT");
@@ -195,7 +196,6 @@ Status RunMount(const Cli& cli, const MountArguments& arguments) {
   if (below) RETURN_IF_ERROR(EndIfKilled(*below));
   LogOptions log = cli.globals.log;
   if (!cli.globals.log_level_given) log.level = "info";
-  std::string identity_map = cli.globals.identity_map;
   if (!identity_map.empty()) {
     std::error_code failure;
     if (const files::path whole = files::absolute(identity_map, failure); !failure)
@@ -270,7 +270,7 @@ void AddMountCommands(Cli& cli) {
                       "Go into the background, once the mount answers; log to HOME/mount.log");
     command
         ->add_option("-o,--options", arguments->options,
-                     "ro, allow_other, nopassthrough; mount(8)'s are taken too")
+                     "ro, allow_other, nopassthrough, identity_map=FILE; mount(8)'s are taken too")
         ->type_name("OPTS")
         ->allow_extra_args(false);
     OnRun(*command, cli, arguments, RunMount);

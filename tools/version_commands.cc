@@ -241,7 +241,12 @@ Status RunDownload(const Cli& cli, const DownloadArguments& arguments) {
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
   ASSIGN_OR_RETURN(const store::VersionInfo version, FindVersion(*home, place));
-  RETURN_IF_ERROR(home->registry->CheckAccess(home->caller, store::Operation::kReadFiles, version.model));
+  const Status allowed =
+      home->registry->CheckAccess(home->caller, store::Operation::kReadFiles, version.model);
+  // As a mount does when a file is opened; here it is all of the version's.
+  home->registry->RecordAudit(home->caller, store::Operation::kReadFiles, version.model, allowed,
+                              {{"version_arg", std::to_string(version.number)}});
+  RETURN_IF_ERROR(allowed);
   if (version.status != store::VersionStatus::kReady) {
     return Error(Code::kFailedPrecondition,
                  fmt::format("{} is {}; only a READY version can be downloaded", VersionName(version),

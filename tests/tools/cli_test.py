@@ -496,6 +496,9 @@ class Story(Case):
         target = os.path.join(self.scratch, "out")
         self.ok("download", "prod.ml.iris@Champion", target)
         self.assertEqual(read_files(target), MODEL_FILES)
+        reads = self.audit("prod.ml.iris", "--action", "generateTemporaryModelVersionCredential")
+        self.assertEqual([(read["requestParams"]["version_arg"], read["response"]["statusCode"]) for read in reads],
+                         [("2", 200)])
         self.refused(4, "download", "prod.ml.iris/1", target, says="nothing was written")
         os.mkdir(os.path.join(self.scratch, "empty"))
         self.ok("download", "prod.ml.iris/1", os.path.join(self.scratch, "empty"))

@@ -96,17 +96,24 @@ TEST(Log, TheLevelMovesWhileItRunsAndStaysWithinItsEnds) {
 
 TEST(MountOptions, SetWhatTheySayAndPassOverWhatMountMeansForItself) {
   fs::MountOptions options;
+  std::string identity_map = "/etc/before";
   ASSERT_TRUE(
       ApplyMountOptions({"ro,allow_other", "nopassthrough,rw,_netdev,x-systemd.automount,nofail,,defaults"},
-                        options)
+                        options, identity_map)
           .ok());
+  EXPECT_EQ(identity_map, "/etc/before");
+  ASSERT_TRUE(
+      ApplyMountOptions({"rw,identity_map=/etc/modelfs users.map,nofail"}, options, identity_map).ok());
+  EXPECT_EQ(identity_map, "/etc/modelfs users.map");
   EXPECT_TRUE(options.allow_other);
   EXPECT_TRUE(options.read_only);
   EXPECT_FALSE(options.passthrough);
-  const Status refused = ApplyMountOptions({"rw,turbo"}, options);
-  ASSERT_FALSE(refused.ok());
-  EXPECT_EQ(refused.error().code(), Code::kInvalidArgument);
-  EXPECT_NE(refused.error().message().find("turbo"), std::string::npos);
+  for (const std::string word : {"turbo", "identity_map=", "identity_map"}) {
+    const Status refused = ApplyMountOptions({"rw," + word}, options, identity_map);
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code(), Code::kInvalidArgument);
+    EXPECT_NE(refused.error().message().find(word.substr(0, word.find('='))), std::string::npos);
+  }
 }
 
 TEST(MountRecords, ShowTheLivingAndClearTheDead) {
