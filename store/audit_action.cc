@@ -3,9 +3,7 @@
 #include <fmt/core.h>
 
 namespace modelfs::store {
-namespace {
-
-std::string_view Noun(ObjectKind kind) {
+std::string_view ActionNoun(ObjectKind kind) {
   switch (kind) {
     case ObjectKind::kMetastore:
       return "Metastore";
@@ -19,14 +17,12 @@ std::string_view Noun(ObjectKind kind) {
   return "Object";
 }
 
-}  // namespace
-
 std::string ActionOf(Operation operation, ObjectKind kind) {
   switch (operation) {
     case Operation::kUse:
     case Operation::kSee:
     case Operation::kGet:
-      return fmt::format("get{}", Noun(kind));
+      return fmt::format("get{}", ActionNoun(kind));
     case Operation::kCreateCatalog:
       return "createCatalog";
     case Operation::kCreateSchema:
@@ -34,7 +30,7 @@ std::string ActionOf(Operation operation, ObjectKind kind) {
     case Operation::kCreateModel:
       return "createRegisteredModel";
     case Operation::kDelete:
-      return fmt::format("delete{}", Noun(kind));
+      return fmt::format("delete{}", ActionNoun(kind));
     case Operation::kReadFiles:
       return std::string(kOpenAction);
     case Operation::kCreateVersion:
@@ -42,13 +38,13 @@ std::string ActionOf(Operation operation, ObjectKind kind) {
     case Operation::kDescribe:
     case Operation::kRename:
     case Operation::kSetOwner:
-      return fmt::format("update{}", Noun(kind));
+      return fmt::format("update{}", ActionNoun(kind));
     case Operation::kConfigure:
-      return fmt::format("update{}Settings", Noun(kind));
+      return fmt::format("update{}Settings", ActionNoun(kind));
     case Operation::kSetAlias:
       return "setRegisteredModelAlias";
     case Operation::kTag:
-      return fmt::format("set{}Tag", Noun(kind));
+      return fmt::format("set{}Tag", ActionNoun(kind));
     case Operation::kDeleteVersion:
       return "deleteModelVersion";
     case Operation::kShowGrants:

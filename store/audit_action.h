@@ -3,11 +3,15 @@
 #pragma once
 
 #include <string>
+#include <string_view>
 
 #include "store/operation.h"
 #include "store/registry.h"
 
 namespace modelfs::store {
+
+// "RegisteredModel", as the audit actions of Unity Catalog say it: createCatalog, deleteRegisteredModel.
+std::string_view ActionNoun(ObjectKind kind);
 
 // "setRegisteredModelAlias": as Unity Catalog calls the request (reference §11), as far as the operation
 // tells.

@@ -4,6 +4,7 @@
 #include <algorithm>
 
 #include "cas/base/text.h"
+#include "store/audit_action.h"
 #include "store/embedded_registry_impl.h"
 #include "store/keys.h"
 
@@ -13,21 +14,6 @@ namespace {
 constexpr size_t kListStep = 1000;
 
 ObjectKind ChildKind(ObjectKind parent) { return static_cast<ObjectKind>(static_cast<unsigned>(parent) + 1); }
-
-// "Catalog" as Unity Catalog's audit action names say it: createCatalog, deleteRegisteredModel.
-std::string_view ActionNoun(ObjectKind kind) {
-  switch (kind) {
-    case ObjectKind::kMetastore:
-      return "Metastore";
-    case ObjectKind::kCatalog:
-      return "Catalog";
-    case ObjectKind::kSchema:
-      return "Schema";
-    case ObjectKind::kModel:
-      return "RegisteredModel";
-  }
-  return "Object";
-}
 
 Operation CreateOperation(ObjectKind container) {
   switch (container) {

@@ -38,22 +38,9 @@ std::string Name(const store::FullName& name) {
   return dotted;
 }
 
-std::string_view Kind(store::ObjectKind kind) {
-  switch (kind) {
-    case store::ObjectKind::kMetastore:
-      return "METASTORE";
-    case store::ObjectKind::kCatalog:
-      return "CATALOG";
-    case store::ObjectKind::kSchema:
-      return "SCHEMA";
-    case store::ObjectKind::kModel:
-      return "MODEL";
-  }
-  return "";
-}
-
 std::string Object(const Securable& object) {
-  return fmt::format("{}{}{}", Kind(object.kind), object.name.parts.empty() ? "" : " ", Name(object.name));
+  return fmt::format("{}{}{}", KindWord(object.kind), object.name.parts.empty() ? "" : " ",
+                     Name(object.name));
 }
 
 std::string Like(const std::optional<std::string>& pattern) {
@@ -62,12 +49,12 @@ std::string Like(const std::optional<std::string>& pattern) {
 
 struct Printer {
   std::string operator()(const CreateObject& create) const {
-    return fmt::format("CREATE {} {}{}{}", Kind(create.object.kind),
+    return fmt::format("CREATE {} {}{}{}", KindWord(create.object.kind),
                        create.if_not_exists ? "IF NOT EXISTS " : "", Name(create.object.name),
                        create.comment.empty() ? "" : " COMMENT " + Text(create.comment));
   }
   std::string operator()(const DropObject& drop) const {
-    return fmt::format("DROP {} {}{}{}", Kind(drop.object.kind), drop.if_exists ? "IF EXISTS " : "",
+    return fmt::format("DROP {} {}{}{}", KindWord(drop.object.kind), drop.if_exists ? "IF EXISTS " : "",
                        Name(drop.object.name), drop.cascade ? " CASCADE" : "");
   }
   std::string operator()(const GrantOrRevoke& change) const {
@@ -105,7 +92,7 @@ struct Printer {
     return fmt::format("ALTER {} UNSET TAGS ({})", Object(unset.object), fmt::join(keys, ", "));
   }
   std::string operator()(const ShowObjects& show) const {
-    return fmt::format("SHOW {}S{}{}", Kind(show.kind),
+    return fmt::format("SHOW {}S{}{}", KindWord(show.kind),
                        show.container.parts.empty() ? "" : " IN " + Name(show.container), Like(show.pattern));
   }
   std::string operator()(const ShowPrincipals& show) const {
@@ -133,6 +120,20 @@ struct Printer {
 };
 
 }  // namespace
+
+std::string_view KindWord(store::ObjectKind kind) {
+  switch (kind) {
+    case store::ObjectKind::kMetastore:
+      return "METASTORE";
+    case store::ObjectKind::kCatalog:
+      return "CATALOG";
+    case store::ObjectKind::kSchema:
+      return "SCHEMA";
+    case store::ObjectKind::kModel:
+      return "MODEL";
+  }
+  return "";
+}
 
 std::string PrintSql(const SqlStatement& statement) { return std::visit(Printer(), statement); }
 

@@ -10,23 +10,10 @@
 #include "tools/pages.h"
 #include "tools/principals.h"
 #include "tools/settings.h"
+#include "tools/sql_parser.h"
 
 namespace modelfs::tools {
 namespace {
-
-std::string_view KindWord(store::ObjectKind kind) {
-  switch (kind) {
-    case store::ObjectKind::kMetastore:
-      return "METASTORE";
-    case store::ObjectKind::kCatalog:
-      return "CATALOG";
-    case store::ObjectKind::kSchema:
-      return "SCHEMA";
-    case store::ObjectKind::kModel:
-      return "MODEL";
-  }
-  return "";
-}
 
 // "2026-11-22T23:27:44Z": the same for every reader, whatever the time zone.
 std::string UtcTime(int64_t time_ms) {

@@ -13,26 +13,16 @@
 
 #include "store/embedded_registry.h"
 #include "store/kv/lmdb_kv.h"
+#include "tests/bench/timing.h"
 #include "tests/store/fake_blob_store.h"
+#include "tests/store/must.h"
 
 namespace {
 
 using namespace modelfs;         // NOLINT(google-build-using-namespace): a program of one file
 using namespace modelfs::store;  // NOLINT(google-build-using-namespace)
-using SteadyClock = std::chrono::steady_clock;
-
-template <typename T>
-T Must(Result<T> result) {
-  if (!result.ok()) {
-    fmt::print(stderr, "{}\n", result.error().message());
-    std::exit(1);
-  }
-  if constexpr (!std::is_void_v<T>) return *std::move(result);
-}
-
-double MicrosSince(SteadyClock::time_point start) {
-  return std::chrono::duration<double, std::micro>(SteadyClock::now() - start).count();
-}
+using bench::MicrosSince;
+using bench::SteadyClock;
 
 template <typename Call>
 void Report(const char* what, int calls, Call call) {

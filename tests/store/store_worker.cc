@@ -17,6 +17,7 @@
 
 #include "store/embedded_registry.h"
 #include "store/kv/lmdb_kv.h"
+#include "tests/store/must.h"
 #include "tests/store/script.h"
 
 namespace {
@@ -30,15 +31,6 @@ Caller Ann() {
   caller.uid = 1000;
   caller.door = "worker";
   return caller;
-}
-
-template <typename T>
-T Must(Result<T> result) {
-  if (!result.ok()) {
-    fmt::print(stderr, "{}\n", result.error().message());
-    std::exit(1);
-  }
-  if constexpr (!std::is_void_v<T>) return *std::move(result);
 }
 
 void Say(const std::string& line) {
