@@ -138,6 +138,17 @@ TEST(HostIdentities, AnUnmappedUidIsNobodyAndInNoGroup) {
   EXPECT_TRUE(nobody.groups.empty());
 }
 
+TEST(HostIdentities, ANameThatNoPrincipalCanHaveIsNobodys) {
+  Host host;
+  const std::string invisible = "\xe2\x80\x8b";  // a space of no width
+  host.database.AddUser("ann" + invisible, 1003, 100);
+  host.database.AddGroup("staff" + invisible, 300);
+  host.database.Join("ann", 300);
+  const auto identities = host.MustOpen(false);
+  EXPECT_EQ(identities->CallerOf(1003, 100).principal, "uid:1003");
+  EXPECT_EQ(identities->CallerOf(1000, 100).groups, (Names{"staff", "data-science"}));
+}
+
 TEST(HostIdentities, FindsByNameWithoutRegardToCaseAndTheUserFirst) {
   Host host;
   const auto identities = host.MustOpen(false);
@@ -244,6 +255,16 @@ TEST(HostIdentities, AMappingFileThatOthersCanWriteIsRefused) {
   const auto opened = host.Open(true);
   ASSERT_FALSE(opened.ok());
   EXPECT_EQ(opened.error().code(), Code::kPermissionDenied);
+
+  // Whose file it is may write it, too; only root can give one away to try.
+  if (::geteuid() != 0) return;
+  host.WriteMap("uid 1000 = ann\n");
+  std::filesystem::permissions(host.map_file(), std::filesystem::perms::owner_read);
+  EXPECT_TRUE(host.Open(true).ok());
+  ASSERT_EQ(::chown(host.map_file().c_str(), 60001, 60001), 0);
+  const auto of_another = host.Open(true);
+  ASSERT_FALSE(of_another.ok());
+  EXPECT_EQ(of_another.error().code(), Code::kPermissionDenied);
 }
 
 TEST(HostIdentities, AMissingMappingFileIsAnError) {
