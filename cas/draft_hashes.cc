@@ -6,11 +6,10 @@
 namespace modelfs::cas {
 
 DraftHashes::~DraftHashes() {
+  Stop();
   std::thread thread;
   {
     MutexLock lock(mu_);
-    stop_ = true;
-    wake_.NotifyAll();
     thread = std::move(thread_);
   }
   if (thread.joinable()) thread.join();
@@ -18,28 +17,52 @@ DraftHashes::~DraftHashes() {
 
 void DraftHashes::Closed(DraftNode file) {
   MutexLock lock(mu_);
+  if (stop_) return;
   if (known_.contains(file) || std::find(queue_.begin(), queue_.end(), file) != queue_.end()) return;
   queue_.push_back(file);
   if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
   wake_.NotifyAll();
 }
 
-void DraftHashes::Changed(DraftNode file) {
-  MutexLock lock(mu_);
+void DraftHashes::Drop(DraftNode file) {
   known_.erase(file);
-  if (under_way_ == file) changed_meanwhile_ = true;
+  if (under_way_ == file) under_way_stop_.request_stop();
 }
 
-std::unordered_map<DraftNode, HashedFile> DraftHashes::Settle() {
+void DraftHashes::Changed(DraftNode file) {
+  MutexLock lock(mu_);
+  Drop(file);
+}
+
+void DraftHashes::Removed(DraftNode file) {
+  MutexLock lock(mu_);
+  Drop(file);
+  std::erase(queue_, file);
+}
+
+void DraftHashes::Stop() {
+  MutexLock lock(mu_);
+  stop_ = true;
+  under_way_stop_.request_stop();
+  wake_.NotifyAll();
+}
+
+std::unordered_map<DraftNode, HashedFile> DraftHashes::Settle(const std::stop_token& stop) {
+  // Made before the lock is taken and gone after it: it takes the lock itself, here or on another thread.
+  const std::stop_callback wake(stop, [this] {
+    MutexLock lock(mu_);
+    idle_.NotifyAll();
+  });
   MutexLock lock(mu_);
   queue_.clear();
-  while (under_way_.has_value()) idle_.Wait(mu_);
+  while (under_way_.has_value() && !stop.stop_requested()) idle_.Wait(mu_);
   return known_;
 }
 
 void DraftHashes::Run() {
   while (true) {
     DraftNode file = 0;
+    std::stop_token stop;
     {
       MutexLock lock(mu_);
       while (queue_.empty() && !stop_) wake_.Wait(mu_);
@@ -47,11 +70,12 @@ void DraftHashes::Run() {
       file = queue_.front();
       queue_.pop_front();
       under_way_ = file;
-      changed_meanwhile_ = false;
+      under_way_stop_ = std::stop_source();
+      stop = under_way_stop_.get_token();
     }
-    std::optional<HashedFile> hashed = hash_(file);
+    std::optional<HashedFile> hashed = hash_(file, stop);
     MutexLock lock(mu_);
-    if (hashed.has_value() && !changed_meanwhile_) known_.insert_or_assign(file, *std::move(hashed));
+    if (hashed.has_value() && !stop.stop_requested()) known_.insert_or_assign(file, *std::move(hashed));
     under_way_.reset();
     idle_.NotifyAll();
   }

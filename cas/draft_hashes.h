@@ -6,6 +6,7 @@
 #include <deque>
 #include <functional>
 #include <optional>
+#include <stop_token>
 #include <thread>
 #include <unordered_map>
 
@@ -18,11 +19,12 @@ namespace modelfs::cas {
 
 class DraftHashes {
  public:
-  // Called on a thread of this object's. Nothing: the file is not worth it, or gone.
-  using Hash = std::function<std::optional<HashedFile>(DraftNode file)>;
+  // Called on a thread of this object's; returns soon once `stop` is requested. Nothing: the file is not
+  // worth it, gone, or it was stopped.
+  using Hash = std::function<std::optional<HashedFile>(DraftNode file, const std::stop_token& stop)>;
 
   explicit DraftHashes(Hash hash) : hash_(std::move(hash)) {}
-  // Waits for the file under way.
+  // Stops the file under way.
   ~DraftHashes();
   DraftHashes(const DraftHashes&) = delete;
   DraftHashes& operator=(const DraftHashes&) = delete;
@@ -30,15 +32,21 @@ class DraftHashes {
   // Nobody has `file` open for writing now.
   void Closed(DraftNode file);
   // Called before and after every change of a file's bytes: what was known of them no longer holds, and
-  // what is being worked out across either call does not count.
+  // what is being worked out across either call does not count, and is stopped.
   void Changed(DraftNode file);
+  // `file` is gone: nothing of it is worked out any more.
+  void Removed(DraftNode file);
+  // Nothing is worked out any more; does not wait for the file under way, which is stopped.
+  void Stop();
 
   // What is known of files that did not change since. Waits for the file under way and forgets those
-  // that wait behind it: the caller hashes them faster, several at once. No change may be under way.
-  std::unordered_map<DraftNode, HashedFile> Settle();
+  // that wait behind it: the caller hashes them faster, several at once. No change may be under way. Once
+  // `stop` is requested it waits no longer; the file under way goes on.
+  std::unordered_map<DraftNode, HashedFile> Settle(const std::stop_token& stop);
 
  private:
   void Run();
+  void Drop(DraftNode file) REQUIRES(mu_);
 
   const Hash hash_;
   Mutex mu_;
@@ -46,7 +54,7 @@ class DraftHashes {
   CondVar idle_;
   std::deque<DraftNode> queue_ GUARDED_BY(mu_);
   std::optional<DraftNode> under_way_ GUARDED_BY(mu_);
-  bool changed_meanwhile_ GUARDED_BY(mu_) = false;
+  std::stop_source under_way_stop_ GUARDED_BY(mu_);  // requested: what comes of it does not count
   bool stop_ GUARDED_BY(mu_) = false;
   std::unordered_map<DraftNode, HashedFile> known_ GUARDED_BY(mu_);
   std::thread thread_ GUARDED_BY(mu_);

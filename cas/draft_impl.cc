@@ -52,6 +52,7 @@ DraftImpl::Change::~Change() {
 }
 
 void DraftImpl::Retire() {
+  hashes_.Stop();
   MutexLock lock(state_mu_);
   sealed_ = true;
   retired_ = true;

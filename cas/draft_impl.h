@@ -17,6 +17,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -105,7 +106,8 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
   Result<uint64_t> CopyFromBlob(DraftNode file, uint64_t to_offset_bytes, const Digest& blob,
                                 uint64_t from_offset_bytes, uint64_t length_bytes, Epoch epoch) override;
   void Forget(DraftNode node) override;
-  Result<Digest> Seal(Epoch epoch, const LocalStore::Progress& progress) override;
+  Result<Digest> Seal(Epoch epoch, const LocalStore::Progress& progress,
+                      const std::stop_token& stop) override;
   void Unseal() override;
 
  private:
@@ -174,9 +176,9 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
   Result<std::shared_ptr<const Backing>> EnsureOwnExclusively(OpenNode& open, uint64_t keep_bytes);
   Status ShareExclusively(OpenNode& open, const ShareMarker& marker);
   void CloseWriter(OpenNode& open);
-  std::optional<HashedFile> HashEarly(DraftNode file);
+  std::optional<HashedFile> HashEarly(DraftNode file, const std::stop_token& stop);
   // `published`: the files that it gave to the store, or was about to when it failed.
-  Result<Digest> SealFiles(Epoch epoch, const LocalStore::Progress& progress,
+  Result<Digest> SealFiles(Epoch epoch, const LocalStore::Progress& progress, const std::stop_token& stop,
                            std::vector<SealedFile>& published);
   // Makes files of a Seal that failed the draft's own again, with their times.
   void TakeBack(std::vector<SealedFile>& published);
@@ -211,7 +213,7 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
   std::unordered_map<DraftNode, SealedFile> sealed_files_ GUARDED_BY(state_mu_);
 
   // Last, hence gone first: its thread uses the rest.
-  DraftHashes hashes_{[this](DraftNode file) { return HashEarly(file); }};
+  DraftHashes hashes_{[this](DraftNode file, const std::stop_token& stop) { return HashEarly(file, stop); }};
 };
 
 }  // namespace modelfs::cas

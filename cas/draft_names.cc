@@ -172,6 +172,7 @@ Status DraftImpl::RemoveFile(DraftNode directory, std::string_view name) {
   if (entry.directory) return Error(Code::kInvalidArgument, Printable(name) + ": is a directory");
   RETURN_IF_ERROR(RealFiles().Unlink(NamePath(directory, name)));
   nameless_.insert(entry.node);
+  hashes_.Removed(entry.node);
   return OkStatus();
 }
 
@@ -233,7 +234,10 @@ Status DraftImpl::Rename(DraftNode from_directory, std::string_view from_name, D
                   NamePath(to_directory, to_name).c_str(), flags) != 0) {
     return ErrnoError(errno, "rename " + Printable(from_name));
   }
-  if (mode == RenameMode::kReplace && to.ok()) nameless_.insert(to->node);
+  if (mode == RenameMode::kReplace && to.ok()) {
+    nameless_.insert(to->node);
+    hashes_.Removed(to->node);
+  }
   const auto set_parent = [&](DraftNode directory, DraftNode parent) {
     return ReplaceBySymlink(std::to_string(parent), NamePath(directory, kParentName),
                             NamePath(directory, std::string(kParentName) + "new"));

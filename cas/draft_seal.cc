@@ -17,14 +17,18 @@ constexpr uint64_t kHashEarlyBytes = uint64_t{1} << 20U;
 
 }  // namespace
 
-std::optional<HashedFile> DraftImpl::HashEarly(DraftNode file) {
+std::optional<HashedFile> DraftImpl::HashEarly(DraftNode file, const std::stop_token& stop) {
+  {
+    MutexLock lock(names_mu_);
+    if (nameless_.contains(file)) return std::nullopt;  // removed, then closed: no Seal will ask for it
+  }
   const Result<struct stat> info = StatNode(file);
   if (!info.ok() || !S_ISREG(info->st_mode) || static_cast<uint64_t>(info->st_size) < kHashEarlyBytes) {
     return std::nullopt;
   }
-  Result<HashedFile> hashed = blobs_.HashFile(NodePath(file));
+  Result<HashedFile> hashed = blobs_.HashFile(NodePath(file), stop);
   if (!hashed.ok())
-    return std::nullopt;  // changed or removed meanwhile: Seal says what is wrong, if anything
+    return std::nullopt;  // changed, removed or stopped meanwhile: Seal says what is wrong, if anything
   return *std::move(hashed);
 }
 
@@ -48,7 +52,8 @@ Status DraftImpl::Walk(DraftNode directory, const std::string& prefix, size_t de
   return OkStatus();
 }
 
-Result<Digest> DraftImpl::Seal(Epoch epoch, const LocalStore::Progress& progress) {
+Result<Digest> DraftImpl::Seal(Epoch epoch, const LocalStore::Progress& progress,
+                               const std::stop_token& stop) {
   {
     MutexLock lock(state_mu_);
     if (sealed_) return Sealed();
@@ -61,7 +66,7 @@ Result<Digest> DraftImpl::Seal(Epoch epoch, const LocalStore::Progress& progress
     while (changes_ > 0) state_changed_.Wait(state_mu_);
   }
   std::vector<SealedFile> published;
-  Result<Digest> tree = SealFiles(epoch, progress, published);
+  Result<Digest> tree = SealFiles(epoch, progress, stop, published);
   if (!tree.ok()) TakeBack(published);
   // Files may be blobs now, whether all went well or not: nobody writes through a descriptor from before.
   ++seals_;
@@ -73,8 +78,9 @@ Result<Digest> DraftImpl::Seal(Epoch epoch, const LocalStore::Progress& progress
 }
 
 Result<Digest> DraftImpl::SealFiles(Epoch epoch, const LocalStore::Progress& progress,
-                                    std::vector<SealedFile>& published) {
-  const std::unordered_map<DraftNode, HashedFile> known = hashes_.Settle();
+                                    const std::stop_token& stop, std::vector<SealedFile>& published) {
+  const std::unordered_map<DraftNode, HashedFile> known = hashes_.Settle(stop);
+  if (stop.stop_requested()) return Error(Code::kCancelled, "sealing the draft was stopped");
   std::vector<Found> found;
   RETURN_IF_ERROR(Walk(kDraftRoot, "", 1, found));
   std::vector<TreeEntry> entries;
@@ -92,7 +98,7 @@ Result<Digest> DraftImpl::SealFiles(Epoch epoch, const LocalStore::Progress& pro
     ASSIGN_OR_RETURN(DraftAttr attr, GetAttr(at.node));
     entry.executable = attr.executable;
     if (attr.shares.has_value() && attr.size_bytes == attr.shares->size_bytes) {
-      Result<StoredFile> stored = blobs_.ReuseFile(*attr.shares, epoch);
+      Result<StoredFile> stored = blobs_.ReuseFile(*attr.shares, epoch, stop);
       if (!stored.ok()) return stored.error().Wrap(at.path);
       entry.blob = stored->blob;
       entry.chunk_list = stored->chunk_list;
@@ -115,7 +121,7 @@ Result<Digest> DraftImpl::SealFiles(Epoch epoch, const LocalStore::Progress& pro
   }
   if (!any_file) return Error(Code::kNotFound, "the draft holds no file");
   FAIL_POINT("seal.walked");
-  ASSIGN_OR_RETURN(const std::vector<StoredFile> stored, blobs_.PublishAll(items, epoch, progress));
+  ASSIGN_OR_RETURN(const std::vector<StoredFile> stored, blobs_.PublishAll(items, epoch, progress, stop));
   FAIL_POINT("seal.published");
   for (size_t i = 0; i < stored.size(); ++i) {
     entries[entry_of_item[i]].blob = stored[i].blob;

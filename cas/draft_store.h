@@ -27,6 +27,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -117,7 +118,9 @@ class Draft {
   // before and writable. The bytes are taken over, not copied.
   //   kFailedPrecondition   a file is open for writing
   //   kNotFound             the draft holds no file
-  virtual Result<Digest> Seal(Epoch epoch, const LocalStore::Progress& progress) = 0;
+  //   kCancelled            `stop` was requested while files were hashed; what comes after is not stopped
+  virtual Result<Digest> Seal(Epoch epoch, const LocalStore::Progress& progress,
+                              const std::stop_token& stop) = 0;
   // After a Seal whose version could not be committed: the draft is writable again.
   virtual void Unseal() = 0;
 };

@@ -116,6 +116,8 @@ Error ChangedWhileRead(const std::string& name) {
   return {Code::kAborted, name + ": changed while it was read; try again when nobody writes to it"};
 }
 
+Error Stopped(const std::string& name) { return {Code::kCancelled, name + ": hashing it was stopped"}; }
+
 HashedFile Assemble(const Digest& blob, const ChunkList& list, std::shared_ptr<HashedFile::Large> large) {
   HashedFile hashed;
   hashed.stored.blob = blob;
@@ -148,6 +150,7 @@ Result<HashedFile> HashLarge(int fd, const std::string& name, uint64_t size_byte
       large->sums.chunks.push_back(sum.Finish());
     });
     for (uint64_t offset = 0; offset < size_bytes;) {
+      if (options.stop.stop_requested()) return Stopped(name);
       const BufferPool::Shared buffer = pool.Take();
       const uint64_t want = std::min<uint64_t>(kPieceBytes, size_bytes - offset);
       ASSIGN_OR_RETURN(buffer->size_bytes, ReadFully(fd, name, offset, buffer->room().first(want)));
@@ -189,6 +192,7 @@ Result<size_t> ReadFully(int fd, const std::string& name, uint64_t offset_bytes,
 Result<HashedFile> HashDescriptor(int fd, const std::string& name, uint64_t size_bytes,
                                   const HashOptions& options) {
   if (size_bytes > kChunkBytes) return HashLarge(fd, name, size_bytes, options);
+  if (options.stop.stop_requested()) return Stopped(name);
   ChunkBuffer buffer;
   const std::span<std::byte> bytes = buffer.span().first(size_bytes + 1);
   ASSIGN_OR_RETURN(const size_t count, ReadFully(fd, name, 0, bytes));

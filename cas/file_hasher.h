@@ -7,6 +7,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 
 #include "cas/base/digest.h"
@@ -53,9 +54,12 @@ struct HashOptions {
   std::function<void(uint64_t)> on_bytes;
   // With two more threads, so that the digests of the whole and of the chunks are computed side by side.
   bool parallel = false;
+  // Looked at before each piece.
+  std::stop_token stop = {};
 };
 
-// Hashes the first `size_bytes` bytes of `fd`. kAborted where the file ends sooner or goes on.
+// Hashes the first `size_bytes` bytes of `fd`. kAborted where the file ends sooner or goes on, kCancelled
+// where it was stopped.
 Result<HashedFile> HashDescriptor(int fd, const std::string& name, uint64_t size_bytes,
                                   const HashOptions& options);
 

@@ -88,9 +88,11 @@ Status LocalBlob::CheckChunk(size_t chunk) {
   return core_->Quarantine(digest_, info_, fmt::format("chunk {} does not match its checksum", chunk));
 }
 
-Status LocalBlob::VerifyAsWhole() {
+Status LocalBlob::VerifyAsWhole(const std::stop_token& stop) {
+  HashOptions options;
+  options.stop = stop;
   const Result<HashedFile> hashed =
-      HashDescriptor(file_.get(), digest_.ToString(), info_.size_bytes, HashOptions{});
+      HashDescriptor(file_.get(), digest_.ToString(), info_.size_bytes, options);
   if (!hashed.ok()) return hashed.error();
   if (hashed->stored.blob != digest_) {
     return core_->Quarantine(digest_, info_, "its bytes do not have that SHA-256");
@@ -112,10 +114,10 @@ Status LocalBlob::VerifyAll(const std::stop_token& stop) {
   if (sums_.has_value()) {
     for (size_t chunk = 0; chunk < sums_->chunks.size(); ++chunk) {
       if (stop.stop_requested())
-        return Error(Code::kCancelled, digest_.ToString() + ": the store is closing");
+        return Error(Code::kCancelled, digest_.ToString() + ": verifying it was stopped");
       RETURN_IF_ERROR(EnsureChunk(chunk, Deadline::Never()));
     }
-  } else if (Status whole = VerifyAsWhole(); !whole.ok()) {
+  } else if (Status whole = VerifyAsWhole(stop); !whole.ok()) {
     Fail(whole.error());
     return whole;
   }

@@ -40,7 +40,7 @@ class LocalBlob : public OpenBlob {
   // Waits for those that another thread checks already; checks the others. Fails on the first bad one.
   Status EnsureChunk(size_t chunk, const Deadline& deadline);
   Status CheckChunk(size_t chunk);
-  Status VerifyAsWhole();
+  Status VerifyAsWhole(const std::stop_token& stop);
   void Fail(const Error& error);
 
   const std::shared_ptr<StoreCore> core_;

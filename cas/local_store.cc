@@ -129,9 +129,9 @@ class LocalStore::Impl {
   Result<std::vector<StoredFile>> ImportAll(const std::vector<std::string>& paths, Epoch epoch,
                                             const Progress& progress);
   Result<std::vector<StoredFile>> PublishAll(const std::vector<PublishItem>& items, Epoch epoch,
-                                             const Progress& progress);
-  Result<HashedFile> HashFile(const std::string& path, Tally& tally);
-  Result<StoredFile> ReuseFile(const Digest& digest, Epoch epoch);
+                                             const Progress& progress, const std::stop_token& stop);
+  Result<HashedFile> HashFile(const std::string& path, Tally& tally, const std::stop_token& stop);
+  Result<StoredFile> ReuseFile(const Digest& digest, Epoch epoch, const std::stop_token& stop);
 
  private:
   // Calls `work(i, false)` for each file below `count`, several at once. Whatever answers false, being large,
@@ -141,9 +141,9 @@ class LocalStore::Impl {
 
   // ReuseIfPresent for whoever has the true bytes at hand: a copy that this process has not verified yet
   // is, and a damaged one moved aside, so that storing a file again mends what needs it.
-  Result<bool> ReuseIfSound(const Digest& digest, Epoch epoch);
+  Result<bool> ReuseIfSound(const Digest& digest, Epoch epoch, const std::stop_token& stop = {});
   Result<StoredFile> ImportFile(const SourceFile& source, Epoch epoch, PublishBatch& batch, Tally& tally);
-  Result<HashedFile> HashSource(const SourceFile& source, Tally& tally);
+  Result<HashedFile> HashSource(const SourceFile& source, Tally& tally, const std::stop_token& stop);
 
   void VerifyLater(std::shared_ptr<LocalBlob> blob);
   void RunVerifier();
@@ -334,7 +334,7 @@ Status LocalStore::Impl::EachFile(size_t count, const Work& work) {
   return OkStatus();
 }
 
-Result<bool> LocalStore::Impl::ReuseIfSound(const Digest& digest, Epoch epoch) {
+Result<bool> LocalStore::Impl::ReuseIfSound(const Digest& digest, Epoch epoch, const std::stop_token& stop) {
   ASSIGN_OR_RETURN(const bool present, core_->ReuseIfPresent(digest, epoch));
   if (!present) return false;
   const std::string path = core_->ObjectPath(digest);
@@ -346,7 +346,7 @@ Result<bool> LocalStore::Impl::ReuseIfSound(const Digest& digest, Epoch epoch) {
   ASSIGN_OR_RETURN(const FileInfo info, InfoOf(file->get(), path));
   if (core_->IsVerified(digest, info)) return true;
   LocalBlob blob(core_, digest, std::move(*file), info, false);
-  const Status verified = blob.VerifyAll(std::stop_token());
+  const Status verified = blob.VerifyAll(stop);
   if (verified.ok()) return true;
   if (verified.error().code() == Code::kDataLoss) return false;
   return verified.error();
@@ -407,8 +407,10 @@ Result<std::vector<StoredFile>> LocalStore::Impl::ImportAll(const std::vector<st
   return stored;
 }
 
-Result<HashedFile> LocalStore::Impl::HashSource(const SourceFile& source, Tally& tally) {
+Result<HashedFile> LocalStore::Impl::HashSource(const SourceFile& source, Tally& tally,
+                                                const std::stop_token& stop) {
   HashOptions options;
+  options.stop = stop;
   options.on_bytes = [&tally](uint64_t count) { tally.Add(count); };
   options.parallel = hash_threads_ > 1;
   ASSIGN_OR_RETURN(HashedFile hashed,
@@ -417,13 +419,15 @@ Result<HashedFile> LocalStore::Impl::HashSource(const SourceFile& source, Tally&
   return hashed;
 }
 
-Result<HashedFile> LocalStore::Impl::HashFile(const std::string& path, Tally& tally) {
+Result<HashedFile> LocalStore::Impl::HashFile(const std::string& path, Tally& tally,
+                                              const std::stop_token& stop) {
   ASSIGN_OR_RETURN(const SourceFile source, OpenSource(path));
-  return HashSource(source, tally);
+  return HashSource(source, tally, stop);
 }
 
 Result<std::vector<StoredFile>> LocalStore::Impl::PublishAll(const std::vector<PublishItem>& items,
-                                                             Epoch epoch, const Progress& progress) {
+                                                             Epoch epoch, const Progress& progress,
+                                                             const std::stop_token& stop) {
   Tally tally(progress);
   std::vector<StoredFile> stored(items.size());
   PublishBatch batch(*core_, epoch, items.size());
@@ -436,10 +440,10 @@ Result<std::vector<StoredFile>> LocalStore::Impl::PublishAll(const std::vector<P
     } else {
       ASSIGN_OR_RETURN(const SourceFile source, OpenSource(item.source_path));
       if (!alone && source.IsLarge()) return false;
-      ASSIGN_OR_RETURN(hashed, HashSource(source, tally));
+      ASSIGN_OR_RETURN(hashed, HashSource(source, tally, stop));
     }
     stored[i] = hashed.stored;
-    ASSIGN_OR_RETURN(const bool present, ReuseIfSound(hashed.stored.blob, epoch));
+    ASSIGN_OR_RETURN(const bool present, ReuseIfSound(hashed.stored.blob, epoch, stop));
     if (present) {
       batch.AddPresent(hashed.stored.blob);
     } else {
@@ -453,7 +457,8 @@ Result<std::vector<StoredFile>> LocalStore::Impl::PublishAll(const std::vector<P
   return stored;
 }
 
-Result<StoredFile> LocalStore::Impl::ReuseFile(const Digest& digest, Epoch epoch) {
+Result<StoredFile> LocalStore::Impl::ReuseFile(const Digest& digest, Epoch epoch,
+                                               const std::stop_token& stop) {
   ASSIGN_OR_RETURN(const bool present, core_->ReuseIfPresent(digest, epoch));
   if (!present) return core_->Missing(digest);
   if (digest.size_bytes <= kChunkBytes) return StoredFile{.blob = digest, .chunk_list = std::nullopt};
@@ -464,7 +469,9 @@ Result<StoredFile> LocalStore::Impl::ReuseFile(const Digest& digest, Epoch epoch
   const std::string path = core_->ObjectPath(digest);
   ASSIGN_OR_RETURN(const Fd file, core_->files.OpenRead(path));
   ASSIGN_OR_RETURN(const FileInfo info, InfoOf(file.get(), path));
-  ASSIGN_OR_RETURN(const HashedFile hashed, HashDescriptor(file.get(), path, info.size_bytes, HashOptions{}));
+  HashOptions options;
+  options.stop = stop;
+  ASSIGN_OR_RETURN(const HashedFile hashed, HashDescriptor(file.get(), path, info.size_bytes, options));
   if (hashed.stored.blob != digest) {
     return core_->Quarantine(digest, info, "its bytes do not have that SHA-256");
   }
@@ -505,14 +512,15 @@ Result<std::vector<StoredFile>> LocalStore::ImportAll(const std::vector<std::str
 }
 
 Result<std::vector<StoredFile>> LocalStore::PublishAll(const std::vector<PublishItem>& items, Epoch epoch,
-                                                       const Progress& progress) {
-  return impl_->PublishAll(items, epoch, progress);
+                                                       const Progress& progress,
+                                                       const std::stop_token& stop) {
+  return impl_->PublishAll(items, epoch, progress, stop);
 }
 
-Result<HashedFile> LocalStore::HashFile(const std::string& path) {
+Result<HashedFile> LocalStore::HashFile(const std::string& path, const std::stop_token& stop) {
   const Progress nobody;
   Tally tally(nobody);
-  return impl_->HashFile(path, tally);
+  return impl_->HashFile(path, tally, stop);
 }
 
 Status LocalStore::Reuse(const Digest& digest, Epoch epoch) {
@@ -521,8 +529,8 @@ Status LocalStore::Reuse(const Digest& digest, Epoch epoch) {
   return OkStatus();
 }
 
-Result<StoredFile> LocalStore::ReuseFile(const Digest& digest, Epoch epoch) {
-  return impl_->ReuseFile(digest, epoch);
+Result<StoredFile> LocalStore::ReuseFile(const Digest& digest, Epoch epoch, const std::stop_token& stop) {
+  return impl_->ReuseFile(digest, epoch, stop);
 }
 
 std::optional<Digest> LocalStore::ChunkListOf(const Digest& digest) {

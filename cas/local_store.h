@@ -16,6 +16,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <unordered_set>
@@ -88,20 +89,21 @@ class LocalStore : public BlobStore {
                                             const Progress& progress);
 
   // Takes in files that are on the store's file system already, without copying a byte: hashes what
-  // is not known yet, makes all durable, links them in. Answers in the order of `items`.
+  // is not known yet, makes all durable, links them in. Answers in the order of `items`. kCancelled where
+  // `stop` was requested before all was hashed.
   Result<std::vector<StoredFile>> PublishAll(const std::vector<PublishItem>& items, Epoch epoch,
-                                             const Progress& progress);
+                                             const Progress& progress, const std::stop_token& stop = {});
 
-  // Whole-file and chunk digests in one pass, without storing anything.
-  Result<HashedFile> HashFile(const std::string& path);
+  // Whole-file and chunk digests in one pass, without storing anything. kCancelled.
+  Result<HashedFile> HashFile(const std::string& path, const std::stop_token& stop = {});
 
   // Marks a present blob as used in `epoch`, so that no sweep takes it before that lease ends.
   // kNotFound where it is gone.
   Status Reuse(const Digest& digest, Epoch epoch);
 
   // Reuse of a present blob that some file shares, and of its chunk list, which is made anew where it is
-  // gone. kNotFound, kDataLoss as Open.
-  Result<StoredFile> ReuseFile(const Digest& digest, Epoch epoch);
+  // gone. kNotFound, kDataLoss as Open; kCancelled.
+  Result<StoredFile> ReuseFile(const Digest& digest, Epoch epoch, const std::stop_token& stop = {});
 
   // The chunk list that goes with a present blob of more than one chunk, as its sums file says.
   std::optional<Digest> ChunkListOf(const Digest& digest);

@@ -385,7 +385,7 @@ class VersionsZone : public Zone {
     for (int attempt = 1;; ++attempt) {
       Result<Leases::Use> lease = leases_.Get();
       if (!lease.ok()) return Refuse(lease.error());
-      const Result<Digest> tree = record->draft->Seal(lease->lease().epoch, {});
+      const Result<Digest> tree = record->draft->Seal(lease->lease().epoch, {}, {});
       if (!tree.ok()) return tl::unexpected(SealRefusal(tree.error(), name));
       FAIL_POINT("fs.commit.sealed");
 

@@ -58,7 +58,7 @@ void RunScript(const std::string& home) {
     CHECK(file->Write(0, Bytes(std::string("draft ") + name)).ok());
   }
   Acknowledge(home, "draft");
-  CHECK(draft->Seal({.revision = 10}, nullptr).ok());
+  CHECK(draft->Seal({.revision = 10}, nullptr, {}).ok());
   Acknowledge(home, "sealed");
   CHECK(drafts->Discard(draft).ok());
   Acknowledge(home, "discarded");
@@ -229,7 +229,7 @@ TEST(DiskFull, IsNoSpaceAndLeavesNothingHalfThere) {
   EXPECT_EQ(blobs->Sweep({DigestOf(stored[0])}, {.revision = 2}, false).value().blobs_removed,
             stored.size() - 1);
   EXPECT_TRUE(draft->Open(node, Draft::Access::kWrite).value()->Write(0, Bytes("x")).ok());
-  EXPECT_TRUE(draft->Seal({.revision = 3}, nullptr).ok());
+  EXPECT_TRUE(draft->Seal({.revision = 3}, nullptr, {}).ok());
 }
 
 // --- a sweep against writers in other processes ---

@@ -4,7 +4,9 @@
 
 #include <future>
 #include <optional>
+#include <stop_token>
 #include <string>
+#include <utility>
 
 namespace modelfs::cas {
 namespace {
@@ -15,7 +17,7 @@ HashedFile HashOf(const std::string& bytes) { return HashBytes(std::as_bytes(std
 class HeldHash {
  public:
   DraftHashes::Hash AsFunction() {
-    return [this](DraftNode) -> std::optional<HashedFile> {
+    return [this](DraftNode, const std::stop_token&) -> std::optional<HashedFile> {
       begun_.set_value();
       may_end_.get_future().wait();
       return HashOf("bytes");
@@ -29,12 +31,33 @@ class HeldHash {
   std::promise<void> may_end_;
 };
 
+// A hash of a file without end: only a stop ends it.
+class EndlessHash {
+ public:
+  DraftHashes::Hash AsFunction() {
+    return [this](DraftNode, const std::stop_token& stop) -> std::optional<HashedFile> {
+      std::promise<void> stopped;
+      const std::stop_callback on_stop(stop, [&stopped] { stopped.set_value(); });
+      begun_.set_value();
+      stopped.get_future().wait();
+      ended_.set_value();
+      return HashOf("too late");
+    };
+  }
+  void WaitUntilBegun() { begun_.get_future().wait(); }
+  void WaitUntilEnded() { ended_.get_future().wait(); }
+
+ private:
+  std::promise<void> begun_;
+  std::promise<void> ended_;
+};
+
 TEST(DraftHashes, SettleWaitsForTheFileUnderWayAndKnowsIt) {
   HeldHash held;
   DraftHashes hashes(held.AsFunction());
   hashes.Closed(7);
   held.WaitUntilBegun();
-  auto settled = std::async(std::launch::async, [&] { return hashes.Settle(); });
+  auto settled = std::async(std::launch::async, [&] { return hashes.Settle({}); });
   held.LetEnd();
   const auto known = settled.get();
   ASSERT_TRUE(known.contains(7));
@@ -48,34 +71,75 @@ TEST(DraftHashes, AChangeWhileItIsHashedDoesNotCount) {
   held.WaitUntilBegun();
   hashes.Changed(7);
   held.LetEnd();
-  EXPECT_FALSE(hashes.Settle().contains(7));
+  EXPECT_FALSE(hashes.Settle({}).contains(7));
 }
 
 TEST(DraftHashes, AChangeAfterwardsForgetsThatFileOnly) {
   std::promise<void> second_begun;
-  DraftHashes hashes([&](DraftNode file) -> std::optional<HashedFile> {
+  DraftHashes hashes([&](DraftNode file, const std::stop_token&) -> std::optional<HashedFile> {
     if (file == 2) second_begun.set_value();
     return HashOf(std::to_string(file));
   });
   hashes.Closed(1);
   hashes.Closed(2);
   second_begun.get_future().wait();  // so the first is known
-  ASSERT_EQ(hashes.Settle().size(), 2U);
+  ASSERT_EQ(hashes.Settle({}).size(), 2U);
   hashes.Changed(1);
-  const auto known = hashes.Settle();
+  const auto known = hashes.Settle({});
   EXPECT_FALSE(known.contains(1));
   EXPECT_TRUE(known.contains(2));
 }
 
 TEST(DraftHashes, WhatIsNotWorthHashingStaysUnknown) {
   std::promise<void> asked;
-  DraftHashes hashes([&](DraftNode) -> std::optional<HashedFile> {
+  DraftHashes hashes([&](DraftNode, const std::stop_token&) -> std::optional<HashedFile> {
     asked.set_value();
     return std::nullopt;
   });
   hashes.Closed(1);
   asked.get_future().wait();
-  EXPECT_TRUE(hashes.Settle().empty());
+  EXPECT_TRUE(hashes.Settle({}).empty());
+}
+
+TEST(DraftHashes, TheFileUnderWayIsStoppedByTheEnd) {
+  EndlessHash endless;
+  {
+    DraftHashes hashes(endless.AsFunction());
+    hashes.Closed(7);
+    endless.WaitUntilBegun();
+  }
+  endless.WaitUntilEnded();
+}
+
+TEST(DraftHashes, TheFileUnderWayIsStoppedByWhateverMakesItVain) {
+  const std::pair<const char*, void (*)(DraftHashes&)> rows[] = {
+      {"changed", [](DraftHashes& hashes) { hashes.Changed(7); }},
+      {"removed", [](DraftHashes& hashes) { hashes.Removed(7); }},
+      {"stopped", [](DraftHashes& hashes) { hashes.Stop(); }},
+  };
+  for (const auto& [name, act] : rows) {
+    SCOPED_TRACE(name);
+    EndlessHash endless;
+    DraftHashes hashes(endless.AsFunction());
+    hashes.Closed(7);
+    endless.WaitUntilBegun();
+    act(hashes);
+    endless.WaitUntilEnded();
+    EXPECT_TRUE(hashes.Settle({}).empty());
+  }
+}
+
+TEST(DraftHashes, SettleStopsWaitingAndTheFileGoesOn) {
+  HeldHash held;
+  DraftHashes hashes(held.AsFunction());
+  hashes.Closed(7);
+  held.WaitUntilBegun();
+  std::stop_source stop;
+  auto settled = std::async(std::launch::async, [&] { return hashes.Settle(stop.get_token()); });
+  stop.request_stop();
+  EXPECT_TRUE(settled.get().empty());
+  held.LetEnd();
+  EXPECT_TRUE(hashes.Settle({}).contains(7));
 }
 
 }  // namespace

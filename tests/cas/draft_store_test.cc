@@ -5,13 +5,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <chrono>
 #include <csignal>
 #include <ctime>
 #include <filesystem>
+#include <functional>
 #include <limits>
 #include <map>
 #include <random>
+#include <stop_token>
+#include <thread>
 
+#include "cas/base/clock.h"
 #include "cas/draft_layout.h"
 #include "cas/ingest.h"
 #include "tests/cas/fake_files.h"
@@ -80,7 +85,7 @@ TEST(Draft, WhatIsWrittenReadsBackAndBecomesATree) {
   EXPECT_EQ(ReadNode(*draft, node), large);
   EXPECT_EQ(draft->open_writers(), 0U);
 
-  const Digest digest = draft->Seal(kNow, nullptr).value();
+  const Digest digest = draft->Seal(kNow, nullptr, {}).value();
   const Tree tree = ReadTree(*home.blobs, digest).value();
   ASSERT_EQ(tree.entries().size(), 3U);
   EXPECT_EQ(Contents(*home.blobs, tree, "MLmodel"), "flavors: {}");
@@ -95,11 +100,86 @@ TEST(Draft, WhatIsWrittenReadsBackAndBecomesATree) {
   EXPECT_EQ(RealFiles().List(home.directory / "drafts").value().size(), 0U);
 }
 
+// Hashing such a file takes the better part of an hour: only a stop ends it while somebody waits.
+constexpr uint64_t kHugeBytes = uint64_t{1} << 40U;
+
+// Waits until this process has the file open: where nobody else does, it is being hashed.
+bool WaitUntilOpen(const fs::path& file) {
+  for (const Deadline deadline = Deadline::After(std::chrono::minutes(1)); !deadline.Passed();) {
+    for (const auto& entry : fs::directory_iterator("/proc/self/fd")) {
+      std::error_code gone;
+      if (fs::read_symlink(entry.path(), gone) == file) return true;
+    }
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return false;
+}
+
+TEST(Draft, HashingAHugeFileEndsWithTheFileOrTheDraft) {
+  const std::pair<const char*, std::function<void(Home&, const std::shared_ptr<Draft>&)>> rows[] = {
+      {"closed with the store", [](Home&, const std::shared_ptr<Draft>&) {}},
+      {"removed, then sealed",
+       [](Home&, const std::shared_ptr<Draft>& draft) {
+         Make(*draft, kDraftRoot, "small", "bytes");
+         ASSERT_TRUE(draft->RemoveFile(kDraftRoot, "huge").ok());
+         EXPECT_TRUE(draft->Seal(kNow, nullptr, {}).ok());
+       }},
+      {"replaced, then sealed",
+       [](Home&, const std::shared_ptr<Draft>& draft) {
+         Make(*draft, kDraftRoot, "small", "bytes");
+         ASSERT_TRUE(
+             draft->Rename(kDraftRoot, "small", kDraftRoot, "huge", Draft::RenameMode::kReplace).ok());
+         EXPECT_TRUE(draft->Seal(kNow, nullptr, {}).ok());
+       }},
+      {"cut short, then sealed",
+       [](Home&, const std::shared_ptr<Draft>& draft) {
+         const DraftNode huge = draft->Lookup(kDraftRoot, "huge").value().node;
+         ASSERT_TRUE(draft->Truncate(huge, 3).ok());
+         EXPECT_TRUE(draft->Seal(kNow, nullptr, {}).ok());
+       }},
+      {"discarded", [](Home& home, const std::shared_ptr<Draft>& draft) {
+         EXPECT_TRUE(home.drafts->Discard(draft).ok());
+       }}};
+  for (const auto& [name, act] : rows) {
+    SCOPED_TRACE(name);
+    Home home;
+    const auto draft = home.drafts->Create("{}").value();
+    const DraftNode huge = Make(*draft, kDraftRoot, "huge", "x");
+    {
+      const auto writer = draft->Open(huge, Draft::Access::kWrite).value();
+      if (!draft->Truncate(huge, kHugeBytes).ok()) GTEST_SKIP() << "no file of 1 TiB fits this file system";
+    }
+    ASSERT_TRUE(WaitUntilOpen(fs::path(home.directory.path()) / "drafts" / std::to_string(draft->number()) /
+                              "n" / std::to_string(huge)));
+    act(home, draft);
+  }
+}
+
+TEST(Draft, SealingCanBeStoppedAndLeavesTheDraftAsItWas) {
+  Home home;
+  const auto draft = home.drafts->Create("{}").value();
+  const DraftNode small = Make(*draft, kDraftRoot, "small", "bytes");
+  const DraftNode huge = Make(*draft, kDraftRoot, "huge", "x");
+  if (!draft->Truncate(huge, kHugeBytes).ok()) GTEST_SKIP() << "no file of 1 TiB fits this file system";
+  std::stop_source stop;
+  // Called while the huge file is being hashed: all the others come first.
+  const auto stop_in_the_huge_one = [&stop](uint64_t done) {
+    if (done > kChunkBytes) stop.request_stop();
+  };
+  EXPECT_EQ(draft->Seal(kNow, stop_in_the_huge_one, stop.get_token()).error().code(), Code::kCancelled);
+  EXPECT_FALSE(home.blobs->Open(DigestOf("bytes")).ok()) << "nothing was stored";
+  ASSERT_TRUE(draft->Open(small, Draft::Access::kWrite).value()->Write(0, Bytes("BYTES")).ok());
+  ASSERT_TRUE(draft->Truncate(huge, 1).ok());
+  const Tree tree = ReadTree(*home.blobs, draft->Seal(kNow, nullptr, {}).value()).value();
+  EXPECT_EQ(Contents(*home.blobs, tree, "small"), "BYTES");
+  EXPECT_EQ(Contents(*home.blobs, tree, "huge"), "x");
+}
+
 TEST(Draft, ASealedDraftTakesNoChange) {
   Home home;
   const auto draft = home.drafts->Create("{}").value();
   const DraftNode node = Make(*draft, kDraftRoot, "f", "bytes");
-  ASSERT_TRUE(draft->Seal(kNow, nullptr).ok());
+  ASSERT_TRUE(draft->Seal(kNow, nullptr, {}).ok());
   const Status refused[] = {
       draft->Truncate(node, 0),
       draft->SetExecutable(node, true),
@@ -111,7 +191,7 @@ TEST(Draft, ASealedDraftTakesNoChange) {
       draft->MakeDirectory(kDraftRoot, "g").map([](const DraftEntry&) {}),
       draft->Open(node, Draft::Access::kWrite).map([](const std::shared_ptr<DraftFile>&) {}),
       draft->CopyFromBlob(node, 5, DigestOf("bytes"), 0, 5, kNow).map([](uint64_t) {}),
-      draft->Seal(kNow, nullptr).map([](const Digest&) {}),
+      draft->Seal(kNow, nullptr, {}).map([](const Digest&) {}),
   };
   for (const Status& status : refused) {
     ASSERT_FALSE(status.ok());
@@ -127,10 +207,10 @@ TEST(Draft, AnOpenWriterHoldsTheSealBack) {
   {
     const auto writer = draft->Open(node, Draft::Access::kWrite).value();
     EXPECT_EQ(draft->open_writers(), 1U);
-    EXPECT_EQ(draft->Seal(kNow, nullptr).error().code(), Code::kFailedPrecondition);
+    EXPECT_EQ(draft->Seal(kNow, nullptr, {}).error().code(), Code::kFailedPrecondition);
     EXPECT_TRUE(writer->Write(0, Bytes("still writable")).ok());
   }
-  EXPECT_TRUE(draft->Seal(kNow, nullptr).ok());
+  EXPECT_TRUE(draft->Seal(kNow, nullptr, {}).ok());
 }
 
 // The promise that a commit rests on: whatever was open before, a published byte never changes.
@@ -140,7 +220,7 @@ TEST(Draft, AfterUnsealNoDescriptorFromBeforeReachesTheBlobs) {
   const DraftNode node = Make(*draft, kDraftRoot, "f", "first");
   ASSERT_TRUE(draft->SetMtime(node, 1234, 5678).ok());
   const auto reader = draft->Open(node, Draft::Access::kRead).value();
-  const Digest first = draft->Seal(kNow, nullptr).value();
+  const Digest first = draft->Seal(kNow, nullptr, {}).value();
   draft->Unseal();
   EXPECT_EQ(draft->GetAttr(node).value().mtime_s, 1234);
   EXPECT_EQ(draft->GetAttr(node).value().mtime_ns, 5678);
@@ -150,7 +230,7 @@ TEST(Draft, AfterUnsealNoDescriptorFromBeforeReachesTheBlobs) {
   EXPECT_EQ(reader->Read(0, std::as_writable_bytes(std::span(seen))).value(), 14U);
   EXPECT_EQ(seen, "FIRST and more") << "a handle from before sees the write";
   EXPECT_EQ(home.blobs->ReadAll(DigestOf("first"), 100).value(), "first");
-  const Digest second = draft->Seal(kNow, nullptr).value();
+  const Digest second = draft->Seal(kNow, nullptr, {}).value();
   EXPECT_NE(first, second);
   EXPECT_TRUE(home.blobs->Fsck(false, nullptr).value().damaged.empty());
 }
@@ -171,7 +251,7 @@ TEST(Draft, ASealThatFailsLeavesFilesWritableAndTheirTimesAsTheyWere) {
     const DraftNode big = Make(*draft, kDraftRoot, "big", large);
     for (const DraftNode node : {small, big}) ASSERT_TRUE(draft->SetMtime(node, 1234, 5678).ok());
     files.FailCall(n);
-    const bool sealed = draft->Seal(kNow, nullptr).ok();
+    const bool sealed = draft->Seal(kNow, nullptr, {}).ok();
     const bool fault_fired = files.fault_fired();
     files.FailCall(0);
     EXPECT_TRUE(sealed || fault_fired) << "only a fault is an error";
@@ -182,7 +262,7 @@ TEST(Draft, ASealThatFailsLeavesFilesWritableAndTheirTimesAsTheyWere) {
     if (!fault_fired) break;
     if (sealed) continue;  // the store does without that call
     ASSERT_TRUE(draft->Open(small, Draft::Access::kWrite).value()->Write(0, Bytes("BYTES")).ok());
-    const Digest tree = draft->Seal(kNow, nullptr).value();
+    const Digest tree = draft->Seal(kNow, nullptr, {}).value();
     EXPECT_EQ(ReadTree(*blobs, tree).value().Find("small")->blob, DigestOf("BYTES"));
     EXPECT_EQ(ReadTree(*blobs, tree).value().Find("big")->blob, DigestOf(large));
     EXPECT_TRUE(blobs->Fsck(false, nullptr).value().damaged.empty());
@@ -231,7 +311,7 @@ TEST(Draft, FilesThatChangeWhileTheyAreHashedEarlySealAsTheyAreNow) {
   }
   ASSERT_TRUE(draft->Truncate(nodes[1], kChunkBytes / 4).ok());
   want[1].resize(kChunkBytes / 4);
-  const Digest tree = draft->Seal(kNow, nullptr).value();
+  const Digest tree = draft->Seal(kNow, nullptr, {}).value();
   const Tree sealed = ReadTree(*home.blobs, tree).value();
   for (size_t i = 0; i < want.size(); ++i) {
     EXPECT_EQ(sealed.Find(std::to_string(i))->blob, DigestOf(want[i])) << i;
@@ -241,17 +321,17 @@ TEST(Draft, FilesThatChangeWhileTheyAreHashedEarlySealAsTheyAreNow) {
 TEST(Draft, AFailedSealLeavesItWritable) {
   Home home;
   const auto draft = home.drafts->Create("{}").value();
-  EXPECT_EQ(draft->Seal(kNow, nullptr).error().code(), Code::kNotFound) << "it holds no file";
+  EXPECT_EQ(draft->Seal(kNow, nullptr, {}).error().code(), Code::kNotFound) << "it holds no file";
   const DraftNode kept = Make(*draft, kDraftRoot, "kept", "kept");
   const DraftNode shared = draft->MakeFile(kDraftRoot, "shared", false).value().node;
   ASSERT_TRUE(home.blobs->Put(DigestOf("gone"), "gone", {.revision = 1}).ok());
   ASSERT_EQ(draft->CopyFromBlob(shared, 0, DigestOf("gone"), 0, 100, {.revision = 1}).value(), 4U);
   ASSERT_EQ(home.blobs->Sweep({}, {.revision = 50}, false).value().blobs_removed, 1U);
-  EXPECT_EQ(draft->Seal(kNow, nullptr).error().code(), Code::kNotFound);
+  EXPECT_EQ(draft->Seal(kNow, nullptr, {}).error().code(), Code::kNotFound);
   EXPECT_TRUE(draft->Open(kept, Draft::Access::kWrite).value()->Write(4, Bytes(" on")).ok());
   EXPECT_EQ(ReadNode(*draft, kept), "kept on");
   ASSERT_TRUE(draft->RemoveFile(kDraftRoot, "shared").ok());
-  EXPECT_TRUE(draft->Seal(kNow, nullptr).ok());
+  EXPECT_TRUE(draft->Seal(kNow, nullptr, {}).ok());
 }
 
 TEST(Draft, CopiesOfABlobShareItUntilTheFirstWrite) {
@@ -298,7 +378,7 @@ TEST(Draft, ThePartOfABlobIsAFileOfItsOwnWhenSealed) {
   EXPECT_EQ(draft->CopyFromBlob(c, 0, DigestOf("hello world"), 0, 500, kNow).value(), 11U);
   ASSERT_TRUE(draft->Truncate(c, 7).ok());
   EXPECT_EQ(draft->CopyFromBlob(d, 0, DigestOf("hello world"), 11, 500, kNow).value(), 0U);
-  const Tree tree = ReadTree(*home.blobs, draft->Seal(kNow, nullptr).value()).value();
+  const Tree tree = ReadTree(*home.blobs, draft->Seal(kNow, nullptr, {}).value()).value();
   EXPECT_EQ(Contents(*home.blobs, tree, "a"), "hello");
   EXPECT_EQ(Contents(*home.blobs, tree, "b"), "world");
   EXPECT_EQ(Contents(*home.blobs, tree, "c"), "hello w");
@@ -565,7 +645,7 @@ class DraftModel {
     ASSERT_NE(draft_, nullptr);
   }
   void SealAndGoOn() {
-    const auto digest = draft_->Seal({.revision = 1000}, nullptr);
+    const auto digest = draft_->Seal({.revision = 1000}, nullptr, {});
     ASSERT_EQ(digest.ok(), !files_.empty());
     if (!digest.ok()) return;
     const Tree tree = ReadTree(*home_.blobs, *digest).value();

@@ -256,7 +256,7 @@ TEST(DraftTable, AfterACrashTheRegistrySaysWhetherADraftWasCommitted) {
       auto lease = world.leases->Get();
       ASSERT_TRUE(lease.ok());
       ASSERT_TRUE(world.table->BeginCommit(*record));
-      const auto tree = record->draft->Seal(lease->lease().epoch, {});
+      const auto tree = record->draft->Seal(lease->lease().epoch, {}, {});
       ASSERT_TRUE(tree.ok()) << tree.error().message();
       const Status noted = world.table->NoteSealed(*record, 1, *tree);
       ASSERT_TRUE(noted.ok()) << noted.error().message();
