@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "fs/dispatcher_impl.h"
+#include "fs/interruption.h"
 #include "fs/notifier.h"
 
 namespace modelfs::fs {
@@ -63,6 +64,7 @@ void Dispatcher::Bind(FuseChannel& channel, const Zones& zones) {
 }
 
 void Dispatcher::Finish() {
+  ending_.request_stop();
   renames_.Finish();
   std::vector<uint64_t> serials;
   {
@@ -262,8 +264,12 @@ void Dispatcher::Rename(Call call, NodeId parent, std::string name, NodeId new_p
   const bool accepted = renames_.Run(
       [this, shared, parent, name = std::move(name), new_parent, new_name = std::move(new_name), flags] {
         try {
-          const Outcome<void> renamed =
-              ZoneOf(parent).Rename(shared->request(), parent, name, new_parent, new_name, flags);
+          const Outcome<void> renamed = [&] {
+            const Interruption interruption(shared->reply, ending_.get_token());
+            Request request = shared->request();
+            request.stop = interruption.token();
+            return ZoneOf(parent).Rename(request, parent, name, new_parent, new_name, flags);
+          }();
           if (!renamed) return Answer(*shared, renamed.error());
           names_.Renamed(parent, name, new_parent, new_name);
           shared->reply.Ok();

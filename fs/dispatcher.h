@@ -12,6 +12,7 @@
 #include <array>
 #include <atomic>
 #include <memory>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <unordered_map>
@@ -63,7 +64,8 @@ class Dispatcher : public Statistics {
   // Before the first request but INIT. Both outlive the dispatcher's last request.
   void Bind(FuseChannel& channel, const Zones& zones);
 
-  // After the channel's loop: answers what still runs on the executor, lets go of all handles.
+  // After the channel's loop: answers what still runs on the executor, where a commit that is still hashing
+  // is given up, and lets go of all handles.
   void Finish();
 
   StatisticsSnapshot Snapshot() const override;
@@ -121,6 +123,7 @@ class Dispatcher : public Statistics {
 
   OpenModes modes_;
   NodeNames names_;
+  std::stop_source ending_;
   Executor renames_;
 
   std::atomic<uint64_t> next_serial_;

@@ -378,6 +378,14 @@ class VersionsZone : public Zone {
                         Printable(name))};
   }
 
+  static Refusal Interrupted(std::string_view name) {
+    return {EINTR,
+            fmt::format(
+                "the commit of draft {} was given up while its files were hashed, as a signal came or the "
+                "mount ended: nothing was committed, the draft is as it was; rename it again",
+                Printable(name))};
+  }
+
   // On a refusal the draft is writable again.
   Outcome<store::VersionInfo> SealAndCommit(const Request& request, const store::ObjectInfo& model,
                                             const RecordPtr& record, std::string_view name,
@@ -385,10 +393,14 @@ class VersionsZone : public Zone {
     for (int attempt = 1;; ++attempt) {
       Result<Leases::Use> lease = leases_.Get();
       if (!lease.ok()) return Refuse(lease.error());
-      const Result<Digest> tree = record->draft->Seal(lease->lease().epoch, {}, {});
+      const Result<Digest> tree = record->draft->Seal(lease->lease().epoch, {}, request.stop);
       if (!tree.ok()) return tl::unexpected(SealRefusal(tree.error(), name));
       FAIL_POINT("fs.commit.sealed");
-
+      if (request.stop.stop_requested()) {
+        record->draft->Unseal();
+        return tl::unexpected(Interrupted(name));
+      }
+      // From here on it is not interrupted: what the registry was asked for is heard to the end.
       const Result<store::VersionInfo> version =
           CommitSealed(request, model, *record, *tree, lease->lease(), expected);
       if (version.ok()) return *version;
@@ -442,6 +454,8 @@ class VersionsZone : public Zone {
         return {ENODATA, fmt::format("draft {} holds no file: a version has at least one", Printable(name))};
       case Code::kFailedPrecondition:
         return StillWritten(name);
+      case Code::kCancelled:
+        return Interrupted(name);
       default:
         return Refuse(error).value();
     }

@@ -25,6 +25,7 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -43,6 +44,8 @@ struct Request {
   store::Caller caller;
   gid_t gid = 0;
   pid_t pid = 0;
+  // Of a rename, which may commit: requested once the caller got a signal, or the mount ends.
+  std::stop_token stop = {};
 };
 
 // A bare errno says little; the sentence says why and what to do instead. `errno_value` is positive.
