@@ -102,10 +102,53 @@ class CachedNames {
 
 // ---------------------------------------------------------------------------------------------------
 
+// What stat(2) shows of the files that are open. Once a version is deleted nothing else knows, and fstat(2)
+// reaches us by the nodeid, without the handle. Thread-safe.
+class OpenAttrs {
+ public:
+  // One more handle of `node`; undone by one Closed.
+  void Opened(NodeId node, const struct stat& attr) {
+    MutexLock lock(mu_);
+    ++open_.try_emplace(node, Known{attr, 0}).first->second.handles;
+  }
+
+  void Closed(NodeId node) {
+    MutexLock lock(mu_);
+    const auto found = open_.find(node);
+    CHECK(found != open_.end());
+    if (--found->second.handles == 0) open_.erase(found);
+  }
+
+  // Nothing where no handle of `node` is open.
+  std::optional<struct stat> Find(NodeId node) const {
+    MutexLock lock(mu_);
+    const auto found = open_.find(node);
+    if (found == open_.end()) return std::nullopt;
+    return found->second.attr;
+  }
+
+ private:
+  struct Known {
+    struct stat attr = {};
+    size_t handles = 0;
+  };
+
+  mutable Mutex mu_;
+  std::unordered_map<NodeId, Known> open_ GUARDED_BY(mu_);
+};
+
+// ---------------------------------------------------------------------------------------------------
+
 class BlobHandle : public FileHandle {
  public:
-  BlobHandle(std::string subject, store::VersionId version, std::shared_ptr<cas::OpenBlob> blob)
-      : subject_(std::move(subject)), version_(version), blob_(std::move(blob)) {}
+  BlobHandle(std::string subject, NodeId node, const struct stat& attr, std::shared_ptr<OpenAttrs> attrs,
+             std::shared_ptr<cas::OpenBlob> blob)
+      : subject_(std::move(subject)), node_(node), attrs_(std::move(attrs)), blob_(std::move(blob)) {
+    attrs_->Opened(node_, attr);
+  }
+  ~BlobHandle() override { attrs_->Closed(node_); }
+  BlobHandle(const BlobHandle&) = delete;
+  BlobHandle& operator=(const BlobHandle&) = delete;
 
   Outcome<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out) override {
     const auto read = blob_->Read(offset_bytes, out, Deadline::After(kReadDeadline));
@@ -124,13 +167,14 @@ class BlobHandle : public FileHandle {
   }
 
   std::optional<Digest> Blob() const override { return blob_->digest(); }
-  std::optional<store::VersionId> Version() const override { return version_; }
+  std::optional<store::VersionId> Version() const override { return Parse(node_).version; }
   // Where a handle of the same nodeid is cached, the dispatcher splices from it.
   std::optional<int> NativeFd() const override { return blob_->NativeFd(); }
 
  private:
   const std::string subject_;
-  const store::VersionId version_;
+  const NodeId node_;
+  const std::shared_ptr<OpenAttrs> attrs_;
   const std::shared_ptr<cas::OpenBlob> blob_;
 };
 
@@ -206,6 +250,7 @@ class TreesZone : public Zone {
 
   Context& context_;
   CachedNames names_;
+  const std::shared_ptr<OpenAttrs> open_ = std::make_shared<OpenAttrs>();
 };
 
 // The entries of one directory of a tree, made as they are read.
@@ -342,7 +387,12 @@ Outcome<Entry> TreesZone::Lookup(const Request& /*request*/, NodeId parent, std:
 
 Outcome<Attr> TreesZone::GetAttr(const Request& /*request*/, NodeId node) {
   const auto found = Find(node);
-  if (!found) return tl::unexpected(found.error());
+  if (!found) {
+    std::optional<struct stat> open = open_->Find(node);
+    if (found.error().errno_value != ESTALE || !open) return tl::unexpected(found.error());
+    open->st_nlink = 0;  // as of every file that is open and has no name any more
+    return Attr{*open, kForever};
+  }
   return Attr{TreeStat(context_, found->version->info, *found->version->tree, found->parts.tree_node),
               kForever};
 }
@@ -386,7 +436,9 @@ Outcome<OpenedFile> TreesZone::Open(const Request& request, NodeId node, int fla
   AuditDecision(
       context_, request, store::Operation::kReadFiles, model, OkStatus(),
       {{"version_arg", std::to_string(found->version->info.number)}, {"file", found->node->file->path}});
-  return OpenedFile{std::make_shared<BlobHandle>(std::move(subject), found->parts.version, *blob),
+  const struct stat attr =
+      TreeStat(context_, found->version->info, *found->version->tree, found->parts.tree_node);
+  return OpenedFile{std::make_shared<BlobHandle>(std::move(subject), node, attr, open_, *blob),
                     PageCache::kKeep};
 }
 

@@ -7,7 +7,9 @@
 #include <linux/fs.h>
 #include <spdlog/sinks/null_sink.h>
 #include <spdlog/spdlog.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
@@ -16,6 +18,7 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <cstdlib>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -43,7 +46,7 @@ std::string WhyNoMount() {
 // The mount of a ZoneWorld, served by threads of this process, with a store that trusts nothing yet.
 class Served {
  public:
-  explicit Served(ZoneWorld& world) : mount_(world.directory + "/mnt") {
+  explicit Served(ZoneWorld& world, bool passthrough = true) : mount_(world.directory + "/mnt") {
     std::filesystem::create_directories(mount_);
     auto store = cas::LocalStore::Open(
         cas::RealFiles(), {.root = world.directory + "/blobs", .hash_threads = 0, .log = nullptr});
@@ -62,6 +65,7 @@ class Served {
     MountOptions options;
     options.mount_point = mount_;
     options.source = world.directory;
+    options.passthrough = passthrough;
     auto daemon = MountDaemon::Mount(parts, options);
     if (!daemon.ok()) ADD_FAILURE() << daemon.error().message();
     CHECK(daemon.ok());
@@ -269,6 +273,74 @@ TEST(ReadingMount, AVersionThatOthersDeleteIsGoneWithAllThatTheKernelKnowsOfIt) 
   EXPECT_TRUE(errno == ENOENT || errno == ESTALE) << errno;
   EXPECT_EQ(ReadFd(file.get()), "read");
   EXPECT_EQ(ReadPath(served.path("prod/ml/iris/versions/2/file")), "two");
+}
+
+// All that a program does with a file that it has open.
+void ExpectWholeUse(int fd, const std::string& want, const std::string& scratch) {
+  struct stat attr = {};
+  ASSERT_EQ(Errno(::fstat(fd, &attr)), 0);
+  EXPECT_EQ(attr.st_mode, mode_t{S_IFREG | 0644});
+  EXPECT_EQ(attr.st_size, static_cast<off_t>(want.size()));
+  void* mapped = ::mmap(nullptr, want.size(), PROT_READ, MAP_PRIVATE, fd, 0);
+  ASSERT_NE(mapped, MAP_FAILED) << errno;
+  EXPECT_EQ(std::string_view(static_cast<const char*>(mapped), want.size()), want);
+  ::munmap(mapped, want.size());
+
+  ASSERT_EQ(::lseek(fd, 0, SEEK_SET), 0);
+  EXPECT_EQ(std::system(fmt::format("cat <&{} >{}", fd, scratch).c_str()), 0);
+  EXPECT_EQ(ReadPath(scratch), want);
+  const Fd sent(::open(scratch.c_str(), O_RDWR | O_TRUNC | O_CLOEXEC));
+  off_t offset = 0;
+  while (::sendfile(sent.get(), fd, &offset, want.size()) > 0) {
+  }
+  EXPECT_EQ(ReadFd(sent.get()), want);
+}
+
+TEST(ReadingMount, WhatIsOpenIsWholeToItsReaderWhenTheVersionIsDeleted) {
+  SKIP_WITHOUT_MOUNT();
+  for (const bool passthrough : {true, false}) {
+    ZoneWorld world;
+    const store::ObjectId model = world.Make("prod.ml.iris");
+    std::string bytes(3 * 4096 + 17, '\0');
+    for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<char>(i * 31 >> 4U);
+    for (const char* number : {"1", "2"}) {
+      world.Commit(model, {{"weights", bytes + number}, {"sub/part", number + bytes}});
+    }
+    ASSERT_TRUE(world.registry->SetAlias(world.caller, model, "Champion", 2).ok());
+    const Served served(world, passthrough);
+    const auto other = world.OtherProcess();
+    const std::string at = served.path("prod/ml/iris");
+    const std::array<std::function<int()>, 2> deletions = {
+        [&] { return other->DeleteVersion(world.caller, model, 1).ok() ? 0 : -1; },
+        [&] { return ::rmdir((at + "/versions/2").c_str()); },
+    };
+    for (size_t i = 0; i < deletions.size(); ++i) {
+      const std::string number = std::to_string(i + 1);
+      SCOPED_TRACE(fmt::format("passthrough {} version {}", passthrough, number));
+      const std::string version = fmt::format("{}/versions/{}", at, number);
+      const std::string seen = i == 0 ? version : at + "@Champion";
+      // To be inherited by a shell.
+      const Fd weights(::open((seen + "/weights").c_str(), O_RDONLY));
+      const Fd part(::open((seen + "/sub/part").c_str(), O_RDONLY));
+      const Fd directory(::open(seen.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+      ASSERT_TRUE(weights.valid() && part.valid() && directory.valid());
+      ASSERT_EQ(deletions.at(i)(), 0);
+      ASSERT_TRUE(Eventually([&] { return ::access(version.c_str(), F_OK) != 0; }));
+      for (const Fd* file : {&weights, &part}) {
+        // A read makes the kernel ask for the attributes again.
+        struct stat attr = {};
+        EXPECT_TRUE(Eventually([&] {
+          char first = 0;
+          return ::pread(file->get(), &first, 1, 0) != 1 || ::fstat(file->get(), &attr) != 0 ||
+                 attr.st_nlink == 0;
+        }));
+      }
+      ExpectWholeUse(weights.get(), bytes + number, world.directory + "/copy");
+      ExpectWholeUse(part.get(), number + bytes, world.directory + "/copy");
+      EXPECT_EQ(::openat(directory.get(), "weights", O_RDONLY | O_CLOEXEC), -1);
+      EXPECT_EQ(OpenErrno(fmt::format("/proc/self/fd/{}", weights.get()), O_RDONLY), ESTALE);
+    }
+  }
 }
 
 TEST(ReadingMount, WhoStandsInADirectoryKeepsItWhenItsNameIsTold) {

@@ -119,16 +119,30 @@ TEST(TreesZone, AVersionDeletedMeanwhileIsReadToTheEndAndNotOpenedAgain) {
   const auto version = world.Commit(model, kFiles);
   const auto zone = MakeTreesZone(world.context);
   const Entry file = Find(*zone, world.request, RootOf(version), {"data", "model.bin"});
-  const auto opened = zone->Open(world.request, file.node, O_RDONLY);
-  ASSERT_TRUE(opened);
+  const NodeId unopened = Find(*zone, world.request, RootOf(version), {"run.sh"}).node;
+  auto opened = zone->Open(world.request, file.node, O_RDONLY);
+  auto again = zone->Open(world.request, file.node, O_RDONLY);
+  ASSERT_TRUE(opened && again);
   ASSERT_TRUE(world.registry->DeleteVersion(world.caller, model, 1).ok());
   world.trees->Drop(version.id);  // as the watcher does
 
   EXPECT_EQ(ReadAll(*opened->handle), "weights");
   EXPECT_EQ(ErrnoOf(zone->Open(world.request, file.node, O_RDONLY)), ESTALE);
   EXPECT_EQ(ErrnoOf(zone->Lookup(world.request, RootOf(version), "data")), ESTALE);
-  EXPECT_EQ(ErrnoOf(zone->GetAttr(world.request, file.node)), ESTALE);
   EXPECT_EQ(ErrnoOf(zone->OpenDirectory(world.request, RootOf(version))), ESTALE);
+
+  // fstat(2) asks by the nodeid: it is answered until the last handle is closed.
+  again->handle.reset();
+  const auto attr = zone->GetAttr(world.request, file.node);
+  ASSERT_TRUE(attr) << MessageOf(attr);
+  EXPECT_EQ(attr->attr.st_size, file.attr.st_size);
+  EXPECT_EQ(attr->attr.st_mode, file.attr.st_mode);
+  EXPECT_EQ(attr->attr.st_mtim.tv_sec, file.attr.st_mtim.tv_sec);
+  EXPECT_EQ(attr->attr.st_nlink, nlink_t{0});
+  EXPECT_EQ(ErrnoOf(zone->GetAttr(world.request, unopened)), ESTALE);
+  EXPECT_EQ(ErrnoOf(zone->GetAttr(world.request, RootOf(version))), ESTALE) << "so that walks end here";
+  opened->handle.reset();
+  EXPECT_EQ(ErrnoOf(zone->GetAttr(world.request, file.node)), ESTALE);
 }
 
 TEST(TreesZone, AFlippedBitIsAnErrorAndNeverAWrongByte) {
