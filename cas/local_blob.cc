@@ -98,7 +98,9 @@ Status LocalBlob::VerifyAsWhole(const std::stop_token& stop) {
     return core_->Quarantine(digest_, info_, "its bytes do not have that SHA-256");
   }
   if (hashed->large != nullptr) {
-    core_->RepairSums(hashed->large->sums).IgnoreError("the bytes are good, and the next start tries again");
+    core_->RepairSums(hashed->large->sums, info_)
+        .IgnoreError(
+            "the bytes are good; where the blob was not removed meanwhile, the next start tries again");
   }
   return OkStatus();
 }

@@ -475,7 +475,7 @@ Result<StoredFile> LocalStore::Impl::ReuseFile(const Digest& digest, Epoch epoch
   if (hashed.stored.blob != digest) {
     return core_->Quarantine(digest, info, "its bytes do not have that SHA-256");
   }
-  RETURN_IF_ERROR(core_->RepairSums(hashed.large->sums));
+  RETURN_IF_ERROR(core_->RepairSums(hashed.large->sums, info));
   PublishBatch batch(*core_, epoch, 2);
   RETURN_IF_ERROR(batch.AddLargeParts(hashed));
   RETURN_IF_ERROR(batch.Commit());

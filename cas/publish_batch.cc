@@ -82,7 +82,8 @@ Status PublishBatch::AddLargeParts(const HashedFile& hashed) {
     RETURN_IF_ERROR(AddBytes(list, hashed.large->chunk_list));
   }
   const Digest& blob = hashed.stored.blob;
-  if (core_.files.Stat(core_.SumsPath(blob)).ok()) {
+  ASSIGN_OR_RETURN(const bool sums_present, core_.ReuseSumsIfPresent(blob, epoch_));
+  if (sums_present) {
     MutexLock lock(mu_);
     touched_.push_back(core_.SumsPath(blob));
     return OkStatus();

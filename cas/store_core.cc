@@ -19,8 +19,6 @@ namespace {
 // Sums are 16 bytes for each 4 MiB: enough for a blob of 256 TiB.
 constexpr uint64_t kSumsMaxBytes = uint64_t{1} << 30U;
 
-bool SameFile(const FileInfo& a, const FileInfo& b) { return a.device == b.device && a.inode == b.inode; }
-
 bool SameStamp(const FileInfo& a, const FileInfo& b) {
   return SameFile(a, b) && a.size_bytes == b.size_bytes && a.mtime_s == b.mtime_s &&
          a.mtime_ns == b.mtime_ns && a.ctime_s == b.ctime_s && a.ctime_ns == b.ctime_ns;
@@ -34,6 +32,14 @@ std::string RandomHex() {
 }
 
 }  // namespace
+
+bool SameFile(const FileInfo& a, const FileInfo& b) { return a.device == b.device && a.inode == b.inode; }
+
+bool IsBefore(const FileInfo& info, Epoch epoch) {
+  return info.mtime_s < 0 || static_cast<uint64_t>(info.mtime_s) < epoch.revision;
+}
+
+bool SumsAreBefore(const FileInfo& info, Epoch epoch) { return info.mtime_ns != 0 || IsBefore(info, epoch); }
 
 std::optional<std::string> WhyNotTheBlob(const Digest& digest, const FileInfo& info) {
   if (!S_ISREG(info.mode)) return "what has its name is no regular file";
@@ -171,16 +177,37 @@ Result<Sums> StoreCore::LoadSums(const Digest& digest) {
   return sums;
 }
 
-Status StoreCore::RepairSums(const Sums& sums) {
+Status StoreCore::RepairSums(const Sums& sums, const FileInfo& info) {
   const std::string path = SumsPath(sums.blob);
-  const std::string staged = NewStagingPath(Epoch{});
   RETURN_IF_ERROR(MakeShards({path}));
+  // Held until the file has its name, so that no sweep takes the blob or what is staged; a sums file is
+  // small.
+  ASSIGN_OR_RETURN(const SweepLock shared, LockShared());
+  ASSIGN_OR_RETURN(const FileInfo now, files.Stat(ObjectPath(sums.blob)));
+  if (!SameFile(now, info)) return Error(Code::kNotFound, sums.blob.ToString() + ": was replaced meanwhile");
+  const std::string staged =
+      NewStagingPath({.revision = static_cast<uint64_t>(std::max<int64_t>(now.mtime_s, 0))});
   ASSIGN_OR_RETURN(const std::unique_ptr<WritableFile> file, files.Create(staged, 0444));
   const std::string encoded = sums.Encode();
   RETURN_IF_ERROR(file->Append(std::as_bytes(std::span(encoded))));
+  RETURN_IF_ERROR(files.SetMtime(staged, now.mtime_s));
   RETURN_IF_ERROR(file->Sync());
   RETURN_IF_ERROR(files.Rename(staged, path));
   return files.SyncDirectory(FolderOf(path));
+}
+
+Result<bool> StoreCore::ReuseSumsIfPresent(const Digest& blob, Epoch epoch) {
+  const std::string path = SumsPath(blob);
+  ASSIGN_OR_RETURN(const SweepLock shared, LockShared());
+  const Result<FileInfo> found = files.Stat(path);
+  if (!found.ok()) {
+    if (found.error().code() == Code::kNotFound) return false;
+    return found.error();
+  }
+  if (SumsAreBefore(*found, epoch)) {
+    RETURN_IF_ERROR(files.SetMtime(path, static_cast<int64_t>(epoch.revision)));
+  }
+  return true;
 }
 
 Error StoreCore::Quarantine(const Digest& digest, const FileInfo& info, std::string_view reason) {

@@ -36,6 +36,15 @@ class SweepLock {
   Fd fd_;
 };
 
+// Whether both are the same file, whatever happened to it in between.
+bool SameFile(const FileInfo& a, const FileInfo& b);
+
+// Whether a file's epoch is before `epoch`.
+bool IsBefore(const FileInfo& info, Epoch epoch);
+// The same of a sums file. An mtime with a part of a second is the time of day at which an earlier version of
+// this program wrote such a file anew: it has no epoch, and so nobody who holds a lease relies on it.
+bool SumsAreBefore(const FileInfo& info, Epoch epoch);
+
 // What shows already by its attributes that a file is not the blob; nothing where none does.
 std::optional<std::string> WhyNotTheBlob(const Digest& digest, const FileInfo& info);
 
@@ -78,8 +87,13 @@ class StoreCore {
   Result<bool> ReuseIfPresent(const Digest& digest, Epoch epoch);
 
   Result<Sums> LoadSums(const Digest& digest);
-  // Replaces a sums file that was missing or damaged.
-  Status RepairSums(const Sums& sums);
+  // Replaces a sums file that was missing or damaged; it gets the blob's epoch. kNotFound, and nothing is
+  // written, where the blob is no longer the file that `info` says: a sweep may have taken it meanwhile.
+  // Takes the shared sweep lock.
+  Status RepairSums(const Sums& sums, const FileInfo& info);
+  // True where there is a sums file, of a blob that may still be on its way; it is now marked as used in
+  // `epoch`. Takes the shared sweep lock.
+  Result<bool> ReuseSumsIfPresent(const Digest& blob, Epoch epoch);
 
   // Moves a damaged blob aside if it still is the file `info` says, and answers the error to give to
   // whoever wanted its bytes. Takes the exclusive sweep lock.

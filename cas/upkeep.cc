@@ -49,11 +49,21 @@ Result<std::optional<FileInfo>> StatIfThere(StoreCore& core, const std::string& 
   return info.error();
 }
 
-bool IsBefore(const FileInfo& info, Epoch horizon) {
-  return info.mtime_s < 0 || static_cast<uint64_t>(info.mtime_s) < horizon.revision;
+// The sums of a blob whose sums could not be read: no sweep is between a blob and its sums now. kNotFound
+// where the blob is no longer the file that `info` says.
+Result<Sums> LoadSumsAgain(StoreCore& core, const Digest& digest, const FileInfo& info) {
+  ASSIGN_OR_RETURN(const SweepLock shared, core.LockShared());
+  ASSIGN_OR_RETURN(const std::optional<FileInfo> now, StatIfThere(core, core.ObjectPath(digest)));
+  if (!now.has_value() || !SameFile(*now, info)) {
+    return Error(Code::kNotFound, digest.ToString() + ": was removed while it was read");
+  }
+  Result<Sums> sums = core.LoadSums(digest);
+  if (sums.ok() || sums.error().code() != Code::kNotFound) return sums;
+  return Error(Code::kDataLoss, sums.error().message());
 }
 
-// What is wrong with a blob, or nothing. `digest.size_bytes` is the file's own.
+// What is wrong with a blob, or nothing; kNotFound where it was removed meanwhile. `digest.size_bytes` is the
+// file's own.
 Result<std::optional<std::string>> Examine(StoreCore& core, const Digest& digest, const FileInfo& info,
                                            bool repair, const std::function<void(uint64_t)>& on_bytes) {
   if (std::optional<std::string> why = WhyNotTheBlob(digest, info)) return why;
@@ -64,21 +74,34 @@ Result<std::optional<std::string>> Examine(StoreCore& core, const Digest& digest
   ASSIGN_OR_RETURN(const HashedFile hashed, HashDescriptor(file.get(), path, info.size_bytes, options));
   if (hashed.stored.blob != digest) return std::optional<std::string>("its bytes do not have that SHA-256");
   if (hashed.large == nullptr) return std::optional<std::string>();
-  const Result<Sums> sums = core.LoadSums(digest);
+  Result<Sums> sums = core.LoadSums(digest);
+  if (!sums.ok()) sums = LoadSumsAgain(core, digest, info);
+  if (!sums.ok() && sums.error().code() == Code::kNotFound) return sums.error();
   if (sums.ok() && *sums == hashed.large->sums) return std::optional<std::string>();
   std::string reason = "its bytes are good, but its sums file is wrong";
   if (!sums.ok())
     reason = fmt::format("its bytes are good, but not its sums file ({})", sums.error().message());
   if (repair) {
-    RETURN_IF_ERROR(core.RepairSums(hashed.large->sums));
+    RETURN_IF_ERROR(core.RepairSums(hashed.large->sums, info));
     reason += "; it was written anew";
   }
   return std::optional<std::string>(std::move(reason));
 }
 
+// Removes the sums of a blob that is not there, unless somebody relies on them who is about to give the blob
+// its name: sums come first. The caller holds the exclusive sweep lock.
+Status RemoveSums(StoreCore& core, const Digest& digest, Epoch horizon) {
+  ASSIGN_OR_RETURN(const std::optional<FileInfo> info, StatIfThere(core, core.SumsPath(digest)));
+  if (!info.has_value() || !SumsAreBefore(*info, horizon)) return OkStatus();
+  return core.files.Unlink(core.SumsPath(digest));
+}
+
 Status SweepStaging(StoreCore& core, Epoch horizon) {
   const std::string staging = core.root + "/staging";
   ASSIGN_OR_RETURN(const std::vector<std::string> names, core.files.List(staging));
+  if (names.empty()) return OkStatus();
+  // What is staged under the shared lock belongs to no lease, and its epoch may be any.
+  ASSIGN_OR_RETURN(const SweepLock exclusive, core.LockExclusive());
   for (const std::string& name : names) {
     uint64_t revision = 0;
     const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), revision);
@@ -157,8 +180,7 @@ Result<SweepReport> SweepStore(StoreCore& core, const std::unordered_set<Digest>
       if (!dry_run) {
         RETURN_IF_ERROR(core.files.Unlink(path));
         FAIL_POINT("sweep.unlinked");
-        Status sums = core.files.Unlink(core.SumsPath(digest));
-        if (!sums.ok() && sums.error().code() != Code::kNotFound) return sums;
+        RETURN_IF_ERROR(RemoveSums(core, digest, horizon));
       }
       ++report.blobs_removed;
       report.bytes_removed += info->size_bytes;
@@ -181,14 +203,14 @@ Result<SweepReport> SweepStore(StoreCore& core, const std::unordered_set<Digest>
   RETURN_IF_ERROR(remove_batch());
   if (dry_run) return report;
   RETURN_IF_ERROR(SweepStaging(core, horizon));
-  // Sums whose blob never came: left by a crash between the two names.
+  // Sums whose blob never came, or which outlived it: left by a crash between the two names, or by a publish
+  // that ended before its blob was there.
   RETURN_IF_ERROR(EachName(core, "sums", [&](const Digest& digest) -> Status {
-    if (core.files.Stat(core.ObjectPath(digest)).ok()) return OkStatus();
+    ASSIGN_OR_RETURN(const std::optional<FileInfo> blob, StatIfThere(core, core.ObjectPath(digest)));
+    if (blob.has_value()) return OkStatus();
     ASSIGN_OR_RETURN(const SweepLock exclusive, core.LockExclusive());
-    if (core.files.Stat(core.ObjectPath(digest)).ok()) return OkStatus();
-    ASSIGN_OR_RETURN(const std::optional<FileInfo> info, StatIfThere(core, core.SumsPath(digest)));
-    if (!info.has_value() || !IsBefore(*info, horizon)) return OkStatus();
-    return core.files.Unlink(core.SumsPath(digest));
+    ASSIGN_OR_RETURN(const std::optional<FileInfo> now, StatIfThere(core, core.ObjectPath(digest)));
+    return now.has_value() ? OkStatus() : RemoveSums(core, digest, horizon);
   }));
   if (core.log != nullptr) {
     core.log->info("swept blobs_removed={} bytes_removed={} blobs_kept={}", report.blobs_removed,

@@ -63,13 +63,25 @@ struct FsckArguments {
   bool json = false;
 };
 
-// Blobs that versions need and the store does not have: lost, or moved to quarantine earlier.
-Result<std::vector<cas::DamagedBlob>> MissingBlobs(Home& home) {
+// What versions need.
+Result<std::unordered_set<Digest>> NeededBlobs(Home& home) {
   ASSIGN_OR_RETURN(const store::Mark mark, home.registry->MarkForSweep(home.caller));
   // A tree that cannot be read is missing or damaged itself; nothing is known of its files.
-  ASSIGN_OR_RETURN(
-      const std::unordered_set<Digest> needed,
-      BlobsOfTrees(home, mark.live_trees, [](const Digest&, const Error&) { return OkStatus(); }));
+  return BlobsOfTrees(home, mark.live_trees, [](const Digest&, const Error&) { return OkStatus(); });
+}
+
+// A damaged file may have another size than the blob that it should be, by which versions know it.
+void NameAsNeeded(const std::unordered_set<Digest>& needed, std::vector<cas::DamagedBlob>& damaged) {
+  for (cas::DamagedBlob& blob : damaged) {
+    if (needed.contains(blob.digest)) continue;
+    const auto same = std::find_if(needed.begin(), needed.end(),
+                                   [&](const Digest& digest) { return digest.sha256 == blob.digest.sha256; });
+    if (same != needed.end()) blob.digest = *same;
+  }
+}
+
+// Those that the store does not have: lost, or moved to quarantine earlier.
+Result<std::vector<cas::DamagedBlob>> MissingBlobs(Home& home, const std::unordered_set<Digest>& needed) {
   std::vector<cas::DamagedBlob> missing;
   for (const Digest& digest : needed) {
     // An empty file has no bytes to count.
@@ -118,13 +130,15 @@ Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
       progress.Update(done_bytes);
     }));
   }
-  std::unordered_set<Digest> seen;
-  for (const cas::DamagedBlob& blob : report.damaged) seen.insert(blob.digest);
   // Asking what is needed tidies up first, which is nothing to do in a damaged registry.
   std::vector<cas::DamagedBlob> missing;
   if (registry.problems.empty()) {
-    ASSIGN_OR_RETURN(missing, MissingBlobs(*home));
+    ASSIGN_OR_RETURN(const std::unordered_set<Digest> needed, NeededBlobs(*home));
+    NameAsNeeded(needed, report.damaged);
+    ASSIGN_OR_RETURN(missing, MissingBlobs(*home, needed));
   }
+  std::unordered_set<Digest> seen;
+  for (const cas::DamagedBlob& blob : report.damaged) seen.insert(blob.digest);
   for (const cas::DamagedBlob& blob : missing) {
     if (seen.insert(blob.digest).second) report.damaged.push_back(blob);
   }

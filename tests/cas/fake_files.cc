@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <filesystem>
+#include <utility>
 
 #include "cas/base/check.h"
 #include "tests/cas/test_support.h"
@@ -44,7 +45,12 @@ void FakeFiles::FailCall(int n) {
   fault_fired_ = false;
 }
 
+void FakeFiles::BeforeCall(std::function<void(std::string_view call, const std::string& path)> hook) {
+  before_call_ = std::move(hook);
+}
+
 Status FakeFiles::Call(const char* call, const std::string& path) {
+  if (before_call_) before_call_(call, path);
   MutexLock lock(mu_);
   if (calls_left_ == 0 || --calls_left_ != 0) return OkStatus();
   fault_fired_ = true;

@@ -5,10 +5,12 @@
 // makes the directory what a disk could hold then.
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cas/base/thread.h"
@@ -21,7 +23,7 @@ enum class UnsyncedNames {
   kKept,  // renames and unlinks reached the disk though nobody asked for it
 };
 
-// Thread-safe, but for FailCall and PowerCut.
+// Thread-safe, but for FailCall, BeforeCall and PowerCut.
 class FakeFiles : public Files {
  public:
   // `root` must exist; what is in it now counts as synced. A folder "<root>.pins" is used as well.
@@ -30,6 +32,9 @@ class FakeFiles : public Files {
   // Fails the n-th call from now on, counting from 1, with kNoSpace and without effect. 0: none.
   void FailCall(int n);
   bool fault_fired() const { return fault_fired_; }
+
+  // Called before each call, by the thread that makes it: what others do meanwhile. Null: nothing.
+  void BeforeCall(std::function<void(std::string_view call, const std::string& path)> hook);
 
   // Bytes that were not synced are torn: only half of them are there.
   void PowerCut(UnsyncedNames names);
@@ -66,6 +71,7 @@ class FakeFiles : public Files {
 
   const std::string root_;
   const std::string pins_;
+  std::function<void(std::string_view call, const std::string& path)> before_call_;
   mutable Mutex mu_;
   int calls_left_ GUARDED_BY(mu_) = 0;
   bool fault_fired_ = false;

@@ -682,6 +682,30 @@ class Story(Case):
         self.ok("download", "prod.ml.iris/1", out)
         self.assertEqual(read_files(out), MODEL_FILES)
 
+    def test_fsck_names_a_file_that_was_cut_short_once_and_who_needs_it(self):
+        self.ready_registry()
+        self.ok("register", self.model("large", {"weights": os.urandom(5 << 20)}), "prod.ml.iris")
+        objects = [os.path.join(path, name)
+                   for path, _, names in os.walk(os.path.join(self.home, "objects")) for name in names]
+        self.assertEqual(len(objects), 3, "the file, its chunk list and the tree")
+        for blob in objects:
+            with self.subTest(size=os.path.getsize(blob)):
+                with open(blob, "rb") as file:
+                    whole = file.read()
+                info = os.stat(blob)
+                os.chmod(blob, 0o600)
+                os.truncate(blob, len(whole) // 2)
+                done = run("fsck", home=self.home)
+                self.assertEqual(done.returncode, 8)
+                digest = os.path.basename(os.path.dirname(blob)) + os.path.basename(blob)
+                self.assertEqual(done.stdout.splitlines()[:2], [
+                    f"damaged: sha256:{digest}: its bytes do not have that SHA-256", "  needed by prod.ml.iris/1"])
+                self.assertEqual(done.stdout.count("damaged: "), 1)
+                with open(blob, "wb") as file:
+                    file.write(whole)
+                os.utime(blob, ns=(info.st_atime_ns, info.st_mtime_ns))
+        self.assertEqual(self.json("fsck")["damaged"], [])
+
     def test_fsck_and_all_others_say_that_a_damaged_registry_is_to_be_restored(self):
         self.ready_registry()
         for number in range(5):
