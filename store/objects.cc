@@ -326,6 +326,13 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Rename(const Caller& caller, ObjectId m
           Code::kAlreadyExists,
           fmt::format("{}: there is a model of this name; rename cannot replace it", new_name.ToString()));
     }
+    // A path with a protected alias in it would lead nowhere, or be free for another model to lead elsewhere.
+    std::vector<std::string_view> aliases;
+    for (const AliasInfo& alias : object.record.aliases) aliases.push_back(alias.name);
+    if (const Status guarded = CheckProtected(change, caller, object, aliases); !guarded.ok()) {
+      return guarded.error().Wrap(
+          fmt::format("{} cannot be renamed while it has a protected alias", old_name.ToString()));
+    }
     change.Delete(keys::Object(object.parent, object.name));
     const std::string old_leaf = std::exchange(object.name, std::string(new_leaf));
     change.TouchObject(object);

@@ -299,7 +299,8 @@ class Registry {
     kWithVersions,  // a model and all its versions, at once; a container must still be empty
   };
   virtual Status Delete(const Caller& caller, ObjectId id, DeleteMode mode) = 0;
-  // A model, within its schema. kAlreadyExists, kInvalidArgument.
+  // A model, within its schema. kAlreadyExists, kInvalidArgument; kPermissionDenied also where it has a
+  // protected alias that the caller may not move.
   virtual Result<ObjectInfo> Rename(const Caller& caller, ObjectId model, std::string_view new_leaf) = 0;
   virtual Result<ObjectInfo> SetOwner(const Caller& caller, ObjectId id, std::string_view principal) = 0;
 
