@@ -81,14 +81,18 @@ Result<std::vector<AuditRecord>> EmbeddedRegistryImpl::Activity(const Caller& ca
   query.order = AuditQuery::Order::kNewestFirst;
   query.limit = limit;
   return Inspect(caller, Operation::kGet, object, [&](View& view) -> Result<std::vector<AuditRecord>> {
-    ASSIGN_OR_RETURN(std::vector<AuditRecord> records,
-                     AuditReader(view, audit_files_, query).ReadChangesOf(object));
-    std::reverse(records.begin(), records.end());
-    for (AuditRecord& record : records) {
+    ASSIGN_OR_RETURN(const bool all_grants, authorizer_.May(view, caller, Operation::kShowGrants, object));
+    ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> self, authorizer_.IdentityOf(view, caller));
+    const auto show = [&](AuditRecord& record) -> Result<bool> {
+      if (record.action == kGrantAction && !all_grants) return KeepOwnChanges(*self, record);
       const auto source = record.params.find("source");
       if (source != record.params.end() && !MayKnowSource(view, caller, source->second))
         source->second.clear();
-    }
+      return true;
+    };
+    ASSIGN_OR_RETURN(std::vector<AuditRecord> records,
+                     AuditReader(view, audit_files_, query).ReadChangesOf(object, show));
+    std::reverse(records.begin(), records.end());
     return records;
   });
 }

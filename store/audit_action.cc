@@ -50,7 +50,7 @@ std::string ActionOf(Operation operation, ObjectKind kind) {
     case Operation::kShowGrants:
       return "getPermissions";
     case Operation::kGrant:
-      return "updatePermissions";
+      return std::string(kGrantAction);
     case Operation::kReadAudit:
       return "getAuditLog";
     case Operation::kManagePrincipals:

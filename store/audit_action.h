@@ -10,6 +10,9 @@
 
 namespace modelfs::store {
 
+// Grants and revokes. Who may not see everybody's grants is not shown all of such a record.
+inline constexpr std::string_view kGrantAction = "updatePermissions";
+
 // "RegisteredModel", as the audit actions of Unity Catalog say it: createCatalog, deleteRegisteredModel.
 std::string_view ActionNoun(ObjectKind kind);
 

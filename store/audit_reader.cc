@@ -98,9 +98,10 @@ Result<std::vector<AuditRecord>> AuditReader::Read() {
   return std::move(found_);
 }
 
-Result<std::vector<AuditRecord>> AuditReader::ReadChangesOf(ObjectId object) {
+Result<std::vector<AuditRecord>> AuditReader::ReadChangesOf(ObjectId object, Show show) {
   object_ = object;
   changes_only_ = true;
+  show_ = std::move(show);
   ASSIGN_OR_RETURN(const AuditExtent extent, ReadAuditExtent(view_.snapshot()));
   const uint64_t start = extent.start.sequence;
   const uint64_t last = extent.head.sequence;
@@ -236,7 +237,12 @@ Status AuditReader::Offer(std::string_view encoding, uint64_t sequence, Found ho
     return OkStatus();
   }
   ASSIGN_OR_RETURN(AuditRecord record, DecodeAudit(encoding, WhatOf(sequence)));
-  if (IsWanted(record, how)) found_.push_back(std::move(record));
+  if (!IsWanted(record, how)) return OkStatus();
+  if (show_) {
+    ASSIGN_OR_RETURN(const bool shown, show_(record));
+    if (!shown) return OkStatus();
+  }
+  found_.push_back(std::move(record));
   return OkStatus();
 }
 

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <set>
@@ -31,8 +32,11 @@ class AuditReader {
   AuditReader(View& view, const AuditFiles& files, const AuditQuery& query);
 
   Result<std::vector<AuditRecord>> Read();
-  // What changed one object, of what is kept in the registry; the query's own name is not looked at.
-  Result<std::vector<AuditRecord>> ReadChangesOf(ObjectId object);
+  // What changed one object, of what is kept in the registry; the query's own name is not looked at. Each
+  // record as `show` leaves it, which may clear parts of it; where that answers false it is left out and not
+  // counted.
+  using Show = std::function<Result<bool>(AuditRecord&)>;
+  Result<std::vector<AuditRecord>> ReadChangesOf(ObjectId object, Show show);
 
  private:
   // Sequence numbers, both ends included; empty where first > last.
@@ -68,6 +72,7 @@ class AuditReader {
   const std::string principal_;              // folded
   std::map<std::string, bool> known_names_;  // of principals: whether they are the one
   bool changes_only_ = false;
+  Show show_;
   std::optional<ObjectId> object_;  // that has the name now, or was asked for
   std::set<ObjectId> former_;       // that had it once
   std::vector<AuditRecord> found_;

@@ -180,6 +180,8 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   // grants.cc
   Result<std::vector<GrantInfo>> GrantsAt(View& view, const Caller& caller, ObjectId object,
                                           std::string_view principal, bool inherited);
+  // Leaves of a record of granted privileges what is about the caller and its groups; false: that is nothing.
+  static bool KeepOwnChanges(const Identity& self, AuditRecord& record);
   static Result<ContainerSettings> SettingsAt(View& view, ObjectId container);
   // What the containers of a model ask of it.
   struct Rules {

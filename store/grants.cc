@@ -5,6 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cas/base/text.h"
+#include "store/audit_action.h"
 #include "store/embedded_registry_impl.h"
 #include "store/keys.h"
 
@@ -15,11 +16,16 @@ constexpr size_t kMaxGrantsOnContainer = 4'000;  // reference §5
 constexpr size_t kMaxGrantsOnModel = 1'000;
 // A principal that only the host knows so far takes three writes, and a commit has room for 128.
 constexpr size_t kMaxGrantChanges = 32;
+constexpr std::string_view kChangesParam = "changes";  // of an audit record: who got and lost what
 
 nlohmann::json NamesOf(PrivilegeSet privileges) {
   nlohmann::json names = nlohmann::json::array();
   for (const Privilege each : privileges.ToList()) names.push_back(PrivilegeName(each));
   return names;
+}
+
+std::string TextOf(const nlohmann::json& json) {
+  return json.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
 }
 
 // As the Grants REST API names them: a model is a function there (reference §2.1).
@@ -65,6 +71,22 @@ Status CheckChange(const GrantChange& change, ObjectKind kind) {
 }
 
 }  // namespace
+
+bool EmbeddedRegistryImpl::KeepOwnChanges(const Identity& self, AuditRecord& record) {
+  std::string& changes = record.params[std::string(kChangesParam)];
+  const nlohmann::json all = nlohmann::json::parse(changes, nullptr, false);
+  nlohmann::json own = nlohmann::json::array();
+  if (all.is_array()) {
+    for (const nlohmann::json& each : all) {
+      if (!each.is_object()) continue;
+      const auto id = each.find("principal_id");
+      if (id != each.end() && id->is_number_unsigned() && self.Is(id->get<PrincipalId>()))
+        own.push_back(each);
+    }
+  }
+  changes = TextOf(own);
+  return !own.empty();
+}
 
 Status EmbeddedRegistryImpl::ChangeGrants(const Caller& caller, ObjectId object_id,
                                           const std::vector<GrantChange>& changes) {
@@ -131,10 +153,10 @@ Status EmbeddedRegistryImpl::ChangeGrants(const Caller& caller, ObjectId object_
       change.Put(keys::Grants(object_id), grants.Encode());
     }
     change.AccessChanges();
-    change.Audit("updatePermissions", name, object_id,
+    change.Audit(kGrantAction, name, object_id,
                  {{"securable_type", std::string(SecurableType(kind))},
                   {"securable_full_name", name.ToString()},
-                  {"changes", shown.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)}});
+                  {std::string(kChangesParam), TextOf(shown)}});
     change.Tell(EventKind::kAccessChanged, object);
     return OkStatus();
   });
@@ -278,9 +300,7 @@ Status EmbeddedRegistryImpl::SetSettings(const Caller& caller, ObjectId containe
       change.Put(keys::ContainerSettings(container), record.Encode());
     }
     change.Audit(object.record.kind == ObjectKind::kCatalog ? "updateCatalog" : "updateSchema", name,
-                 container,
-                 {{"full_name_arg", name.ToString()},
-                  {"settings", shown.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace)}});
+                 container, {{"full_name_arg", name.ToString()}, {"settings", TextOf(shown)}});
     change.Tell(EventKind::kSettingsChanged, object);
     return OkStatus();
   });
