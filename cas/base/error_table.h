@@ -31,6 +31,8 @@ inline constexpr std::array kErrorRows = {
     ErrorRow{Code::kResourceExhausted, "limit reached", EDQUOT, 429, 6},
     ErrorRow{Code::kNoSpace, "no space", ENOSPC, 500, 9},
     ErrorRow{Code::kTooLarge, "too large", EFBIG, 413, 6},
+    ErrorRow{Code::kTooManyFiles, "too many open files", EMFILE, 503, 6},
+    ErrorRow{Code::kTooManyFilesOnHost, "too many open files on this host", ENFILE, 503, 6},
     ErrorRow{Code::kUnavailable, "unavailable", EHOSTUNREACH, 503, 7},  // EIO would accuse the local disk
     ErrorRow{Code::kDeadlineExceeded, "deadline exceeded", ETIMEDOUT, 504, 7},
     ErrorRow{Code::kCancelled, "cancelled", EINTR, 499, 7},

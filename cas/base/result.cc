@@ -28,6 +28,10 @@ Code CodeOfErrno(int errno_value) {
       return Code::kNoSpace;
     case EFBIG:
       return Code::kTooLarge;
+    case EMFILE:
+      return Code::kTooManyFiles;
+    case ENFILE:
+      return Code::kTooManyFilesOnHost;
     case EACCES:
     case EPERM:
     case EROFS:
@@ -57,6 +61,20 @@ Code CodeOfErrno(int errno_value) {
   }
 }
 
+// What to do about an errno whose own words do not say where the limit stands.
+std::string_view AdviceFor(int errno_value) {
+  switch (errno_value) {
+    case EMFILE:
+      return "; raise the limit of the modelfs process that opens it (ulimit -n, or LimitNOFILE= of its "
+             "systemd "
+             "service) and start it again";
+    case ENFILE:
+      return "; raise the host's limit (sysctl fs.file-max)";
+    default:
+      return "";
+  }
+}
+
 }  // namespace
 
 Error ErrnoError(int errno_value, std::string_view subject) {
@@ -64,7 +82,7 @@ Error ErrnoError(int errno_value, std::string_view subject) {
   if (!reason.empty() && reason[0] >= 'A' && reason[0] <= 'Z' && reason.substr(1, 2) != "/O") {
     reason[0] = static_cast<char>(reason[0] - 'A' + 'a');
   }
-  return {CodeOfErrno(errno_value), fmt::format("{}: {}", subject, reason)};
+  return {CodeOfErrno(errno_value), fmt::format("{}: {}{}", subject, reason, AdviceFor(errno_value))};
 }
 
 }  // namespace modelfs

@@ -5,9 +5,11 @@ usage: mount_cli_test.py path/to/modelfs path/to/mount.fuse.modelfs [unittest ar
 """
 
 import ctypes
+import errno
 import glob
 import json
 import os
+import resource
 import shutil
 import signal
 import socket
@@ -341,6 +343,31 @@ class Names(Case):
         for path in (self.mnt, self.path(), self.path("versions"), self.path("versions/1"), self.path("versions/latest"),
                      self.path("aliases/x"), self.scratch):
             self.refused(2, "commit", path)
+
+    def test_a_daemon_that_may_open_no_more_files_says_what_to_raise(self):
+        versions = self.path("versions")
+        for name in range(32):
+            self.write(f"prod/ml/iris/versions/draft/{name}", str(name))
+        self.ok("commit", versions + "/draft")
+        os.mkdir(versions + "/draft")
+        pid = self.daemon_pid()
+        usual = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        few = len(os.listdir(f"/proc/{pid}/fd")) + 8  # all of which readers take
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (few, usual[1]))
+        held = []
+        self.addCleanup(lambda: [os.close(file) for file in held])
+        with self.assertRaises(OSError) as opening:
+            for name in range(32):
+                held.append(os.open(f"{versions}/1/{name}", os.O_RDONLY))
+        with self.assertRaises(OSError) as creating:
+            os.open(versions + "/draft/new", os.O_CREAT | os.O_WRONLY)
+        for failure, path in ((opening, versions + "/1"), (creating, versions + "/draft/new")):
+            self.assertEqual(errno.errorcode[failure.exception.errno], "EMFILE", path)
+            self.assertIn("ulimit -n", self.ok("why", path))
+        self.refused(6, "commit", versions + "/draft", says="ulimit -n")
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, usual)
+        self.write("prod/ml/iris/versions/draft/new", "x")
+        self.assertEqual(self.ok("commit", versions + "/draft"), "2\n")
 
     def test_names_may_be_paths_and_resolve_answers_with_one(self):
         self.write("prod/ml/iris/versions/draft/w", "x")
