@@ -168,6 +168,12 @@ Result<Place> PlaceBelowMount(std::string_view below) {
   return place;
 }
 
+bool IsInDraft(std::string_view below) {
+  const std::vector<std::string_view> parts = Split(below, '/');  // the first is empty
+  return parts.size() >= 6 && parts[3].find('@') == std::string_view::npos && parts[4] == "versions" &&
+         parts[5] != "latest" && !store::ParseVersionNumber(parts[5]);
+}
+
 bool IsPath(std::string_view text) {
   if (text.substr(0, 1) == "/") return true;
   const std::string_view first = text.substr(0, text.find('/'));

@@ -56,6 +56,9 @@ Result<MountedPath> FindMount(std::string_view path);
 //   kInvalidArgument   a draft, or a path that stands for nothing in the registry
 Result<Place> PlaceBelowMount(std::string_view below);
 
+// Whether a path below a mount's root is a draft or in one: "/prod/ml/iris/versions/draft/weights".
+bool IsInDraft(std::string_view below);
+
 // Whether `text` is meant as a path rather than as a name: it starts with '/' or is or starts with a "." or
 // ".." component.
 bool IsPath(std::string_view text);

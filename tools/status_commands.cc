@@ -30,8 +30,8 @@ Error DaemonGone(const std::string& mount_point) {
                       mount_point)};
 }
 
-// A file of the mount's own, whole. A daemon that hangs is not waited for.
-Result<std::string> ReadMountFile(const MountPoint& mount, const std::string& name) {
+// Before anything is asked of a mount: a daemon that is gone, or hangs, is not waited for.
+Status CheckAnswers(const MountPoint& mount) {
   ASSIGN_OR_RETURN(const bool killed, EndIfKilled(mount));
   if (killed) return DaemonGone(mount.path);
   ASSIGN_OR_RETURN(const fs::Health health, fs::HealthOf(mount.path));
@@ -42,6 +42,12 @@ Result<std::string> ReadMountFile(const MountPoint& mount, const std::string& na
                     "detach it: modelfs umount --lazy {0}",
                     mount.path, fs::kAnswerTime.count()));
   }
+  return OkStatus();
+}
+
+// A file of the mount's own, whole.
+Result<std::string> ReadMountFile(const MountPoint& mount, const std::string& name) {
+  RETURN_IF_ERROR(CheckAnswers(mount));
   const std::string path = fmt::format("{}/.modelfs/{}", mount.path, name);
   const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   std::string text;
@@ -73,6 +79,19 @@ Result<std::vector<MountPoint>> MountsFor(const Cli& cli, const std::string& pat
   const Result<std::string> home = HomePath(cli.globals.registry);
   if (home.ok()) std::erase_if(mounts, [&](const MountPoint& mount) { return mount.source != *home; });
   return mounts;
+}
+
+// What is said where MountsFor finds none.
+std::string NothingMounted(const Cli& cli, std::string_view command) {
+  const Result<std::string> home = HomePath(cli.globals.registry);
+  if (!home.ok()) return "nothing is mounted";
+  const Result<std::vector<MountPoint>> others = ReadMounts();
+  std::string text = fmt::format("{} is not mounted", Printable(*home));
+  if (others.ok() && !others->empty()) {
+    text += fmt::format("; {1} of another registry is: to ask that one, modelfs {0} {1}", command,
+                        Printable(others->front().path));
+  }
+  return text;
 }
 
 // --- status ---
@@ -131,7 +150,7 @@ Status RunStatus(const Cli& cli, const StatusArguments& arguments) {
     }
   }
   if (arguments.json) list.End();
-  if (mounts.empty() && !arguments.json) PrintLine("nothing is mounted");
+  if (mounts.empty() && !arguments.json) PrintLine(NothingMounted(cli, "status"));
   if (failure) return *failure;
   return OkStatus();
 }
@@ -232,7 +251,7 @@ Status RunWhy(const Cli& cli, const WhyArguments& arguments) {
   if (arguments.json) {
     list.End();
   } else if (mounts.empty()) {
-    PrintLine("nothing is mounted");
+    PrintLine(NothingMounted(cli, "why"));
   } else if (shown == 0 && !failure) {
     PrintLine(arguments.path.empty() ? "nothing was refused; a directory that the kernel closed by itself "
                                        "leaves no trace: modelfs why PATH"
@@ -272,6 +291,12 @@ Error RefusalOfRename(const MountedPath& draft, int errno_value) {
   if (message.empty() && errno_value == ENOENT) {
     message = "there is no such draft; mkdir or cp -r makes one there, and ls shows those that are yours";
   }
+  // The mount's own sentence would be of something else: the kernel did not ask it.
+  if (message.empty() && errno_value == EROFS) {
+    message = fmt::format(
+        "the mount is read-only; mount it without -o ro: modelfs umount {1}, modelfs mount {0} {1}",
+        draft.mount.source, draft.mount.path);
+  }
   if (message.empty()) message = ErrnoError(errno_value, "rename").message();
   return Error(CodeOfMountErrno(errno_value),
                fmt::format("commit {}{}: {}", draft.mount.path, draft.below, message));
@@ -286,17 +311,12 @@ Status RunCommit(const Cli& cli, const CommitArguments& arguments) {
                     "other directory: modelfs register DIR NAME",
                     Printable(arguments.path)));
   };
-  // /<catalog>/<schema>/<model>/versions/<draft>
   const size_t slash = draft.below.rfind('/');
   const std::string versions_below = draft.below.substr(0, slash);
-  constexpr std::string_view kVersions = "/versions";
-  const std::string_view leaf = std::string_view(draft.below).substr(slash + 1);
-  if (versions_below.size() <= kVersions.size() || !versions_below.ends_with(kVersions) || leaf == "latest" ||
-      store::ParseVersionNumber(leaf)) {
-    return refuse();
-  }
+  if (!IsInDraft(draft.below) || !versions_below.ends_with("/versions")) return refuse();
   ASSIGN_OR_RETURN(Place model_place, PlaceBelowMount(versions_below));
   if (model_place.name.parts.size() != 3 || model_place.HasVersion()) return refuse();
+  RETURN_IF_ERROR(CheckAnswers(draft.mount));
   model_place.home = draft.mount.source;
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&model_place}));
 

@@ -257,6 +257,14 @@ Status RunDownload(const Cli& cli, const DownloadArguments& arguments) {
   std::error_code failure;
   std::string target = files::path(arguments.directory).lexically_normal().string();
   while (target.size() > 1 && target.back() == '/') target.pop_back();
+  if (const Result<MountedPath> mounted = FindMount(target); mounted.ok() && !IsInDraft(mounted->below)) {
+    return Error(
+        Code::kInvalidArgument,
+        fmt::format("{} is in a mount of a registry, where files belong into a draft: download to "
+                    "MODEL/versions/DRAFT there, or to a directory elsewhere; to make it a version of "
+                    "another model: modelfs cp {} C.S.M",
+                    Printable(target), VersionName(version)));
+  }
   const bool exists = files::exists(target, failure);
   if (exists && (!files::is_directory(target, failure) || !files::is_empty(target, failure))) {
     return Error(

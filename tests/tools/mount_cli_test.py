@@ -97,8 +97,8 @@ class Case(unittest.TestCase):
 
 class Background(Case):
     def test_mount_returns_when_it_answers_and_umount_when_it_is_over(self):
-        self.assertEqual(self.ok("status"), "nothing is mounted\n")
-        self.assertEqual(self.ok("why"), "nothing is mounted\n")
+        for command in ("status", "why"):
+            self.assertTrue(self.ok(command).startswith(self.home + " is not mounted"), command)
         self.ok("mount", self.mnt, "-d")
         self.assertEqual(os.listdir(self.mnt), [])
         pid = self.daemon_pid()
@@ -223,14 +223,16 @@ class Background(Case):
 
     def test_a_daemon_that_hangs_is_not_waited_for(self):
         self.ok("mount", self.mnt, "-d")
+        self.write("prod/ml/iris/versions/draft/w", "x")
         pid = self.daemon_pid()
         os.kill(pid, signal.SIGSTOP)
         try:
-            for command in (["status"], ["status", self.mnt], ["why"], ["why", self.mnt], ["mount", self.mnt, "-d"]):
+            for command in (["status"], ["status", self.mnt], ["why"], ["why", self.mnt], ["mount", self.mnt, "-d"],
+                            ["commit", self.mnt + "/prod/ml/iris/versions/draft"]):
                 self.refused(7, *command, says="did not answer")
         finally:
             os.kill(pid, signal.SIGCONT)
-        self.ok("status", self.mnt)
+        self.assertEqual(self.ok("commit", self.mnt + "/prod/ml/iris/versions/draft"), "1\n")
 
     def test_the_log_level_moves_while_it_runs(self):
         self.ok("mount", self.mnt, "-d", "--log-json")
@@ -299,6 +301,29 @@ class Names(Case):
     def test_a_commit_of_what_is_not_there_says_so(self):
         nothing = os.path.join(self.mnt, "prod/ml/iris/versions/nothing")
         self.refused(3, "commit", nothing, says="there is no such draft")
+
+    def test_a_commit_on_a_read_only_mount_says_how_to_mount(self):
+        self.write("prod/ml/iris/versions/draft/w", "x")
+        self.ok("umount", self.mnt)
+        self.ok("mount", self.mnt, "-d", "-o", "ro")
+        self.refused(6, "commit", self.path("versions/draft"), says=f"without -o ro: modelfs umount {self.mnt}, "
+                                                                    f"modelfs mount {self.home} {self.mnt}")
+        self.ok("umount", self.mnt)
+        self.ok("mount", self.mnt, "-d")
+        self.assertEqual(self.ok("commit", self.path("versions/draft")), "1\n")
+
+    def test_a_download_into_the_mount_goes_into_a_draft_and_nowhere_else(self):
+        self.write("prod/ml/iris/versions/draft/sub/w", "x")
+        self.ok("commit", self.path("versions/draft"))
+        for path in ("new", "prod/new", "prod/ml/new", "prod/ml/iris/new", "prod/ml/iris/versions/1/new",
+                     "prod/ml/iris/versions/7", "prod/ml/iris/aliases/New", ".modelfs/new"):
+            self.refused(2, "download", "prod.ml.iris/1", os.path.join(self.mnt, path), says="MODEL/versions/DRAFT")
+        self.assertEqual(self.ok("why"), "nothing was refused; a directory that the kernel closed by itself leaves no "
+                                         "trace: modelfs why PATH\n")
+        self.ok("download", "prod.ml.iris/1", self.path("versions/again"))
+        self.ok("download", "prod.ml.iris/1", self.path("versions/again/within"))
+        with open(self.path("versions/again/within/sub/w")) as file:
+            self.assertEqual(file.read(), "x")
 
     def test_a_copy_that_makes_hard_links_is_told_of_those_that_do_not(self):
         source = os.path.join(self.scratch, "source")
@@ -409,6 +434,21 @@ class Names(Case):
         self.assertIn("no such model", self.ok("why", self.mnt + "/prod/ml/none"))
         self.assertEqual(self.ok("why", self.path("versions/1")), "nothing was refused there\n")
         self.refused(2, "why", self.scratch, says="not under a mount")
+
+    def test_a_mount_is_asked_by_its_path_whichever_registry_is_named(self):
+        with self.assertRaises(OSError):
+            os.mkdir(self.mnt + "/Upper")
+        other = os.path.join(self.scratch, "other")
+        self.ok("init", other, MODELFS_REGISTRY="")
+        os.chdir(self.mnt)
+        self.addCleanup(os.chdir, "/")
+        for path in (self.mnt, ".", "Upper"):
+            self.assertIn("/Upper: EINVAL", self.ok("why", path, MODELFS_REGISTRY=other))
+        self.assertIn(self.home, self.ok("status", self.mnt, MODELFS_REGISTRY=other))
+        for command in ("why", "status"):
+            told = self.ok(command, MODELFS_REGISTRY=other)
+            self.assertTrue(told.startswith(other + " is not mounted; "), told)
+            self.assertIn(f"to ask that one, modelfs {command} /", told)
 
     @unittest.skipUnless(os.geteuid() == 0, "acts as another user")
     def test_another_user_is_told_that_the_mount_is_not_his(self):
