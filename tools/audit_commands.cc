@@ -28,6 +28,17 @@ struct AuditArguments {
   bool json = false;
 };
 
+// The library reads numbers by strtoull(3), which takes -1 for the largest there is.
+const CLI::Validator& Count() {
+  static const CLI::Validator count(
+      [](const std::string& text) -> std::string {
+        if (!text.empty() && text.find_first_not_of("0123456789") == std::string::npos) return "";
+        return fmt::format("\"{}\" is no number of 0 or more; leave the option out for no bound", text);
+      },
+      "", "count");
+  return count;
+}
+
 constexpr size_t kPage = 1000;
 constexpr uint64_t kBeforeFollowing = 10;  // records, where nothing is said about the beginning: as tail(1)
 
@@ -201,6 +212,7 @@ void AddRotate(Cli& cli, CLI::App& audit) {
           ->type_name("TIME");
   command->add_option("--keep", arguments->keep, "All but the newest so many (default: none)")
       ->type_name("COUNT")
+      ->check(Count())
       ->excludes(before);
   command->add_flag("--json", arguments->json, "Print JSON");
   OnRun(*command, cli, arguments, RunAuditRotate);
@@ -225,11 +237,13 @@ void AddAuditCommands(Cli& cli) {
   command->add_option("--action", arguments->action, "Only this action, such as setRegisteredModelAlias");
   command->add_flag("--refused", arguments->refused, "Only what was refused");
   command->add_option("--after", arguments->after, "Only records after this sequence number")
-      ->type_name("SEQ");
+      ->type_name("SEQ")
+      ->check(Count());
   command
       ->add_option("--limit", arguments->limit,
                    "Only the newest so many; with --after the first so many after it (default: all)")
-      ->type_name("COUNT");
+      ->type_name("COUNT")
+      ->check(Count());
   command->add_flag("-f,--follow", arguments->follow,
                     "Then wait for new records and print them as they come");
   command->add_flag("--json", arguments->json, "Print JSON, one record a line");

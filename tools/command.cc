@@ -181,6 +181,10 @@ int Run(int argc, char** argv) {
       std::find(kActAsNobodyElse.begin(), kActAsNobodyElse.end(), chosen) != kActAsNobodyElse.end()) {
     return Fail(fmt::format("{} acts as whoever runs it: leave --as out", chosen), kUsageExitCode);
   }
+  if (app.get_option("--registry")->count() > 0 && cli.globals.registry.empty()) {
+    return Fail("-r is empty; name a registry, or leave -r out where $MODELFS_REGISTRY names it",
+                kUsageExitCode);
+  }
   cli.globals.log_level_given = app.get_option("--log-level")->count() > 0;
 
   Status status = OkStatus();

@@ -150,6 +150,29 @@ Result<std::string> HomePath(std::string_view option, const std::vector<const Pl
   return home;
 }
 
+Status CheckUsable(const std::string& home) {
+  const std::string directory = RegistryDirectory(home);
+  struct stat info = {};
+  if (::stat(directory.c_str(), &info) != 0) {
+    if (errno != EACCES) return OkStatus();
+    return Error(
+        Code::kPermissionDenied,
+        fmt::format(
+            "{} belongs to another user; other users of this host reach it through a mount that its user "
+            "made with -o allow_other, or make one of their own with modelfs init",
+            home));
+  }
+  if (::access(directory.c_str(), W_OK) != 0 && errno == EROFS) {
+    return Error(
+        Code::kFailedPrecondition,
+        fmt::format("{} lies on a file system that is read-only, and whoever only reads the registry "
+                    "writes, too: who is reading, into registry/lock.mdb; make that file system "
+                    "writable, or copy the registry to one that is",
+                    home));
+  }
+  return OkStatus();
+}
+
 Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolicy signature,
                 const std::string& identity_map) {
   RETURN_IF_ERROR(CheckNewHome(path));
@@ -180,17 +203,9 @@ Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door
   ASSIGN_OR_RETURN(home->identities, OpenIdentities(identity_map, home->log));
   home->caller = home->identities->ProcessCaller(std::move(door));
 
+  RETURN_IF_ERROR(CheckUsable(path));
   store::LmdbOptions options;
   options.directory = RegistryDirectory(path);
-  struct stat info = {};
-  if (::stat(options.directory.c_str(), &info) != 0 && errno == EACCES) {
-    return Error(
-        Code::kPermissionDenied,
-        fmt::format(
-            "{} belongs to another user; other users of this host reach it through a mount that its user "
-            "made with -o allow_other, or make one of their own with modelfs init",
-            path));
-  }
   Result<std::unique_ptr<store::Kv>> kv = store::OpenLmdbKv(options);
   if (!kv.ok() && kv.error().code() == Code::kNotFound) return NoRegistry(path);
   if (!kv.ok()) return std::move(kv).error();

@@ -52,6 +52,11 @@ Result<std::string> HomePath(std::string_view option, const std::vector<const Pl
 // kDataLoss (restore it) where the rest of a registry is.
 Error NoRegistry(const std::string& home);
 
+// Whether this process can open a registry there, as far as its directory says; OK where there is none.
+//   kPermissionDenied     it is another user's
+//   kFailedPrecondition   it lies on a file system that is read-only
+Status CheckUsable(const std::string& home);
+
 // Makes the folders and the registry's first record, also where an init was killed half-way.
 //   kAlreadyExists        there is a registry
 //   kFailedPrecondition   the directory holds something else
@@ -65,7 +70,7 @@ Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolic
 // Opens, and checks that the caller (this process) may use it. `door` is for the audit record.
 //   kNotFound           no registry there; says to run init
 //   kDataLoss           its data.mdb is missing or damaged; says to restore it
-//   kPermissionDenied   it is another user's
+//   and as CheckUsable
 Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door,
                                        std::shared_ptr<spdlog::logger> log, const std::string& identity_map);
 

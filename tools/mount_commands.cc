@@ -166,6 +166,9 @@ Status RunMount(const Cli& cli, const MountArguments& arguments) {
   fs::MountOptions options;
   std::string identity_map = cli.globals.identity_map;
   RETURN_IF_ERROR(ApplyMountOptions(arguments.options, options, identity_map));
+  if (home_given && arguments.where[0].empty()) {
+    return Error(Code::kInvalidArgument, "the registry's name is empty; name it: modelfs mount HOME MNT");
+  }
   if (arguments.where.back().empty()) {
     return Error(Code::kInvalidArgument,
                  "the mount point's name is empty; name an existing directory: modelfs mount HOME MNT");
@@ -207,6 +210,7 @@ Status RunMount(const Cli& cli, const MountArguments& arguments) {
   if (log.file.empty()) log.file = home + "/mount.log";
   std::error_code failure;
   if (const files::path whole = files::absolute(log.file, failure); !failure) log.file = whole.string();
+  RETURN_IF_ERROR(CheckUsable(home));  // before there is a log in it
   if (!files::is_directory(home + "/registry", failure)) return NoRegistry(home);
   return RunDetached([&](Waiter& waiter) -> Status {
     if (::chdir("/") != 0) return ErrnoError(errno, "/: chdir");  // hold no other file system busy

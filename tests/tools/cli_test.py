@@ -158,6 +158,7 @@ class Help(Case):
             ["sql", "SELECT 1"], ["sql", "SHOW CATALOGS", "-f", "x"],
             ["alias", "set", "a.b.c@x"], ["tag", "set", "a.b.c", "k"], ["audit", "--after", "x"],
             ["audit", "--since", "yesterday"], ["audit", "-f", "--until", "1h"], ["audit", "rotate", "--keep", "1", "--before", "1h"],
+            ["audit", "--limit", "-1"], ["audit", "--after", "-1"], ["audit", "rotate", "--keep", "-1"],
         ):
             with self.subTest(arguments):
                 self.refused(2, *arguments)
@@ -174,6 +175,9 @@ class Help(Case):
         self.refused(1, "-r", "https://models.example", "ls", says="remote registries are not in this version")
         self.refused(3, "ls", says="modelfs init " + self.home)
         self.refused(3, "ls", "-r", self.scratch, says="holds no registry")
+        for empty in (["-r", "", "ls"], ["ls", "-r", ""], ["status", "--registry", ""]):
+            self.refused(2, *empty, says="-r is empty")
+        self.refused(2, "mount", "", self.scratch, says="the registry's name is empty")
         self.assertFalse(os.path.exists(self.home))
 
     def test_output_that_cannot_be_written_is_an_error(self):
@@ -533,6 +537,7 @@ class Story(Case):
         self.assertTrue(all(record["fullName"].startswith("staging.ml.iris") for record in some), some)
         self.assertEqual([record["sequence"] for record in self.audit("--after", "2", "--limit", "3")], [3, 4, 5])
         self.assertEqual([record["sequence"] for record in self.audit("--limit", "2")], sequences[-2:])
+        self.refused(2, "audit", "--limit", "-1", says="is no number of 0 or more")
         self.assertEqual(self.json("audit", "verify"), {"records": len(sequences), "whole": True})
 
     def test_audit_of_a_name_that_never_was_is_not_found(self):

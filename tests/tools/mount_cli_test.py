@@ -151,6 +151,17 @@ class Background(Case):
         self.ok("mount", self.home, beside, "-d")
         self.ok("umount", beside)
 
+    def test_a_registry_on_a_file_system_that_is_read_only_says_what_to_do(self):
+        frozen = os.path.join(self.scratch, "frozen")
+        os.mkdir(frozen)
+        bound = subprocess.run(["mount", "--bind", self.home, frozen], capture_output=True, text=True)
+        if bound.returncode != 0:
+            self.skipTest(bound.stderr)
+        self.addCleanup(subprocess.run, ["umount", "-l", frozen], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", frozen], check=True)
+        for command in (["ls"], ["audit"], ["fsck"], ["mount", self.mnt, "-o", "ro"], ["mount", self.mnt, "-d", "-o", "ro"]):
+            self.refused(6, "-r", frozen, *command, says=frozen + " lies on a file system that is read-only")
+
     def test_sigterm_unmounts_and_ends_with_success(self):
         for number in (signal.SIGTERM, signal.SIGINT):
             process = subprocess.Popen([BINARY, "mount", self.home, self.mnt], stderr=subprocess.PIPE, text=True)
