@@ -85,9 +85,7 @@ Result<std::vector<AuditRecord>> EmbeddedRegistryImpl::Activity(const Caller& ca
     ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> self, authorizer_.IdentityOf(view, caller));
     const auto show = [&](AuditRecord& record) -> Result<bool> {
       if (record.action == kGrantAction && !all_grants) return KeepOwnChanges(*self, record);
-      const auto source = record.params.find("source");
-      if (source != record.params.end() && !MayKnowSource(view, caller, source->second))
-        source->second.clear();
+      RETURN_IF_ERROR(MaskSource(view, caller, record));
       return true;
     };
     ASSIGN_OR_RETURN(std::vector<AuditRecord> records,

@@ -122,15 +122,8 @@ AuditReader::Stretch AuditReader::Wanted(uint64_t first, uint64_t last) const {
 
 Status AuditReader::FindObjects(const AuditExtent& extent) {
   ASSIGN_OR_RETURN(const FullName name, FullName::Parse(query_.full_name));
-  // Step by step from the top, as of this snapshot, and whether or not the caller holds anything there.
-  std::optional<ObjectId> at = kMetastoreId;
-  for (const std::string& part : name.parts) {
-    const Result<StoredObject> child = view_.Child(*at, part);
-    if (!child.ok() && child.error().code() != Code::kNotFound) return child.error();
-    at = child.ok() ? std::optional<ObjectId>(child->record.id) : std::nullopt;
-    if (!at) break;
-  }
-  object_ = at;
+  ASSIGN_OR_RETURN(const std::optional<StoredObject> now, view_.Find(name));
+  if (now) object_ = now->record.id;
   IndexCursor lost(view_.snapshot(), keys::LostName(query_.full_name),
                    Stretch{extent.start.sequence, extent.head.sequence}, false, Found::kByScan);
   while (true) {

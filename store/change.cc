@@ -41,6 +41,17 @@ Result<StoredObject> View::Child(ObjectId parent, std::string_view name) {
   return object;
 }
 
+Result<std::optional<StoredObject>> View::Find(const FullName& name) {
+  std::optional<StoredObject> at;
+  for (const std::string& part : name.parts) {
+    Result<StoredObject> child = Child(at ? at->record.id : kMetastoreId, part);
+    if (!child.ok() && child.error().code() == Code::kNotFound) return std::optional<StoredObject>();
+    if (!child.ok()) return child.error();
+    at = *std::move(child);
+  }
+  return at;
+}
+
 Result<StoredObject> View::Model(ObjectId id) {
   ASSIGN_OR_RETURN(StoredObject object, Object(id));
   if (object.record.kind != ObjectKind::kModel) {

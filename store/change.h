@@ -45,6 +45,8 @@ class View {
   Result<StoredObject> Object(ObjectId id);
   // kNotFound names the child.
   Result<StoredObject> Child(ObjectId parent, std::string_view name);
+  // By its full name, whether or not anybody may see it; nothing where there is none.
+  Result<std::optional<StoredObject>> Find(const FullName& name);
   // kNotFound, or kInvalidArgument where the object is not a model.
   Result<StoredObject> Model(ObjectId id);
   Result<VersionRecord> Version(const StoredObject& model, VersionNumber number);

@@ -36,7 +36,8 @@ Result<PrincipalId> AddFirstPrincipals(Change& change, const std::string& owner)
   return admin.id;
 }
 
-// From format 1, in one commit. Objects keep their owners by name until they are next written (records.h).
+// From format 1 or 2, in one commit. What a record of an older format does not say stays unsaid until it is
+// next written, or for ever (records.h).
 Status Upgrade(Kv& kv, const Clock& clock, const RegistrySettings& settings) {
   ASSIGN_OR_RETURN(std::unique_ptr<Snapshot> snapshot, kv.Read());
   Caller owner;
@@ -44,14 +45,17 @@ Status Upgrade(Kv& kv, const Clock& clock, const RegistrySettings& settings) {
   owner.uid = settings.owner_uid;
   owner.door = "upgrade";
   Change change(*snapshot, clock.NowMs(), owner);
-  ASSIGN_OR_RETURN(const std::optional<KvEntry> present, change.Get(keys::PrincipalCounters()));
-  if (present) return OkStatus();  // another process was first
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> present, change.Get(keys::Settings()));
+  if (!present || !IsOlderFormat(present->value)) return OkStatus();  // another process was first
   ASSIGN_OR_RETURN(StoredObject metastore, change.Object(kMetastoreId));
-  ASSIGN_OR_RETURN(metastore.record.owner, AddFirstPrincipals(change, settings.owner));
-  metastore.record.owner_name.clear();
-  change.PutObject(metastore);
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> principals, change.Get(keys::PrincipalCounters()));
+  if (!principals) {
+    ASSIGN_OR_RETURN(metastore.record.owner, AddFirstPrincipals(change, settings.owner));
+    metastore.record.owner_name.clear();
+    change.PutObject(metastore);
+  }
   change.Put(keys::Settings(), EncodeSettings(settings));
-  change.Audit("upgradeMetastore", FullName(), kMetastoreId, {{"format", "2"}, {"owner", settings.owner}});
+  change.Audit("upgradeMetastore", FullName(), kMetastoreId, {{"format", "3"}, {"owner", settings.owner}});
   change.Tell(EventKind::kAccessChanged, metastore);
   ASSIGN_OR_RETURN(const KvTransaction transaction, change.Finish());
   snapshot.reset();
@@ -121,7 +125,7 @@ Result<std::unique_ptr<EmbeddedRegistry>> EmbeddedRegistry::Open(Kv& kv, cas::Bl
                                                                  PrincipalDirectory* directory,
                                                                  EmbeddedRegistryOptions options) {
   RegistrySettings settings;
-  bool upgraded = false;
+  bool older = false;
   {
     ASSIGN_OR_RETURN(const std::unique_ptr<Snapshot> snapshot, kv.Read());
     ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, snapshot->Get(keys::Settings()));
@@ -130,10 +134,9 @@ Result<std::unique_ptr<EmbeddedRegistry>> EmbeddedRegistry::Open(Kv& kv, cas::Bl
                    "the registry was never set up (an init that was interrupted?); run `modelfs init` again");
     }
     ASSIGN_OR_RETURN(settings, DecodeSettings(entry->value));
-    ASSIGN_OR_RETURN(const std::optional<KvEntry> principals, snapshot->Get(keys::PrincipalCounters()));
-    upgraded = principals.has_value();
+    older = IsOlderFormat(entry->value);
   }
-  if (!upgraded) RETURN_IF_ERROR(Upgrade(kv, clock, settings));
+  if (older) RETURN_IF_ERROR(Upgrade(kv, clock, settings));
   return std::unique_ptr<EmbeddedRegistry>(std::make_unique<EmbeddedRegistryImpl>(
       kv, blobs, clock, std::move(settings), directory, std::move(options)));
 }

@@ -217,7 +217,6 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   // versions.cc
   static Result<VersionInfo> InfoOf(View& view, const StoredObject& model, VersionNumber number,
                                     const VersionRecord& record);
-  bool MayKnowSource(View& view, const Caller& caller, std::string_view source);
   // InfoOf, as the caller may know it.
   Result<VersionInfo> InfoFor(View& view, const Caller& caller, const StoredObject& model,
                               VersionNumber number, const VersionRecord& record);
@@ -236,6 +235,25 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
                      VersionNumber number, std::string_view reason);
   static void MakeReady(Change& change, VersionRecord& record, const Digest& tree,
                         const CheckedTree& checked);
+
+  // lineage.cc
+  // What was recorded of where a version came from, by whom and when.
+  struct Source {
+    std::string text;
+    std::optional<ObjectId> model;  // as VersionRecord::source_model
+    Stamp recorded;
+  };
+  // The model that a source names at this moment, 0 for none.
+  static Result<ObjectId> SourceModel(Snapshot& snapshot, std::string_view source);
+  // The source as the caller may know it; nothing: it is masked.
+  Result<std::optional<std::string>> SourceFor(View& view, const Caller& caller, const Source& source);
+  Result<bool> MayKnowLostParent(View& view, const Caller& caller, const Stamp& recorded);
+  // Whether it was this caller, and not somebody who had the name before.
+  static Result<bool> IsBy(View& view, const Stamp& stamp, const Caller& caller);
+  static void AuditCreation(Change& change, const FullName& name, ObjectId model, VersionNumber number,
+                            const VersionRecord& record);
+  // Clears in a record of a version's creation what the caller may not know of its source.
+  Status MaskSource(View& view, const Caller& caller, AuditRecord& record);
 
   // leases.cc
   static Status ExpectLease(Change& change, const Lease& lease);

@@ -11,10 +11,12 @@ namespace modelfs::store {
 namespace {
 
 constexpr uint8_t kRecordVersion = 1;
-constexpr uint8_t kObjectRecordVersion = 2;  // 1 had the owner's name in place of its id
-constexpr uint8_t kSettingsVersion = 2;      // 1 had no principals and grants; the fields are the same
-constexpr uint8_t kAuditVersion = 2;         // 1 had no run_by, change, status and error
-constexpr uint8_t kAuditHeadVersion = 2;     // 1 had no index
+constexpr uint8_t kObjectRecordVersion = 2;   // 1 had the owner's name in place of its id
+constexpr uint8_t kVersionRecordVersion = 2;  // 1 did not know which model its source names
+// 1 had no principals and grants, 2 no version records of version 2; the fields are the same.
+constexpr uint8_t kSettingsVersion = 3;
+constexpr uint8_t kAuditVersion = 2;      // 1 had no run_by, change, status and error
+constexpr uint8_t kAuditHeadVersion = 2;  // 1 had no index
 constexpr size_t kSealBytes = 8;
 
 std::string Sealed(std::string body) {
@@ -264,19 +266,21 @@ Result<WhereRecord> WhereRecord::Decode(std::string_view bytes, std::string_view
 }
 
 std::string VersionRecord::Encode() const {
-  Encoder encoder = Begin();
+  Encoder encoder = Begin(source_model ? kVersionRecordVersion : kRecordVersion);
   encoder.Varint(id).U8(static_cast<uint8_t>(status)).String(status_message);
   if (status == VersionStatus::kReady) {
     encoder.DigestValue(tree).Varint(total_bytes).Varint(file_count).U8(static_cast<uint8_t>(signature));
   }
-  encoder.String(source).String(run_id).U8(has_description ? 1 : 0);
+  encoder.String(source);
+  if (source_model) encoder.Varint(*source_model);
+  encoder.String(run_id).U8(has_description ? 1 : 0);
   Put(encoder, created);
   Put(encoder, updated);
   return Sealed(encoder.Take());
 }
 
 Result<VersionRecord> VersionRecord::Decode(std::string_view bytes, std::string_view what) {
-  ASSIGN_OR_RETURN(const std::string_view body, Unsealed(bytes, what));
+  ASSIGN_OR_RETURN(const std::string_view body, Unsealed(bytes, what, kVersionRecordVersion));
   Decoder decoder(body);
   VersionRecord record;
   record.id = decoder.Varint();
@@ -289,6 +293,7 @@ Result<VersionRecord> VersionRecord::Decode(std::string_view bytes, std::string_
     record.signature = static_cast<Signature>(decoder.U8());
   }
   record.source = decoder.String();
+  if (static_cast<uint8_t>(bytes[0]) >= kVersionRecordVersion) record.source_model = decoder.Varint();
   record.run_id = decoder.String();
   record.has_description = decoder.U8() != 0;
   record.created = GetStamp(decoder);
@@ -410,6 +415,10 @@ Result<RegistrySettings> DecodeSettings(std::string_view bytes) {
   if (!InRange(settings.signature, RegistrySettings::SignaturePolicy::kRequired)) return Malformed(kWhat);
   RETURN_IF_ERROR(decoder.Finish(kWhat));
   return settings;
+}
+
+bool IsOlderFormat(std::string_view settings) {
+  return !settings.empty() && static_cast<uint8_t>(settings[0]) < kSettingsVersion;
 }
 
 std::string EncodeText(std::string_view text) { return Sealed(Begin().Raw(text).Take()); }

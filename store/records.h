@@ -106,6 +106,9 @@ struct VersionRecord {
   uint64_t file_count = 0;
   Signature signature = Signature::kNone;
   std::string source;
+  // The model that `source` named when it was written, 0 where it named none of this registry's: what is a
+  // parent stays one under whatever name. A record of format 1 does not say, and is written back as it was.
+  std::optional<ObjectId> source_model;
   std::string run_id;
   bool has_description = false;
   Stamp created;
@@ -168,6 +171,8 @@ struct LeaseRecord {
 std::string EncodeSettings(const RegistrySettings& settings);
 // kFailedPrecondition for a format newer than this program.
 Result<RegistrySettings> DecodeSettings(std::string_view bytes);
+// Whether the settings' bytes are those of a registry that is still to be brought to the present format.
+bool IsOlderFormat(std::string_view settings);
 
 // Descriptions, tag values and lease ends: one string or number, sealed like a record.
 std::string EncodeText(std::string_view text);

@@ -101,20 +101,13 @@ Result<VersionInfo> EmbeddedRegistryImpl::InfoOf(View& view, const StoredObject&
   return info;
 }
 
-// Whoever may not see the version that it was copied from is not told its name (reference §2.4, 24).
-bool EmbeddedRegistryImpl::MayKnowSource(View& view, const Caller& caller, std::string_view source) {
-  if (caller.role == Caller::Role::kUpkeep) return true;
-  const std::optional<ModelSpec> parent = ParseModelSource(source);
-  if (!parent) return true;
-  const Result<ObjectInfo> seen = LookupIn(view, caller, parent->model);
-  return seen.ok() || seen.error().code() != Code::kPermissionDenied;
-}
-
 Result<VersionInfo> EmbeddedRegistryImpl::InfoFor(View& view, const Caller& caller, const StoredObject& model,
                                                   VersionNumber number, const VersionRecord& record) {
   ASSIGN_OR_RETURN(VersionInfo info, InfoOf(view, model, number, record));
-  info.source_masked = !MayKnowSource(view, caller, info.source);
-  if (info.source_masked) info.source.clear();
+  ASSIGN_OR_RETURN(std::optional<std::string> source,
+                   SourceFor(view, caller, {record.source, record.source_model, record.created}));
+  info.source_masked = !source;
+  info.source = std::move(source).value_or("");
   return info;
 }
 
@@ -168,6 +161,7 @@ Result<VersionNumber> EmbeddedRegistryImpl::AddVersion(Change& change, StoredObj
   const VersionNumber number = model.record.next_version++;
   ++model.record.children;
   record.source = ReadableText(fields.source);
+  ASSIGN_OR_RETURN(record.source_model, SourceModel(change.snapshot(), record.source));
   record.run_id = fields.run_id;
   record.has_description = !fields.comment.empty();
   record.created = record.updated = change.stamp();
@@ -220,13 +214,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::CommitVersion(const Caller& caller, Ob
     ASSIGN_OR_RETURN(record.id, change.NextVersionId());
     MakeReady(change, record, tree, checked);
     ASSIGN_OR_RETURN(const VersionNumber number, AddVersion(change, model, record, fields));
-    change.Audit("createModelVersion", name, model_id,
-                 {{"full_name_arg", name.ToString()},
-                  {"version_arg", std::to_string(number)},
-                  {"source", ReadableText(fields.source)},
-                  {"run_id", fields.run_id},
-                  {"status", std::string(StatusName(record.status))},
-                  {"tree", tree.ToString()}});
+    AuditCreation(change, name, model_id, number, record);
     TellVersion(change, EventKind::kVersionReady, model, number, record.id);
     ASSIGN_OR_RETURN(VersionInfo info, InfoOf(change, model, number, record));
     info.comment = fields.comment;
@@ -243,12 +231,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::BeginVersion(const Caller& caller, Obj
     VersionRecord record;
     ASSIGN_OR_RETURN(record.id, change.NextVersionId());
     ASSIGN_OR_RETURN(const VersionNumber number, AddVersion(change, model, record, fields));
-    change.Audit("createModelVersion", name, model_id,
-                 {{"full_name_arg", name.ToString()},
-                  {"version_arg", std::to_string(number)},
-                  {"source", ReadableText(fields.source)},
-                  {"run_id", fields.run_id},
-                  {"status", std::string(StatusName(record.status))}});
+    AuditCreation(change, name, model_id, number, record);
     TellVersion(change, EventKind::kVersionCreated, model, number, record.id);
     ASSIGN_OR_RETURN(VersionInfo info, InfoOf(change, model, number, record));
     info.comment = fields.comment;
@@ -309,11 +292,8 @@ Status EmbeddedRegistryImpl::CheckFinalizer(View& view, const Caller& caller, co
   ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> self, authorizer_.IdentityOf(view, caller));
   ASSIGN_OR_RETURN(const PrincipalId owner, view.OwnerOf(model.record));
   if (self->Is(owner)) return OkStatus();
-  if (FoldCase(version.created.by) == FoldCase(caller.principal)) {
-    // Who has the name now may have got it after the version was begun.
-    ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> now, view.FindPrincipal(caller.principal));
-    if (!now || now->created_at_ms <= version.created.at_ms) return OkStatus();
-  }
+  ASSIGN_OR_RETURN(const bool began, IsBy(view, version.created, caller));
+  if (began) return OkStatus();
   return Error(Code::kPermissionDenied,
                fmt::format("only {}, who began this version, and the owner of {} may finish it",
                            Printable(version.created.by), model.name));
@@ -489,13 +469,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::CopyVersion(const Caller& caller, Obje
         ASSIGN_OR_RETURN(fields.tags, change.Tags(source_id, number));
         ASSIGN_OR_RETURN(record.id, change.NextVersionId());
         ASSIGN_OR_RETURN(const VersionNumber copied, AddVersion(change, destination, record, fields));
-        change.Audit("createModelVersion", name, destination_id,
-                     {{"full_name_arg", name.ToString()},
-                      {"version_arg", std::to_string(copied)},
-                      {"source", fields.source},
-                      {"run_id", fields.run_id},
-                      {"status", std::string(StatusName(record.status))},
-                      {"tree", record.tree.ToString()}});
+        AuditCreation(change, name, destination_id, copied, record);
         TellVersion(change, EventKind::kVersionReady, destination, copied, record.id);
         ASSIGN_OR_RETURN(VersionInfo info, InfoOf(change, destination, copied, record));
         info.comment = fields.comment;

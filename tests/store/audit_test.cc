@@ -211,7 +211,7 @@ TEST(Records, ADamagedRecordIsDataLossAndNamesItsObject) {
 TEST(Records, ANewerRegistryIsRefusedAsAWhole) {
   Box box(MakeMemoryKv());
   std::string settings = (*box.kv->Read())->Get(keys::Settings()).value()->value;
-  settings[0] = 3;
+  ++settings[0];
   Write(*box.kv, keys::Settings(), settings);
   const auto opened = EmbeddedRegistry::Open(*box.kv, box.blobs, box.clock);
   ASSERT_EQ(Outcome(opened), "failed precondition");

@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include "store/audit_json.h"
+#include "store/keys.h"
+#include "store/records.h"
 #include "tests/store/registry_fixture.h"
 
 namespace modelfs::store {
@@ -76,6 +78,111 @@ TEST(Disclosure, AModelsActivityShowsTheGrantsThatItsReaderMaySee) {
     const std::string all = world.Activity(caller);
     EXPECT_TRUE(Says(all, "MANAGE") && Says(all, "bob")) << all;
   }
+}
+
+// What one is told of where prod.s.m/1 came from, by the ways that lead there.
+std::string SourceOf(World& world, const Caller& caller, VersionNumber number = 1) {
+  const auto version = world.registry->GetVersion(caller, world.model, number);
+  EXPECT_OK(version);
+  const auto listed = world.registry->ListVersions(caller, world.model, {});
+  EXPECT_EQ(listed->items.at(number - 1).source, version->source);
+  EXPECT_EQ(listed->items.at(number - 1).source_masked, version->source_masked);
+  EXPECT_TRUE(version->source.empty() || !version->source_masked);
+  return version->source_masked ? "masked" : version->source;
+}
+
+TEST(Disclosure, AParentThatIsHiddenStaysSoWhenItIsRenamedAndDeleted) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller eve = Someone("eve");
+  ASSERT_OK(registry.CopyVersion(world.ann, world.hidden, 1, world.model));
+  ASSERT_OK(registry.SetOwner(world.ann, world.model, "bob"));
+  world.Grant(world.catalog, "bob", {Privilege::kUseCatalog, Privilege::kUseSchema});
+  EXPECT_EQ(SourceOf(world, eve), "masked");
+
+  ASSERT_OK(registry.Rename(world.ann, world.hidden, "hid2"));
+  EXPECT_EQ(SourceOf(world, eve), "masked");
+  EXPECT_FALSE(Says(world.Activity(eve), "hid")) << world.Activity(eve);
+  EXPECT_EQ(SourceOf(world, world.ann), "models:/prod.s.hid2/1") << "it is the same model under another name";
+  // Another one of the old name is not the parent.
+  const ObjectId other = world.Make("prod.s.hid");
+  world.Grant(other, "eve", {Privilege::kExecute});
+  EXPECT_EQ(SourceOf(world, eve), "masked");
+  ASSERT_OK(registry.Delete(world.ann, other, Registry::DeleteMode::kIfEmpty));
+
+  ASSERT_OK(registry.Delete(world.ann, world.hidden, Registry::DeleteMode::kWithVersions));
+  EXPECT_EQ(SourceOf(world, eve), "masked");
+  EXPECT_EQ(SourceOf(world, Someone("bob")), "masked") << "the owner could not see it either";
+  EXPECT_FALSE(Says(world.Activity(eve), "hid")) << world.Activity(eve);
+  EXPECT_EQ(SourceOf(world, world.ann), "models:/prod.s.hid/1");
+  EXPECT_TRUE(Says(world.Activity(world.ann), "models:/prod.s.hid/1"));
+}
+
+TEST(Disclosure, WhoNamedAParentThatIsGoneIsStillToldIt) {
+  World world;
+  Registry& registry = *world.registry;
+  world.Grant(world.hidden, "eve", {Privilege::kExecute});
+  world.Grant(world.model, "eve", {Privilege::kCreateModelVersion});
+  ASSERT_OK(registry.CopyVersion(Someone("eve"), world.hidden, 1, world.model));
+  ASSERT_OK(registry.Delete(world.ann, world.hidden, Registry::DeleteMode::kWithVersions));
+  EXPECT_EQ(SourceOf(world, Someone("eve")), "models:/prod.s.hid/1");
+  ASSERT_OK(registry.DeletePrincipal(world.ann, "eve"));
+  world.clock.Advance(1);
+  ASSERT_OK(registry.CreatePrincipal(world.ann, PrincipalKind::kUser, "eve"));
+  world.Grant(world.catalog, "eve", {Privilege::kUseCatalog, Privilege::kUseSchema, Privilege::kExecute});
+  EXPECT_EQ(SourceOf(world, Someone("eve")), "masked") << "someone else of that name";
+}
+
+TEST(Disclosure, ASourceThatSomebodyTypedIsTheModelThatItNamedThenOrAText) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller eve = Someone("eve");
+  const std::vector<std::string> typed = {"models:/prod.s.hid/7", "models:/prod.s.hid@Champion",
+                                          "models:/prod.s.never/1", "models:/elsewhere.s.m/1", "/data/hid"};
+  for (const std::string& source : typed) {
+    NewVersion fields;
+    fields.source = source;
+    ASSERT_OK(world.Commit(world.model, source, {}, fields));
+  }
+  const auto seen = [&](const Caller& caller) {
+    std::vector<std::string> sources;
+    for (VersionNumber number = 1; number <= typed.size(); ++number) {
+      sources.push_back(SourceOf(world, caller, number));
+    }
+    return sources;
+  };
+  const std::vector<std::string> texts(typed.begin() + 2, typed.end());
+  std::vector<std::string> to_eve = {"masked", "masked"};
+  to_eve.insert(to_eve.end(), texts.begin(), texts.end());
+  std::vector<std::string> to_ann = {"models:/prod.s.hid2/7", "models:/prod.s.hid2@Champion"};
+  to_ann.insert(to_ann.end(), texts.begin(), texts.end());
+  EXPECT_EQ(seen(world.ann), typed);
+  EXPECT_EQ(seen(eve), to_eve);
+  ASSERT_OK(registry.Rename(world.ann, world.hidden, "hid2"));
+  EXPECT_EQ(seen(world.ann), to_ann);
+  EXPECT_EQ(seen(eve), to_eve);
+}
+
+// As earlier programs left them: the version's record knows only the name of its parent.
+TEST(Disclosure, AnOldVersionsParentIsMaskedOnceItsNameLeadsNowhere) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller eve = Someone("eve");
+  world.Grant(world.hidden, "eve", {Privilege::kExecute});
+  ASSERT_OK(registry.CopyVersion(world.ann, world.hidden, 1, world.model));
+  const std::string key = keys::Version(world.model, 1);
+  {
+    VersionRecord old =
+        VersionRecord::Decode(world.kv->Read().value()->Get(key).value()->value, "version").value();
+    old.source_model.reset();
+    KvTransaction transaction;
+    transaction.Put(key, old.Encode());
+    ASSERT_OK(world.kv->Commit(transaction));
+  }
+  EXPECT_EQ(SourceOf(world, eve), "models:/prod.s.hid/1");
+  ASSERT_OK(registry.Rename(world.ann, world.hidden, "hid2"));
+  EXPECT_EQ(SourceOf(world, eve), "masked");
+  EXPECT_EQ(SourceOf(world, world.ann), "models:/prod.s.hid/1");
 }
 
 TEST(Disclosure, WhatIsLeftOutOfAnActivityTakesNoPlaceInIt) {

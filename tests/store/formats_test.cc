@@ -90,8 +90,15 @@ TEST(Formats, AVersionRecordIsAsDocumented) {
   record.signature = Signature::kPresent;
   record.source = "/iris";
   record.created = record.updated = {kTimeMs, "ann"};
+  const std::string old = record.Encode();
+  EXPECT_EQ(Hex(old), DocumentedBytes("version record of version 1"));
+  EXPECT_EQ(VersionRecord::Decode(old, "example")->source_model, std::nullopt);
+  EXPECT_EQ(VersionRecord::Decode(old, "example")->Encode(), old) << "what it did not say is not made up";
+  record.source = "models:/a.b.c/1";
+  record.source_model = 3;
   const std::string encoded = record.Encode();
   EXPECT_EQ(Hex(encoded), DocumentedBytes("version record"));
+  EXPECT_EQ(VersionRecord::Decode(encoded, "example")->source_model, 3U);
   EXPECT_EQ(VersionRecord::Decode(encoded, "example")->Encode(), encoded);
 }
 

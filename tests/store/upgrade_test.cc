@@ -5,6 +5,9 @@
 
 #include <filesystem>
 
+#include "cas/base/checksum.h"
+#include "cas/base/codec.h"
+#include "store/keys.h"
 #include "tests/store/registry_fixture.h"
 
 namespace modelfs::store {
@@ -72,6 +75,25 @@ TEST(Upgrade, HappensOnce) {
   const size_t records = up.registry->Audit(Root(), {})->size();
   up.Open();
   EXPECT_EQ(up.registry->Audit(Root(), {})->size(), records);
+}
+
+// Format 2 had no version records of version 2, and otherwise these very bytes.
+TEST(Upgrade, ARegistryOfFormatTwoIsOneOfFormatThreeOnceItWasOpened) {
+  testing::Box box(MakeMemoryKv());
+  const auto settings = [&] { return box.kv->Read().value()->Get(keys::Settings()).value()->value; };
+  const std::string newest = settings();
+  std::string body = newest.substr(0, newest.size() - sizeof(uint64_t));
+  body[0] = 2;
+  KvTransaction transaction;
+  transaction.Put(keys::Settings(), body + Encoder().U64(Xxh3_64(body)).bytes());
+  ASSERT_OK(box.kv->Commit(transaction));
+  box.Open();
+  EXPECT_EQ(settings(), newest);
+  const auto trail = box.registry->Audit(box.ann, {}).value();
+  EXPECT_EQ(trail.back().action, "upgradeMetastore");
+  EXPECT_EQ(box.registry->Get(box.ann, kMetastoreId)->owner, "ann");
+  box.Open();
+  EXPECT_EQ(box.registry->Audit(box.ann, {})->size(), trail.size());
 }
 
 // The old records name their owner; who is deleted leaves them to nobody, also where the name is made again.
