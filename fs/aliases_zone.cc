@@ -4,13 +4,12 @@
 #include <linux/fs.h>
 
 #include <algorithm>
-#include <map>
 #include <utility>
 
 #include "cas/base/text.h"
-#include "cas/base/thread.h"
 #include "fs/attrs.h"
 #include "fs/decisions.h"
+#include "fs/held_names.h"
 #include "fs/rename_refusal.h"
 #include "store/names.h"
 
@@ -24,8 +23,6 @@ using store::VersionNumber;
 
 // What a link's attributes are is a function of its nodeid, but for the time of its last move.
 constexpr double kLinkAttrTtlS = 1;
-// Programs hold one at a time; this bounds what a broken one could pile up.
-constexpr size_t kMaxHeld = 1024;
 
 std::string LinkTarget(VersionNumber version) { return fmt::format("../versions/{}", version); }
 
@@ -82,27 +79,25 @@ class PlaceholderHandle : public FileHandle {
 
 class AliasesZone : public Zone {
  public:
-  explicit AliasesZone(Context& context) : context_(context) {}
+  explicit AliasesZone(Context& context) : context_(context), held_names_(*context.held_names) {}
 
   Outcome<Entry> Lookup(const Request& /*request*/, NodeId parent, std::string_view name) override {
     const Result<ObjectInfo> model = context_.registry->Get(context_.daemon, Parse(parent).object);
     if (!model.ok()) return RefuseNode(model.error());
     if (const AliasInfo* alias = FindAlias(*model, name); alias != nullptr) return LinkEntry(*alias);
-    const MutexLock lock(mu_);
-    const auto it = held_by_name_.find(Key(model->id, std::string(name)));
-    if (it == held_by_name_.end()) {
+    const std::optional<Held> held = held_names_.Find(model->id, name);
+    if (!held.has_value()) {
       return Refuse(ENOENT, fmt::format("{} has no alias {}", model->full_name.ToString(), Printable(name)));
     }
-    return HeldEntry(it->second);
+    return HeldEntry(*held);
   }
 
   Outcome<Attr> GetAttr(const Request& /*request*/, NodeId node) override {
     const NodeParts parts = Parse(node);
     if (parts.kind == NodeKind::kHeld) {
-      const MutexLock lock(mu_);
-      const auto it = held_.find(parts.serial);
-      if (it == held_.end()) return Refuse(ENOENT, "this temporary name is gone");
-      return Attr{HeldStat(it->second), 0};
+      const std::optional<Held> held = held_names_.Find(parts.serial);
+      if (!held.has_value()) return Refuse(ENOENT, "this temporary name is gone");
+      return Attr{HeldStat(*held), 0};
     }
     if (parts.kind == NodeKind::kAliases) {
       const Result<ObjectInfo> model = context_.registry->Get(context_.daemon, parts.object);
@@ -144,11 +139,10 @@ class AliasesZone : public Zone {
   Outcome<std::string> ReadLink(const Request& request, NodeId node) override {
     const NodeParts parts = Parse(node);
     if (parts.kind == NodeKind::kHeld) {
-      const MutexLock lock(mu_);
-      const auto it = held_.find(parts.serial);
-      if (it == held_.end()) return Refuse(ENOENT, "this temporary name is gone");
-      if (!it->second.target.has_value()) return Refuse(EINVAL, "this is an empty file, not a link");
-      return *it->second.target;
+      const std::optional<Held> held = held_names_.Find(parts.serial);
+      if (!held.has_value()) return Refuse(ENOENT, "this temporary name is gone");
+      if (!held->version.has_value()) return Refuse(EINVAL, "this is an empty file, not a link");
+      return LinkTarget(*held->version);
     }
     const Result<store::VersionInfo> version =
         context_.registry->GetVersionById(context_.daemon, parts.version);
@@ -172,9 +166,10 @@ class AliasesZone : public Zone {
     if (!model) return tl::unexpected(model.error());
     if (const Status valid = CheckPathComponent(name); !valid.ok()) return Refuse(valid.error());
     if (FindAlias(*model, name) != nullptr) return tl::unexpected(Exists(name));
-    Outcome<Entry> entry = Hold(model->id, name, std::nullopt, mode);
-    if (!entry.has_value()) return tl::unexpected(entry.error());
-    return CreatedFile{*entry, OpenedFile{std::make_shared<PlaceholderHandle>(), PageCache::kDrop}};
+    const Outcome<Held> held =
+        Hold(request, model->id, name, std::nullopt, mode, HeldNames::IfTaken::kRefuse);
+    if (!held.has_value()) return tl::unexpected(held.error());
+    return CreatedFile{HeldEntry(*held), OpenedFile{std::make_shared<PlaceholderHandle>(), PageCache::kDrop}};
   }
 
   Outcome<OpenedFile> Open(const Request& /*request*/, NodeId node, int flags) override {
@@ -188,17 +183,18 @@ class AliasesZone : public Zone {
     const Outcome<ObjectInfo> model = ModelToChange(request, parent);
     if (!model) return tl::unexpected(model.error());
     if (FindAlias(*model, name) != nullptr) return tl::unexpected(Exists(name));
-    if (store::IsHeldName(name)) {
-      if (const Status valid = CheckPathComponent(name); !valid.ok()) return Refuse(valid.error());
-      return Hold(model->id, name, std::string(target), S_IRWXU | S_IRWXG | S_IRWXO);
-    }
-    {
-      const MutexLock lock(mu_);
-      if (held_by_name_.contains(Key(model->id, std::string(name)))) return tl::unexpected(Exists(name));
-    }
-    if (const Status valid = store::CheckAliasName(name); !valid.ok()) return Refuse(valid.error());
+    const bool to_hold = store::IsHeldName(name);
+    if (!to_hold && held_names_.Find(model->id, name).has_value()) return tl::unexpected(Exists(name));
+    const Status valid = to_hold ? CheckPathComponent(name) : store::CheckAliasName(name);
+    if (!valid.ok()) return Refuse(valid.error());
     const std::optional<VersionNumber> version = VersionOfTarget(*model, target);
     if (!version.has_value()) return tl::unexpected(BadTarget(*model, target));
+    if (to_hold) {
+      const Outcome<Held> held =
+          Hold(request, model->id, name, version, ACCESSPERMS, HeldNames::IfTaken::kRefuse);
+      if (!held.has_value()) return tl::unexpected(held.error());
+      return HeldEntry(*held);
+    }
     const Status set = context_.registry->SetAlias(request.caller, model->id, name, *version,
                                                    store::Registry::AliasMode::kCreateOnly);
     if (!set.ok()) return Refuse(set.error());
@@ -208,7 +204,7 @@ class AliasesZone : public Zone {
   Outcome<void> Unlink(const Request& request, NodeId parent, std::string_view name) override {
     const Outcome<ObjectInfo> model = ModelToChange(request, parent);
     if (!model) return tl::unexpected(model.error());
-    if (FindAlias(*model, name) == nullptr && Drop(Key(model->id, std::string(name)))) return {};
+    if (FindAlias(*model, name) == nullptr && held_names_.Drop(model->id, name)) return {};
     if (const Status gone = context_.registry->DeleteAlias(request.caller, model->id, name); !gone.ok()) {
       return Refuse(gone.error());
     }
@@ -252,15 +248,11 @@ class AliasesZone : public Zone {
       entries.push_back(
           DirectoryEntry{.name = alias.name, .node = entry.node, .type = S_IFLNK, .entry = entry});
     }
-    const MutexLock lock(mu_);
-    for (auto it = held_by_name_.lower_bound(Key(model->id, std::string())); it != held_by_name_.end();
-         ++it) {
-      if (it->first.first != model->id) break;
-      if (FindAlias(*model, it->first.second) != nullptr) continue;
-      const bool link = held_.at(it->second).target.has_value();
-      entries.push_back(DirectoryEntry{.name = it->first.second,
-                                       .node = HeldNode(it->second),
-                                       .type = link ? mode_t{S_IFLNK} : mode_t{S_IFREG},
+    for (const auto& [name, held] : held_names_.MadeBy(request.caller.uid, model->id)) {
+      if (FindAlias(*model, name) != nullptr) continue;
+      entries.push_back(DirectoryEntry{.name = name,
+                                       .node = HeldNode(held.serial),
+                                       .type = HeldStat(held).st_mode & S_IFMT,
                                        .entry = std::nullopt});
     }
     return OpenedDirectory{MakeDirectoryHandle(std::move(entries)), false};
@@ -282,12 +274,7 @@ class AliasesZone : public Zone {
   }
 
  private:
-  using Key = std::pair<ObjectId, std::string>;
-  struct Held {
-    std::optional<std::string> target;  // nothing: an empty file
-    mode_t mode = 0;
-    int64_t made_at_ms = 0;
-  };
+  using Held = HeldNames::Held;
 
   // Of a kAliases node, for who may set its aliases; held names are half an alias.
   Outcome<ObjectInfo> ModelToChange(const Request& request, NodeId aliases) {
@@ -309,51 +296,33 @@ class AliasesZone : public Zone {
     return entry;
   }
 
+  // Shows whose it is: nobody takes it for the registry's word.
   struct stat HeldStat(const Held& held) const {
-    if (held.target.has_value()) return SymlinkStat(context_, held.target->size(), held.made_at_ms);
-    struct stat attr = FileStat(context_, 0, false, held.made_at_ms);
-    attr.st_mode = S_IFREG | (held.mode & ACCESSPERMS);
+    struct stat attr = {};
+    if (held.version.has_value()) {
+      attr = SymlinkStat(context_, LinkTarget(*held.version).size(), held.made_at_ms);
+    } else {
+      attr = FileStat(context_, 0, false, held.made_at_ms);
+      attr.st_mode = S_IFREG | (held.mode & ACCESSPERMS);
+    }
+    if (context_.shared) attr.st_uid = held.maker;
     return attr;
   }
 
-  Entry HeldEntry(uint64_t serial) const REQUIRES(mu_) {
+  Entry HeldEntry(const Held& held) const {
     Entry entry;
-    entry.node = HeldNode(serial);
-    entry.attr = HeldStat(held_.at(serial));
+    entry.node = HeldNode(held.serial);
+    entry.attr = HeldStat(held);
     return entry;
   }
 
-  Outcome<Entry> Hold(ObjectId model, std::string_view name, std::optional<std::string> target, mode_t mode)
-      EXCLUDES(mu_) {
-    const int64_t now_ms = SystemClock().NowMs();
-    const MutexLock lock(mu_);
-    if (held_.size() >= kMaxHeld) {
-      return Refuse(
-          EDQUOT,
-          fmt::format("this mount holds {} temporary names in aliases/ already: remove some", kMaxHeld));
-    }
-    if (!held_by_name_.try_emplace(Key(model, std::string(name)), next_serial_).second) {
-      return tl::unexpected(Exists(name));
-    }
-    held_[next_serial_] = Held{std::move(target), mode, now_ms};
-    return HeldEntry(next_serial_++);
-  }
-
-  // Whether there was one.
-  bool Drop(const Key& key) EXCLUDES(mu_) {
-    const MutexLock lock(mu_);
-    const auto it = held_by_name_.find(key);
-    if (it == held_by_name_.end()) return false;
-    held_.erase(it->second);
-    held_by_name_.erase(it);
-    return true;
-  }
-
-  std::optional<Held> FindHeld(const Key& key) EXCLUDES(mu_) {
-    const MutexLock lock(mu_);
-    const auto it = held_by_name_.find(key);
-    if (it == held_by_name_.end()) return std::nullopt;
-    return held_.at(it->second);
+  Outcome<Held> Hold(const Request& request, ObjectId model, std::string_view name,
+                     std::optional<VersionNumber> version, mode_t mode, HeldNames::IfTaken if_taken) {
+    Held held;
+    held.maker = request.caller.uid;
+    held.version = version;
+    held.mode = mode;
+    return held_names_.Hold(model, name, held, if_taken);
   }
 
   static Refusal Exists(std::string_view name) {
@@ -389,16 +358,16 @@ class AliasesZone : public Zone {
       }
       return {};
     }
-    const Key new_key(model.id, std::string(new_name));
     if (store::IsHeldName(new_name)) {
       if (const Status valid = CheckPathComponent(new_name); !valid.ok()) return Refuse(valid.error());
       // mv -b, or an editor: the alias is gone, and its old target is kept under a name of this mount.
+      const Outcome<Held> held =
+          Hold(request, model.id, new_name, from.version, ACCESSPERMS, HeldNames::IfTaken::kReplace);
+      if (!held.has_value()) return tl::unexpected(held.error());
       if (const Status gone = registry.DeleteAlias(request.caller, model.id, from.name); !gone.ok()) {
+        held_names_.Drop(model.id, new_name);
         return Refuse(gone.error());
       }
-      Drop(new_key);
-      const Outcome<Entry> held = Hold(model.id, new_name, LinkTarget(from.version), ACCESSPERMS);
-      if (!held.has_value()) return tl::unexpected(held.error());
       return {};
     }
     if (const Status valid = store::CheckAliasName(new_name); !valid.ok()) return Refuse(valid.error());
@@ -408,74 +377,43 @@ class AliasesZone : public Zone {
         !done.ok()) {
       return Refuse(done.error());
     }
-    Drop(new_key);
+    held_names_.Drop(model.id, new_name);
     return {};
   }
 
   Outcome<void> RenameHeld(const Request& request, const ObjectInfo& model, std::string_view name,
                            std::string_view new_name, unsigned flags) {
-    const Key key(model.id, std::string(name));
-    const Key new_key(model.id, std::string(new_name));
-    const std::optional<Held> held = FindHeld(key);
+    const std::optional<Held> held = held_names_.Find(model.id, name);
     if (!held.has_value()) {
       return Refuse(ENOENT, fmt::format("{} has no alias {}", model.full_name.ToString(), Printable(name)));
     }
     const AliasInfo* replaced = FindAlias(model, new_name);
     if (replaced == nullptr && store::IsHeldName(new_name)) {
       if (const Status valid = CheckPathComponent(new_name); !valid.ok()) return Refuse(valid.error());
-      return MoveHeld(key, new_key, flags);
+      return held_names_.Move(model.id, name, new_name, flags);
     }
-    if (!held->target.has_value()) return tl::unexpected(OnlyLinks(new_name));
+    if (!held->version.has_value()) return tl::unexpected(OnlyLinks(new_name));
     if (const Status valid = store::CheckAliasName(new_name); !valid.ok()) return Refuse(valid.error());
-    const std::optional<VersionNumber> version = VersionOfTarget(model, *held->target);
-    if (!version.has_value()) return tl::unexpected(BadTarget(model, *held->target));
     if ((flags & RENAME_EXCHANGE) != 0 && replaced == nullptr) {
       return Refuse(EPERM, "a link can change places with an alias only");
     }
     const auto mode = (flags & RENAME_NOREPLACE) != 0 ? store::Registry::AliasMode::kCreateOnly
                                                       : store::Registry::AliasMode::kSet;
-    const Status set = context_.registry->SetAlias(request.caller, model.id, new_name, *version, mode);
+    const Status set = context_.registry->SetAlias(request.caller, model.id, new_name, *held->version, mode);
     if (!set.ok()) return Refuse(set.error());
-    Drop(key);
-    Drop(new_key);
+    held_names_.Drop(model.id, name);
+    held_names_.Drop(model.id, new_name);
     if ((flags & RENAME_EXCHANGE) != 0) {
-      const Outcome<Entry> old = Hold(model.id, name, LinkTarget(replaced->version), ACCESSPERMS);
-      if (!old.has_value()) return tl::unexpected(old.error());
-    }
-    return {};
-  }
-
-  Outcome<void> MoveHeld(const Key& key, const Key& new_key, unsigned flags) EXCLUDES(mu_) {
-    const MutexLock lock(mu_);
-    const auto from = held_by_name_.find(key);
-    if (from == held_by_name_.end()) return Refuse(ENOENT, "this temporary name is gone");
-    const auto to = held_by_name_.find(new_key);
-    if ((flags & RENAME_EXCHANGE) != 0) {
-      if (to == held_by_name_.end()) return Refuse(ENOENT, "there is nothing to change places with");
-      std::swap(from->second, to->second);
-      return {};
-    }
-    const uint64_t serial = from->second;
-    held_by_name_.erase(from);
-    if (to != held_by_name_.end()) {
-      if ((flags & RENAME_NOREPLACE) != 0) {
-        held_by_name_[key] = serial;
-        return tl::unexpected(Exists(new_key.second));
-      }
-      held_.erase(to->second);
-      to->second = serial;
-    } else {
-      held_by_name_[new_key] = serial;
+      Held old = *held;  // its maker's still
+      old.version = replaced->version;
+      const Outcome<Held> kept = held_names_.Hold(model.id, name, old, HeldNames::IfTaken::kRefuse);
+      if (!kept.has_value()) return tl::unexpected(kept.error());
     }
     return {};
   }
 
   Context& context_;
-
-  Mutex mu_;
-  uint64_t next_serial_ GUARDED_BY(mu_) = 1;
-  std::map<uint64_t, Held> held_ GUARDED_BY(mu_);
-  std::map<Key, uint64_t> held_by_name_ GUARDED_BY(mu_);
+  HeldNames& held_names_;
 };
 
 }  // namespace

@@ -2,9 +2,10 @@
 // over it moves it, removing it deletes it, each in one commit. versions/latest is such a link too, but
 // nobody can change it.
 //
-// Some names are held: what programs make on the way to an alias (`ln -sfn`'s and rsync's temporary names,
-// tar's empty placeholder) and what can never be an alias. They live in this mount's memory, are listed,
-// and become an alias by being renamed to one.
+// Some names are held (fs/held_names.h): what programs make on the way to an alias (`ln -sfn`'s and rsync's
+// temporary names, tar's empty placeholder) and what can never be an alias. A held link takes the targets
+// that an alias takes, and reads as an alias would. Held names are listed to their maker, and become an
+// alias by being renamed to one.
 #pragma once
 
 #include <memory>
@@ -14,6 +15,7 @@
 
 namespace modelfs::fs {
 
+// Needs context.held_names.
 std::unique_ptr<Zone> MakeAliasesZone(Context& context);
 
 }  // namespace modelfs::fs

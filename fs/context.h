@@ -21,6 +21,7 @@ namespace modelfs::fs {
 
 class AclTable;    // fs/acl_table.h: the ACLs that the kernel was given
 class DraftTable;  // fs/draft_table.h: the drafts of this mount
+class HeldNames;   // fs/held_names.h: names in aliases/ on their way to one
 class Notifier;    // fs/notifier.h: tells the kernel what it must forget
 class TreeCache;   // fs/tree_cache.h: decoded trees by digest, and versions by id
 class Refusals;    // fs/refusals.h: what `modelfs why` shows
@@ -34,6 +35,7 @@ struct Context {
   store::HostIdentities* identities = nullptr;
   Notifier* notifier = nullptr;
   TreeCache* trees = nullptr;
+  HeldNames* held_names = nullptr;
   AclTable* acls = nullptr;                // null where the mount is its user's alone
   DraftTable* draft_table = nullptr;       // may be null in tests
   Refusals* refusals = nullptr;            // may be null in tests

@@ -14,6 +14,7 @@
 #include "fs/draft_table.h"
 #include "fs/drafts_zone.h"
 #include "fs/fuse_channel.h"
+#include "fs/held_names.h"
 #include "fs/info_zone.h"
 #include "fs/leases.h"
 #include "fs/mount_point.h"
@@ -54,6 +55,7 @@ class Daemon : public MountDaemon {
     context_.blobs = parts_.blobs;
     context_.drafts = parts_.drafts;
     context_.notifier = &notifier_;
+    context_.held_names = &held_names_;
     context_.refusals = &refusals_;
     context_.log = parts_.log;
     context_.mount_point = options_.mount_point;
@@ -139,6 +141,7 @@ class Daemon : public MountDaemon {
   const MountParts parts_;
   MountOptions options_;
   Refusals refusals_{SystemClock()};
+  HeldNames held_names_{SystemClock()};
   ThreadNotifier notifier_;
   std::unique_ptr<Reclaimer> reclaimer_;
   Context context_;

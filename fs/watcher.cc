@@ -12,6 +12,7 @@
 
 #include "cas/base/thread.h"
 #include "fs/acl_table.h"
+#include "fs/held_names.h"
 #include "fs/notifier.h"
 #include "fs/tree_cache.h"
 
@@ -87,6 +88,7 @@ class Watcher::Impl {
       case EventKind::kDeleted:
         if (event.object_kind == ObjectKind::kModel) {
           context_.trees->DropModel(event.object);
+          context_.held_names->DropModel(event.object);
           if (context_.on_deleted) context_.on_deleted();
         }
         kernel.AttrChanged(ObjectNode(event.object));  // answers ESTALE from now on

@@ -414,6 +414,64 @@ TEST(SharedByUsers, ADraftIsItsCreatorsAlone) {
   EXPECT_EQ(As(kAnn, [&] { return OpenRead(model + "/versions/2/file"); }), 0);
 }
 
+// What a program makes on the way to an alias is bounded for each user: nobody stops another's `ln -sfn`.
+TEST(SharedByUsers, HeldNamesOfOneStandInNobodyElsesWay) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  const std::string model = shared.MakeModel("wanted");
+  shared.Grant("cat.sch", kBob.name, {Privilege::kCreateModel});
+  const std::string bobs = shared.path() + "/cat/sch/bobs";
+  constexpr size_t kModels = 20;  // with room for more in each than he may have altogether
+  const int filled = As(kBob, [&] {
+    for (size_t i = 0; i < kModels; ++i) {
+      const std::string his = bobs + std::to_string(i);
+      if (::mkdir(his.c_str(), 0755) != 0) return errno;
+      int error = 0;
+      for (int j = 0; error == 0; ++j) {
+        error = Errno(::symlink("../versions/1", (his + "/aliases/." + std::to_string(j)).c_str()));
+      }
+      if (error != EDQUOT) return error;
+    }
+    return 0;
+  });
+  EXPECT_EQ(filled, 0) << std::strerror(filled) << shared.mounted().Errors();
+  EXPECT_EQ(As(kAnn, [&] { return Shell("ln -sfn ../versions/1 " + model + "/aliases/Champion").status; }), 0)
+      << shared.mounted().Errors();
+  // His own go with their models, which nothing in aliases/ holds back.
+  EXPECT_EQ(As(kBob,
+               [&] {
+                 for (size_t i = 0; i < kModels; ++i) {
+                   if (::rmdir((bobs + std::to_string(i)).c_str()) != 0) return errno;
+                 }
+                 return Errno(::mkdir((bobs + "-again").c_str(), 0755));
+               }),
+            0);
+  EXPECT_TRUE(Eventually([&] {
+    return As(kBob,
+              [&] { return Errno(::symlink("../versions/1", (bobs + "-again/aliases/.x").c_str())); }) == 0;
+  }));
+}
+
+TEST(SharedByUsers, AHeldLinkLeadsNobodyAstray) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  const std::string model = shared.MakeModel("led");
+  shared.Grant("cat.sch.led", kBob.name, {Privilege::kManage, Privilege::kExecute});
+  const std::string link = model + "/aliases/Champion.1";
+  EXPECT_EQ(As(kBob, [&] { return Errno(::symlink("/tmp/evil", link.c_str())); }), EINVAL);
+  ASSERT_EQ(As(kBob, [&] { return Errno(::symlink("/tmp/evil/cat/sch/led/versions/1", link.c_str())); }), 0);
+  EXPECT_EQ(As(kAnn,
+               [&] {
+                 if (ListOf(model + "/aliases") != std::vector<std::string>{"Champion"}) return 100;
+                 struct stat attr = {};
+                 if (::lstat(link.c_str(), &attr) != 0) return errno;
+                 if (attr.st_uid != kBob.uid) return 101;
+                 return ReadLinkOf(link) == "../versions/1" ? 0 : 102;
+               }),
+            0);
+  EXPECT_EQ(As(kBob, [&] { return ListOf(model + "/aliases").size() == 2 ? 0 : 100; }), 0);
+}
+
 TEST(SharedByUsers, ChangesAreDecidedByTheRegistryAndExplained) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;

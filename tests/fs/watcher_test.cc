@@ -111,11 +111,13 @@ TEST(Watcher, AModelDeletedWithItsVersionsIsForgotten) {
   ZoneWorld& world = watched.world;
   const auto version = world.Commit(watched.model, {{"a", "x"}});
   ASSERT_TRUE(world.trees->Get(version.id).ok());
+  ASSERT_TRUE(world.held_names->Hold(watched.model, ".x", {}, HeldNames::IfTaken::kRefuse));
   ASSERT_TRUE(
       watched.other->Delete(world.caller, watched.model, store::Registry::DeleteMode::kWithVersions).ok());
   watched.Settle();
   EXPECT_TRUE(world.notifier.WasTold(Attr(ObjectNode(watched.model))));
   EXPECT_FALSE(world.trees->Get(version.id).ok());
+  EXPECT_FALSE(world.held_names->Find(watched.model, ".x"));
 }
 
 TEST(Watcher, ALogTrimmedPastItsPlaceMakesItTellEveryName) {

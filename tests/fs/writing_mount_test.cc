@@ -230,14 +230,8 @@ TEST(WritingMount, EveryRefusalHasItsErrnoAndItsSentence) {
          return result;
        },
        ENOENT, "99"},
-      {"a held link elsewhere",
-       [&] {
-         EXPECT_EQ(Link("/etc/passwd", aliases + ".tmp"), 0);
-         const int result = Rename(aliases + ".tmp", aliases + "Champion");
-         EXPECT_EQ(Errno(::unlink((aliases + ".tmp").c_str())), 0);
-         return result;
-       },
-       EPERM, "../versions/N"},
+      {"a held link elsewhere", [&] { return Link("/etc/passwd", aliases + ".tmp"); }, EINVAL,
+       "../versions/N"},
       {"a held link to a reserved name",
        [&] {
          EXPECT_EQ(Link("../versions/1", aliases + ".tmp"), 0);

@@ -345,9 +345,9 @@ TEST(AliasesZone, HeldNamesAreThisMountsOwnUntilTheyBecomeAnAlias) {
   world.Commit(world.model, {{"file", "one"}});
   for (const char* name : {".Champion.a1B2c3", "CuAb12Cd", "Champion~", "with space"}) {
     SCOPED_TRACE(name);
-    ASSERT_TRUE(world.Link("any/thing", name));
-    EXPECT_EQ(world.TargetOf(name), "any/thing");
-    EXPECT_EQ(ErrnoOf(world.Link("again", name)), EEXIST);
+    ASSERT_TRUE(world.Link("1", name));
+    EXPECT_EQ(world.TargetOf(name), "../versions/1");
+    EXPECT_EQ(ErrnoOf(world.Link("1", name)), EEXIST);
     EXPECT_TRUE(world.registry->Get(world.caller, world.model)->aliases.empty()) << "never committed";
     EXPECT_EQ(NamesIn(*world.aliases, world.request, AliasesNode(world.model)),
               std::vector<std::string>{name});
@@ -364,11 +364,62 @@ TEST(AliasesZone, HeldNamesAreThisMountsOwnUntilTheyBecomeAnAlias) {
   EXPECT_TRUE(world.Link("../versions/1", "Champion"));
 }
 
-TEST(AliasesZone, AHeldNameIsBounded) {
+// What others see in a governed directory leads nowhere that an alias would not.
+TEST(AliasesZone, AHeldLinkTakesTheTargetsOfAnAliasAndReadsAsOne) {
   WritingWorld world;
-  int last = 0;
-  for (int i = 0; i < 2000 && last == 0; ++i) last = ErrnoOf(world.Link("x", fmt::format(".{}", i)));
-  EXPECT_EQ(last, EDQUOT);
+  world.Commit(world.model, {{"file", "one"}});
+  for (const char* target :
+       {"/tmp/evil", "x", "../versions/latest", "../../other/versions/1", "/versions/1"}) {
+    SCOPED_TRACE(target);
+    const auto refused = world.Link(target, "Champion.1");
+    EXPECT_EQ(ErrnoOf(refused), EINVAL);
+    EXPECT_EQ(MessageOf(refused), MessageOf(world.Link(target, "Champion"))) << "as an alias is refused";
+    EXPECT_EQ(world.TargetOf("Champion.1"), fmt::format("errno {}", ENOENT));
+  }
+  // A path that an alias takes may lead elsewhere; the number is what is kept of it.
+  ASSERT_TRUE(world.Link("/tmp/evil/prod/ml/iris/versions/1", "Champion.1"));
+  EXPECT_EQ(world.TargetOf("Champion.1"), "../versions/1");
+}
+
+TEST(AliasesZone, AHeldNameIsListedToItsMakerAndShowsWhoThatIs) {
+  WritingWorld world;
+  world.Share();
+  world.Commit(world.model, {{"file", "one"}});
+  const NodeId at = AliasesNode(world.model);
+  world.Grant(world.Make("prod"), "account users", {store::Privilege::kUseCatalog});
+  world.Grant(world.Make("prod.ml"), "account users", {store::Privilege::kUseSchema});
+  for (const char* who : {"ann", "bob"}) world.Grant(world.model, who, {store::Privilege::kManage});
+  const Request ann = world.RequestOf(60001, 60001);
+  const Request bob = world.RequestOf(60002, 60002);
+  const auto link = world.aliases->MakeSymlink(ann, at, ".anns", "../versions/1");
+  ASSERT_TRUE(link) << MessageOf(link);
+  EXPECT_EQ(link->attr.st_uid, 60001U);
+  ASSERT_TRUE(world.aliases->Create(bob, at, "Bobs", 0600, O_CREAT | O_EXCL | O_WRONLY));
+  EXPECT_EQ(NamesIn(*world.aliases, ann, at), std::vector<std::string>{".anns"});
+  EXPECT_EQ(NamesIn(*world.aliases, bob, at), std::vector<std::string>{"Bobs"});
+  const auto seen = world.aliases->Lookup(bob, at, ".anns");
+  ASSERT_TRUE(seen) << "a name does not depend on who asks";
+  EXPECT_EQ(seen->attr.st_uid, 60001U);
+  EXPECT_EQ(world.aliases->GetAttr(bob, seen->node)->attr.st_uid, 60001U);
+  EXPECT_EQ(world.aliases->Lookup(ann, at, "Bobs")->attr.st_uid, 60002U);
+}
+
+TEST(AliasesZone, AnAliasThatCannotBeKeptUnderAHeldNameStays) {
+  WritingWorld world;
+  world.Commit(world.model, {{"file", "one"}});
+  ASSERT_TRUE(world.Link("1", "Champion"));
+  for (size_t i = 0; i < HeldNames::kMostInModel; ++i) ASSERT_TRUE(world.Link("1", fmt::format(".{}", i)));
+  EXPECT_EQ(ErrnoOf(world.Link("1", ".more")), EDQUOT);
+  const NodeId at = AliasesNode(world.model);
+  EXPECT_EQ(ErrnoOf(world.aliases->Rename(world.request, at, "Champion", at, "Champion~", 0)), EDQUOT);
+  EXPECT_EQ(world.TargetOf("Champion"), "../versions/1");
+  // Exchanged, the held name holds what the alias was.
+  world.Commit(world.model, {{"file", "two"}});
+  ASSERT_TRUE(world.aliases->Unlink(world.request, at, ".0"));
+  ASSERT_TRUE(world.Link("2", ".two"));
+  ASSERT_TRUE(world.aliases->Rename(world.request, at, ".two", at, "Champion", RENAME_EXCHANGE));
+  EXPECT_EQ(world.TargetOf("Champion"), "../versions/2");
+  EXPECT_EQ(world.TargetOf(".two"), "../versions/1");
 }
 
 TEST(Drafts, ADraftIsItsCreatorsAloneAlsoAfterARestart) {

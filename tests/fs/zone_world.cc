@@ -146,6 +146,7 @@ ZoneWorld::ZoneWorld() {
   daemon.role = store::Caller::Role::kUpkeep;
   trees = std::make_unique<TreeCache>(*registry, *blobs, daemon, 1'000'000);
   refusals = std::make_unique<Refusals>(SystemClock());
+  held_names = std::make_unique<HeldNames>(SystemClock());
 
   context.registry = registry.get();
   context.blobs = blobs.get();
@@ -153,6 +154,7 @@ ZoneWorld::ZoneWorld() {
   context.notifier = &notifier;
   context.trees = trees.get();
   context.refusals = refusals.get();
+  context.held_names = held_names.get();
   context.mount_point = "/models";
   context.daemon = daemon;
   context.uid = ::getuid();

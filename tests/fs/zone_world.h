@@ -17,6 +17,7 @@
 #include "cas/local_store.h"
 #include "fs/acl_table.h"
 #include "fs/context.h"
+#include "fs/held_names.h"
 #include "fs/notifier.h"
 #include "fs/refusals.h"
 #include "fs/tree_cache.h"
@@ -109,6 +110,7 @@ class ZoneWorld {
   std::unique_ptr<TreeCache> trees;
   std::unique_ptr<AclTable> acls;
   std::unique_ptr<Refusals> refusals;
+  std::unique_ptr<HeldNames> held_names;
   Context context;
 };
 
