@@ -43,6 +43,14 @@ Result<uint64_t> CopyPiece(OpenBlob& blob, uint64_t from, uint64_t length, int o
   return length;
 }
 
+// Best effort: this process remembers it in any case.
+void SetAtime(const std::string& path, const timespec& atime) {
+  const timespec times[2] = {atime, {.tv_sec = 0, .tv_nsec = UTIME_OMIT}};
+  (void)::utimensat(AT_FDCWD, path.c_str(), times, AT_SYMLINK_NOFOLLOW);
+}
+
+void Mark(const std::string& path) { SetAtime(path, {.tv_sec = kLostBytesAtimeS, .tv_nsec = 0}); }
+
 }  // namespace
 
 // --- handles ---
@@ -52,6 +60,9 @@ DraftFileImpl::~DraftFileImpl() {
 }
 
 Result<size_t> DraftFileImpl::Read(uint64_t offset_bytes, std::span<std::byte> out) {
+  // Pages that the kernel still has are as they were written; what it asks for may be what was lost, and a
+  // copy of that would be a file that nobody doubts.
+  if (open_->lost_bytes) return LostSomeBytes("read");
   const std::shared_ptr<const Backing> backing = open_->Get();
   if (backing->fd.valid()) return ReadFully(backing->fd.get(), "draft", offset_bytes, out);
   if (offset_bytes >= backing->length_bytes) return size_t{0};
@@ -59,18 +70,18 @@ Result<size_t> DraftFileImpl::Read(uint64_t offset_bytes, std::span<std::byte> o
   return backing->blob->Read(offset_bytes, out, Deadline::Never());
 }
 
-Status DraftFileImpl::Write(uint64_t offset_bytes, std::span<const std::byte> bytes) {
+Result<size_t> DraftFileImpl::Write(uint64_t offset_bytes, std::span<const std::byte> bytes) {
   if (access_ != Draft::Access::kWrite) return Error(Code::kPermissionDenied, "the file is open for reading");
   ASSIGN_OR_RETURN(const DraftImpl::Change change, DraftImpl::Change::Begin(*draft_));
   ASSIGN_OR_RETURN(const auto backing, draft_->EnsureOwn(*open_, UINT64_MAX));
   const DraftImpl::BytesChange bytes_change(*draft_, open_->node);
-  RETURN_IF_ERROR(WriteFully(backing->fd.get(), offset_bytes, bytes));
-  if (open_->unwritten_bytes.fetch_add(bytes.size()) + bytes.size() >= kWritebackBytes) {
+  ASSIGN_OR_RETURN(const size_t count, WriteSome(backing->fd.get(), offset_bytes, bytes));
+  if (open_->unwritten_bytes.fetch_add(count) + count >= kWritebackBytes) {
     open_->unwritten_bytes = 0;
     // Only a hint, so that sealing finds most of it on the disk already.
     (void)::sync_file_range(backing->fd.get(), 0, 0, SYNC_FILE_RANGE_WRITE);
   }
-  return OkStatus();
+  return count;
 }
 
 Status DraftFileImpl::Allocate(uint64_t offset_bytes, uint64_t length_bytes) {
@@ -122,6 +133,7 @@ Result<std::shared_ptr<OpenNode>> DraftImpl::OpenShared(DraftNode node) {
     open = slot.lock();
     if (open == nullptr) {
       open = std::make_shared<OpenNode>(node);
+      open->lost_bytes = lost_.contains(node);
       slot = open;
     }
   }
@@ -175,6 +187,7 @@ Result<std::shared_ptr<const Backing>> DraftImpl::EnsureOwnExclusively(OpenNode&
         done += count;
       }
     }
+    KeepLoss(open, temporary);
     return RealFiles().Rename(temporary, path);
   }();
   if (!copied.ok()) {
@@ -191,8 +204,39 @@ Status DraftImpl::ShareExclusively(OpenNode& open, const ShareMarker& marker) {
   backing->length_bytes = marker.length_bytes;
   const std::string path = NodePath(open.node);
   RETURN_IF_ERROR(ReplaceBySymlink(marker.Encode(), path, path + ".new"));
+  KeepLoss(open, path);
   open.Set(std::move(backing));
   return OkStatus();
+}
+
+void DraftImpl::LostBytes(DraftNode file) {
+  const Result<Change> change = Change::Begin(*this);
+  // Sealed, so it had no writer: these bytes were meant for a draft that had ended before.
+  if (!change.ok()) return;
+  std::shared_ptr<OpenNode> open;
+  {
+    MutexLock lock(state_mu_);
+    lost_.insert(file);
+    if (const auto at = open_.find(file); at != open_.end()) open = at->second.lock();
+    if (open != nullptr) open->lost_bytes = true;
+  }
+  // Nobody puts another file in its place between looking at lost_bytes and this.
+  std::optional<OpenNode::Exclusive> exclusive;
+  if (open != nullptr) exclusive.emplace(*open);
+  Mark(NodePath(file));
+}
+
+void DraftImpl::KeepLoss(const OpenNode& open, const std::string& path) {
+  if (open.lost_bytes) Mark(path);
+}
+
+void DraftImpl::ForgetLoss(OpenNode& open) {
+  {
+    MutexLock lock(state_mu_);
+    if (lost_.erase(open.node) == 0) return;
+    open.lost_bytes = false;
+  }
+  SetAtime(NodePath(open.node), {.tv_sec = 0, .tv_nsec = UTIME_NOW});
 }
 
 void DraftImpl::CloseWriter(OpenNode& open) {
@@ -233,6 +277,7 @@ Status DraftImpl::SetExecutable(DraftNode file, bool executable) {
     const timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
                                {.tv_sec = attr.mtime_s, .tv_nsec = attr.mtime_ns}};
     ::utimensat(AT_FDCWD, path.c_str(), times, AT_SYMLINK_NOFOLLOW);
+    KeepLoss(*open, path);
     return OkStatus();
   }
   ASSIGN_OR_RETURN(const auto own, EnsureOwnExclusively(*open, UINT64_MAX));
@@ -268,6 +313,7 @@ Status DraftImpl::Truncate(DraftNode file, uint64_t size_bytes) {
   const BytesChange bytes_change(*this, file);
   ASSIGN_OR_RETURN(const auto own, EnsureOwnExclusively(*open, size_bytes));
   if (::ftruncate(own->fd.get(), static_cast<off_t>(size_bytes)) != 0) return BytesError(errno, "truncate");
+  if (size_bytes == 0) ForgetLoss(*open);
   return OkStatus();
 }
 

@@ -14,6 +14,15 @@ Error Sealed() {
   return {Code::kFailedPrecondition, "the draft is being committed and takes no more changes"};
 }
 
+Error LostSomeBytes(std::string_view file) {
+  return {Code::kDataLoss,
+          fmt::format(
+              "{}: bytes that a program wrote to this file through a mapping are lost, as the disk did not "
+              "take them when the kernel wrote them back (was it full?); make room, then write the whole "
+              "file again (cp, or truncate it to nothing first), or remove it",
+              file)};
+}
+
 Error BytesError(int errno_value, std::string_view call) {
   if (errno_value != EFBIG) return ErrnoError(errno_value, call);
   return {Code::kTooLarge,
@@ -22,15 +31,19 @@ Error BytesError(int errno_value, std::string_view call) {
                       call)};
 }
 
+Result<size_t> WriteSome(int fd, uint64_t offset_bytes, std::span<const std::byte> bytes) {
+  while (true) {
+    const ssize_t count = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset_bytes));
+    if (count >= 0) return static_cast<size_t>(count);
+    if (errno != EINTR) return BytesError(errno, "write to the draft");
+  }
+}
+
 Status WriteFully(int fd, uint64_t offset_bytes, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
-    const ssize_t count = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset_bytes));
-    if (count < 0) {
-      if (errno == EINTR) continue;
-      return BytesError(errno, "write to the draft");
-    }
-    offset_bytes += static_cast<uint64_t>(count);
-    bytes = bytes.subspan(static_cast<size_t>(count));
+    ASSIGN_OR_RETURN(const size_t count, WriteSome(fd, offset_bytes, bytes));
+    offset_bytes += count;
+    bytes = bytes.subspan(count);
   }
   return OkStatus();
 }
@@ -100,11 +113,16 @@ Status DraftImpl::Recover() {
     directories.pop_back();
     ASSIGN_OR_RETURN(const std::vector<DraftEntry> entries, List(directory));
     for (const DraftEntry& entry : entries) {
-      if (!StatNode(entry.node).ok()) {
+      const Result<struct stat> info = StatNode(entry.node);
+      if (!info.ok()) {
         ::unlink(NamePath(directory, entry.name).c_str());
         continue;
       }
       if (!reachable.insert(entry.node).second) continue;
+      if (!entry.directory && info->st_atim.tv_sec == kLostBytesAtimeS) {
+        MutexLock lock(state_mu_);
+        lost_.insert(entry.node);
+      }
       if (!entry.directory) continue;
       directories.push_back(entry.node);
       // Left behind by a rename that was cut short.

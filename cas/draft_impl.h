@@ -43,9 +43,13 @@ inline constexpr uint32_t kOwnerExecutes = 0100;
 
 // The answer to a change of a draft that is sealed.
 Error Sealed();
+// The answer to whoever wants the bytes of a file that lost some.
+Error LostSomeBytes(std::string_view file);
 // The error of a call that makes a file of a draft longer.
 Error BytesError(int errno_value, std::string_view call);
-// All of `bytes`, by pwrite(2).
+// As many of `bytes` as there is room for, by pwrite(2): an error only where that is none of them.
+Result<size_t> WriteSome(int fd, uint64_t offset_bytes, std::span<const std::byte> bytes);
+// All of `bytes`, or an error.
 Status WriteFully(int fd, uint64_t offset_bytes, std::span<const std::byte> bytes);
 
 class DraftImpl;
@@ -56,7 +60,7 @@ class DraftFileImpl : public DraftFile {
       : draft_(std::move(draft)), open_(std::move(open)), access_(access) {}
   ~DraftFileImpl() override;
   Result<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out) override;
-  Status Write(uint64_t offset_bytes, std::span<const std::byte> bytes) override;
+  Result<size_t> Write(uint64_t offset_bytes, std::span<const std::byte> bytes) override;
   Status Allocate(uint64_t offset_bytes, uint64_t length_bytes) override;
   Status Sync() override;
 
@@ -105,6 +109,7 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
   size_t open_writers() const override;
   Result<uint64_t> CopyFromBlob(DraftNode file, uint64_t to_offset_bytes, const Digest& blob,
                                 uint64_t from_offset_bytes, uint64_t length_bytes, Epoch epoch) override;
+  void LostBytes(DraftNode file) override;
   void Forget(DraftNode node) override;
   Result<Digest> Seal(Epoch epoch, const LocalStore::Progress& progress,
                       const std::stop_token& stop) override;
@@ -175,6 +180,10 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
   Result<std::shared_ptr<const Backing>> EnsureOwn(OpenNode& open, uint64_t keep_bytes);
   Result<std::shared_ptr<const Backing>> EnsureOwnExclusively(OpenNode& open, uint64_t keep_bytes);
   Status ShareExclusively(OpenNode& open, const ShareMarker& marker);
+  // What takes the place of a file that lost bytes has lost them too, ...
+  static void KeepLoss(const OpenNode& open, const std::string& path);
+  // ... until nothing is left of it.
+  void ForgetLoss(OpenNode& open);
   void CloseWriter(OpenNode& open);
   std::optional<HashedFile> HashEarly(DraftNode file, const std::stop_token& stop);
   // `published`: the files that it gave to the store, or was about to when it failed.
@@ -211,6 +220,7 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
   size_t writers_ GUARDED_BY(state_mu_) = 0;
   std::unordered_map<DraftNode, std::weak_ptr<OpenNode>> open_ GUARDED_BY(state_mu_);
   std::unordered_map<DraftNode, SealedFile> sealed_files_ GUARDED_BY(state_mu_);
+  std::unordered_set<DraftNode> lost_ GUARDED_BY(state_mu_);  // those that lost bytes
 
   // Last, hence gone first: its thread uses the rest.
   DraftHashes hashes_{[this](DraftNode file, const std::stop_token& stop) { return HashEarly(file, stop); }};

@@ -34,6 +34,12 @@ struct EntryTarget {
   static Result<EntryTarget> Decode(std::string_view text);
 };
 
+// The atime of a file that lost bytes (Draft::LostBytes), in seconds: the mark must go onto a full disk, and
+// times are written over where they stand, of a symlink too, which has no mode of its own. Nothing else uses
+// a draft's atimes. The last second that every file system can keep; relatime never moves one that lies in
+// the future, and where strictatime does, only a restart forgets the mark.
+inline constexpr int64_t kLostBytesAtimeS = INT32_MAX;
+
 // A decimal number without leading zeros, or nothing.
 std::optional<uint64_t> ParseNumber(std::string_view text);
 

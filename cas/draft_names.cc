@@ -47,12 +47,15 @@ Result<DraftAttr> DraftImpl::GetAttr(DraftNode node) {
     attr.size_bytes = marker->length_bytes;
     attr.blocks_512 = Blocks512(marker->length_bytes);
     attr.shares = marker->blob;
+    MutexLock lock(state_mu_);
+    attr.lost_bytes = lost_.contains(node);
     return attr;
   }
   attr.executable = (info.st_mode & kOwnerExecutes) != 0;
   attr.size_bytes = static_cast<uint64_t>(info.st_size);
   attr.blocks_512 = static_cast<uint64_t>(info.st_blocks);
   MutexLock lock(state_mu_);
+  attr.lost_bytes = lost_.contains(node);
   if (const auto at = sealed_files_.find(node); at != sealed_files_.end()) {
     attr.mtime_s = at->second.mtime_s;
     attr.mtime_ns = at->second.mtime_ns;
@@ -115,6 +118,7 @@ Result<bool> DraftImpl::IsEmptyDirectory(DraftNode directory) {
 void DraftImpl::DropName(DraftNode node) {
   MutexLock lock(state_mu_);
   open_.erase(node);
+  lost_.erase(node);
 }
 
 Status DraftImpl::AddName(DraftNode directory, std::string_view name, const EntryTarget& target) {

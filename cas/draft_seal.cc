@@ -96,6 +96,7 @@ Result<Digest> DraftImpl::SealFiles(Epoch epoch, const LocalStore::Progress& pro
     }
     any_file = true;
     ASSIGN_OR_RETURN(DraftAttr attr, GetAttr(at.node));
+    if (attr.lost_bytes) return LostSomeBytes(at.path);
     entry.executable = attr.executable;
     if (attr.shares.has_value() && attr.size_bytes == attr.shares->size_bytes) {
       Result<StoredFile> stored = blobs_.ReuseFile(*attr.shares, epoch, stop);

@@ -9,6 +9,7 @@
 //   drafts/<draft>/n/<node>       a file with bytes of its own (mode 0600, or 0700 with its x bit)
 //   drafts/<draft>/n/<node> ->    a symlink "<sha256>:<size>:<length>:<x>": the first <length> bytes of
 //                                 a blob of the store, shared and not copied; the first write copies
+//                                 (either of them with kLostBytesAtimeS as its atime: Draft::LostBytes)
 //   drafts/<draft>/lock           flock(2) held by the process that owns the draft, while it lives
 //   drafts/gone.…                 discarded, and being removed piece by piece
 //
@@ -51,6 +52,7 @@ struct DraftAttr {
   int64_t mtime_ns = 0;
   uint32_t links = 1;
   std::optional<Digest> shares;  // the blob whose bytes it still shares
+  bool lost_bytes = false;       // Draft::LostBytes
 };
 
 struct DraftEntry {
@@ -63,9 +65,11 @@ struct DraftEntry {
 class DraftFile {
  public:
   virtual ~DraftFile() = default;
+  // kDataLoss once it lost bytes (Draft::LostBytes).
   virtual Result<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out) = 0;
-  // kFailedPrecondition once the draft was sealed; kNoSpace.
-  virtual Status Write(uint64_t offset_bytes, std::span<const std::byte> bytes) = 0;
+  // Answers how many of `bytes` were written, fewer only where the disk had no room for more; kNoSpace where
+  // it had none. kFailedPrecondition once the draft was sealed.
+  virtual Result<size_t> Write(uint64_t offset_bytes, std::span<const std::byte> bytes) = 0;
   virtual Status Allocate(uint64_t offset_bytes, uint64_t length_bytes) = 0;  // fallocate(2) mode 0
   virtual Status Sync() = 0;                                                  // fsync(2), for those who ask
 };
@@ -110,6 +114,11 @@ class Draft {
   virtual Result<uint64_t> CopyFromBlob(DraftNode file, uint64_t to_offset_bytes, const Digest& blob,
                                         uint64_t from_offset_bytes, uint64_t length_bytes, Epoch epoch) = 0;
 
+  // Bytes meant for `file` could not be written, and whoever wrote them need not have heard of it: they came
+  // from a mapping. Until the file is truncated to nothing (or removed), what it holds is nobody's intention:
+  // it is not read, shared or sealed. Survives a restart, and needs no space on the disk.
+  virtual void LostBytes(DraftNode file) = 0;
+
   // No name in the draft leads to `node` any more, and the caller's kernel has forgotten it too.
   virtual void Forget(DraftNode node) = 0;
 
@@ -118,6 +127,7 @@ class Draft {
   // before and writable. The bytes are taken over, not copied.
   //   kFailedPrecondition   a file is open for writing
   //   kNotFound             the draft holds no file
+  //   kDataLoss             a file lost bytes; the message names it
   //   kCancelled            `stop` was requested while files were hashed; what comes after is not stopped
   virtual Result<Digest> Seal(Epoch epoch, const LocalStore::Progress& progress,
                               const std::stop_token& stop) = 0;

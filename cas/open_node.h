@@ -62,6 +62,7 @@ class OpenNode {
   };
 
   std::atomic<size_t> writers = 0;
+  std::atomic<bool> lost_bytes = false;  // Draft::LostBytes
   // Written since writing to the disk was last begun.
   std::atomic<uint64_t> unwritten_bytes = 0;
 

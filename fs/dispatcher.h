@@ -12,6 +12,7 @@
 #include <array>
 #include <atomic>
 #include <memory>
+#include <span>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -105,6 +106,10 @@ class Dispatcher : public Statistics {
               unsigned flags);
   void Open(Call& call, NodeId node, const fuse_file_info& info);
   void Read(Call& call, NodeId node, size_t size_bytes, uint64_t offset_bytes, const fuse_file_info& info);
+  void Write(Call& call, NodeId node, std::span<const std::byte> bytes, uint64_t offset_bytes,
+             const fuse_file_info& info);
+  Outcome<size_t> Store(const Request& request, NodeId node, std::span<const std::byte> bytes,
+                        uint64_t offset_bytes, const fuse_file_info& info);
   void Release(uint64_t serial);
   void OpenDir(Call& call, NodeId node, const fuse_file_info& info);
   void ReadDir(Call& call, NodeId node, size_t size_bytes, uint64_t offset, uint64_t serial, bool plus);

@@ -149,12 +149,8 @@ struct Dispatcher::Entrances {
   static void Write(fuse_req_t r, fuse_ino_t node, const char* data, size_t size, off_t offset,
                     fuse_file_info* info) noexcept {
     Run(r, Op::kWrite, node, {}, [&](Dispatcher& d, Call& c) {
-      const Outcome<std::shared_ptr<OpenFile>> file = d.FileOf(c.request(), node, *info);
-      if (!file) return d.Answer(c, file.error());
-      const Outcome<size_t> count = (*file)->handle->Write(static_cast<uint64_t>(offset),
-                                                           std::as_bytes(std::span<const char>(data, size)));
-      if (!count) return d.Answer(c, count.error());
-      c.reply.Written(*count);
+      d.Write(c, node, std::as_bytes(std::span<const char>(data, size)), static_cast<uint64_t>(offset),
+              *info);
     });
   }
 

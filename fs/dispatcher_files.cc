@@ -109,6 +109,30 @@ void Dispatcher::Read(Call& call, NodeId node, size_t size_bytes, uint64_t offse
   call.reply.Bytes(buffer.data(), *count);
 }
 
+Outcome<size_t> Dispatcher::Store(const Request& request, NodeId node, std::span<const std::byte> bytes,
+                                  uint64_t offset_bytes, const fuse_file_info& info) {
+  const Outcome<std::shared_ptr<OpenFile>> file = FileOf(request, node, info);
+  if (!file) return tl::unexpected(file.error());
+  Outcome<size_t> count = (*file)->handle->Write(offset_bytes, bytes);
+  // The kernel looks at no count of what it writes back (Linux fs/fuse/file.c, fuse_writepage_end): what
+  // there was no room for is tried again, which tells why.
+  while (info.writepage != 0 && count && *count < bytes.size()) {
+    const Outcome<size_t> more = (*file)->handle->Write(offset_bytes + *count, bytes.subspan(*count));
+    if (!more) return more;
+    *count += *more;
+  }
+  return count;
+}
+
+void Dispatcher::Write(Call& call, NodeId node, std::span<const std::byte> bytes, uint64_t offset_bytes,
+                       const fuse_file_info& info) {
+  const Outcome<size_t> count = Store(call.request(), node, bytes, offset_bytes, info);
+  if (count) return call.reply.Written(*count);
+  // write(2) answers its caller; these come from a mapping, and only an msync(2) would hear of it.
+  if (info.writepage != 0) ZoneOf(node).LostBytes(node);
+  Answer(call, count.error());
+}
+
 void Dispatcher::Release(uint64_t serial) {
   std::shared_ptr<OpenFile> file;
   {

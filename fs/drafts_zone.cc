@@ -83,8 +83,9 @@ class DraftHandle : public FileHandle {
   }
 
   Outcome<size_t> Write(uint64_t offset_bytes, std::span<const std::byte> bytes) override {
-    if (const Status written = file_->Write(offset_bytes, bytes); !written.ok()) return Changed(written);
-    return bytes.size();
+    const Result<size_t> count = file_->Write(offset_bytes, bytes);
+    if (!count.ok()) return Changed(count.error());
+    return *count;
   }
 
   Outcome<void> Sync() override {
@@ -111,17 +112,19 @@ class DraftHandle : public FileHandle {
   // Shares a blob where that is all there is to do; everything else the kernel copies by itself.
   Outcome<size_t> CopyFrom(const FileHandle& from, uint64_t from_offset_bytes, uint64_t offset_bytes,
                            uint64_t length_bytes) override {
+    const auto by_kernel = [] {
+      return Refuse(EXDEV, "these bytes cannot be shared: the kernel copies them");
+    };
     std::optional<Digest> blob = from.Blob();
     if (const auto* other = dynamic_cast<const DraftHandle*>(&from); other != nullptr) {
       const Result<cas::DraftAttr> source = other->draft().GetAttr(other->node_);
       if (!source.ok()) return Refuse(source.error());
       if (from_offset_bytes >= source->size_bytes) return 0;
+      // The blob is what the file held before; the kernel may still have what was written.
+      if (source->lost_bytes) return by_kernel();
       length_bytes = std::min(length_bytes, source->size_bytes - from_offset_bytes);
       blob = source->shares;
     }
-    const auto by_kernel = [] {
-      return Refuse(EXDEV, "these bytes cannot be shared: the kernel copies them");
-    };
     if (!blob.has_value() || from_offset_bytes != offset_bytes) return by_kernel();
     const Result<cas::DraftAttr> mine = draft().GetAttr(node_);
     if (!mine.ok()) return Refuse(mine.error());
@@ -373,6 +376,13 @@ class DraftsZone : public Zone {
 
   Outcome<void> RemoveXattr(const Request& request, NodeId node, std::string_view name) override {
     return ChangeXattr(request, node, name, std::nullopt, 0);
+  }
+
+  void LostBytes(NodeId node) override {
+    const NodeParts at = Parse(node);
+    if (const RecordPtr record = drafts_.Get(at.draft); record != nullptr) {
+      record->draft->LostBytes(at.draft_node);
+    }
   }
 
   void Forget(NodeId node) override {

@@ -95,6 +95,7 @@ Outcome<void> Zone::SetXattr(const Request&, NodeId, std::string_view, std::stri
 Outcome<void> Zone::RemoveXattr(const Request&, NodeId, std::string_view) {
   return tl::unexpected(Unsupported("removing an extended attribute"));
 }
+void Zone::LostBytes(NodeId) {}
 void Zone::Forget(NodeId) {}
 
 }  // namespace modelfs::fs

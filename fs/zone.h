@@ -96,6 +96,7 @@ class FileHandle {
  public:
   virtual ~FileHandle() = default;
   virtual Outcome<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out);
+  // Answers how many were written, fewer where there was room for no more.
   virtual Outcome<size_t> Write(uint64_t offset_bytes, std::span<const std::byte> bytes);
   virtual Outcome<void> Sync();
   virtual Outcome<void> Allocate(int mode, uint64_t offset_bytes, uint64_t length_bytes);
@@ -185,6 +186,10 @@ class Zone {
   virtual Outcome<void> SetXattr(const Request& request, NodeId node, std::string_view name,
                                  std::string_view value, int flags);
   virtual Outcome<void> RemoveXattr(const Request& request, NodeId node, std::string_view name);
+
+  // Bytes that the kernel wrote back from its page cache could not be stored: of a mapping, whose writer need
+  // not hear of it.
+  virtual void LostBytes(NodeId node);
 
   // The kernel's lookup count of `node` fell to zero.
   virtual void Forget(NodeId node);

@@ -216,12 +216,22 @@ TEST(DiskFull, IsNoSpaceAndLeavesNothingHalfThere) {
   ASSERT_TRUE(draft->CopyFromBlob(node, 0, DigestOf(stored[0]), 0, 1000000, {.revision = 1}).ok());
   {
     const auto writer = draft->Open(node, Draft::Access::kWrite).value();
-    const Status written = writer->Write(0, Bytes("x"));
+    const Result<size_t> written = writer->Write(0, Bytes("x"));
     ASSERT_FALSE(written.ok());
     EXPECT_EQ(written.error().code(), Code::kNoSpace);
     std::string first(10, '\0');
     EXPECT_EQ(writer->Read(0, std::as_writable_bytes(std::span(first))).value(), 10U);
     EXPECT_EQ(first, stored[0].substr(0, 10));
+  }
+  // A write of which only a part fits says how much of it did.
+  {
+    const DraftNode part = draft->MakeFile(kDraftRoot, "part", false).value().node;
+    const auto writer = draft->Open(part, Draft::Access::kWrite).value();
+    const Result<size_t> count = writer->Write(0, Bytes(RandomBytes(uint64_t{64} << 20U, 9)));
+    ASSERT_TRUE(count.ok()) << count.error().message();
+    EXPECT_EQ(*count, draft->GetAttr(part).value().size_bytes);
+    ASSERT_TRUE(draft->RemoveFile(kDraftRoot, "part").ok());
+    draft->Forget(part);
   }
   for (const std::string& bytes : stored) {
     EXPECT_TRUE(blobs->ReadAll(DigestOf(bytes), bytes.size()).value() == bytes);

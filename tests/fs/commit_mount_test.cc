@@ -2,6 +2,7 @@
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include <cerrno>
 #include <chrono>
 #include <csignal>
+#include <cstring>
 #include <functional>
 #include <string>
 #include <string_view>
@@ -136,6 +138,143 @@ TEST(CommitMount, AnEndOfTheMountGivesACommitUp) {
   small.Reset();
   mounted.Start();
   EXPECT_EQ(ListOf(versions), (Names{"draft"}));
+}
+
+// --- a full disk ---
+
+constexpr uint64_t kSmallDiskBytes = uint64_t{24} << 20U;
+constexpr size_t kFileBytes = size_t{4} << 20U;
+
+// Leaves `free_bytes` of the file system that HOME is on, until it goes.
+class Filler {
+ public:
+  Filler(const Mounted& mounted, uint64_t free_bytes) : path_(mounted.home() + "/filler") {
+    const Fd file(::open(path_.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0600));
+    const std::string page(4096, 'f');
+    off_t size_bytes = 0;
+    while (::write(file.get(), page.data(), page.size()) == static_cast<ssize_t>(page.size())) {
+      size_bytes += static_cast<off_t>(page.size());
+    }
+    EXPECT_EQ(::ftruncate(file.get(), size_bytes - static_cast<off_t>(free_bytes)), 0);
+  }
+  ~Filler() { ::unlink(path_.c_str()); }
+  Filler(const Filler&) = delete;
+  Filler& operator=(const Filler&) = delete;
+
+ private:
+  const std::string path_;
+};
+
+// Stores into all of a file through a shared mapping, while nothing more goes onto the disk. No call fails.
+void StoreOnAFullDisk(const Mounted& mounted, const std::string& path, char byte) {
+  const Fd file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
+  ASSERT_TRUE(file.valid());
+  void* const mapping = ::mmap(nullptr, kFileBytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+  ASSERT_NE(mapping, MAP_FAILED);
+  const Filler filler(mounted, 0);
+  std::memset(mapping, byte, kFileBytes);
+  ::munmap(mapping, kFileBytes);
+}
+
+class LostBytes : public testing::TestWithParam<const char*> {};
+
+TEST_P(LostBytes, AreNeverCommitted) {
+  SKIP_WITHOUT_MOUNT();
+  Mounted mounted({.home_bytes = kSmallDiskBytes});
+  mounted.Start();
+  const std::string model = mounted.MakeModel(kModel);
+  const std::string versions = model + "/versions/";
+  const std::string old_bytes(kFileBytes, 'o');
+  const std::string new_bytes(kFileBytes, 'N');
+  mounted.MakeVersion(model, {{"w", old_bytes}});
+  const std::string file = versions + "draft/w";
+  const bool shares_a_blob = GetParam() == std::string_view("SharingABlob");
+  if (shares_a_blob) {
+    ASSERT_EQ(Shell(fmt::format("cp -r {0}1 {0}draft", versions)).output, "");
+  } else {
+    ASSERT_EQ(Errno(::mkdir((versions + "draft").c_str(), 0755)), 0);
+    const Fd fresh(::open(file.c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+    ASSERT_EQ(::ftruncate(fresh.get(), kFileBytes), 0);
+  }
+  StoreOnAFullDisk(mounted, file, 'N');
+
+  const auto commit = [&] { return Errno(::rename((versions + "draft").c_str(), (versions + "2").c_str())); };
+  EXPECT_EQ(commit(), EIO);
+  EXPECT_NE(mounted.Errors().find("w: bytes that a program wrote to this file through a mapping are lost"),
+            std::string::npos)
+      << mounted.Errors();
+  // What the kernel still has of it is right, and may be copied; what it has not, is not there.
+  const ShellResult copied = Shell(fmt::format("cp -r {0}draft {0}copy && cat {0}copy/w", versions));
+  EXPECT_TRUE(copied.status != 0 || copied.output == new_bytes);
+  // However it changes, as long as something of it is left; and after a restart.
+  ASSERT_EQ(Errno(::chmod(file.c_str(), 0755)), 0);
+  EXPECT_EQ(commit(), EIO);
+  EXPECT_EQ(mounted.Stop(), 0);
+  mounted.Start();
+  EXPECT_EQ(commit(), EIO);
+  EXPECT_EQ(ReadFile(file), fmt::format("<errno {}>", EIO));
+  ASSERT_EQ(Errno(::truncate(file.c_str(), kFileBytes - 1)), 0);
+  EXPECT_EQ(commit(), EIO);
+  {
+    const Fd first(::open(file.c_str(), O_WRONLY | O_CLOEXEC));
+    ASSERT_EQ(::write(first.get(), "N", 1), 1);
+  }
+  EXPECT_EQ(mounted.Stop(), 0);
+  mounted.Start();
+  EXPECT_EQ(commit(), EIO);
+  EXPECT_EQ(ListOf(versions).front(), "1");
+  EXPECT_FALSE(Exists(versions + "2"));
+
+  ASSERT_EQ(WriteFile(file, new_bytes), 0);
+  EXPECT_EQ(commit(), 0) << mounted.Errors();
+  EXPECT_TRUE(ReadFile(versions + "2/w") == new_bytes);
+}
+
+TEST_P(LostBytes, GoWithTheirFile) {
+  SKIP_WITHOUT_MOUNT();
+  Mounted mounted({.home_bytes = kSmallDiskBytes});
+  mounted.Start();
+  const std::string model = mounted.MakeModel(kModel);
+  const std::string versions = model + "/versions/";
+  mounted.MakeVersion(model, {{"w", std::string(kFileBytes, 'o')}});
+  const bool shares_a_blob = GetParam() == std::string_view("SharingABlob");
+  if (shares_a_blob) {
+    ASSERT_EQ(Shell(fmt::format("cp -r {0}1 {0}draft", versions)).output, "");
+  } else {
+    ASSERT_EQ(Errno(::mkdir((versions + "draft").c_str(), 0755)), 0);
+    ASSERT_EQ(WriteFile(versions + "draft/w", ""), 0);
+    ASSERT_EQ(Errno(::truncate((versions + "draft/w").c_str(), kFileBytes)), 0);
+  }
+  StoreOnAFullDisk(mounted, versions + "draft/w", 'N');
+  ASSERT_EQ(WriteFile(versions + "draft/new", "new"), 0);
+  ASSERT_EQ(Errno(::rename((versions + "draft/new").c_str(), (versions + "draft/w").c_str())), 0);
+  EXPECT_EQ(Errno(::rename((versions + "draft").c_str(), (versions + "2").c_str())), 0) << mounted.Errors();
+  EXPECT_EQ(ReadFile(versions + "2/w"), "new");
+}
+
+INSTANTIATE_TEST_SUITE_P(OfAFile, LostBytes, testing::Values("SharingABlob", "OfItsOwn"),
+                         [](const auto& param_info) { return std::string(param_info.param); });
+
+TEST(CommitMount, AShortWriteSaysWhatWasWritten) {
+  SKIP_WITHOUT_MOUNT();
+  Mounted mounted({.home_bytes = kSmallDiskBytes});
+  mounted.Start();
+  const std::string versions = mounted.MakeModel(kModel) + "/versions/";
+  ASSERT_EQ(Errno(::mkdir((versions + "draft").c_str(), 0755)), 0);
+  const std::string bytes(100'000, 'b');
+  const Fd file(::open((versions + "draft/file").c_str(), O_WRONLY | O_CREAT | O_CLOEXEC, 0644));
+  ssize_t count = 0;
+  {
+    const Filler filler(mounted, 40'960);
+    count = ::write(file.get(), bytes.data(), bytes.size());
+    EXPECT_GT(count, 0);
+    EXPECT_LT(count, static_cast<ssize_t>(bytes.size()));
+    EXPECT_EQ(Errno(static_cast<int>(::write(file.get(), bytes.data(), bytes.size()))), ENOSPC);
+  }
+  struct stat attr = {};
+  ASSERT_EQ(::fstat(file.get(), &attr), 0);
+  EXPECT_EQ(attr.st_size, count);
+  EXPECT_TRUE(ReadFile(versions + "draft/file") == bytes.substr(0, static_cast<size_t>(count)));
 }
 
 }  // namespace
