@@ -38,6 +38,14 @@ void SpreadDirectoriesBelow(const std::string& path) {
   (void)::ioctl(directory.get(), FS_IOC_SETFLAGS, &flags);
 }
 
+// Removes what it can. Others may remove the same at the same time: each ENOENT is their progress.
+void RemoveTree(const std::string& path) {
+  std::error_code error;
+  do {
+    std::filesystem::remove_all(path, error);
+  } while (error == std::errc::no_such_file_or_directory);
+}
+
 class DraftStoreImpl : public DraftStore {
  public:
   DraftStoreImpl(Files& files, Options options) : files_(files), options_(std::move(options)) {}
@@ -52,14 +60,27 @@ class DraftStoreImpl : public DraftStore {
   Result<Loaded> Load(const std::function<bool(std::string_view label)>& wanted) override;
   Status Discard(const std::shared_ptr<Draft>& draft) override;
   Result<std::vector<Digest>> SharedBlobs() override;
+  Result<Removed> RemoveUnheld(const std::function<bool(std::string_view label)>& unwanted,
+                               bool dry_run) override;
   Result<uint64_t> RemoveExpired(std::chrono::seconds unused_for, int64_t now_s) override;
 
  private:
+  struct Taken {
+    Fd lock;
+    std::string label;
+  };
+
   std::string PathOf(DraftNumber number) const { return options_.root + "/" + std::to_string(number); }
   Result<std::vector<DraftNumber>> Numbers();
   // The lock of a draft that no live process holds; nothing where one does or it is gone.
   std::optional<Fd> TryLock(DraftNumber number);
-  // Takes a draft out of sight in one step, then removes it piece by piece.
+  // Locks a draft whose label `wanted` accepts; nothing where it does not. Counts in `held` where a live
+  // process holds it.
+  std::optional<Taken> Take(DraftNumber number, const std::function<bool(std::string_view label)>& wanted,
+                            size_t& held);
+  // What its files take that are nobody else's.
+  uint64_t OwnBytes(DraftNumber number);
+  // Takes a draft out of sight in one step, then removes it piece by piece. The caller holds its lock.
   Status Remove(const std::string& path, const std::map<DraftNode, Digest>& published);
   Status RemoveGone();
 
@@ -92,6 +113,22 @@ std::optional<Fd> DraftStoreImpl::TryLock(DraftNumber number) {
     return std::nullopt;
   }
   return fd;
+}
+
+std::optional<DraftStoreImpl::Taken> DraftStoreImpl::Take(
+    DraftNumber number, const std::function<bool(std::string_view label)>& wanted, size_t& held) {
+  const std::string path = PathOf(number) + "/label";
+  const Result<std::string> seen = files_.ReadAll(path, kLabelMaxBytes);
+  if (!seen.ok() || !wanted(*seen)) return std::nullopt;
+  std::optional<Fd> lock = TryLock(number);
+  if (!lock.has_value()) {
+    ++held;
+    return std::nullopt;
+  }
+  // Read again: until it was locked, its owner may have changed it, or discarded the draft.
+  Result<std::string> label = files_.ReadAll(path, kLabelMaxBytes);
+  if (!label.ok() || !wanted(*label)) return std::nullopt;
+  return Taken{std::move(*lock), *std::move(label)};
 }
 
 Result<std::shared_ptr<Draft>> DraftStoreImpl::Create(const std::string& label) {
@@ -129,15 +166,10 @@ Result<DraftStore::Loaded> DraftStoreImpl::Load(const std::function<bool(std::st
       MutexLock lock(mu_);
       if (open_.contains(number)) continue;
     }
-    Result<std::string> label = files_.ReadAll(PathOf(number) + "/label", kLabelMaxBytes);
-    if (!label.ok() || !wanted(*label)) continue;
-    std::optional<Fd> lock_fd = TryLock(number);
-    if (!lock_fd.has_value()) {
-      ++loaded.held;
-      continue;
-    }
-    auto draft =
-        std::make_shared<DraftImpl>(*options_.blobs, PathOf(number), number, *label, std::move(*lock_fd));
+    std::optional<Taken> taken = Take(number, wanted, loaded.held);
+    if (!taken.has_value()) continue;
+    auto draft = std::make_shared<DraftImpl>(*options_.blobs, PathOf(number), number, std::move(taken->label),
+                                             std::move(taken->lock));
     RETURN_IF_ERROR(draft->Recover());
     MutexLock lock(mu_);
     open_.emplace(number, draft);
@@ -155,9 +187,8 @@ Status DraftStoreImpl::Remove(const std::string& path, const std::map<DraftNode,
     options_.blobs->UnlinkOtherName(gone + "/n/" + std::to_string(node), blob)
         .IgnoreError("what is left goes with the rest");
   }
-  std::error_code error;
-  std::filesystem::remove_all(gone, error);
-  if (error) return ErrnoError(error.value(), "remove " + gone);
+  // The draft is gone, whatever becomes of its files: what is left is found by its name.
+  RemoveTree(gone);
   return OkStatus();
 }
 
@@ -165,8 +196,11 @@ Status DraftStoreImpl::RemoveGone() {
   ASSIGN_OR_RETURN(const std::vector<std::string> names, files_.List(options_.root));
   for (const std::string& name : names) {
     if (!name.starts_with(kGonePrefix)) continue;
-    std::error_code ignored;
-    std::filesystem::remove_all(options_.root + "/" + name, ignored);
+    const std::string gone = options_.root + "/" + name;
+    // Whoever discarded it is at it.
+    const Fd lock(::open((gone + "/lock").c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+    if (lock.valid() && ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) continue;
+    RemoveTree(gone);
   }
   return OkStatus();
 }
@@ -207,6 +241,33 @@ Result<std::vector<Digest>> DraftStoreImpl::SharedBlobs() {
     }
   }
   return all;
+}
+
+uint64_t DraftStoreImpl::OwnBytes(DraftNumber number) {
+  const std::string nodes = PathOf(number) + "/n";
+  const Result<std::vector<std::string>> names = files_.List(nodes);
+  uint64_t bytes = 0;
+  for (const std::string& name : names.ok() ? *names : std::vector<std::string>()) {
+    const Result<FileInfo> info = files_.Stat(fmt::format("{}/{}", nodes, name));
+    if (info.ok() && S_ISREG(info->mode) && info->links == 1) bytes += info->size_bytes;
+  }
+  return bytes;
+}
+
+Result<DraftStore::Removed> DraftStoreImpl::RemoveUnheld(
+    const std::function<bool(std::string_view label)>& unwanted, bool dry_run) {
+  if (!dry_run) RETURN_IF_ERROR(RemoveGone());
+  ASSIGN_OR_RETURN(const std::vector<DraftNumber> numbers, Numbers());
+  Removed removed;
+  size_t held = 0;
+  for (const DraftNumber number : numbers) {
+    const std::optional<Taken> taken = Take(number, unwanted, held);
+    if (!taken.has_value()) continue;
+    removed.bytes += OwnBytes(number);
+    ++removed.drafts;
+    if (!dry_run) RETURN_IF_ERROR(Remove(PathOf(number), {}));
+  }
+  return removed;
 }
 
 Result<uint64_t> DraftStoreImpl::RemoveExpired(std::chrono::seconds unused_for, int64_t now_s) {

@@ -153,10 +153,19 @@ class DraftStore {
   };
   // Takes those on disk whose label `wanted` accepts and that this process does not have yet.
   virtual Result<Loaded> Load(const std::function<bool(std::string_view label)>& wanted) = 0;
+  // On OK it is gone for everyone. Its files are removed by then, or by a later Open.
   virtual Status Discard(const std::shared_ptr<Draft>& draft) = 0;
 
   // Blobs that any draft on disk, of any process, shares. For the sweep's mark.
   virtual Result<std::vector<Digest>> SharedBlobs() = 0;
+  struct Removed {
+    uint64_t drafts = 0;
+    uint64_t bytes = 0;  // of files that were theirs alone
+  };
+  // Removes drafts whose label `unwanted` accepts and that no live process holds. With `dry_run` it only
+  // counts.
+  virtual Result<Removed> RemoveUnheld(const std::function<bool(std::string_view label)>& unwanted,
+                                       bool dry_run) = 0;
   // Removes drafts that nothing was written to for `unused_for` and that no live process holds.
   // Answers how many.
   virtual Result<uint64_t> RemoveExpired(std::chrono::seconds unused_for, int64_t now_s) = 0;

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <chrono>
 #include <csignal>
 #include <ctime>
@@ -473,6 +474,48 @@ TEST(DraftStore, RemovesDraftsThatNobodyHoldsAndNobodyUsed) {
   EXPECT_EQ(home.drafts->RemoveExpired(std::chrono::hours(1), now_s).value(), 0U);
   EXPECT_EQ(home.drafts->RemoveExpired(std::chrono::hours(1), now_s + 3700).value(), 1U);
   EXPECT_TRUE(RealFiles().List(home.directory / "drafts").value().empty());
+}
+
+// Another mount that starts clears away what was discarded while the one that discarded it is at it.
+TEST(DraftStore, ADiscardSucceedsWhileOthersClearAway) {
+  Home home;
+  std::atomic<bool> over = false;
+  std::thread others([&] {
+    while (!over) {
+      EXPECT_TRUE(
+          DraftStore::Open(RealFiles(), {.root = home.directory / "drafts", .blobs = home.blobs.get()}).ok());
+    }
+  });
+  for (int round = 0; round < 100; ++round) {
+    const auto draft = home.drafts->Create("{}").value();
+    for (int i = 0; i < 50; ++i) Make(*draft, kDraftRoot, std::to_string(i), "bytes");
+    const Status discarded = home.drafts->Discard(draft);
+    EXPECT_TRUE(discarded.ok()) << discarded.error().message();
+  }
+  over = true;
+  others.join();
+  ASSERT_TRUE(home.drafts->RemoveUnheld([](std::string_view) { return false; }, false).ok());
+  EXPECT_TRUE(RealFiles().List(home.directory / "drafts").value().empty());
+}
+
+TEST(DraftStore, RemovesUnwantedDraftsThatNobodyHolds) {
+  Home home;
+  {
+    const auto draft = home.drafts->Create("unwanted").value();
+    Make(*draft, kDraftRoot, "f", "bytes");
+    ASSERT_TRUE(home.drafts->Create("wanted").ok());
+    const auto unwanted = [](std::string_view label) { return label == "unwanted"; };
+    EXPECT_EQ(home.drafts->RemoveUnheld(unwanted, false).value().drafts, 0U) << "it is held";
+  }
+  home.Reopen();
+  const auto unwanted = [](std::string_view label) { return label == "unwanted"; };
+  for (const bool dry_run : {true, false}) {
+    const DraftStore::Removed removed = home.drafts->RemoveUnheld(unwanted, dry_run).value();
+    EXPECT_EQ(removed.drafts, 1U);
+    EXPECT_EQ(removed.bytes, 5U);
+  }
+  EXPECT_EQ(home.drafts->RemoveUnheld(unwanted, false).value().drafts, 0U);
+  EXPECT_EQ(home.Load()->label(), "wanted");
 }
 
 TEST(DraftLayout, MarkersAndEntriesMatchTheDocumentedText) {
