@@ -59,6 +59,9 @@ struct SweepReport {
   uint64_t blobs_removed = 0;
   uint64_t bytes_removed = 0;
   uint64_t blobs_kept = 0;
+  // Of those kept, the ones that are not live and stayed because their epoch is not over.
+  uint64_t blobs_held_back = 0;
+  uint64_t bytes_held_back = 0;
 };
 
 class LocalStore : public BlobStore {

@@ -165,6 +165,11 @@ Result<SweepReport> SweepStore(StoreCore& core, const std::unordered_set<Digest>
                                bool dry_run) {
   SweepReport report;
   std::vector<Digest> batch;
+  const auto hold_back = [&report](const FileInfo& info) {
+    ++report.blobs_kept;
+    ++report.blobs_held_back;
+    report.bytes_held_back += info.size_bytes;
+  };
   // Looks again under the lock: whoever used a blob since it was listed has raised its epoch by now.
   const auto remove_batch = [&]() -> Status {
     if (batch.empty()) return OkStatus();
@@ -174,7 +179,7 @@ Result<SweepReport> SweepStore(StoreCore& core, const std::unordered_set<Digest>
       ASSIGN_OR_RETURN(const std::optional<FileInfo> info, StatIfThere(core, path));
       if (!info.has_value()) continue;
       if (!IsBefore(*info, horizon)) {
-        ++report.blobs_kept;
+        hold_back(*info);
         continue;
       }
       if (!dry_run) {
@@ -192,8 +197,12 @@ Result<SweepReport> SweepStore(StoreCore& core, const std::unordered_set<Digest>
     ASSIGN_OR_RETURN(const std::optional<FileInfo> info, StatIfThere(core, core.ObjectPath(digest)));
     if (!info.has_value() || S_ISDIR(info->mode)) return OkStatus();  // a directory is for fsck to move
     digest.size_bytes = info->size_bytes;
-    if (live.contains(digest) || !IsBefore(*info, horizon)) {
+    if (live.contains(digest)) {
       ++report.blobs_kept;
+      return OkStatus();
+    }
+    if (!IsBefore(*info, horizon)) {
+      hold_back(*info);
       return OkStatus();
     }
     batch.push_back(digest);

@@ -396,6 +396,8 @@ TEST(LocalStore, SweepTakesOnlyWhatIsDeadAndOld) {
   const auto swept = store->Sweep({DigestOf("live")}, {.revision = 10}, false).value();
   EXPECT_EQ(swept.blobs_removed, 1U);
   EXPECT_EQ(swept.blobs_kept, 2U);
+  EXPECT_EQ(swept.blobs_held_back, 1U) << "by its epoch";
+  EXPECT_EQ(swept.bytes_held_back, 5U);
   EXPECT_EQ(store->Open(DigestOf("dead")).error().code(), Code::kNotFound);
   EXPECT_EQ(Everything(*store, DigestOf("live")), "live");
   EXPECT_EQ(Everything(*store, DigestOf("young")), "young");
