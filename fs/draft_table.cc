@@ -4,7 +4,7 @@
 
 #include <algorithm>
 #include <chrono>
-#include <nlohmann/json.hpp>
+#include <cstdlib>
 #include <thread>
 
 #include "cas/base/fail_point.h"
@@ -16,54 +16,12 @@ namespace {
 
 // The label is rewritten for its time of use no more often than this part of the lifetime.
 constexpr int64_t kUsedSavesPerLifetime = 100;
+constexpr int64_t kFoundKeptPerLifetime = 7;
 constexpr auto kFirstExpire = std::chrono::minutes(1);  // who starts to use the mount is not to wait for it
 constexpr auto kExpireEvery = std::chrono::minutes(10);
 constexpr auto kWaitForHeld = std::chrono::seconds(2);
 constexpr auto kHeldPoll = std::chrono::milliseconds(10);
 constexpr auto kHeldAgain = std::chrono::seconds(1);
-
-struct Label {
-  std::string mount;
-  uint64_t uid = 0;
-  uid_t creator = 0;
-  store::ObjectId model = 0;
-  std::string name;
-  int64_t used_ms = 0;
-  DraftFields fields;
-  std::optional<store::VersionId> copied_from;
-  std::optional<std::pair<store::VersionNumber, Digest>> sealing;
-  bool ended = false;
-};
-
-std::optional<Label> ParseLabel(std::string_view text) {
-  try {
-    const nlohmann::json json = nlohmann::json::parse(text);
-    if (json.value("v", 0) != 1) return std::nullopt;
-    Label label;
-    label.mount = json.at("mount").get<std::string>();
-    label.uid = json.at("uid").get<uint64_t>();
-    label.creator = json.value("creator", static_cast<uid_t>(label.uid));
-    label.model = json.at("model").get<store::ObjectId>();
-    label.name = json.at("name").get<std::string>();
-    label.used_ms = json.at("used_ms").get<int64_t>();
-    label.ended = json.value("ended", false);
-    label.fields.description = json.value("description", "");
-    if (json.contains("tags")) {
-      label.fields.tags = json.at("tags").get<std::map<std::string, std::string>>();
-    }
-    if (json.contains("copied_from")) label.copied_from = json.at("copied_from").get<store::VersionId>();
-    if (json.contains("sealing")) {
-      const nlohmann::json& sealing = json.at("sealing");
-      const Result<Sha256> sha256 = ParseSha256Hex(sealing.at("tree").get<std::string>());
-      if (!sha256.ok()) return std::nullopt;
-      label.sealing = {sealing.at("number").get<store::VersionNumber>(),
-                       Digest{*sha256, sealing.at("tree_bytes").get<uint64_t>()}};
-    }
-    return label;
-  } catch (const nlohmann::json::exception&) {
-    return std::nullopt;  // another program's, or of a later format: not ours to touch
-  }
-}
 
 }  // namespace
 
@@ -87,7 +45,7 @@ DraftTable::~DraftTable() {
   thread_.request_stop();
   {
     const MutexLock lock(mu_);
-    stop_.NotifyAll();
+    wake_.NotifyAll();
   }
   if (thread_.joinable()) thread_.join();
 }
@@ -96,11 +54,11 @@ Result<size_t> DraftTable::Load() {
   const std::string mount = Printable(context_.mount_point);
   const uint64_t uid = context_.uid;
   ASSIGN_OR_RETURN(const cas::DraftStore::Loaded loaded, context_.drafts->Load([&](std::string_view text) {
-    const std::optional<Label> label = ParseLabel(text);
+    const std::optional<DraftLabel> label = DraftLabel::Decode(text);
     return label.has_value() && label->mount == mount && label->uid == uid;
   }));
   for (const std::shared_ptr<cas::Draft>& draft : loaded.drafts) {
-    std::optional<Label> label = ParseLabel(draft->label());
+    std::optional<DraftLabel> label = DraftLabel::Decode(draft->label());
     if (!label.has_value()) continue;
     auto record = std::make_shared<Record>(draft, label->model, label->creator);
     record->name_ = std::move(label->name);
@@ -108,6 +66,8 @@ Result<size_t> DraftTable::Load() {
     record->copied_from_ = label->copied_from;
     record->sealing_ = label->sealing;
     record->used_ms_ = record->saved_used_ms_ = label->used_ms;
+    record->seen_ms_ = clock_.SinceBootMs();
+    record->unused_before_ms_ = std::max<int64_t>(clock_.NowMs() - label->used_ms, 0);
 
     bool over = label->ended;
     const Result<store::ObjectInfo> model = context_.registry->Get(context_.daemon, label->model);
@@ -138,35 +98,43 @@ Result<size_t> DraftTable::Load() {
   return loaded.held;
 }
 
-// Whether the commit that a crash interrupted had reached the registry.
+// Whether the commit that a crash interrupted had reached the registry. Somebody else may have committed the
+// same tree under the number, so a version that lacks what this draft would have given it is not taken for
+// the draft's. Where a version was ours and was changed or deleted since, the draft comes back: nobody can
+// tell, and one too many does no harm.
 Result<bool> DraftTable::WasCommitted(const Record& record) {
-  const Result<store::VersionInfo> version =
-      context_.registry->GetVersion(context_.daemon, record.model, record.sealing_->first);
-  if (version.ok()) {
-    return version->status == store::VersionStatus::kReady && version->tree == record.sealing_->second;
+  const store::VersionNumber number = record.sealing_->first;
+  DraftFields fields;
+  {
+    const MutexLock lock(mu_);
+    fields = record.fields_;
   }
-  if (version.error().code() == Code::kNotFound) return false;
-  return version.error();
+  const Result<store::VersionInfo> version =
+      context_.registry->GetVersion(context_.daemon, record.model, number);
+  const Result<std::map<std::string, std::string>> tags =
+      version.ok() ? context_.registry->Tags(context_.daemon, {.object = record.model, .version = number})
+                   : version.error();
+  if (!tags.ok() && tags.error().code() != Code::kNotFound) return tags.error();
+  return tags.ok() && version->status == store::VersionStatus::kReady &&
+         version->tree == record.sealing_->second && version->comment == fields.description &&
+         std::all_of(fields.tags.begin(), fields.tags.end(), [&](const auto& tag) {
+           const auto given = tags->find(tag.first);
+           return given != tags->end() && given->second == tag.second;
+         });
 }
 
 std::string DraftTable::LabelOf(const Record& record) const {
-  nlohmann::json json = {{"v", 1},
-                         {"mount", Printable(context_.mount_point)},
-                         {"uid", context_.uid},
-                         {"model", record.model},
-                         {"name", record.name_},
-                         {"used_ms", record.used_ms_}};
-  if (record.creator != context_.uid) json["creator"] = record.creator;
-  if (!record.fields_.tags.empty()) json["tags"] = record.fields_.tags;
-  if (!record.fields_.description.empty()) json["description"] = record.fields_.description;
-  if (record.copied_from_.has_value()) json["copied_from"] = *record.copied_from_;
-  if (record.sealing_.has_value()) {
-    json["sealing"] = {{"number", record.sealing_->first},
-                       {"tree", record.sealing_->second.Hex()},
-                       {"tree_bytes", record.sealing_->second.size_bytes}};
-  }
-  if (record.state_ == DraftState::kEnded) json["ended"] = true;
-  return json.dump();
+  return DraftLabel{.mount = Printable(context_.mount_point),
+                    .uid = context_.uid,
+                    .creator = record.creator,
+                    .model = record.model,
+                    .name = record.name_,
+                    .used_ms = record.used_ms_,
+                    .fields = record.fields_,
+                    .copied_from = record.copied_from_,
+                    .sealing = record.sealing_,
+                    .ended = record.state_ == DraftState::kEnded}
+      .Encode();
 }
 
 Status DraftTable::SaveLabel(Record& record) {
@@ -189,14 +157,14 @@ Result<DraftTable::RecordPtr> DraftTable::Create(store::ObjectId model, const st
     }
   }
   // The label is complete from the start: a draft without one would be nobody's.
-  nlohmann::json label = {{"v", 1},
-                          {"mount", Printable(context_.mount_point)},
-                          {"uid", context_.uid},
-                          {"model", model},
-                          {"name", name},
-                          {"used_ms", clock_.NowMs()}};
-  if (creator != context_.uid) label["creator"] = creator;
-  Result<std::shared_ptr<cas::Draft>> draft = context_.drafts->Create(label.dump());
+  DraftLabel label;
+  label.mount = Printable(context_.mount_point);
+  label.uid = context_.uid;
+  label.creator = creator;
+  label.model = model;
+  label.name = name;
+  label.used_ms = clock_.NowMs();
+  Result<std::shared_ptr<cas::Draft>> draft = context_.drafts->Create(label.Encode());
   const MutexLock lock(mu_);
   if (!draft.ok()) {
     by_name_.erase({model, name});
@@ -205,6 +173,7 @@ Result<DraftTable::RecordPtr> DraftTable::Create(store::ObjectId model, const st
   auto record = std::make_shared<Record>(*std::move(draft), model, creator);
   record->name_ = name;
   record->used_ms_ = record->saved_used_ms_ = clock_.NowMs();
+  record->seen_ms_ = clock_.SinceBootMs();
   by_name_[{model, name}] = record;
   by_number_[record->draft->number()] = record;
   return record;
@@ -288,13 +257,20 @@ std::optional<store::VersionId> DraftTable::FirstCopiedFrom(const Record& record
   return record.copied_from_;
 }
 
+void DraftTable::UsedNow(Record& record) const {
+  record.used_ms_ = clock_.NowMs();
+  record.seen_ms_ = clock_.SinceBootMs();
+  record.unused_before_ms_ = 0;
+}
+
 void DraftTable::Touch(Record& record) {
   bool save = false;
   {
     const MutexLock lock(mu_);
-    record.used_ms_ = clock_.NowMs();
+    UsedNow(record);
     const int64_t save_after_ms = context_.draft_lifetime_s * 1000 / kUsedSavesPerLifetime;
-    save = record.state_ == DraftState::kOpen && record.used_ms_ - record.saved_used_ms_ > save_after_ms;
+    save = record.state_ == DraftState::kOpen &&
+           std::abs(record.used_ms_ - record.saved_used_ms_) > save_after_ms;
   }
   if (save) SaveLabel(record).IgnoreError("the draft then expires a little earlier after a restart");
 }
@@ -360,6 +336,7 @@ void DraftTable::CommitFailed(Record& record) {
     record.sealing_.reset();
   }
   if (noted) SaveLabel(record).IgnoreError("Load asks the registry, which knows of no such version");
+  ModelMayBeGone(record.model);
 }
 
 void DraftTable::Committed(const RecordPtr& record, store::VersionNumber number) {
@@ -397,7 +374,7 @@ void DraftTable::Released(const RecordPtr& record) {
   {
     const MutexLock lock(mu_);
     --record->handles_;
-    record->used_ms_ = clock_.NowMs();
+    UsedNow(*record);
     discard = record->handles_ == 0 && record->state_ == DraftState::kEnded;
     released_.NotifyAll();
   }
@@ -412,10 +389,7 @@ Status DraftTable::End(const RecordPtr& record) {
     in_use = record->handles_ > 0;
     by_name_.erase({record->model, record->name_});
   }
-  if (in_use) return SaveLabel(*record);
-  RETURN_IF_ERROR(DiscardNow(record));
-  if (context_.on_deleted) context_.on_deleted();
-  return OkStatus();
+  return in_use ? SaveLabel(*record) : DiscardNow(record);
 }
 
 Status DraftTable::DiscardNow(const RecordPtr& record) {
@@ -424,7 +398,9 @@ Status DraftTable::DiscardNow(const RecordPtr& record) {
     if (by_number_.erase(record->draft->number()) == 0) return OkStatus();
   }
   FAIL_POINT("fs.draft.discard");
-  return context_.drafts->Discard(record->draft);
+  RETURN_IF_ERROR(context_.drafts->Discard(record->draft));
+  if (context_.on_deleted) context_.on_deleted();
+  return OkStatus();
 }
 
 void DraftTable::Unlinked(Record& record, cas::DraftNode node) {
@@ -443,36 +419,81 @@ void DraftTable::Forgotten(cas::DraftNumber number, cas::DraftNode node) {
   record->draft->Forget(node);
 }
 
-uint64_t DraftTable::Expire() {
-  const int64_t now_ms = clock_.NowMs();
-  std::vector<RecordPtr> all;
+int64_t DraftTable::KeptWhenFoundMs() const {
+  return context_.draft_lifetime_s * 1000 / kFoundKeptPerLifetime;
+}
+
+bool DraftTable::IsUnused(const Record& record) const {
+  const int64_t lifetime_ms = context_.draft_lifetime_s * 1000;
+  const int64_t watched_ms = clock_.SinceBootMs() - record.seen_ms_;
+  return clock_.NowMs() - record.used_ms_ > lifetime_ms &&
+         record.unused_before_ms_ + watched_ms > lifetime_ms && watched_ms > KeptWhenFoundMs();
+}
+
+uint64_t DraftTable::ExpireOthers() {
+  const int64_t up_ms = clock_.SinceBootMs() - opened_boot_ms_;
+  if (up_ms <= KeptWhenFoundMs()) return 0;
+  // What the clock jumped forward since this process started is no time that passed.
+  const int64_t now_ms = std::min(clock_.NowMs(), opened_ms_ + up_ms);
+  const Result<uint64_t> ended =
+      context_.drafts->RemoveExpired(std::chrono::seconds(context_.draft_lifetime_s), now_ms / 1000);
+  return ended.ok() ? *ended : 0;
+}
+
+void DraftTable::ModelMayBeGone(store::ObjectId model) {
+  const MutexLock lock(mu_);
+  models_to_check_.insert(model);
+  wake_.NotifyAll();
+}
+
+uint64_t DraftTable::EndWithModel(store::ObjectId model) {
+  std::vector<RecordPtr> of_model;
   {
     const MutexLock lock(mu_);
-    for (const auto& [number, record] : by_number_) all.push_back(record);
+    for (const auto& [number, record] : by_number_) {
+      if (record->model == model) of_model.push_back(record);
+    }
+  }
+  if (of_model.empty()) return 0;
+  const Result<store::ObjectInfo> info = context_.registry->Get(context_.daemon, model);
+  if (info.ok() || info.error().code() != Code::kNotFound) return 0;
+  uint64_t ended = 0;
+  for (const RecordPtr& record : of_model) ended += EndIfOpen(record, Reason::kModelDeleted);
+  return ended;
+}
+
+uint64_t DraftTable::EndIfOpen(const RecordPtr& record, Reason reason) {
+  std::string name;
+  {
+    const MutexLock lock(mu_);
+    // One that is being committed ends with its commit, or is looked at again when that has failed.
+    if (record->state_ != DraftState::kOpen) return 0;
+    if (reason == Reason::kUnused && (record->handles_ > 0 || !IsUnused(*record))) return 0;
+    record->state_ = DraftState::kEnded;  // nothing opens it from here on
+    name = record->name_;
+  }
+  if (context_.log != nullptr) {
+    context_.log->info("draft_expired draft={} name={} reason={}", record->draft->number(), Printable(name),
+                       reason == Reason::kUnused ? "unused" : "model_deleted");
+  }
+  End(record).IgnoreError("RecordPtr is out of the table: RemoveExpired tries again after a restart");
+  return 1;
+}
+
+uint64_t DraftTable::Expire() {
+  std::vector<RecordPtr> all;
+  std::set<store::ObjectId> models;
+  {
+    const MutexLock lock(mu_);
+    for (const auto& [number, record] : by_number_) {
+      all.push_back(record);
+      models.insert(record->model);
+    }
   }
   uint64_t ended = 0;
-  for (const RecordPtr& record : all) {
-    const Result<store::ObjectInfo> model = context_.registry->Get(context_.daemon, record->model);
-    const bool orphan = !model.ok() && model.error().code() == Code::kNotFound;
-    std::string name;
-    {
-      const MutexLock lock(mu_);
-      const bool unused = now_ms - record->used_ms_ > context_.draft_lifetime_s * 1000;
-      if (record->state_ != DraftState::kOpen || record->handles_ > 0 || !(orphan || unused)) continue;
-      record->state_ = DraftState::kEnded;  // nothing opens it from here on
-      name = record->name_;
-    }
-    if (context_.log != nullptr) {
-      context_.log->info("draft_expired draft={} name={} reason={}", record->draft->number(), Printable(name),
-                         orphan ? "model_deleted" : "unused");
-    }
-    End(record).IgnoreError("RecordPtr is out of the table: RemoveExpired tries again after a restart");
-    ++ended;
-  }
-  const Result<uint64_t> others =
-      context_.drafts->RemoveExpired(std::chrono::seconds(context_.draft_lifetime_s), now_ms / 1000);
-  if (others.ok()) ended += *others;
-  return ended;
+  for (const store::ObjectId model : models) ended += EndWithModel(model);
+  for (const RecordPtr& record : all) ended += EndIfOpen(record, Reason::kUnused);
+  return ended + ExpireOthers();
 }
 
 void DraftTable::Run(const std::stop_token& stop, size_t held) {
@@ -480,12 +501,15 @@ void DraftTable::Run(const std::stop_token& stop, size_t held) {
   auto expire_at = now() + kFirstExpire;
   while (true) {
     const auto next = held > 0 ? std::min(expire_at, now() + kHeldAgain) : expire_at;
+    std::set<store::ObjectId> models;
     {
       const MutexLock lock(mu_);
-      while (!stop.stop_requested() && stop_.WaitUntil(mu_, next)) {
+      while (!stop.stop_requested() && models_to_check_.empty() && wake_.WaitUntil(mu_, next)) {
       }
       if (stop.stop_requested()) return;
+      models.swap(models_to_check_);
     }
+    for (const store::ObjectId model : models) EndWithModel(model);
     if (held > 0) {
       const Result<size_t> still_held = Load();
       if (still_held.ok() && *still_held < held && context_.log != nullptr) {

@@ -4,13 +4,10 @@
 // there again. It ends by being committed, by rmdir, with its model, or by being unused for the mount's
 // draft lifetime. Whatever ends it, what is open in it stays readable until it is closed.
 //
-//   label (one JSON line): {"v":1, "mount", "uid", "model", "name", "used_ms",
-//     "creator": 1000,                        whose it is, where that is not the mount's user ("uid")
-//     "tags": {…}, "description": "…",        what the version will be given
-//     "copied_from": 17,                      the first version (its id) that a file was copied from
-//     "sealing": {"number", "tree"},          a commit is under way: after a crash the registry knows whether
-//                                             it happened
-//     "ended": true}                          kept only for its open files
+// A clock that is set does not make a draft old: the time that this process has seen pass since the draft was
+// used counts by a clock that never jumps. What it did not see, only the clock on the wall can tell, which
+// may have been wrong then or be wrong now. So whatever else it says, a draft that was not used since this
+// process started is kept for a seventh of the lifetime from then on: a day, of seven.
 //
 // Thread-safe. Has a thread of its own that ends expired drafts.
 #pragma once
@@ -33,15 +30,10 @@
 #include "cas/base/thread.h"
 #include "cas/draft_store.h"
 #include "fs/context.h"
+#include "fs/draft_label.h"
 #include "store/registry.h"
 
 namespace modelfs::fs {
-
-// What a version will get besides its files; set on the draft's root as extended attributes.
-struct DraftFields {
-  std::map<std::string, std::string> tags;
-  std::string description;
-};
 
 enum class DraftState {
   kOpen,        // writable
@@ -72,6 +64,10 @@ class DraftTable {
     size_t handles_ = 0;
     int64_t used_ms_ = 0;
     int64_t saved_used_ms_ = 0;
+    // By the clock that never jumps: when it was used last or, where it was not used since, found; and how
+    // long it was unused by then, as the label said.
+    int64_t seen_ms_ = 0;
+    int64_t unused_before_ms_ = 0;
     std::set<cas::DraftNode> unlinked_;  // without a name, but still known to the kernel
     // Held while the label is written, so that two writers leave the newer one: the one lock of fs/ that is
     // held across I/O, and only who changes the same draft's label waits for it.
@@ -119,7 +115,7 @@ class DraftTable {
   bool BeginCommit(Record& record) EXCLUDES(mu_);
   // To be called between Seal and CommitVersion: what to look for after a crash.
   Status NoteSealed(Record& record, store::VersionNumber number, const Digest& tree) EXCLUDES(mu_);
-  // kCommitting -> kOpen.
+  // kCommitting -> kOpen; or the draft ends, where its model is gone.
   void CommitFailed(Record& record) EXCLUDES(mu_);
   // kCommitting -> kEnded.
   void Committed(const RecordPtr& record, store::VersionNumber number) EXCLUDES(mu_);
@@ -146,15 +142,32 @@ class DraftTable {
   void Unlinked(Record& record, cas::DraftNode node) EXCLUDES(mu_);
   void Forgotten(cas::DraftNumber number, cas::DraftNode node) EXCLUDES(mu_);
 
-  // Ends what was unused for too long, here and among drafts that no process holds. Answers how many.
+  // Ends the drafts of a model that was deleted. Returns at once: the table's thread asks the registry
+  // whether it is gone, and does it.
+  void ModelMayBeGone(store::ObjectId model) EXCLUDES(mu_);
+
+  // Ends what was unused for too long, here and among drafts that no process holds, those whose mounts are
+  // not up. Answers how many.
   uint64_t Expire() EXCLUDES(mu_);
 
  private:
-  DraftTable(Context& context, const Clock& clock) : context_(context), clock_(clock) {}
+  DraftTable(Context& context, const Clock& clock)
+      : context_(context), clock_(clock), opened_ms_(clock.NowMs()), opened_boot_ms_(clock.SinceBootMs()) {}
 
   // Answers how many of this mount's drafts somebody else holds.
   Result<size_t> Load() EXCLUDES(mu_);
-  Result<bool> WasCommitted(const Record& record);
+  // How long a draft is kept after it was found, in milliseconds.
+  int64_t KeptWhenFoundMs() const;
+  void UsedNow(Record& record) const REQUIRES(mu_);
+  // Where the model is gone. Answers how many.
+  uint64_t EndWithModel(store::ObjectId model) EXCLUDES(mu_);
+  enum class Reason { kModelDeleted, kUnused };
+  // Where it is open and, for kUnused, is that. Answers how many.
+  uint64_t EndIfOpen(const RecordPtr& record, Reason reason) EXCLUDES(mu_);
+  bool IsUnused(const Record& record) const REQUIRES(mu_);
+  // Drafts of mounts that are not up. Answers how many.
+  uint64_t ExpireOthers();
+  Result<bool> WasCommitted(const Record& record) EXCLUDES(mu_);
   std::string LabelOf(const Record& record) const REQUIRES(mu_);
   Status SaveLabel(Record& record) EXCLUDES(mu_);
   void Released(const RecordPtr& record) EXCLUDES(mu_);
@@ -165,13 +178,16 @@ class DraftTable {
 
   Context& context_;
   const Clock& clock_;
+  const int64_t opened_ms_;
+  const int64_t opened_boot_ms_;
 
   Mutex mu_;
   CondVar released_;
-  CondVar stop_;
+  CondVar wake_;  // the thread
   // nullptr: the name is being made.
   std::map<std::pair<store::ObjectId, std::string>, RecordPtr, std::less<>> by_name_ GUARDED_BY(mu_);
   std::map<cas::DraftNumber, RecordPtr> by_number_ GUARDED_BY(mu_);
+  std::set<store::ObjectId> models_to_check_ GUARDED_BY(mu_);
   // The last kRememberedCommits drafts that became versions, for the sentence to whoever still writes there.
   static constexpr size_t kRememberedCommits = 1024;
   std::map<cas::DraftNumber, store::VersionNumber> committed_ GUARDED_BY(mu_);

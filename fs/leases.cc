@@ -1,17 +1,14 @@
 #include "fs/leases.h"
 
-#include <ctime>
 #include <utility>
+
+#include "cas/base/clock.h"
 
 namespace modelfs::fs {
 namespace {
 
 // A machine that sleeps must not take a lease for younger than it is: steady_clock stands still meanwhile.
-std::chrono::milliseconds Now() {
-  timespec now{};
-  clock_gettime(CLOCK_BOOTTIME, &now);
-  return std::chrono::milliseconds(int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000);
-}
+std::chrono::milliseconds Now() { return std::chrono::milliseconds(SystemClock().SinceBootMs()); }
 
 }  // namespace
 

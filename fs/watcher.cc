@@ -12,6 +12,7 @@
 
 #include "cas/base/thread.h"
 #include "fs/acl_table.h"
+#include "fs/draft_table.h"
 #include "fs/held_names.h"
 #include "fs/notifier.h"
 #include "fs/tree_cache.h"
@@ -89,6 +90,7 @@ class Watcher::Impl {
         if (event.object_kind == ObjectKind::kModel) {
           context_.trees->DropModel(event.object);
           context_.held_names->DropModel(event.object);
+          if (context_.draft_table != nullptr) context_.draft_table->ModelMayBeGone(event.object);
           if (context_.on_deleted) context_.on_deleted();
         }
         kernel.AttrChanged(ObjectNode(event.object));  // answers ESTALE from now on

@@ -1,5 +1,7 @@
 #include "cas/base/clock.h"
 
+#include <ctime>
+
 namespace modelfs {
 namespace {
 
@@ -9,6 +11,12 @@ class RealClock : public Clock {
     return std::chrono::duration_cast<std::chrono::milliseconds>(
                std::chrono::system_clock::now().time_since_epoch())
         .count();
+  }
+
+  int64_t SinceBootMs() const override {
+    timespec now{};
+    clock_gettime(CLOCK_BOOTTIME, &now);
+    return int64_t{now.tv_sec} * 1000 + now.tv_nsec / 1'000'000;
   }
 };
 

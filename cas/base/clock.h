@@ -11,6 +11,8 @@ class Clock {
   virtual ~Clock() = default;
   // Milliseconds since 1970-01-01 UTC. For records and expiry; may jump.
   virtual int64_t NowMs() const = 0;
+  // Milliseconds since the machine started, time asleep included. For how long something lasted; never jumps.
+  virtual int64_t SinceBootMs() const = 0;
 };
 
 // The machine's clock. Lives for the whole process.

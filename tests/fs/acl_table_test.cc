@@ -19,6 +19,7 @@ constexpr gid_t kDataScience = 60100;
 class FixedClock : public Clock {
  public:
   int64_t NowMs() const override { return now_ms; }
+  int64_t SinceBootMs() const override { return NowMs(); }
   int64_t now_ms = 1000;
 };
 

@@ -10,6 +10,7 @@ namespace {
 class FixedClock : public Clock {
  public:
   int64_t NowMs() const override { return 1'700'000'000'000; }
+  int64_t SinceBootMs() const override { return NowMs(); }
 };
 
 TEST(Refusals, ShowsEachUserTheirOwnAsJsonLines) {

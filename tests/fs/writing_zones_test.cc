@@ -7,6 +7,7 @@
 
 #include <atomic>
 #include <chrono>
+#include <functional>
 #include <thread>
 
 #include "fs/aliases_zone.h"
@@ -14,6 +15,7 @@
 #include "fs/drafts_zone.h"
 #include "fs/leases.h"
 #include "fs/versions_zone.h"
+#include "fs/watcher.h"
 #include "tests/fs/zone_world.h"
 
 namespace modelfs::fs {
@@ -22,10 +24,18 @@ namespace {
 class FakeClock : public Clock {
  public:
   int64_t NowMs() const override { return now_ms; }
+  int64_t SinceBootMs() const override { return since_boot_ms; }
+  void Pass(int64_t seconds) {
+    now_ms += seconds * 1000;
+    since_boot_ms += seconds * 1000;
+  }
+  void Set(int64_t seconds_ahead) { now_ms += seconds_ahead * 1000; }
   std::atomic<int64_t> now_ms = SystemClock().NowMs();  // the store's own times are the disk's
+  std::atomic<int64_t> since_boot_ms = 1000;
 };
 
-constexpr int64_t kLifetimeS = 1000;
+constexpr int64_t kLifetimeS = 10'000;
+constexpr int64_t kFoundKeptS = kLifetimeS / 7 + 1;
 
 struct WritingWorld : ZoneWorld {
   WritingWorld() {
@@ -197,12 +207,12 @@ TEST(DraftTable, AnUnusedDraftEndsAndAnOpenOneDoesNot) {
   const auto file = world.files->Lookup(world.request, used, "file");
   auto handle = world.files->Open(world.request, file->node, O_RDONLY);
   ASSERT_TRUE(handle);
-  world.clock.now_ms += (kLifetimeS + 1) * 1000;
+  world.clock.Pass(kLifetimeS + 1);
   EXPECT_EQ(world.table->Expire(), 1U);
   EXPECT_EQ(world.Versions(), (std::vector<std::string>{"used"}));
   handle->handle.reset();  // closing is using: the lifetime starts again
   EXPECT_EQ(world.table->Expire(), 0U);
-  world.clock.now_ms += (kLifetimeS + 1) * 1000;
+  world.clock.Pass(kLifetimeS + 1);
   EXPECT_EQ(world.table->Expire(), 1U);
   EXPECT_EQ(world.Versions(), (std::vector<std::string>{}));
 }
@@ -210,13 +220,73 @@ TEST(DraftTable, AnUnusedDraftEndsAndAnOpenOneDoesNot) {
 TEST(DraftTable, ARestartDoesNotForgetHowLongADraftWasUnused) {
   WritingWorld world;
   world.MakeDraft("draft", "bytes");
-  world.clock.now_ms += (kLifetimeS - 10) * 1000;
+  world.clock.Pass(kLifetimeS - 10);
   world.CloseDrafts();
   world.OpenDrafts();
   EXPECT_EQ(world.Versions(), (std::vector<std::string>{"draft"}));
-  world.clock.now_ms += 20 * 1000;
-  world.table->Expire();
+  world.clock.Pass(20);
+  EXPECT_EQ(world.table->Expire(), 0U) << "one that was just found is kept for a while";
+  world.clock.Pass(kFoundKeptS);
+  EXPECT_EQ(world.table->Expire(), 1U);
   EXPECT_EQ(world.Versions(), (std::vector<std::string>{}));
+}
+
+TEST(DraftTable, AClockThatIsSetMakesNoDraftOld) {
+  WritingWorld world;
+  world.MakeDraft("draft", "bytes");
+  world.clock.Set(8 * kLifetimeS);
+  EXPECT_EQ(world.table->Expire(), 0U);
+  world.clock.Pass(kLifetimeS - 1);
+  EXPECT_EQ(world.table->Expire(), 0U);
+  world.clock.Pass(2);
+  EXPECT_EQ(world.table->Expire(), 1U);
+}
+
+TEST(DraftTable, AClockThatIsSetMakesNoDraftOldThatWasFound) {
+  WritingWorld world;
+  world.MakeDraft("draft", "bytes");
+  world.CloseDrafts();
+  world.OpenDrafts();
+  world.clock.Set(8 * kLifetimeS);
+  EXPECT_EQ(world.table->Expire(), 0U);
+  world.clock.Pass(kLifetimeS - 1);
+  EXPECT_EQ(world.table->Expire(), 0U);
+  world.clock.Pass(2);
+  EXPECT_EQ(world.table->Expire(), 1U);
+}
+
+TEST(DraftTable, AClockThatWasWrongWhenTheMountCameUpEndsNoDraftOnceItIsRight) {
+  WritingWorld world;
+  world.MakeDraft("draft", "bytes");
+  world.CloseDrafts();
+  world.clock.Set(8 * kLifetimeS);
+  world.OpenDrafts();
+  world.clock.Pass(kFoundKeptS - 10);
+  EXPECT_EQ(world.table->Expire(), 0U);
+  world.clock.Set(-8 * kLifetimeS);
+  world.clock.Pass(20);
+  EXPECT_EQ(world.table->Expire(), 0U);
+}
+
+TEST(DraftTable, AClockThatIsSetEndsNoDraftOfAMountThatIsNotUp) {
+  WritingWorld world;
+  world.context.mount_point = "/elsewhere";
+  world.CloseDrafts();
+  world.OpenDrafts();
+  world.MakeDraft("draft", "bytes");
+  world.CloseDrafts();
+  world.context.mount_point = "/here";
+  world.OpenDrafts();
+  const auto there = [&] { return cas::RealFiles().List(world.directory + "/drafts").value().size(); };
+  world.clock.Set(8 * kLifetimeS);
+  EXPECT_EQ(world.table->Expire(), 0U);
+  world.clock.Pass(kLifetimeS - 10);
+  EXPECT_EQ(world.table->Expire(), 0U);
+  EXPECT_EQ(there(), 1U);
+  // The files' own times are the disk's, so a little less exactly.
+  world.clock.Pass(kLifetimeS);
+  EXPECT_EQ(world.table->Expire(), 1U);
+  EXPECT_EQ(there(), 0U);
 }
 
 TEST(DraftTable, ADraftThatSomebodyStillHoldsAppearsOnceItIsFree) {
@@ -244,6 +314,84 @@ TEST(DraftTable, ADraftGoesWithItsModel) {
   ASSERT_TRUE(world.registry->Delete(world.caller, world.model, store::Registry::DeleteMode::kIfEmpty).ok());
   EXPECT_EQ(world.table->Expire(), 1U);
   EXPECT_TRUE(world.table->List(world.model).empty());
+}
+
+// By another process: nothing on this mount is asked or told but the watcher.
+TEST(DraftTable, ADraftGoesAsSoonAsItsModelIsDeletedAndWhatIsOpenCanBeRead) {
+  WritingWorld world;
+  world.context.draft_table = world.table.get();
+  const NodeId open = world.MakeDraft("open", "bytes");
+  world.MakeDraft("closed", "bytes");
+  const auto file = world.files->Lookup(world.request, open, "file");
+  auto reader = world.files->Open(world.request, file->node, O_RDONLY);
+  auto writer = world.files->Open(world.request, file->node, O_WRONLY);
+  ASSERT_TRUE(reader && writer);
+  const auto on_disk = [&] { return cas::RealFiles().List(world.directory + "/drafts").value().size(); };
+  const auto eventually = [](const std::function<bool()>& holds) {
+    const Deadline deadline = Deadline::After(std::chrono::seconds(30));
+    while (!holds() && !deadline.Passed()) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+    return holds();
+  };
+  {
+    auto watcher = Watcher::Start(world.context);
+    ASSERT_TRUE(watcher.ok());
+    const auto other = world.OtherProcess();
+    ASSERT_TRUE(other->Delete(world.caller, world.model, store::Registry::DeleteMode::kIfEmpty).ok());
+    EXPECT_TRUE(eventually([&] { return world.table->List(world.model).empty() && on_disk() == 1; }));
+  }
+  EXPECT_EQ(ReadAll(*reader->handle), "bytes");
+  writer->handle.reset();
+  reader->handle.reset();
+  EXPECT_TRUE(eventually([&] { return on_disk() == 0; }));
+}
+
+TEST(DraftTable, ADraftWhoseCommitFailsBecauseItsModelIsGoneGoesToo) {
+  WritingWorld world;
+  const NodeId node = world.MakeDraft("draft", "bytes");
+  const auto record = world.table->Get(Parse(node).draft);
+  ASSERT_TRUE(world.table->BeginCommit(*record));
+  ASSERT_TRUE(world.registry->Delete(world.caller, world.model, store::Registry::DeleteMode::kIfEmpty).ok());
+  EXPECT_EQ(world.table->Expire(), 0U) << "its commit is under way";
+  world.table->CommitFailed(*record);
+  const Deadline deadline = Deadline::After(std::chrono::seconds(30));
+  while (!world.table->List(world.model).empty() && !deadline.Passed())
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  EXPECT_TRUE(world.table->List(world.model).empty());
+}
+
+// Killed between the note and the commit, when another process commits the same files under the same number.
+TEST(DraftTable, AnothersVersionOfTheSameFilesDoesNotTakeADraftsTagsAlong) {
+  for (const bool tagged : {false, true}) {
+    SCOPED_TRACE(tagged);
+    WritingWorld world;
+    const NodeId node = world.MakeDraft("draft", "bytes");
+    {
+      const auto record = world.table->Get(Parse(node).draft);
+      ASSERT_TRUE(world.table->SetFields(*record, {.tags = {{"stage", "dev"}}, .description = "mine"}).ok());
+      auto lease = world.leases->Get();
+      ASSERT_TRUE(lease.ok());
+      ASSERT_TRUE(world.table->BeginCommit(*record));
+      const auto tree = record->draft->Seal(lease->lease().epoch, {});
+      ASSERT_TRUE(tree.ok()) << tree.error().message();
+      ASSERT_TRUE(world.table->NoteSealed(*record, 1, *tree).ok());
+      store::NewVersion version;
+      if (tagged) {
+        version.tags = {{"stage", "dev"}};
+        version.comment = "mine";
+      }
+      ASSERT_TRUE(
+          world.registry->CommitVersion(world.caller, world.model, *tree, lease->lease(), version, 1).ok());
+    }
+    world.CloseDrafts();
+    world.OpenDrafts();
+    EXPECT_EQ(world.Versions(),
+              tagged ? (std::vector<std::string>{"1"}) : (std::vector<std::string>{"1", "draft"}));
+    if (tagged) continue;
+    const auto again = world.table->Find(world.model, "draft");
+    ASSERT_NE(again, nullptr);
+    EXPECT_EQ(world.table->FieldsOf(*again).description, "mine");
+    EXPECT_TRUE(world.Rename("draft", "2"));
+  }
 }
 
 TEST(DraftTable, AfterACrashTheRegistrySaysWhetherADraftWasCommitted) {

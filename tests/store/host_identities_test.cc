@@ -19,6 +19,7 @@ namespace {
 class FakeClock : public Clock {
  public:
   int64_t NowMs() const override { return now_ms; }
+  int64_t SinceBootMs() const override { return NowMs(); }
   int64_t now_ms = 1'000'000;
 };
 

@@ -23,6 +23,7 @@ namespace modelfs::testing {
 class FakeClock : public Clock {
  public:
   int64_t NowMs() const override { return now_ms_; }
+  int64_t SinceBootMs() const override { return NowMs(); }
   void Advance(int64_t ms) { now_ms_ += ms; }
 
  private:
