@@ -5,11 +5,14 @@
 #include <sys/file.h>
 
 #include <cerrno>
+#include <optional>
+#include <string_view>
 #include <unordered_set>
 
 #include "cas/base/fail_point.h"
 #include "cas/base/fd.h"
 #include "cas/ingest.h"
+#include "fs/draft_label.h"
 
 namespace modelfs::tools {
 
@@ -33,7 +36,26 @@ Result<std::unordered_set<Digest>> BlobsOfTrees(
   return blobs;
 }
 
-Result<cas::SweepReport> CollectGarbage(Home& home, bool dry_run) {
+namespace {
+
+// A mount that is up ends such drafts itself, and holds them until their last handle is closed.
+Result<cas::DraftStore::Removed> RemoveDraftsOfDeletedModels(Home& home, bool dry_run) {
+  // Whoever calls may not see every model.
+  store::Caller upkeep = home.caller;
+  upkeep.role = store::Caller::Role::kUpkeep;
+  return home.drafts->RemoveUnheld(
+      [&](std::string_view text) {
+        const std::optional<fs::DraftLabel> label = fs::DraftLabel::Decode(text);
+        if (!label.has_value()) return false;
+        const Result<store::ObjectInfo> model = home.registry->Get(upkeep, label->model);
+        return !model.ok() && model.error().code() == Code::kNotFound;
+      },
+      dry_run);
+}
+
+}  // namespace
+
+Result<Garbage> CollectGarbage(Home& home, bool dry_run) {
   const std::string lock_path = home.path + "/gc.lock";
   const Fd lock(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
   if (!lock.valid()) return ErrnoError(errno, fmt::format("{}: open", lock_path));
@@ -41,6 +63,8 @@ Result<cas::SweepReport> CollectGarbage(Home& home, bool dry_run) {
     if (errno != EINTR) return ErrnoError(errno, fmt::format("{}: flock", lock_path));
   }
 
+  Garbage garbage;
+  ASSIGN_OR_RETURN(garbage.drafts, RemoveDraftsOfDeletedModels(home, dry_run));
   ASSIGN_OR_RETURN(const store::Mark mark, home.registry->MarkForSweep(home.caller));
   FAIL_POINT("gc.marked");
   ASSIGN_OR_RETURN(
@@ -54,7 +78,8 @@ Result<cas::SweepReport> CollectGarbage(Home& home, bool dry_run) {
   ASSIGN_OR_RETURN(const std::vector<Digest> shared, home.drafts->SharedBlobs());
   live.insert(shared.begin(), shared.end());
   FAIL_POINT("gc.sweeping");
-  return home.blobs->Sweep(live, mark.horizon, dry_run);
+  ASSIGN_OR_RETURN(garbage.blobs, home.blobs->Sweep(live, mark.horizon, dry_run));
+  return garbage;
 }
 
 }  // namespace modelfs::tools

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cas/base/result.h"
+#include "cas/draft_store.h"
 #include "cas/local_store.h"
 #include "tools/home.h"
 
@@ -17,9 +18,16 @@ Result<std::unordered_set<Digest>> BlobsOfTrees(
     Home& home, const std::vector<Digest>& trees,
     const std::function<Status(const Digest& tree, const Error& error)>& unreadable);
 
-// Mark, read the live trees, add what drafts share, sweep. One sweeper at a time on a home: waits for
-// another one to finish. Safe against registers, copies, drafts and reads that run meanwhile.
+struct Garbage {
+  cas::SweepReport blobs;
+  cas::DraftStore::Removed drafts;
+};
+
+// Drafts whose model was deleted and whose mount is not up go first. Then: mark, read the live trees, add
+// what drafts share, sweep. With `dry_run` it only counts, and what such drafts share counts as in use. One
+// sweeper at a time on a home: waits for another one to finish. Safe against registers, copies, drafts and
+// reads that run meanwhile.
 //   kDataLoss   a version's tree cannot be read, so what it needs is not known: nothing was removed
-Result<cas::SweepReport> CollectGarbage(Home& home, bool dry_run);
+Result<Garbage> CollectGarbage(Home& home, bool dry_run);
 
 }  // namespace modelfs::tools

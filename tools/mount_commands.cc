@@ -102,11 +102,13 @@ void RaiseFileLimit() {
 }
 
 void Reclaim(Home& home) {
-  const Result<cas::SweepReport> report = CollectGarbage(home, false);
-  if (!report.ok()) {
-    home.log->warn("sweep_failed error=\"{}\"", report.error().message());
+  const Result<Garbage> garbage = CollectGarbage(home, false);
+  if (!garbage.ok()) {
+    home.log->warn("sweep_failed error=\"{}\"", garbage.error().message());
   } else {
-    home.log->info("swept blobs_removed={} bytes_removed={}", report->blobs_removed, report->bytes_removed);
+    home.log->info("swept blobs_removed={} bytes_removed={} blobs_held_back={} drafts_removed={}",
+                   garbage->blobs.blobs_removed, garbage->blobs.bytes_removed, garbage->blobs.blobs_held_back,
+                   garbage->drafts.drafts);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <nlohmann/json.hpp>
+#include <string_view>
 #include <unordered_set>
 
 #include "cas/base/text.h"
@@ -40,18 +41,37 @@ struct GcArguments {
   bool json = false;
 };
 
+std::string Counted(uint64_t count, std::string_view what) {
+  return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
+}
+
 Status RunGc(const Cli& cli, const GcArguments& arguments) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
-  ASSIGN_OR_RETURN(const cas::SweepReport report, CollectGarbage(*home, arguments.dry_run));
+  ASSIGN_OR_RETURN(const Garbage garbage, CollectGarbage(*home, arguments.dry_run));
+  const cas::SweepReport& report = garbage.blobs;
+  const std::string_view removed = arguments.dry_run ? "would remove" : "removed";
   if (arguments.json) {
     PrintJson({{"dry_run", arguments.dry_run},
                {"blobs_removed", report.blobs_removed},
                {"bytes_removed", report.bytes_removed},
-               {"blobs_kept", report.blobs_kept}});
-  } else {
-    PrintLine(fmt::format("{} {} blob{}, {}; {} kept", arguments.dry_run ? "would remove" : "removed",
-                          report.blobs_removed, report.blobs_removed == 1 ? "" : "s",
-                          HumanBytes(report.bytes_removed), report.blobs_kept));
+               {"blobs_kept", report.blobs_kept},
+               {"blobs_held_back", report.blobs_held_back},
+               {"bytes_held_back", report.bytes_held_back},
+               {"drafts_removed", garbage.drafts.drafts},
+               {"draft_bytes_removed", garbage.drafts.bytes}});
+    return OkStatus();
+  }
+  if (garbage.drafts.drafts > 0) {
+    PrintLine(fmt::format("{} {} of deleted models, {}", removed, Counted(garbage.drafts.drafts, "draft"),
+                          HumanBytes(garbage.drafts.bytes)));
+  }
+  PrintLine(fmt::format("{} {}, {}; {} kept", removed, Counted(report.blobs_removed, "blob"),
+                        HumanBytes(report.bytes_removed), report.blobs_kept));
+  if (report.blobs_held_back > 0) {
+    PrintLine(
+        fmt::format("{}, {}, may be in use by an upload, commit or copy that is under way or was a moment "
+                    "ago; run \"modelfs gc\" again later for what is not needed by then",
+                    Counted(report.blobs_held_back, "blob"), HumanBytes(report.bytes_held_back)));
   }
   return OkStatus();
 }

@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 BINARY = ""
@@ -610,6 +611,34 @@ class Story(Case):
         self.assertEqual(self.json("gc")["blobs_removed"], 0)
         self.assertEqual(self.json("fsck")["damaged"], [])
         self.ok("download", "prod.ml.iris/1", os.path.join(self.scratch, "out"))
+
+    def test_gc_says_what_an_upload_under_way_holds_back(self):
+        self.ready_registry()
+        # Sparse, and so large that it is stopped long before its end: it holds a lease by then.
+        large = self.model("large", {"readme": b"x"})
+        with open(os.path.join(large, "weights"), "wb") as file:
+            file.truncate(16 << 30)
+        env = {key: value for key, value in os.environ.items() if not key.startswith("MODELFS_")}
+        upload = subprocess.Popen([BINARY, "-r", self.home, "register", large, "prod.ml.large"], env=env,
+                                  stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        try:
+            while not os.listdir(os.path.join(self.home, "staging")):
+                self.assertIsNone(upload.poll())
+                time.sleep(0.001)
+            upload.send_signal(signal.SIGSTOP)
+            self.ok("register", self.model("other", {"data": os.urandom(1 << 20)}), "prod.ml.other")
+            self.ok("rm", "--yes", "prod.ml.other")
+            done = self.json("gc")
+            self.assertEqual(done["blobs_removed"], 0)
+            self.assertEqual(done["blobs_held_back"], 2, "the file and its tree")
+            self.assertGreaterEqual(done["bytes_held_back"], 1 << 20)
+            self.assertIn('run "modelfs gc" again later', self.ok("gc"))
+        finally:
+            upload.kill()
+            upload.wait()
+        done = self.json("gc")
+        self.assertEqual((done["blobs_removed"], done["blobs_held_back"], done["bytes_held_back"]), (2, 0, 0))
+        self.assertNotIn("again", self.ok("gc"))
 
     def test_an_mlmodel_without_a_signature_is_refused_by_file_and_reason(self):
         self.ready_registry()

@@ -96,6 +96,21 @@ class Case(unittest.TestCase):
 
 
 class Background(Case):
+    def test_gc_removes_the_drafts_of_a_deleted_model_whose_mount_is_not_up(self):
+        self.ok("mount", self.mnt, "-d")
+        self.write("a/b/gone/versions/big/file", "x" * 100000)
+        self.write("a/b/stays/versions/small/file", "x")
+        self.ok("umount", self.mnt)
+        self.ok("rm", "a.b.gone", "--yes")
+        for arguments in (["--dry-run"], []):
+            done = json.loads(self.ok("gc", "--json", *arguments))
+            self.assertEqual((done["drafts_removed"], done["draft_bytes_removed"]), (1, 100000))
+        self.assertNotIn("draft", self.ok("gc"))
+        self.assertEqual(len(os.listdir(os.path.join(self.home, "drafts"))), 1)
+        self.ok("mount", self.mnt, "-d")
+        self.assertEqual(os.listdir(os.path.join(self.mnt, "a/b/stays/versions")), ["small"])
+        self.ok("umount", self.mnt)
+
     def test_mount_returns_when_it_answers_and_umount_when_it_is_over(self):
         for command in ("status", "why"):
             self.assertTrue(self.ok(command).startswith(self.home + " is not mounted"), command)
