@@ -229,6 +229,8 @@ Result<Identity> Authorizer::ComputeIdentity(View& view, PrincipalId self,
     const std::string end = keys::AfterPrefix(begin.substr(0, begin.size() / 2 + 1));
     ASSIGN_OR_RETURN(const std::vector<KvEntry> in, view.snapshot().Range(begin, end, kMaxMemberships + 1));
     for (const KvEntry& entry : in) {
+      ASSIGN_OR_RETURN(const std::optional<KvEntry> still, view.Peek(entry.key));
+      if (!still) continue;  // the change that asks has ended it
       const PrincipalId group = keys::SecondNumber(entry.key);
       ASSIGN_OR_RETURN(const PrincipalInfo info, view.Principal(group));
       if (!info.deleted) add(group);

@@ -67,6 +67,12 @@ class EmbeddedRegistry : public Registry {
   //   kAborted   another process does it at the moment
   virtual Result<AuditRotation> RotateAudit(const Caller& caller, const RotateOptions& options) = 0;
 
+  // Makes the caller the metastore's owner and, from now on, the keeper of its files: the way out where the
+  // one who has them is no admin. Whoever calls has made sure that the files are the caller's, who could
+  // write them anyway. Answers who owned the metastore before, "" where that was deleted.
+  //   kPermissionDenied  a caller without a name, or with a group's
+  virtual Result<std::string> TakeOver(const Caller& keeper) = 0;
+
   // Returns when everything that RecordAudit was given, and every refusal so far, is in the log.
   virtual Status FlushAudit() = 0;
 

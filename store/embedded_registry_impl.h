@@ -116,6 +116,7 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Result<uint64_t> VerifyAudit(const Caller& caller) override;
   Result<AuditRotation> RotateAudit(const Caller& caller, const RotateOptions& options) override;
   Status FlushAudit() override;
+  Result<std::string> TakeOver(const Caller& keeper) override;
 
   Result<Lease> AcquireLease(const Caller& caller, std::string_view purpose) override;
   Status RenewLease(const Lease& lease) override;
@@ -176,6 +177,11 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Result<AuditStartRecord> WriteAuditFile(const AuditStartRecord& start, uint64_t last);
   // Deletes from the registry what is in files.
   Status DeleteRotated(uint64_t start);
+
+  // principals.cc
+  // kFailedPrecondition where, after what the change has put, who keeps the registry's files would be no
+  // metastore admin: nobody could give the rights back then.
+  Status CheckKeeperIsAdmin(Change& change);
 
   // grants.cc
   Result<std::vector<GrantInfo>> GrantsAt(View& view, const Caller& caller, ObjectId object,

@@ -370,6 +370,7 @@ Result<ObjectInfo> EmbeddedRegistryImpl::SetOwner(const Caller& caller, ObjectId
     object.record.owner = owner.id;
     object.record.owner_name.clear();
     change.TouchObject(object);
+    if (object.record.kind == ObjectKind::kMetastore) RETURN_IF_ERROR(CheckKeeperIsAdmin(change));
     change.Put(keys::Holding(owner.id, object.parent, id), EncodeText(""));
     change.AccessChanges();
     change.Audit(fmt::format("update{}", ActionNoun(object.record.kind)), name, id,

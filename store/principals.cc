@@ -25,6 +25,13 @@ Result<PrincipalInfo> Need(View& view, std::string_view name) {
   return *std::move(found);
 }
 
+// As they are stored now: those that were read when the registry was opened may have been taken over since.
+Result<RegistrySettings> SettingsIn(Change& change) {
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, change.Get(keys::Settings()));
+  if (!entry) return Error(Code::kDataLoss, "the registry's settings are missing");
+  return DecodeSettings(entry->value);
+}
+
 // A group whose members are recorded here.
 Result<PrincipalInfo> NeedRegistryGroup(View& view, std::string_view name) {
   ASSIGN_OR_RETURN(PrincipalInfo group, Need(view, name));
@@ -128,6 +135,7 @@ Status EmbeddedRegistryImpl::DeletePrincipal(const Caller& caller, std::string_v
     change.Put(keys::Burned(folded), EncodeText(gone.name));
     gone.deleted = true;
     change.Put(keys::Principal(gone.id), PrincipalRecord{gone}.Encode());
+    RETURN_IF_ERROR(CheckKeeperIsAdmin(change));
     change.AccessChanges();
     change.Audit("deletePrincipal", FullName(), kMetastoreId,
                  {{"name", gone.name}, {"principal_id", std::to_string(gone.id)}});
@@ -230,11 +238,50 @@ Status EmbeddedRegistryImpl::RemoveMember(const Caller& caller, std::string_view
     }
     change.Delete(keys::Member(group.id, member.id));
     change.Delete(keys::MemberOf(member.id, group.id));
+    RETURN_IF_ERROR(CheckKeeperIsAdmin(change));
     change.AccessChanges();
     change.Audit("removePrincipalFromGroup", FullName(), kMetastoreId,
                  {{"group", group.name}, {"member", member.name}});
     change.TellPrincipals();
     return OkStatus();
+  });
+}
+
+Status EmbeddedRegistryImpl::CheckKeeperIsAdmin(Change& change) {
+  ASSIGN_OR_RETURN(const RegistrySettings settings, SettingsIn(change));
+  ASSIGN_OR_RETURN(const StoredObject metastore, change.Object(kMetastoreId));
+  ASSIGN_OR_RETURN(const PrincipalId admin, change.OwnerOf(metastore.record));
+  ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> keeper, change.FindPrincipal(settings.owner));
+  if (keeper) {
+    ASSIGN_OR_RETURN(const Identity identity, authorizer_.IdentityOfPrincipal(change, *keeper));
+    if (identity.Is(admin)) return OkStatus();
+  }
+  const std::string name = Printable(settings.owner);
+  return Error(
+      Code::kFailedPrecondition,
+      fmt::format("then {0} would be no metastore admin any more, but the registry's files are {0}'s, "
+                  "so nobody else can run commands on it; the metastore's owner has to be {0} or a "
+                  "group that {0} is in: ALTER GROUP … ADD USER `{0}`",
+                  name));
+}
+
+Result<std::string> EmbeddedRegistryImpl::TakeOver(const Caller& keeper) {
+  return Mutate(keeper, Operation::kUse, kMetastoreId, [&](Change& change) -> Result<std::string> {
+    ASSIGN_OR_RETURN(RegistrySettings settings, SettingsIn(change));
+    ASSIGN_OR_RETURN(StoredObject metastore, change.Object(kMetastoreId));
+    ASSIGN_OR_RETURN(const PrincipalId before, change.OwnerOf(metastore.record));
+    ASSIGN_OR_RETURN(std::string name_before, change.NameOfPrincipal(before));
+    ASSIGN_OR_RETURN(metastore.record.owner, authorizer_.EnsureSelf(change, keeper));
+    metastore.record.owner_name.clear();
+    change.TouchObject(metastore);
+    settings.owner = keeper.principal;
+    settings.owner_uid = keeper.uid;
+    change.Put(keys::Settings(), EncodeSettings(settings));
+    change.AccessChanges();
+    change.Audit("takeOverMetastore", FullName(), kMetastoreId,
+                 {{"owner", keeper.principal}, {"previous_owner", name_before}});
+    change.Tell(EventKind::kAccessChanged, metastore);
+    return name_before;
   });
 }
 

@@ -271,7 +271,7 @@ struct RegistrySettings {
     kRequired = 1,   // and every version must have an MLmodel
   };
   SignaturePolicy signature = SignaturePolicy::kIfMlmodel;
-  std::string owner;  // principal that ran init
+  std::string owner;  // principal that ran init, or took over: whose the registry's files are
   uid_t owner_uid = 0;
   std::string id;  // 32 hex digits, random: the metastore's identity
   int64_t created_at_ms = 0;
@@ -302,6 +302,8 @@ class Registry {
   // A model, within its schema. kAlreadyExists, kInvalidArgument; kPermissionDenied also where it has a
   // protected alias that the caller may not move.
   virtual Result<ObjectInfo> Rename(const Caller& caller, ObjectId model, std::string_view new_leaf) = 0;
+  // Of the metastore: kFailedPrecondition where whoever keeps the registry's files (RegistrySettings::owner)
+  // would be no admin any more; so do the calls that change who is in which group.
   virtual Result<ObjectInfo> SetOwner(const Caller& caller, ObjectId id, std::string_view principal) = 0;
 
   // --- descriptions and tags ---
@@ -364,7 +366,8 @@ class Registry {
   virtual Result<PrincipalInfo> CreatePrincipal(const Caller& caller, PrincipalKind kind,
                                                 std::string_view name) = 0;
   // What it was granted and owns goes to nobody else: a principal made later under the name has neither.
-  // kFailedPrecondition for the owner of the metastore and for `account users`.
+  // kFailedPrecondition for the owner of the metastore, for whom or what makes the keeper of the files its
+  // admin (SetOwner), and for `account users`.
   virtual Status DeletePrincipal(const Caller& caller, std::string_view name) = 0;
   virtual Result<PrincipalInfo> FindPrincipal(const Caller& caller, std::string_view name) = 0;
   // By folded name, ascending. Deleted ones are not listed.

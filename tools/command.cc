@@ -99,6 +99,10 @@ void SetCallback(CLI::App& command, std::function<void()> callback) { command.ca
 
 Result<std::unique_ptr<Home>> Cli::Open(const std::vector<const Place*>& places) const {
   ASSIGN_OR_RETURN(const std::string path, HomePath(globals.registry, places));
+  return OpenAt(path);
+}
+
+Result<std::unique_ptr<Home>> Cli::OpenAt(const std::string& path) const {
   ASSIGN_OR_RETURN(std::shared_ptr<spdlog::logger> log, MakeLogger(globals.log));
   ExplainMapFaults(globals.log);
   ASSIGN_OR_RETURN(std::unique_ptr<Home> home, OpenHome(path, "cli", std::move(log), globals.identity_map));

@@ -42,6 +42,7 @@ class Cli {
 
   // The registry that the names and -r speak of, open.
   Result<std::unique_ptr<Home>> Open(const std::vector<const Place*>& places = {}) const;
+  Result<std::unique_ptr<Home>> OpenAt(const std::string& path) const;
 
  private:
   Action action_;

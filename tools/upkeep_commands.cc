@@ -1,8 +1,11 @@
 // init, gc, fsck: a registry's beginning and its upkeep.
 #include <fmt/core.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cerrno>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <unordered_set>
@@ -21,7 +24,27 @@ namespace {
 struct InitArguments {
   std::string home;
   std::string signature = "if-mlmodel";
+  bool take_over = false;
 };
+
+// Everything in a home is in the hands of who owns its files; that they may do it by a command, too, leaves a
+// record. Root is not meant: it becomes that user first.
+Status TakeOverHome(const Cli& cli, const std::string& path) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.OpenAt(path));
+  struct stat info = {};
+  if (::stat(path.c_str(), &info) != 0) return ErrnoError(errno, fmt::format("{}: stat", path));
+  if (info.st_uid != ::geteuid()) {
+    return Error(
+        Code::kPermissionDenied,
+        fmt::format("{} can be taken over by the user whose directory it is (uid {}) alone; become that "
+                    "user, or give it to yourself first (chown -R)",
+                    path, info.st_uid));
+  }
+  ASSIGN_OR_RETURN(const std::string before, home->registry->TakeOver(home->caller));
+  PrintLine(fmt::format("{} is the metastore's owner now; before, it was {}", home->caller.principal,
+                        before.empty() ? "someone who was deleted" : before));
+  return OkStatus();
+}
 
 Status RunInit(const Cli& cli, const InitArguments& arguments) {
   if (!arguments.home.empty() && !cli.globals.registry.empty()) {
@@ -29,6 +52,7 @@ Status RunInit(const Cli& cli, const InitArguments& arguments) {
   }
   ASSIGN_OR_RETURN(const std::string home,
                    HomePath(arguments.home.empty() ? cli.globals.registry : arguments.home));
+  if (arguments.take_over) return TakeOverHome(cli, home);
   using Policy = store::RegistrySettings::SignaturePolicy;
   return MakeHome(home, arguments.signature == "required" ? Policy::kRequired : Policy::kIfMlmodel,
                   cli.globals.identity_map);
@@ -201,6 +225,9 @@ void AddInitCommand(Cli& cli) {
       AddCommand(*cli.app, "init", "Make an empty registry, which belongs to the user who runs this",
                  "modelfs init ~/registry");
   command->add_option("HOME", arguments->home, "A new or empty directory (default: -r or $MODELFS_REGISTRY)");
+  CLI::Option* const take_over = command->add_flag(
+      "--take-over", arguments->take_over,
+      "Make nothing: of the registry in HOME, whose files are yours, become the metastore's owner");
   command
       ->add_option(
           "--signature", arguments->signature,
@@ -208,6 +235,7 @@ void AddInitCommand(Cli& cli) {
           "required: and every version must have one")
       ->check(CLI::IsMember({"if-mlmodel", "required"}))
       ->type_name("POLICY")
+      ->excludes(take_over)
       ->capture_default_str();
   OnRun(*command, cli, arguments, RunInit);
 }

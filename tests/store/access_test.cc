@@ -91,6 +91,22 @@ std::string HolderOf(World& world, Through through) {
   return "";
 }
 
+// Whoever keeps the registry's files stays an admin, so the metastore's owner is a group that holds both.
+Status HandOver(World& world, Through through, std::string holder) {
+  if (through == Through::kHostGroup) {
+    world.directory.users["ann"] = {holder};
+  } else {
+    if (through == Through::kSelf) {
+      RETURN_IF_ERROR(world.registry->CreatePrincipal(world.ann, PrincipalKind::kGroup, "admins"));
+      RETURN_IF_ERROR(world.registry->AddMember(world.ann, "admins", holder));
+      holder = "admins";
+    }
+    RETURN_IF_ERROR(world.registry->AddMember(world.ann, holder, "ann"));
+  }
+  RETURN_IF_ERROR(world.registry->SetOwner(world.ann, kMetastoreId, holder));
+  return OkStatus();
+}
+
 // What the reference says, from the situation alone.
 bool Expected(const OperationRow& row, const Situation& at) {
   const auto owns = [&](ObjectKind kind) { return at.owns == kind; };
@@ -205,7 +221,9 @@ TEST(AccessMatrix, EveryRowHoldsInEverySituation) {
     if (at.granted) {
       ASSERT_OK(world.Grant(world.On(at.granted->second), holder, {at.granted->first}));
     }
-    if (at.owns) {
+    if (at.owns == ObjectKind::kMetastore) {
+      ASSERT_OK(HandOver(world, at.through, holder));
+    } else if (at.owns) {
       ASSERT_OK(world.registry->SetOwner(world.ann, world.On(*at.owns), holder));
     }
     for (const OperationRow& row : kOperationRows) {
@@ -504,12 +522,76 @@ TEST(Access, OwnershipOfAModelGoesToOneselfOrOnesGroupUnlessAnAdminGivesIt) {
   EXPECT_EQ(Outcome(registry.SetOwner(world.ann, world.model, "eve")), "ok");
   EXPECT_EQ(Outcome(registry.SetOwner(world.ann, world.model, "nobody-knows")), "not found");
   EXPECT_EQ(Outcome(registry.SetOwner(world.ann, world.model, "uid:12")), "invalid argument");
-  // The metastore can be handed over, best to a group, and then the first admin is like anybody.
   EXPECT_EQ(Outcome(registry.SetOwner(bob, kMetastoreId, "bob")), "permission denied");
-  ASSERT_OK(registry.SetOwner(world.ann, kMetastoreId, "team"));
+}
+
+// Ann has the registry's files, so without her rights nobody could give any back.
+TEST(Access, WhoeverKeepsTheFilesStaysAnAdminWhateverTheMetastoreIsGivenTo) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller bob = Someone("bob");
+  const auto refused = [&](const Status& said) {
+    EXPECT_EQ(Outcome(said), "failed precondition");
+    EXPECT_NE(said.error().message().find("ADD USER `ann`"), std::string::npos) << said.error().message();
+    EXPECT_EQ(world.Check(world.ann, Operation::kManagePrincipals, kMetastoreId), "ok");
+  };
+  const auto hand_over = [&](const std::string& to) -> Status {
+    RETURN_IF_ERROR(registry.SetOwner(world.ann, kMetastoreId, to));
+    return OkStatus();
+  };
+  for (const char* group : {"admins", "inner", "innermost"}) {
+    ASSERT_OK(registry.CreatePrincipal(world.ann, PrincipalKind::kGroup, group));
+  }
+  refused(hand_over("admins"));  // nobody in it
+  ASSERT_OK(registry.AddMember(world.ann, "admins", "inner"));
+  ASSERT_OK(registry.AddMember(world.ann, "inner", "innermost"));
+  refused(hand_over("admins"));  // but empty groups
+  ASSERT_OK(registry.AddMember(world.ann, "admins", "bob"));
+  refused(hand_over("admins"));  // somebody, who cannot run commands here
+  refused(hand_over("bob"));
+  refused(hand_over("host-group"));
+  ASSERT_OK(registry.AddMember(world.ann, "innermost", "ann"));
+  ASSERT_OK(hand_over("admins"));
   EXPECT_EQ(world.Check(bob, Operation::kManagePrincipals, kMetastoreId), "ok");
+
+  // Nor does the way to her break in any place.
+  refused(registry.RemoveMember(bob, "innermost", "ann"));
+  refused(registry.RemoveMember(bob, "inner", "innermost"));
+  refused(registry.RemoveMember(bob, "admins", "inner"));
+  refused(registry.DeletePrincipal(bob, "innermost"));
+  refused(registry.DeletePrincipal(bob, "inner"));
+  refused(registry.DeletePrincipal(bob, "ann"));
+  EXPECT_EQ(Outcome(registry.DeletePrincipal(bob, "admins")), "failed precondition");
+  // A second way, and the first may go.
+  ASSERT_OK(registry.AddMember(bob, "admins", "ann"));
+  ASSERT_OK(registry.RemoveMember(bob, "admins", "inner"));
+  refused(registry.RemoveMember(bob, "admins", "ann"));
+  ASSERT_OK(registry.RemoveMember(world.ann, "admins", "bob"));
+  EXPECT_EQ(world.Check(bob, Operation::kManagePrincipals, kMetastoreId), "permission denied");
+}
+
+TEST(Access, WhoTakesTheFilesOverIsTheirKeeperFromThenOn) {
+  World world;
+  world.directory.users["ann"] = {"host-group"};
+  ASSERT_OK(world.registry->SetOwner(world.ann, kMetastoreId, "host-group"));
+  world.directory.users["ann"] = {};  // what the host does is not ours to refuse
   EXPECT_EQ(world.Check(world.ann, Operation::kManagePrincipals, kMetastoreId), "permission denied");
-  EXPECT_EQ(Outcome(registry.DeletePrincipal(bob, "team")), "failed precondition");
+  EXPECT_EQ(world.registry->TakeOver(world.ann).value(), "host-group");
+  EXPECT_EQ(world.Check(world.ann, Operation::kManagePrincipals, kMetastoreId), "ok");
+
+  const Caller bob = Someone("bob");  // the files were given to him
+  EXPECT_EQ(Outcome(world.registry->TakeOver(Someone("uid:77"))), "permission denied");
+  EXPECT_EQ(world.registry->TakeOver(bob).value(), "ann");
+  EXPECT_EQ(world.Check(world.ann, Operation::kManagePrincipals, kMetastoreId), "permission denied");
+  EXPECT_EQ(Outcome(world.registry->SetOwner(bob, kMetastoreId, "ann")), "failed precondition");
+  world.Open();
+  EXPECT_EQ(world.registry->Settings(bob)->owner, "bob");
+  EXPECT_EQ(Outcome(world.registry->SetOwner(bob, kMetastoreId, "ann")), "failed precondition");
+  const auto trail = world.registry->Audit(bob, {.action = "takeOverMetastore"}).value();
+  ASSERT_EQ(trail.size(), 2U);
+  EXPECT_EQ(trail[1].principal, "bob");
+  EXPECT_EQ(trail[1].params,
+            (std::map<std::string, std::string>{{"owner", "bob"}, {"previous_owner", "ann"}}));
 }
 
 TEST(Access, GrantsAreBoundedAndKindsAreKept) {

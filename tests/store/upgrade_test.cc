@@ -100,9 +100,9 @@ TEST(Upgrade, ARegistryOfFormatTwoIsOneOfFormatThreeOnceItWasOpened) {
 TEST(Upgrade, AnOwnerKnownByNameOnlyIsNotWhoHasTheNameLater) {
   Upgraded up;
   const Caller root = Root();
-  ASSERT_OK(up.registry->SetOwner(root, kMetastoreId, "ann"));
   Caller ann = root;
   ann.principal = "ann";
+  ASSERT_OK(up.registry->TakeOver(ann));
   ASSERT_OK(up.registry->DeletePrincipal(ann, "root"));
   ASSERT_OK(up.registry->CreatePrincipal(ann, PrincipalKind::kUser, "root"));
   EXPECT_EQ(Outcome(up.registry->Lookup(root, FullName{{"prod"}})), "permission denied");

@@ -308,6 +308,19 @@ class Governance(Case):
             with self.subTest(name):
                 self.refused(2, "principal", "create", name)
 
+    def test_no_handover_locks_out_who_alone_can_run_commands(self):
+        hand_over = "ALTER METASTORE OWNER TO admins"
+        self.ok("sql", "CREATE GROUP admins")
+        self.ok("principal", "create", "adann")
+        self.refused(6, "sql", hand_over, says=f"ALTER GROUP … ADD USER `{self.me}`")
+        self.refused(6, "owner", "set", "metastore", "adann", says="no metastore admin any more")
+        self.ok("sql", f"ALTER GROUP admins ADD USER adann, `{self.me}`", hand_over)
+        self.assertEqual(self.json("show", "metastore")["owner"], "admins")
+        self.refused(6, "sql", f"ALTER GROUP admins DROP USER `{self.me}`")
+        self.refused(6, "sql", "DROP GROUP admins")
+        self.ok("--as", "adann", "mkdir", "prod")
+        self.ok("audit", "verify")
+
     def test_rules_of_a_catalog_are_set_shown_and_removed(self):
         self.ok("mkdir", "-p", "prod.ml")
         self.ok("group", "create", "releasers")
@@ -875,6 +888,19 @@ class Story(Case):
         self.refused(5, "mkdir", "mine", home=theirs)
         self.refused(5, "show", "prod", home=theirs)
         self.refused(5, "--as", "nobody", "ls", home=theirs, says="to act as nobody")
+
+        # The files change hands, and whoever has them now takes the metastore over by a command that is recorded.
+        self.refused(5, "init", "--take-over", theirs, home="", says="whose directory it is (uid 65534)")
+        self.refused(2, "init", "--take-over", "--signature", "required", theirs, home="")
+        subprocess.run(["chown", "-R", "0:0", theirs], check=True)
+        self.refused(5, "mkdir", "mine", home=theirs)
+        me = self.json("show", "metastore")["owner"]
+        self.assertIn(f"{me} is the metastore's owner now; before, it was nobody",
+                      self.ok("init", "--take-over", theirs, home=""))
+        self.ok("mkdir", "mine", home=theirs)
+        self.home = theirs
+        last = [each for each in self.audit() if each["actionName"] == "takeOverMetastore"]
+        self.assertEqual([each["requestParams"] for each in last], [{"owner": me, "previous_owner": "nobody"}])
 
     def test_rm_asks_on_a_terminal_and_takes_no_for_an_answer(self):
         self.ready_registry()
