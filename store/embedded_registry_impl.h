@@ -98,6 +98,8 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Status CheckAccess(const Caller& caller, Operation operation, ObjectId object) override;
   Result<ObjectAccess> AccessOf(const Caller& caller, ObjectId object) override;
   Result<ContainerSettings> GetSettings(const Caller& caller, ObjectId container) override;
+  Result<std::vector<EffectiveSettings>> GetEffectiveSettings(const Caller& caller,
+                                                              ObjectId container) override;
   Status SetSettings(const Caller& caller, ObjectId container, const ContainerSettings& expected,
                      const ContainerSettings& settings) override;
 
@@ -191,11 +193,17 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   static Result<ContainerSettings> SettingsAt(View& view, ObjectId container);
   // What the containers of a model ask of it.
   struct Rules {
-    bool signature_required = false;
-    std::optional<uint64_t> max_models;
-    std::optional<uint64_t> max_versions;
+    struct Limit {
+      uint64_t most = 0;
+      ObjectId by = kMetastoreId;
+    };
+    std::optional<ObjectId> signature_required_by;  // the container; kMetastoreId: the registry
+    std::optional<Limit> max_models;
+    std::optional<Limit> max_versions;
     std::map<std::string, std::vector<PrincipalId>> protected_aliases;  // by folded name
   };
+  // Of the containers together, from the outermost on.
+  Result<Rules> RulesIn(View& view, const std::vector<ObjectId>& containers);
   Result<Rules> RulesFor(View& view, const StoredObject& model);
   // kPermissionDenied where one of the aliases is protected and the caller is not of those who may move it.
   Status CheckProtected(View& view, const Caller& caller, const StoredObject& model,

@@ -306,21 +306,63 @@ Status EmbeddedRegistryImpl::SetSettings(const Caller& caller, ObjectId containe
   });
 }
 
-Result<EmbeddedRegistryImpl::Rules> EmbeddedRegistryImpl::RulesFor(View& view, const StoredObject& model) {
-  ASSIGN_OR_RETURN(const StoredObject schema, view.Object(model.parent));
+Result<EmbeddedRegistryImpl::Rules> EmbeddedRegistryImpl::RulesIn(View& view,
+                                                                  const std::vector<ObjectId>& containers) {
   Rules rules;
-  rules.signature_required = authorizer_.settings().signature == RegistrySettings::SignaturePolicy::kRequired;
-  // The nearer container decides; an alias that either protects is protected.
-  for (const ObjectId container : {schema.parent, model.parent}) {
+  if (authorizer_.settings().signature == RegistrySettings::SignaturePolicy::kRequired) {
+    rules.signature_required_by = kMetastoreId;
+  }
+  // The stricter rule holds, wherever it is set: who may make a schema must not be able to relax what its
+  // catalog asks for. An alias that several protect is moved by who is of each.
+  const auto lower = [](std::optional<Rules::Limit>& limit, std::optional<uint64_t> set, ObjectId by) {
+    if (set && (!limit || *set < limit->most)) limit = Rules::Limit{*set, by};
+  };
+  for (const ObjectId container : containers) {
     ASSIGN_OR_RETURN(const ContainerSettingsRecord record, view.SettingsOf(container));
-    rules.signature_required = record.signature_required.value_or(rules.signature_required);
-    if (record.max_models) rules.max_models = record.max_models;
-    if (record.max_versions) rules.max_versions = record.max_versions;
+    if (record.signature_required.value_or(false) && !rules.signature_required_by) {
+      rules.signature_required_by = container;
+    }
+    lower(rules.max_models, record.max_models, container);
+    lower(rules.max_versions, record.max_versions, container);
     for (const auto& [alias, principal] : record.protected_aliases) {
       rules.protected_aliases[FoldCase(alias)].push_back(principal);
     }
   }
   return rules;
+}
+
+Result<EmbeddedRegistryImpl::Rules> EmbeddedRegistryImpl::RulesFor(View& view, const StoredObject& model) {
+  ASSIGN_OR_RETURN(const StoredObject schema, view.Object(model.parent));
+  return RulesIn(view, {schema.parent, model.parent});
+}
+
+Result<std::vector<EffectiveSettings>> EmbeddedRegistryImpl::GetEffectiveSettings(const Caller& caller,
+                                                                                  ObjectId container) {
+  return Inspect(caller, Operation::kGet, container,
+                 [&](View& view) -> Result<std::vector<EffectiveSettings>> {
+                   ASSIGN_OR_RETURN(const std::vector<Place> places, PlacesOf(view, container));
+                   std::vector<ObjectId> containers;
+                   for (const Place& place : places) containers.push_back(place.object.record.id);
+                   ASSIGN_OR_RETURN(const Rules rules, RulesIn(view, containers));
+                   std::vector<EffectiveSettings> answer;
+                   for (const Place& place : places) {
+                     const ObjectId id = place.object.record.id;
+                     EffectiveSettings here;
+                     here.from_kind = place.object.record.kind;
+                     here.from = place.name;
+                     ASSIGN_OR_RETURN(here.settings, SettingsAt(view, id));
+                     if (rules.signature_required_by && rules.signature_required_by != id) {
+                       here.settings.signature_required.reset();
+                     } else if (rules.signature_required_by) {
+                       here.settings.signature_required = true;  // also the registry's own rule
+                     }
+                     if (!rules.max_models || rules.max_models->by != id) here.settings.max_models.reset();
+                     if (!rules.max_versions || rules.max_versions->by != id)
+                       here.settings.max_versions.reset();
+                     if (!(here.settings == ContainerSettings())) answer.push_back(std::move(here));
+                   }
+                   return answer;
+                 });
 }
 
 Status EmbeddedRegistryImpl::CheckProtected(View& view, const Caller& caller, const StoredObject& model,

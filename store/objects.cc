@@ -237,10 +237,11 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Create(const Caller& caller, ObjectId p
     RETURN_IF_ERROR(authorizer_.Check(change, caller, CreateOperation(container.record.kind), parent));
     if (object.record.kind == ObjectKind::kModel) {
       ASSIGN_OR_RETURN(const Rules rules, RulesFor(change, object));
-      if (rules.max_models && container.record.children >= *rules.max_models) {
-        return Error(Code::kResourceExhausted,
-                     fmt::format("{} holds {} models, and {} is the limit that was set (max-models)",
-                                 container_name.ToString(), container.record.children, *rules.max_models));
+      if (rules.max_models && container.record.children >= rules.max_models->most) {
+        return Error(
+            Code::kResourceExhausted,
+            fmt::format("{} holds {} models, and {} is the limit that was set (max-models)",
+                        container_name.ToString(), container.record.children, rules.max_models->most));
       }
     }
     ASSIGN_OR_RETURN(object.record.id, change.NextObjectId());

@@ -206,7 +206,9 @@ struct ObjectAccess {
   std::vector<PrincipalRights> entries;
 };
 
-// Settings of a catalog or schema; absent: the container's above, then the registry's.
+// Settings of a catalog or schema. Together with those above, and the registry's, the strictest of each
+// holds: a signature is required if anyone requires it, the lowest limit counts, and whoever moves an alias
+// has to be of all that guard it.
 struct ContainerSettings {
   std::optional<bool> signature_required = {};
   // alias -> the principal (best a group) whose members alone may set, move or delete it
@@ -215,6 +217,13 @@ struct ContainerSettings {
   std::optional<uint64_t> max_versions = {};  // a model's versions
 
   friend bool operator==(const ContainerSettings&, const ContainerSettings&) = default;
+};
+
+// What of the settings of one place is in effect.
+struct EffectiveSettings {
+  ContainerSettings settings;
+  ObjectKind from_kind = ObjectKind::kMetastore;
+  FullName from;
 };
 
 // One line of the audit log. The chain: `hash` = SHA-256 over the record's encoding, which holds
@@ -406,6 +415,9 @@ class Registry {
 
   // --- settings of containers ---
   virtual Result<ContainerSettings> GetSettings(const Caller& caller, ObjectId container) = 0;
+  // What holds in it, by where it is set, from the outermost on; places of which nothing holds are left out.
+  virtual Result<std::vector<EffectiveSettings>> GetEffectiveSettings(const Caller& caller,
+                                                                      ObjectId container) = 0;
   // Replaces `expected`, which is what GetSettings answered, by `settings`.
   //   kAborted    they are something else by now: read them again
   //   kNotFound   a protected alias's principal

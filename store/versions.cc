@@ -142,7 +142,7 @@ Status EmbeddedRegistryImpl::CheckSignaturePolicy(View& view, const StoredObject
                                                   Signature signature) {
   if (signature == Signature::kPresent) return OkStatus();
   ASSIGN_OR_RETURN(const Rules rules, RulesFor(view, model));
-  if (!rules.signature_required) return OkStatus();
+  if (!rules.signature_required_by) return OkStatus();
   return Error(
       Code::kFailedPrecondition,
       "there is no MLmodel file, and a signature is required of every version here; save the model with "
@@ -152,11 +152,11 @@ Status EmbeddedRegistryImpl::CheckSignaturePolicy(View& view, const StoredObject
 Result<VersionNumber> EmbeddedRegistryImpl::AddVersion(Change& change, StoredObject& model,
                                                        VersionRecord& record, const NewVersion& fields) {
   ASSIGN_OR_RETURN(const Rules rules, RulesFor(change, model));
-  if (rules.max_versions && model.record.children >= *rules.max_versions) {
+  if (rules.max_versions && model.record.children >= rules.max_versions->most) {
     return Error(
         Code::kResourceExhausted,
         fmt::format("{} has {} versions, and {} is the limit that was set (max-versions); delete one first",
-                    model.name, model.record.children, *rules.max_versions));
+                    model.name, model.record.children, rules.max_versions->most));
   }
   const VersionNumber number = model.record.next_version++;
   ++model.record.children;

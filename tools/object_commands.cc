@@ -190,13 +190,18 @@ Status ShowObject(Home& home, const Place& place, bool as_json) {
   ASSIGN_OR_RETURN(const store::ObjectInfo object, FindObject(home, place));
   ASSIGN_OR_RETURN(const Tags tags, home.registry->Tags(home.caller, {object.id, std::nullopt}));
   store::ContainerSettings settings;
+  std::vector<store::EffectiveSettings> effective;
   if (HasSettings(object)) {
     ASSIGN_OR_RETURN(settings, home.registry->GetSettings(home.caller, object.id));
+    ASSIGN_OR_RETURN(effective, home.registry->GetEffectiveSettings(home.caller, object.id));
   }
   if (as_json) {
     Json json = ObjectJson(object);
     json["tags"] = TagsJson(tags);
-    if (HasSettings(object)) json["settings"] = SettingsJson(settings);
+    if (HasSettings(object)) {
+      json["settings"] = SettingsJson(settings);
+      json["effective_settings"] = EffectiveSettingsJson(object, effective);
+    }
     PrintJson(json);
     return OkStatus();
   }
@@ -215,9 +220,7 @@ Status ShowObject(Home& home, const Place& place, bool as_json) {
   }
   fields.Add("created", When(object.created_at_ms, object.created_by));
   fields.Add("updated", When(object.updated_at_ms, object.updated_by));
-  for (const auto& setting : SettingsList(settings)) {
-    fields.Add("rule", fmt::format("{} = {}", setting.first, setting.second));
-  }
+  for (const std::string& rule : RuleLines(object, settings, effective)) fields.Add("rule", rule);
   fields.AddTags(tags);
   fields.AddText("description", object.comment);
   return OkStatus();

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <charconv>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -66,6 +67,48 @@ Json SettingsJson(const store::ContainerSettings& settings) {
   if (settings.max_models) json["max_models"] = *settings.max_models;
   if (settings.max_versions) json["max_versions"] = *settings.max_versions;
   return json;
+}
+
+std::vector<std::string> RuleLines(const store::ObjectInfo& container, const store::ContainerSettings& set,
+                                   const std::vector<store::EffectiveSettings>& effective) {
+  std::vector<std::string> lines;
+  std::vector<std::pair<std::string, std::string>> holding;
+  std::vector<std::string> from_elsewhere;
+  for (const store::EffectiveSettings& place : effective) {
+    auto list = SettingsList(place.settings);
+    if (place.from == container.full_name) {
+      holding = std::move(list);
+      continue;
+    }
+    const std::string from =
+        place.from_kind == store::ObjectKind::kMetastore
+            ? "the registry"
+            : fmt::format("{} {}", store::KindName(place.from_kind), place.from.ToString());
+    for (const auto& each : list) {
+      from_elsewhere.push_back(fmt::format("{} = {} (from {})", each.first, each.second, from));
+    }
+  }
+  for (const auto& each : SettingsList(set)) {
+    const bool holds = std::find(holding.begin(), holding.end(), each) != holding.end();
+    lines.push_back(
+        fmt::format("{} = {}{}", each.first, each.second, holds ? "" : " (a stricter one holds)"));
+  }
+  lines.insert(lines.end(), from_elsewhere.begin(), from_elsewhere.end());
+  return lines;
+}
+
+Json EffectiveSettingsJson(const store::ObjectInfo& container,
+                           const std::vector<store::EffectiveSettings>& effective) {
+  Json list = Json::array();
+  for (const store::EffectiveSettings& place : effective) {
+    Json json = SettingsJson(place.settings);
+    if (!(place.from == container.full_name)) {
+      json["inherited_from_type"] = store::KindName(place.from_kind);
+      json["inherited_from_name"] = place.from.ToString();
+    }
+    list.push_back(std::move(json));
+  }
+  return list;
 }
 
 Status ApplySetting(std::string_view key, std::string_view value, store::ContainerSettings& settings) {

@@ -20,6 +20,13 @@ std::vector<std::pair<std::string, std::string>> SettingsList(const store::Conta
 // The same as an object: `signature`, `protected_aliases`, `max_models`, `max_versions`.
 Json SettingsJson(const store::ContainerSettings& settings);
 
+// What is set on a container, and what holds in it from elsewhere, a line each.
+std::vector<std::string> RuleLines(const store::ObjectInfo& container, const store::ContainerSettings& set,
+                                   const std::vector<store::EffectiveSettings>& effective);
+// Objects as SettingsJson makes them; of another place also `inherited_from_type`, `inherited_from_name`.
+Json EffectiveSettingsJson(const store::ObjectInfo& container,
+                           const std::vector<store::EffectiveSettings>& effective);
+
 // kInvalidArgument: no such key, or a value that it cannot have; says what there is.
 Status ApplySetting(std::string_view key, std::string_view value, store::ContainerSettings& settings);
 // kInvalidArgument: no such key. One that is not set: OK.

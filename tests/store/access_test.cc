@@ -671,8 +671,10 @@ TEST(Access, SettingsOfContainersBindTheirModels) {
   ASSERT_OK(registry.SetSettings(world.ann, world.catalog, {},
                                  {.signature_required = true, .max_models = 2, .max_versions = 3}));
   EXPECT_EQ(Outcome(world.Commit(world.model)), "failed precondition") << "no MLmodel in it";
-  ASSERT_OK(registry.SetSettings(world.ann, world.schema, {}, {.signature_required = false}));
-  EXPECT_EQ(Outcome(world.Commit(world.model)), "ok") << "the nearer container decides";
+  ASSERT_OK(registry.SetSettings(world.ann, world.catalog,
+                                 {.signature_required = true, .max_models = 2, .max_versions = 3},
+                                 {.signature_required = false, .max_models = 2, .max_versions = 3}));
+  EXPECT_EQ(Outcome(world.Commit(world.model)), "ok");
   EXPECT_EQ(Outcome(world.Commit(world.model)), "ok");
   EXPECT_EQ(Outcome(world.Commit(world.model)), "limit reached");
   ASSERT_OK(registry.Create(world.ann, world.schema, "second", ""));
@@ -681,6 +683,55 @@ TEST(Access, SettingsOfContainersBindTheirModels) {
   EXPECT_EQ(registry.GetSettings(world.ann, world.catalog)->max_versions, std::optional<uint64_t>(3));
   EXPECT_EQ(Outcome(registry.SetSettings(world.ann, world.catalog, {}, {.max_models = 5})), "aborted")
       << "someone who saw other settings changes none of these";
+}
+
+// Whoever may make a schema sets its rules; what the catalog asks for stays asked for.
+TEST(Access, OfTheRulesOfCatalogAndSchemaTheStricterHolds) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller bob = Someone("bob");
+  ASSERT_OK(registry.SetSettings(world.ann, world.catalog, {},
+                                 {.signature_required = true,
+                                  .protected_aliases = {{"Champion", "eve"}},
+                                  .max_models = 1,
+                                  .max_versions = 5}));
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kAllPrivileges}));
+  const ObjectId mine = registry.Create(bob, world.catalog, "mine", "").value().id;
+  const ContainerSettings lax{.signature_required = false,
+                              .protected_aliases = {{"Champion", "bob"}},
+                              .max_models = 9,
+                              .max_versions = 0};
+  ASSERT_OK(registry.SetSettings(bob, mine, {}, lax));
+  const ObjectId model = registry.Create(bob, mine, "m", "").value().id;
+  EXPECT_EQ(Outcome(registry.Create(bob, mine, "n", "")), "limit reached") << "one a schema, by the catalog";
+  EXPECT_EQ(Outcome(registry.BeginVersion(bob, model, {})), "limit reached") << "none, by the schema";
+  ContainerSettings some = lax;
+  some.max_versions = 9;
+  ASSERT_OK(registry.SetSettings(bob, mine, lax, some));
+  ASSERT_OK(registry.SetOwner(world.ann, model, "ann"));
+  EXPECT_EQ(Outcome(world.Commit(model)), "failed precondition") << "unsigned";
+  EXPECT_EQ(Outcome(registry.CopyVersion(world.ann, world.model, 1, model)), "failed precondition");
+
+  const auto effective = registry.GetEffectiveSettings(bob, mine).value();
+  ASSERT_EQ(effective.size(), 2U);
+  EXPECT_EQ(effective[0].from.ToString(), "prod");
+  EXPECT_EQ(effective[0].settings, (ContainerSettings{.signature_required = true,
+                                                      .protected_aliases = {{"Champion", "eve"}},
+                                                      .max_models = 1,
+                                                      .max_versions = 5}));
+  EXPECT_EQ(effective[1].from.ToString(), "prod.mine");
+  EXPECT_EQ(effective[1].settings, (ContainerSettings{.protected_aliases = {{"Champion", "bob"}}}));
+
+  // The registry's own rule is the first of all.
+  Box strict(MakeMemoryKv(), RegistrySettings::SignaturePolicy::kRequired);
+  const ObjectId unsigned_model = strict.Make("c.s.m");
+  const ObjectId schema = strict.registry->Get(strict.ann, unsigned_model)->parent;
+  ASSERT_OK(strict.registry->SetSettings(strict.ann, schema, {}, {.signature_required = false}));
+  EXPECT_EQ(Outcome(strict.Commit(unsigned_model)), "failed precondition");
+  const auto from_registry = strict.registry->GetEffectiveSettings(strict.ann, schema).value();
+  ASSERT_EQ(from_registry.size(), 1U);
+  EXPECT_EQ(from_registry[0].from_kind, ObjectKind::kMetastore);
+  EXPECT_EQ(from_registry[0].settings, ContainerSettings{.signature_required = true});
 }
 
 TEST(Access, OnlyWhoBeganAVersionOrOwnsTheModelFinishesIt) {

@@ -331,6 +331,15 @@ class Governance(Case):
         self.assertEqual(self.json("show", "prod")["settings"]["max_models"], 7)
         self.assertIn("protected-alias.Champion = releasers", self.ok("show", "prod"))
         self.assertEqual(self.json("show", "prod.ml")["settings"], {})
+        self.ok("set", "prod.ml", "signature", "if-mlmodel")
+        self.ok("set", "prod.ml", "max-models", "3")
+        self.assertEqual(self.json("show", "prod.ml")["effective_settings"],
+                         [{"signature": "required", "protected_aliases": {"Champion": "releasers"},
+                           "inherited_from_type": "catalog", "inherited_from_name": "prod"}, {"max_models": 3}])
+        shown = self.ok("show", "prod.ml")
+        for line in ("signature = if-mlmodel (a stricter one holds)", "max-models = 3\n",
+                     "signature = required (from catalog prod)", "protected-alias.Champion = releasers (from catalog prod)"):
+            self.assertIn(line, shown)
         self.assertEqual(self.json("set", "prod", "--unset", "signature"),
                          {"protected_aliases": {"Champion": "releasers"}, "max_models": 7})
         self.refused(2, "set", "prod", "colour", "red", says="max-models")
