@@ -265,6 +265,7 @@ Result<KvTransaction> Change::Finish() {
   for (const auto& [key, revision] : expected_) transaction.expectations.push_back({key, revision});
   for (auto& [key, value] : writes_) transaction.writes.push_back({key, std::move(value)});
   if (event_) transaction.log_entry = EncodeEvent(*event_);
+  transaction.reserve = reserve_;
   return transaction;
 }
 

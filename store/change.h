@@ -119,6 +119,8 @@ class Change : public View {
     event_->time_ms = now_ms_;
     event_->kind = EventKind::kPrincipalsChanged;
   }
+  // Otherwise than by whether it deletes something.
+  void SetReserve(Reserve reserve) { reserve_ = reserve; }
   // Nothing is to be changed after all.
   void Clear() {
     writes_.clear();
@@ -148,6 +150,7 @@ class Change : public View {
   std::map<std::string, std::optional<std::string>> writes_;
   std::vector<AuditRecord> audits_;
   std::optional<Event> event_;
+  Reserve reserve_ = Reserve::kForDeletions;
 };
 
 }  // namespace modelfs::store

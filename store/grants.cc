@@ -152,6 +152,11 @@ Status EmbeddedRegistryImpl::ChangeGrants(const Caller& caller, ObjectId object_
     } else {
       change.Put(keys::Grants(object_id), grants.Encode());
     }
+    // Who fills the disk must not be able to keep a right by that.
+    if (std::all_of(changes.begin(), changes.end(),
+                    [](const GrantChange& each) { return each.add.empty(); })) {
+      change.SetReserve(Reserve::kUse);
+    }
     change.AccessChanges();
     change.Audit(kGrantAction, name, object_id,
                  {{"securable_type", std::string(SecurableType(kind))},

@@ -334,6 +334,7 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Rename(const Caller& caller, ObjectId m
       return guarded.error().Wrap(
           fmt::format("{} cannot be renamed while it has a protected alias", old_name.ToString()));
     }
+    change.SetReserve(Reserve::kLeave);  // nothing is less for it, and it can be done without end
     change.Delete(keys::Object(object.parent, object.name));
     const std::string old_leaf = std::exchange(object.name, std::string(new_leaf));
     change.TouchObject(object);
@@ -356,18 +357,18 @@ Result<ObjectInfo> EmbeddedRegistryImpl::SetOwner(const Caller& caller, ObjectId
       return Error(Code::kInvalidArgument,
                    fmt::format("`{}` is everybody and owns nothing; make a group", kAccountUsers));
     }
-    if (object.record.kind == ObjectKind::kModel) {
-      ASSIGN_OR_RETURN(const StoredObject metastore, change.Object(kMetastoreId));
-      ASSIGN_OR_RETURN(const PrincipalId admin, change.OwnerOf(metastore.record));
-      ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> self, authorizer_.IdentityOf(change, caller));
-      if (!self->Is(admin) && !self->Is(owner.id)) {
-        return Error(
-            Code::kPermissionDenied,
-            fmt::format("{} may give {} to itself or a group it is in, and not to {}; a metastore admin may "
-                        "give it to anybody",
-                        Printable(caller.principal), name.ToString(), owner.name));
-      }
+    ASSIGN_OR_RETURN(const StoredObject metastore, change.Object(kMetastoreId));
+    ASSIGN_OR_RETURN(const PrincipalId admin, change.OwnerOf(metastore.record));
+    ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> self, authorizer_.IdentityOf(change, caller));
+    if (object.record.kind == ObjectKind::kModel && !self->Is(admin) && !self->Is(owner.id)) {
+      return Error(
+          Code::kPermissionDenied,
+          fmt::format("{} may give {} to itself or a group it is in, and not to {}; a metastore admin may "
+                      "give it to anybody",
+                      Printable(caller.principal), name.ToString(), owner.name));
     }
+    // It is taken from who had it, too. Others could give it to and fro.
+    if (self->Is(admin)) change.SetReserve(Reserve::kUse);
     object.record.owner = owner.id;
     object.record.owner_name.clear();
     change.TouchObject(object);

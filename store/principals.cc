@@ -276,6 +276,7 @@ Result<std::string> EmbeddedRegistryImpl::TakeOver(const Caller& keeper) {
     change.TouchObject(metastore);
     settings.owner = keeper.principal;
     settings.owner_uid = keeper.uid;
+    change.SetReserve(Reserve::kUse);
     change.Put(keys::Settings(), EncodeSettings(settings));
     change.AccessChanges();
     change.Audit("takeOverMetastore", FullName(), kMetastoreId,

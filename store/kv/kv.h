@@ -57,10 +57,18 @@ struct KvExpectation {
   Revision revision = 0;  // 0: the key is absent
 };
 
+// Who may use what is kept of a disk that is full otherwise.
+enum class Reserve : uint8_t {
+  kForDeletions,  // a transaction that deletes something
+  kUse,           // this one, whatever it does
+  kLeave,         // not this one, though it deletes something: done over and over, it would use all of it up
+};
+
 struct KvTransaction {
   std::vector<KvExpectation> expectations;
   std::vector<KvWrite> writes;
   std::optional<std::string> log_entry;
+  Reserve reserve = Reserve::kForDeletions;
 
   void Expect(std::string_view key, const std::optional<KvEntry>& read) {
     expectations.push_back({std::string(key), read ? read->revision : 0});
@@ -86,8 +94,8 @@ class Kv {
   //   kAborted           an expectation does not hold
   //   kInvalidArgument   a key's length, one key written twice, or more than kKvMaxOperations
   //                      (expectations and writes together) or kKvMaxCommitBytes; nothing was written
-  //   kNoSpace           disk full; nothing was written. A transaction that deletes something may use a
-  //                      reserve that others may not, so that a full disk can be tidied up.
+  //   kNoSpace           disk full; nothing was written. Some (Reserve) may use a reserve that others may
+  //                      not, so that a full disk can be tidied up.
   virtual Result<Revision> Commit(const KvTransaction& transaction) = 0;
 
   // Up to `limit` log entries with revision > after, oldest first.

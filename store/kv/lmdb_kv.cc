@@ -44,7 +44,7 @@ constexpr uint8_t kHeadVersion = 1;
 constexpr unsigned kMaxReaders = 1024;         // slots of 64 bytes in lock.mdb, one a snapshot
 constexpr uint64_t kReaderCheckEvery = 256;    // commits
 constexpr size_t kTrimStep = 2048;             // entries a transaction
-constexpr uint64_t kReserveBytes = 1U << 20U;  // of disk, behind the data, for deletions on a full disk
+constexpr uint64_t kReserveBytes = 1U << 20U;  // of disk, behind the data: kv.h, Reserve
 constexpr auto kPollEvery = std::chrono::seconds(1);
 constexpr mode_t kDirectoryMode = 0700;
 constexpr mode_t kFileMode = 0600;
@@ -426,6 +426,12 @@ int CheckEntries(MDB_txn* txn) {
   });
 }
 
+bool MayUseReserve(const KvTransaction& transaction) {
+  if (transaction.reserve != Reserve::kForDeletions) return transaction.reserve == Reserve::kUse;
+  return std::any_of(transaction.writes.begin(), transaction.writes.end(),
+                     [](const KvWrite& write) { return !write.value; });
+}
+
 class LmdbKv : public Kv {
  public:
   explicit LmdbKv(std::shared_ptr<Environment> env) : env_(std::move(env)) {}
@@ -446,12 +452,10 @@ class LmdbKv : public Kv {
 
   Result<Revision> Commit(const KvTransaction& transaction) override {
     RETURN_IF_ERROR(CheckTransaction(transaction));
-    const bool deletes = std::any_of(transaction.writes.begin(), transaction.writes.end(),
-                                     [](const KvWrite& write) { return !write.value; });
-    if (!env_->HasReserve() && !deletes) {
-      return env_->Failure(
-          ENOSPC,
-          "the disk is full (what is left is kept for deletions); make room on it, or delete versions");
+    if (!env_->HasReserve() && !MayUseReserve(transaction)) {
+      return env_->Failure(ENOSPC,
+                           "the disk is full (what is left is kept for deleting and for taking rights away); "
+                           "make room on it, or delete versions");
     }
     Head head;
     bool holds = false;

@@ -254,6 +254,14 @@ class SmallDisk {
   SmallDisk(const SmallDisk&) = delete;
   SmallDisk& operator=(const SmallDisk&) = delete;
   bool mounted() const { return mounted_; }
+  // Takes the very last block.
+  void Fill() const {
+    FILE* filler = ::fopen((path_ + "/filler").c_str(), "w");
+    const std::string block(4096, 'f');
+    while (::fwrite(block.data(), 1, block.size(), filler) == block.size() && ::fflush(filler) == 0) {
+    }
+    ::fclose(filler);
+  }
 
  private:
   std::string path_;
@@ -281,14 +289,7 @@ TEST(DiskFull, NothingIsHalfDoneAndThingsCanStillBeReadAndDeleted) {
   EXPECT_EQ(Outcome(box.registry->LookupChild(box.ann, schema, fmt::format("m{}", made.size()))),
             "not found");
   EXPECT_OK(box.registry->VerifyAudit(box.ann));
-  // Something else takes the very last block.
-  {
-    FILE* filler = ::fopen((dir.path() + "/small/filler").c_str(), "w");
-    const std::string block(4096, 'f');
-    while (::fwrite(block.data(), 1, block.size(), filler) == block.size() && ::fflush(filler) == 0) {
-    }
-    ::fclose(filler);
-  }
+  disk.Fill();
   EXPECT_EQ(Outcome(box.registry->Create(box.ann, schema, "more", std::string(20, 'x'))), "no space");
   EXPECT_EQ(box.registry->Get(box.ann, made[0])->comment.size(), 20U);
   for (const ObjectId id : made) {
@@ -296,6 +297,52 @@ TEST(DiskFull, NothingIsHalfDoneAndThingsCanStillBeReadAndDeleted) {
   }
   EXPECT_TRUE(box.registry->List(box.ann, schema, {})->items.empty());
   EXPECT_OK(box.registry->VerifyAudit(box.ann));
+}
+
+// Filling the disk, with a draft for instance, keeps nobody's rights.
+TEST(DiskFull, RightsCanStillBeTakenAway) {
+  const ScratchDir dir;
+  const SmallDisk disk(dir.path() + "/small");
+  if (!disk.mounted()) GTEST_SKIP() << "mounting a tmpfs needs root";
+  Box box(OpenLmdbAt(dir.path() + "/small/kv"));
+  Registry& registry = *box.registry;
+  const ObjectId model = box.Make("c.s.m");
+  ASSERT_OK(registry.CreatePrincipal(box.ann, PrincipalKind::kGroup, "team"));
+  ASSERT_OK(registry.AddMember(box.ann, "team", "bob"));
+  const PrivilegeSet rights = {Privilege::kExecute, Privilege::kApplyTag};
+  for (const char* user : {"bob", "eve"}) {
+    ASSERT_OK(registry.ChangeGrants(box.ann, model, {{.principal = user, .add = rights}}));
+  }
+  ASSERT_OK(registry.SetOwner(box.ann, model, "bob"));
+  disk.Fill();
+  const ObjectId schema = registry.Get(box.ann, model)->parent;
+  Result<ObjectInfo> last = Error(Code::kInternal, "not tried");
+  for (int i = 0; i < 100'000 && (i == 0 || last.ok()); ++i) {
+    last = registry.Create(box.ann, schema, fmt::format("m{}", i), "");
+  }
+  ASSERT_EQ(Outcome(last), "no space");
+
+  // One of two rights, then the rest, while others keep theirs: no record goes by it.
+  const auto revoke = [&](const char* user, PrivilegeSet what) {
+    return Outcome(registry.ChangeGrants(box.ann, model, {{.principal = user, .remove = what}}));
+  };
+  EXPECT_EQ(revoke("bob", {Privilege::kApplyTag}), "ok");
+  EXPECT_EQ(registry.Grants(box.ann, model, "bob")->front().privileges, PrivilegeSet{Privilege::kExecute});
+  EXPECT_EQ(revoke("bob", rights), "ok");
+  EXPECT_TRUE(registry.Grants(box.ann, model, "bob")->empty());
+  EXPECT_EQ(Outcome(registry.RemoveMember(box.ann, "team", "bob")), "ok");
+  EXPECT_EQ(Outcome(registry.SetOwner(box.ann, model, "ann")), "ok");
+  const auto trail = registry.Audit(box.ann, {.action = "updatePermissions"}).value();
+  EXPECT_NE(trail.back().params.at("changes").find("\"remove\":[\"EXECUTE\"]"), std::string::npos);
+  // What gives rights does not fit, nor what could be done until nothing is left to take them away with.
+  EXPECT_EQ(Outcome(registry.ChangeGrants(box.ann, model, {{.principal = "bob", .add = rights}})),
+            "no space");
+  EXPECT_EQ(
+      Outcome(registry.ChangeGrants(
+          box.ann, model, {{.principal = "bob", .add = rights}, {.principal = "eve", .remove = rights}})),
+      "no space");
+  EXPECT_EQ(Outcome(registry.Rename(box.ann, model, "n")), "no space");
+  EXPECT_OK(registry.VerifyAudit(box.ann));
 }
 
 }  // namespace
