@@ -311,7 +311,8 @@ Result<bool> Authorizer::May(View& view, const Caller& caller, Operation operati
   return row == nullptr || Allows(*row, facts);
 }
 
-Status Authorizer::Check(View& view, const Caller& caller, Operation operation, ObjectId object) const {
+Status Authorizer::Check(View& view, const Caller& caller, Operation operation, ObjectId object,
+                         Named named) const {
   ASSIGN_OR_RETURN(const bool allowed, May(view, caller, operation, object));
   if (allowed) return OkStatus();
   view.NoteRefused({operation, object});
@@ -329,7 +330,10 @@ Status Authorizer::Check(View& view, const Caller& caller, Operation operation, 
   if (self && self->kind == PrincipalKind::kGroup) return NamedAsAGroup(caller);
   ASSIGN_OR_RETURN(const Facts facts, FactsOf(view, caller, object));
   const OperationRow* row = RowOf(operation, facts.kind);
-  ASSIGN_OR_RETURN(const Error refusal, Refusal(view, caller, *row, facts, object));
+  // The names of catalogs and schemas never change, so whoever has the id of one had its name.
+  const bool told = facts.kind != ObjectKind::kModel || named == Named::kByCaller ||
+                    Allows(*RowOf(Operation::kSee, facts.kind), facts);
+  ASSIGN_OR_RETURN(const Error refusal, Refusal(view, caller, *row, facts, object, told));
   return refusal;
 }
 
@@ -349,15 +353,18 @@ Status Authorizer::CheckInside(View& view, const Caller& caller, ObjectId contai
                       facts.kind, name, caller);
 }
 
-// Says what is missing in the words of a GRANT that would help. What the caller may not see is not told.
+// Says what is missing in the words of a GRANT that would help; what the object is called, where it may be
+// told.
 Result<Error> Authorizer::Refusal(View& view, const Caller& caller, const OperationRow& row,
-                                  const Facts& facts, ObjectId object) const {
+                                  const Facts& facts, ObjectId object, bool told) const {
   ASSIGN_OR_RETURN(const StoredObject stored, view.Object(object));
   ASSIGN_OR_RETURN(const FullName name, view.NameOf(stored));
   const std::string who = Printable(caller.principal);
-  const std::string shown = facts.kind == ObjectKind::kMetastore
-                                ? "this registry"
-                                : fmt::format("{} {}", KindName(facts.kind), name.ToString());
+  std::string shown = "this registry";
+  if (facts.kind != ObjectKind::kMetastore) {
+    shown = told ? fmt::format("{} {}", KindName(facts.kind), name.ToString())
+                 : fmt::format("this {}", KindName(facts.kind));
+  }
   std::string message = fmt::format("{} may not {} {}", who, row.verb, shown);
 
   // The first gate that is closed, unless the way there is not what is missing.
@@ -388,7 +395,11 @@ Result<Error> Authorizer::Refusal(View& view, const Caller& caller, const Operat
     // What a model's owner needs of the schema is granted there.
     const bool on_schema = facts.kind == ObjectKind::kModel && !Grantable(facts.kind).Has(first);
     std::string on(ObjectType(on_schema ? ObjectKind::kSchema : facts.kind));
-    if (facts.kind != ObjectKind::kMetastore) on += " " + (on_schema ? name.Parent() : name).ToString();
+    if (on_schema) {
+      on += " " + name.Parent().ToString();
+    } else if (facts.kind != ObjectKind::kMetastore) {
+      on += told ? " " + name.ToString() : " …";
+    }
     return Error(Code::kPermissionDenied,
                  fmt::format("{}: it lacks {}{}{}; for example GRANT {} ON {} TO {}", message, privileges,
                              also, row.owner && !facts.owner ? ", and does not own it" : "",
@@ -399,7 +410,7 @@ Result<Error> Authorizer::Refusal(View& view, const Caller& caller, const Operat
   }
   return Error(Code::kPermissionDenied,
                fmt::format("{}: that is for its owner; ownership is given by ALTER {} {} OWNER TO …", message,
-                           ObjectType(facts.kind), name.ToString()));
+                           ObjectType(facts.kind), told ? name.ToString() : "…"));
 }
 
 Result<Visibility> Authorizer::VisibleIn(View& view, const Caller& caller, ObjectId container) const {

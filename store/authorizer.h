@@ -60,9 +60,13 @@ class Authorizer {
   Authorizer(RegistrySettings settings, PrincipalDirectory* directory)
       : settings_(std::move(settings)), directory_(directory) {}
 
+  // Whether a refusal may name the object where the caller may not see it: only where the caller named it.
+  // Who came by its id, with a file that was kept open, say, is not told what it is called by now.
+  enum class Named { kIfSeen, kByCaller };
   // kPermissionDenied: the message names what is missing and whom to ask, as far as the caller may know it.
   // kNotFound: no such object.
-  Status Check(View& view, const Caller& caller, Operation operation, ObjectId object) const;
+  Status Check(View& view, const Caller& caller, Operation operation, ObjectId object,
+               Named named = Named::kIfSeen) const;
   // Whether the caller may learn what is in a container and what is not. kPermissionDenied, in words that
   // tell neither.
   Status CheckInside(View& view, const Caller& caller, ObjectId container) const;
@@ -106,7 +110,7 @@ class Authorizer {
   Result<Identity> ComputeIdentity(View& view, PrincipalId self,
                                    const std::vector<std::string>& groups) const;
   Result<Error> Refusal(View& view, const Caller& caller, const OperationRow& row, const Facts& facts,
-                        ObjectId object) const;
+                        ObjectId object, bool told) const;
 
   const RegistrySettings settings_;
   mutable std::atomic<uint64_t> next_identity_{1};

@@ -212,7 +212,8 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   // objects.cc
   enum class Detail { kThin, kFull };  // kThin: ObjectInfo::browse_only
   static Result<ObjectInfo> InfoOf(View& view, const StoredObject& object, FullName name, Detail detail);
-  // As far as the caller may know it; kPermissionDenied where that is nothing.
+  // As far as the caller may know it; kPermissionDenied where that is nothing. Of an object that the caller
+  // named, or was checked for seeing.
   Result<ObjectInfo> FullInfoOf(View& view, const Caller& caller, const StoredObject& object);
   // How much of a child the caller may see; nothing: not that it is there.
   Result<std::optional<Detail>> DetailOf(View& view, const Caller& caller, const Visibility& visible,

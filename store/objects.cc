@@ -60,7 +60,8 @@ Result<ObjectInfo> EmbeddedRegistryImpl::InfoOf(View& view, const StoredObject& 
 
 Result<ObjectInfo> EmbeddedRegistryImpl::FullInfoOf(View& view, const Caller& caller,
                                                     const StoredObject& object) {
-  RETURN_IF_ERROR(authorizer_.Check(view, caller, Operation::kSee, object.record.id));
+  RETURN_IF_ERROR(
+      authorizer_.Check(view, caller, Operation::kSee, object.record.id, Authorizer::Named::kByCaller));
   ASSIGN_OR_RETURN(const bool full, authorizer_.May(view, caller, Operation::kGet, object.record.id));
   ASSIGN_OR_RETURN(FullName name, view.NameOf(object));
   ASSIGN_OR_RETURN(ObjectInfo info,

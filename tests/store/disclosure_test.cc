@@ -5,6 +5,7 @@
 
 #include "store/audit_json.h"
 #include "store/keys.h"
+#include "store/operation_table.h"
 #include "store/records.h"
 #include "tests/store/registry_fixture.h"
 
@@ -183,6 +184,42 @@ TEST(Disclosure, AnOldVersionsParentIsMaskedOnceItsNameLeadsNowhere) {
   ASSERT_OK(registry.Rename(world.ann, world.hidden, "hid2"));
   EXPECT_EQ(SourceOf(world, eve), "masked");
   EXPECT_EQ(SourceOf(world, world.ann), "models:/prod.s.hid/1");
+}
+
+// A file that was kept open leads to a model by its id, whatever has become of its name.
+TEST(Disclosure, ARefusalDoesNotSayWhatAHiddenModelIsCalledByNow) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller eve = Someone("eve");
+  ASSERT_OK(registry.Rename(world.ann, world.hidden, "merger_with_acme"));
+  const auto said = [&](Operation operation) {
+    const Status allowed = registry.CheckAccess(eve, operation, world.hidden);
+    EXPECT_EQ(Outcome(allowed), "permission denied");
+    return allowed.ok() ? std::string() : allowed.error().message();
+  };
+  const auto all = [&] {
+    std::string text;
+    for (const OperationRow& row : kOperationRows) {
+      if (row.on == ObjectKind::kModel) text += said(row.operation) + "\n";
+    }
+    return text + registry.Get(eve, world.hidden).error().message();
+  };
+  EXPECT_FALSE(Says(all(), "merger")) << all();
+  EXPECT_TRUE(Says(said(Operation::kReadFiles), "eve may not read the files of this model: it lacks EXECUTE"))
+      << said(Operation::kReadFiles);
+  // Who asks by the name is told what would help, by the name.
+  const auto by_name = registry.Lookup(eve, FullName{{"prod", "s", "merger_with_acme"}});
+  EXPECT_TRUE(Says(by_name.error().message(), "GRANT EXECUTE ON MODEL prod.s.merger_with_acme"))
+      << by_name.error().message();
+
+  ASSERT_OK(registry.ChangeGrants(world.ann, world.catalog,
+                                  {{.principal = "eve", .remove = {Privilege::kUseSchema}}}));
+  EXPECT_FALSE(Says(all(), "merger")) << all();
+  EXPECT_TRUE(Says(said(Operation::kReadFiles), "GRANT USE SCHEMA ON SCHEMA prod.s TO `eve`"))
+      << said(Operation::kReadFiles);
+
+  world.Grant(world.catalog, "eve", {Privilege::kBrowse});
+  EXPECT_TRUE(Says(said(Operation::kReadFiles), "model prod.s.merger_with_acme")) << "she may see it now";
 }
 
 TEST(Disclosure, WhatIsLeftOutOfAnActivityTakesNoPlaceInIt) {
