@@ -225,13 +225,8 @@ Result<Identity> Authorizer::ComputeIdentity(View& view, PrincipalId self,
   while (!open.empty()) {
     const PrincipalId member = open.front();
     open.pop_front();
-    const std::string begin = keys::MemberOf(member, 0);
-    const std::string end = keys::AfterPrefix(begin.substr(0, begin.size() / 2 + 1));
-    ASSIGN_OR_RETURN(const std::vector<KvEntry> in, view.snapshot().Range(begin, end, kMaxMemberships + 1));
-    for (const KvEntry& entry : in) {
-      ASSIGN_OR_RETURN(const std::optional<KvEntry> still, view.Peek(entry.key));
-      if (!still) continue;  // the change that asks has ended it
-      const PrincipalId group = keys::SecondNumber(entry.key);
+    ASSIGN_OR_RETURN(const std::vector<PrincipalId> in, view.GroupsAround(member));
+    for (const PrincipalId group : in) {
       ASSIGN_OR_RETURN(const PrincipalInfo info, view.Principal(group));
       if (!info.deleted) add(group);
     }
@@ -488,11 +483,8 @@ Result<ObjectAccess> Authorizer::AccessOf(View& view, ObjectId object) const {
     host_groups =
         host_groups || (info.kind == PrincipalKind::kGroup && info.source == PrincipalSource::kHost);
     if (info.kind == PrincipalKind::kGroup && info.source == PrincipalSource::kRegistry) {
-      std::string begin = keys::Member(id, 0);
-      const std::string end = keys::Member(id + 1, 0);
-      ASSIGN_OR_RETURN(const std::vector<KvEntry> members,
-                       view.snapshot().Range(begin, end, kMaxUsers + kMaxGroups));
-      for (const KvEntry& member : members) add(keys::SecondNumber(member.key));
+      ASSIGN_OR_RETURN(const std::vector<PrincipalId> members, view.MembersIn(id));
+      for (const PrincipalId member : members) add(member);
       continue;
     }
     named.push_back(std::move(info));

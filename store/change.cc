@@ -123,6 +123,29 @@ Result<std::optional<PrincipalInfo>> View::FindPrincipal(std::string_view name) 
   return std::optional<PrincipalInfo>(std::move(info));
 }
 
+Result<std::vector<PrincipalId>> View::GroupsAround(PrincipalId member) {
+  return SecondNumbers(keys::MemberOf(member, 0), keys::MemberOf(member + 1, 0));
+}
+
+Result<std::vector<PrincipalId>> View::MembersIn(PrincipalId group) {
+  return SecondNumbers(keys::Member(group, 0), keys::Member(group + 1, 0));
+}
+
+Result<std::vector<PrincipalId>> View::SecondNumbers(std::string begin, const std::string& end) {
+  constexpr size_t kStep = 1000;
+  std::vector<PrincipalId> numbers;
+  for (bool more = true; more;) {
+    ASSIGN_OR_RETURN(const std::vector<KvEntry> entries, snapshot_->Range(begin, end, kStep));
+    for (const KvEntry& entry : entries) {
+      ASSIGN_OR_RETURN(const std::optional<KvEntry> still, Peek(entry.key));
+      if (still) numbers.push_back(keys::SecondNumber(entry.key));  // else the change that asks has ended it
+    }
+    more = entries.size() == kStep;
+    if (more) begin = keys::After(entries.back().key);
+  }
+  return numbers;
+}
+
 Result<std::string> View::NameOfPrincipal(PrincipalId id) {
   if (id == kNobodyId) return std::string();
   if (const auto known = principal_names_.find(id); known != principal_names_.end()) return known->second;

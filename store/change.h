@@ -64,6 +64,10 @@ class View {
   Result<PrincipalInfo> Principal(PrincipalId id);
   // By name in any case; nothing where there is none, or it was deleted.
   Result<std::optional<PrincipalInfo>> FindPrincipal(std::string_view name);
+  // Which groups it is directly in, and who is directly in a group; also those deleted, whose memberships are
+  // still to be removed.
+  Result<std::vector<PrincipalId>> GroupsAround(PrincipalId member);
+  Result<std::vector<PrincipalId>> MembersIn(PrincipalId group);
   // "" where the principal was deleted or never was. Never part of what a change relies on.
   Result<std::string> NameOfPrincipal(PrincipalId id);
   // The owner, also of a record that knows only a name; kNobodyId where nobody is that any more.
@@ -77,6 +81,8 @@ class View {
   void NoteRefused(const Refused& refused) { refused_ = refused; }
 
  private:
+  Result<std::vector<PrincipalId>> SecondNumbers(std::string begin, const std::string& end);
+
   Snapshot* snapshot_;
   std::map<PrincipalId, std::string> principal_names_;
   std::optional<Refused> refused_;

@@ -184,6 +184,9 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   // kFailedPrecondition where, after what the change has put, who keeps the registry's files would be no
   // metastore admin: nobody could give the rights back then.
   Status CheckKeeperIsAdmin(Change& change);
+  // Removes the memberships that a deleted principal left, in steps; safe to run twice at once.
+  Status RemoveMemberships(PrincipalId deleted);
+  Status RemoveMembershipsOfDeleted();
 
   // grants.cc
   Result<std::vector<GrantInfo>> GrantsAt(View& view, const Caller& caller, ObjectId object,

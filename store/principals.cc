@@ -13,6 +13,9 @@ namespace modelfs::store {
 namespace {
 
 constexpr std::string_view kListQuery = "principals";
+constexpr size_t kStep = 1000;
+// Memberships, of two keys each, in a commit that may delete the principal as well.
+constexpr size_t kMembershipStep = 40;
 
 Error NoPrincipal(std::string_view name) {
   return Error(Code::kNotFound, fmt::format("there is no principal {}; `modelfs principal ls` lists them",
@@ -50,19 +53,38 @@ Result<PrincipalInfo> NeedRegistryGroup(View& view, std::string_view name) {
   return group;
 }
 
-Result<std::vector<PrincipalId>> Adjacent(View& view, const std::string& begin, const std::string& end) {
-  ASSIGN_OR_RETURN(const std::vector<KvEntry> entries,
-                   view.snapshot().Range(begin, end, kMaxUsers + kMaxGroups));
-  std::vector<PrincipalId> ids;
-  ids.reserve(entries.size());
-  for (const KvEntry& entry : entries) ids.push_back(keys::SecondNumber(entry.key));
-  return ids;
+// Of principals, those that are not deleted.
+Result<std::vector<PrincipalInfo>> Living(View& view, const std::vector<PrincipalId>& ids) {
+  std::vector<PrincipalInfo> living;
+  living.reserve(ids.size());
+  for (const PrincipalId id : ids) {
+    ASSIGN_OR_RETURN(PrincipalInfo info, view.Principal(id));
+    if (!info.deleted) living.push_back(std::move(info));
+  }
+  return living;
 }
-Result<std::vector<PrincipalId>> GroupsAround(View& view, PrincipalId member) {
-  return Adjacent(view, keys::MemberOf(member, 0), keys::MemberOf(member + 1, 0));
+Result<std::vector<PrincipalInfo>> GroupsAround(View& view, PrincipalId member) {
+  ASSIGN_OR_RETURN(const std::vector<PrincipalId> ids, view.GroupsAround(member));
+  return Living(view, ids);
 }
-Result<std::vector<PrincipalId>> MembersIn(View& view, PrincipalId group) {
-  return Adjacent(view, keys::Member(group, 0), keys::Member(group + 1, 0));
+Result<std::vector<PrincipalInfo>> MembersIn(View& view, PrincipalId group) {
+  ASSIGN_OR_RETURN(const std::vector<PrincipalId> ids, view.MembersIn(group));
+  return Living(view, ids);
+}
+
+// The keys of up to `most` memberships of a principal, what it is in and what is in it; each has two.
+Result<std::vector<std::string>> MembershipKeys(View& view, PrincipalId principal, size_t most) {
+  ASSIGN_OR_RETURN(const std::vector<PrincipalId> groups, view.GroupsAround(principal));
+  ASSIGN_OR_RETURN(const std::vector<PrincipalId> members, view.MembersIn(principal));
+  std::vector<std::string> found;
+  const auto add = [&](PrincipalId group, PrincipalId member) {
+    if (found.size() >= 2 * most) return;
+    found.push_back(keys::Member(group, member));
+    found.push_back(keys::MemberOf(member, group));
+  };
+  for (const PrincipalId group : groups) add(group, principal);
+  for (const PrincipalId member : members) add(principal, member);
+  return found;
 }
 
 // The longest chain of groups from `start` on, itself counted, by `next`; stops at what is over the limit.
@@ -74,10 +96,9 @@ Result<size_t> Depth(View& view, PrincipalId start, Next next) {
     ++depth;
     std::set<PrincipalId> after;
     for (const PrincipalId id : level) {
-      ASSIGN_OR_RETURN(const std::vector<PrincipalId> adjacent, next(view, id));
-      for (const PrincipalId each : adjacent) {
-        ASSIGN_OR_RETURN(const PrincipalInfo info, view.Principal(each));
-        if (info.kind == PrincipalKind::kGroup && !info.deleted) after.insert(each);
+      ASSIGN_OR_RETURN(const std::vector<PrincipalInfo> adjacent, next(view, id));
+      for (const PrincipalInfo& each : adjacent) {
+        if (each.kind == PrincipalKind::kGroup) after.insert(each.id);
       }
     }
     level.assign(after.begin(), after.end());
@@ -108,7 +129,8 @@ Result<PrincipalInfo> EmbeddedRegistryImpl::CreatePrincipal(const Caller& caller
 }
 
 Status EmbeddedRegistryImpl::DeletePrincipal(const Caller& caller, std::string_view name) {
-  return Mutate(caller, Operation::kManagePrincipals, kMetastoreId, [&](Change& change) -> Status {
+  PrincipalId deleted = kNobodyId;
+  RETURN_IF_ERROR(Mutate(caller, Operation::kManagePrincipals, kMetastoreId, [&](Change& change) -> Status {
     ASSIGN_OR_RETURN(PrincipalInfo gone, Need(change, name));
     if (gone.id == kAccountUsersId) {
       return Error(Code::kFailedPrecondition,
@@ -136,12 +158,53 @@ Status EmbeddedRegistryImpl::DeletePrincipal(const Caller& caller, std::string_v
     gone.deleted = true;
     change.Put(keys::Principal(gone.id), PrincipalRecord{gone}.Encode());
     RETURN_IF_ERROR(CheckKeeperIsAdmin(change));
+    ASSIGN_OR_RETURN(const std::vector<std::string> memberships,
+                     MembershipKeys(change, gone.id, kMembershipStep));
+    for (const std::string& key : memberships) change.Delete(key);
+    deleted = gone.id;
     change.AccessChanges();
     change.Audit("deletePrincipal", FullName(), kMetastoreId,
                  {{"name", gone.name}, {"principal_id", std::to_string(gone.id)}});
     change.TellPrincipals();
     return OkStatus();
-  });
+  }));
+  RemoveMemberships(deleted).IgnoreError("they count for nothing; a sweep removes what is left");
+  return OkStatus();
+}
+
+Status EmbeddedRegistryImpl::RemoveMemberships(PrincipalId deleted) {
+  // Nobody adds to what is deleted, so no expectation is needed.
+  for (;;) {
+    KvTransaction transaction;
+    {
+      ASSIGN_OR_RETURN(const std::unique_ptr<Snapshot> snapshot, kv_.Read());
+      View view(*snapshot);
+      ASSIGN_OR_RETURN(const std::vector<std::string> keys, MembershipKeys(view, deleted, kMembershipStep));
+      for (const std::string& key : keys) transaction.Delete(key);
+    }
+    if (transaction.writes.empty()) return OkStatus();
+    RETURN_IF_ERROR(kv_.Commit(transaction));
+  }
+}
+
+// Those that a killed deletion left, and all of those that were deleted by programs which left every one.
+Status EmbeddedRegistryImpl::RemoveMembershipsOfDeleted() {
+  const std::string prefix = keys::Principal(0).substr(0, 1);
+  std::string begin = prefix;
+  for (bool more = true; more;) {
+    std::vector<KvEntry> entries;
+    {
+      ASSIGN_OR_RETURN(const std::unique_ptr<Snapshot> snapshot, kv_.Read());
+      ASSIGN_OR_RETURN(entries, snapshot->Range(begin, keys::AfterPrefix(prefix), kStep));
+    }
+    for (const KvEntry& entry : entries) {
+      ASSIGN_OR_RETURN(const PrincipalRecord record, PrincipalRecord::Decode(entry.value, "principal"));
+      if (record.info.deleted) RETURN_IF_ERROR(RemoveMemberships(keys::FirstNumber(entry.key)));
+    }
+    more = entries.size() == kStep;
+    if (more) begin = keys::After(entries.back().key);
+  }
+  return OkStatus();
 }
 
 Result<PrincipalInfo> EmbeddedRegistryImpl::FindPrincipal(const Caller& caller, std::string_view name) {
@@ -187,7 +250,7 @@ Status EmbeddedRegistryImpl::AddMember(const Caller& caller, std::string_view gr
     if (present) return OkStatus();
     // Others who change groups at the same time write the epoch too, so that one of them starts again.
     ASSIGN_OR_RETURN([[maybe_unused]] const auto epoch, change.Get(keys::AccessEpoch()));
-    ASSIGN_OR_RETURN(const std::vector<PrincipalId> around, GroupsAround(change, member.id));
+    ASSIGN_OR_RETURN(const std::vector<PrincipalInfo> around, GroupsAround(change, member.id));
     if (around.size() >= kMaxMemberships) {
       return Error(Code::kResourceExhausted,
                    fmt::format("{} is in {} groups, the most there can be", member.name, around.size()));
@@ -203,10 +266,10 @@ Status EmbeddedRegistryImpl::AddMember(const Caller& caller, std::string_view gr
                   "{} is in {} already, through other groups or itself; a group cannot contain itself",
                   group.name, member.name));
         }
-        ASSIGN_OR_RETURN(const std::vector<PrincipalId> next, GroupsAround(change, open.front()));
+        ASSIGN_OR_RETURN(const std::vector<PrincipalInfo> next, GroupsAround(change, open.front()));
         open.pop_front();
-        for (const PrincipalId each : next) {
-          if (above.insert(each).second) open.push_back(each);
+        for (const PrincipalInfo& each : next) {
+          if (above.insert(each.id).second) open.push_back(each.id);
         }
       }
       ASSIGN_OR_RETURN(const size_t up, Depth(change, group.id, GroupsAround));
@@ -291,13 +354,7 @@ Result<std::vector<PrincipalInfo>> EmbeddedRegistryImpl::Members(const Caller& c
   return Inspect(caller, Operation::kUse, kMetastoreId,
                  [&](View& view) -> Result<std::vector<PrincipalInfo>> {
                    ASSIGN_OR_RETURN(const PrincipalInfo group, NeedRegistryGroup(view, group_name));
-                   ASSIGN_OR_RETURN(const std::vector<PrincipalId> ids, MembersIn(view, group.id));
-                   std::vector<PrincipalInfo> members;
-                   for (const PrincipalId id : ids) {
-                     ASSIGN_OR_RETURN(PrincipalInfo info, view.Principal(id));
-                     if (!info.deleted) members.push_back(std::move(info));
-                   }
-                   return members;
+                   return MembersIn(view, group.id);
                  });
 }
 

@@ -141,6 +141,7 @@ Result<Mark> EmbeddedRegistryImpl::MarkForSweep(const Caller& caller) {
   RETURN_IF_ERROR(EndDeadLeases());
   RETURN_IF_ERROR(AgePendingVersions(caller));
   RETURN_IF_ERROR(FinishDeletions());
+  RETURN_IF_ERROR(RemoveMembershipsOfDeleted());
   FAIL_POINT("mark.tidied");
 
   Mark mark;
