@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
+#include <string>
+
 #include "tests/store/expect.h"
 
 namespace modelfs::store {
@@ -36,11 +39,10 @@ TEST(Mlmodel, ASignatureNeedsInputsAndOutputs) {
       {"signature:", "no signature"},
       {"signature: ~", "no signature"},
       {"signature: yes", "not a mapping"},
-      {"signature: {inputs: '[1]'}", "no outputs"},
-      {"signature: {outputs: '[1]'}", "no inputs"},
-      {"signature: {inputs: null, outputs: '[1]'}", "no inputs"},
-      {"signature: {inputs: '[1]', outputs: ''}", "no outputs"},
-      {"signature: {inputs: '[1]', outputs: []}", "no outputs"},
+      {"signature: {}", "no inputs"},
+      {"signature: {inputs: '[{\"type\": \"long\"}]'}", "no outputs"},
+      {"signature: {outputs: '[{\"type\": \"long\"}]'}", "no inputs"},
+      {"signature: {inputs: null, outputs: '[{\"type\": \"long\"}]'}", "no inputs"},
       {"signature: [", "not readable as YAML"},
       {"a: *nowhere", "not readable as YAML"},
       {"\x01\x02", ""},
@@ -52,6 +54,65 @@ TEST(Mlmodel, ASignatureNeedsInputsAndOutputs) {
     ASSERT_EQ(testing::Outcome(checked), "failed precondition");
     EXPECT_NE(checked.error().message().find(row.says), std::string::npos) << checked.error().message();
     EXPECT_NE(checked.error().message().find("infer_signature"), std::string::npos);
+  }
+}
+
+// Each as the inputs, and as the outputs.
+std::array<std::string, 2> WithSpecs(const std::string& specs) {
+  const std::string good = R"('[{"type": "long"}]')";
+  return {"signature: {inputs: " + specs + ", outputs: " + good + "}\n",
+          "signature: {inputs: " + good + ", outputs: " + specs + "}\n"};
+}
+
+// What MLflow 3.17 writes of each kind of schema that it has.
+TEST(Mlmodel, EveryKindOfSchemaThatMlflowWritesIsASignature) {
+  for (
+      const char* specs : {
+          R"('[{"type": "double", "required": true}]')",
+          R"('[{"type": "double", "name": "x", "required": true}, {"type": "string", "name": "y", "required": false}]')",
+          R"('[{"type": "tensor", "tensor-spec": {"dtype": "float64", "shape": [-1, 4]}}]')",
+          R"('[{"name": "image", "type": "tensor", "tensor-spec": {"dtype": "uint8", "shape": [-1, 2, 2]}}]')",
+          R"('[{"type": "array", "items": {"type": "string"}, "name": "words", "required": true}]')",
+          R"('[{"type": "object", "properties": {"a": {"type": "array", "items": {"type": "object", "properties": {"type": {"type": "long", "required": true}}}, "required": true}}, "name": "o", "required": true}]')",
+          R"('[{"type": "map", "values": {"type": "long"}, "required": true}]')",
+          R"('[{"type": "any", "required": false}]')",
+          R"('[{"type": "sparkml_vector", "name": "v", "required": true}]')",
+      }) {
+    SCOPED_TRACE(specs);
+    for (const std::string& yaml : WithSpecs(specs)) EXPECT_OK(CheckMlmodelSignature(yaml));
+  }
+}
+
+TEST(Mlmodel, WhatSaysNothingOfTheColumnsIsNoSignature) {
+  for (const char* specs : {"x",
+                            "'[]'",
+                            "[]",
+                            "''",
+                            "false",
+                            "0",
+                            "'null'",
+                            "'{}'",
+                            "'\"double\"'",
+                            "'[1]'",
+                            "'[{}]'",
+                            "'[[]]'",
+                            R"('[{"name": "x"}]')",
+                            R"('[{"type": ""}]')",
+                            R"('[{"type": 1}]')",
+                            R"('[{"type": {"type": "long"}}]')",
+                            R"('[{"type": "long"}, "double"]')",
+                            R"('[{"type": "long"}')",
+                            R"('[{"type": "long"}] x')",
+                            R"([{"type": "long"}])",
+                            "{type: long}"}) {
+    for (const std::string& yaml : WithSpecs(specs)) {
+      const Status checked = CheckMlmodelSignature(yaml);
+      EXPECT_EQ(testing::Outcome(checked), "failed precondition") << yaml;
+      if (checked.ok()) continue;
+      EXPECT_NE(checked.error().message().find("MLmodel: the "), std::string::npos)
+          << checked.error().message();
+      EXPECT_NE(checked.error().message().find("infer_signature"), std::string::npos);
+    }
   }
 }
 
@@ -73,7 +134,16 @@ TEST(Mlmodel, HostileYamlIsRefusedAndCostsLittle) {
     bomb += "a" + n + ": &a" + n + " [*a" + before + ", *a" + before + "]\n";
   }
   EXPECT_FALSE(CheckMlmodelSignature(bomb).ok());
-  EXPECT_OK(CheckMlmodelSignature(bomb + "signature: {inputs: *a63, outputs: *a63}\n"));
+  EXPECT_FALSE(CheckMlmodelSignature(bomb + "signature: {inputs: *a63, outputs: *a63}\n").ok());
+  // The JSON in it, likewise: half a million lists in each other.
+  const std::string deep(500'000, '[');
+  for (const std::string& specs : {deep, R"([{"type": "long", "x": )" + deep}) {
+    EXPECT_FALSE(CheckMlmodelSignature(WithSpecs("'" + specs + "'")[0]).ok());
+  }
+  std::string closed = deep;
+  closed.append(deep.size(), ']');
+  EXPECT_OK(CheckMlmodelSignature(
+      WithSpecs(R"('[{"type": "long", "x": )" + closed.substr(100'000, 800'000) + "}]'")[0]));
 }
 
 }  // namespace

@@ -273,7 +273,8 @@ TEST_P(RegistryContract, AnMlmodelNeedsItsSignature) {
   ASSERT_EQ(Outcome(refused), "failed precondition");
   EXPECT_NE(refused.error().message().find("MLmodel"), std::string::npos);
   EXPECT_NE(refused.error().message().find("infer_signature"), std::string::npos);
-  const Digest signed_tree = box.blobs.PutTree({{"MLmodel", "signature: {inputs: '[1]', outputs: '[2]'}\n"}});
+  const Digest signed_tree = box.blobs.PutTree(
+      {{"MLmodel", "signature: {inputs: '[{\"type\": \"long\"}]', outputs: '[{\"type\": \"double\"}]'}\n"}});
   EXPECT_EQ(box.registry->CommitVersion(box.ann, model, signed_tree, lease, {}, {})->signature,
             Signature::kPresent);
   // Only the root's MLmodel counts.
