@@ -40,6 +40,7 @@ int WakeSignal() { return SIGRTMIN + 5; }
 // The INIT exchange happens inside Mount, on its thread. libfuse's hooks know only the userdata, which is
 // the caller's: this is how they find what they are to change.
 struct InitExchange {
+  bool want_links_kept = false;
   bool want_acls = false;
   bool kernel_has_acls = false;
   bool want_passthrough = false;
@@ -106,7 +107,10 @@ void OnInit(void* /*userdata*/, fuse_conn_info* connection) noexcept {
   // kernel's guess takes for no interest, so that each entry costs a LOOKUP.
   want &= ~unsigned{FUSE_CAP_READDIRPLUS_AUTO};
   ask(FUSE_CAP_PARALLEL_DIROPS);
-  ask(FUSE_CAP_CACHE_SYMLINKS);
+  // Not where several users share the mount: whom the kernel lets look at a link, it would show what another
+  // has read of it, and who may is the registry's answer each time.
+  want &= ~unsigned{FUSE_CAP_CACHE_SYMLINKS};
+  if (init_exchange->want_links_kept) ask(FUSE_CAP_CACHE_SYMLINKS);
   ask(FUSE_CAP_HANDLE_KILLPRIV);
   // Only where several users share the mount: alone, the kernel checks mode bits by the mount option
   // default_permissions, and `ls -l` can be told once that there are no ACLs.
@@ -323,6 +327,7 @@ Status Channel::Open(const fuse_lowlevel_ops& operations, void* userdata) {
 
 Status Channel::ExchangeInit() {
   InitExchange exchange;
+  exchange.want_links_kept = !options_.allow_other;
   exchange.want_acls = options_.posix_acls;
   exchange.want_passthrough = options_.passthrough && ::geteuid() == 0;
   fuse_buf buffer = {};
