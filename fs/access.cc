@@ -86,12 +86,12 @@ Acl ProjectAcl(AccessClass part, const store::ObjectAccess& access, const IdLook
   for (const store::PrincipalRights& entry : access.entries) {
     // Whom an entry names, the kernel asks no further about: it must say what everyone may, too.
     const unsigned permissions = PermissionsFor(part, entry.rights | access.everyone);
-    const bool user = entry.principal.kind == store::PrincipalKind::kUser;
-    if (permissions == acl.other || (!user && entry.principal.kind != store::PrincipalKind::kGroup)) continue;
+    if (permissions == acl.other) continue;
     all |= permissions;
     // Past the limit nobody's id matters any more, and asking for thousands takes its time.
     if (++named > kMaxNamedEntries) continue;
-    if (user) {
+    // A service principal is a process's user, as a person is.
+    if (entry.principal.kind != store::PrincipalKind::kGroup) {
       for (const uid_t uid : ids.uids(entry.principal.name)) users[uid] |= permissions;
     } else {
       for (const gid_t gid : ids.gids(entry.principal.name)) groups[gid] |= permissions;

@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <fstream>
 #include <limits>
 #include <map>
 #include <unordered_map>
@@ -80,21 +81,65 @@ class NssDatabase : public UserDatabase {
     }
   }
 
+  std::vector<std::string> UserSpellings(const std::string& folded) override { return users_.Of(folded); }
+  std::vector<std::string> GroupSpellings(const std::string& folded) override { return groups_.Of(folded); }
+
   uint64_t Stamp() override {
     uint64_t stamp = 0;
-    for (const char* name : {"/etc/passwd", "/etc/group"}) {
-      struct stat info = {};
-      if (::stat(name, &info) != 0) continue;
-      for (const uint64_t word :
-           {uint64_t{info.st_ino}, static_cast<uint64_t>(info.st_size),
-            static_cast<uint64_t>(info.st_mtim.tv_sec), static_cast<uint64_t>(info.st_mtim.tv_nsec)}) {
-        stamp = (stamp ^ word) * 0x100000001b3ULL;  // FNV-1a's prime: any change moves it
-      }
-    }
+    for (const char* name : {kUsersFile, kGroupsFile}) stamp = Stir(stamp, name);
     return stamp;
   }
 
  private:
+  static constexpr const char* kUsersFile = "/etc/passwd";
+  static constexpr const char* kGroupsFile = "/etc/group";
+
+  static uint64_t Stir(uint64_t stamp, const char* file) {
+    struct stat info = {};
+    if (::stat(file, &info) != 0) return stamp;
+    for (const uint64_t word :
+         {uint64_t{info.st_ino}, static_cast<uint64_t>(info.st_size),
+          static_cast<uint64_t>(info.st_mtim.tv_sec), static_cast<uint64_t>(info.st_mtim.tv_nsec)}) {
+      stamp = (stamp ^ word) * 0x100000001b3ULL;  // FNV-1a's prime: any change moves it
+    }
+    return stamp;
+  }
+
+  // The names at the beginnings of the lines of passwd(5) or group(5), by how they fold; read again when the
+  // file changed.
+  class Spellings {
+   public:
+    explicit Spellings(const char* file) : file_(file) {}
+
+    std::vector<std::string> Of(const std::string& folded) {
+      const uint64_t stamp = Stir(1, file_);
+      MutexLock lock(mu_);
+      if (stamp_ != stamp) Read(stamp);
+      const auto [begin, end] = names_.equal_range(folded);
+      std::vector<std::string> spellings;
+      for (auto it = begin; it != end; ++it) spellings.push_back(it->second);
+      return spellings;
+    }
+
+   private:
+    void Read(uint64_t stamp) REQUIRES(mu_) {
+      names_.clear();
+      std::ifstream lines(file_);
+      for (std::string line; std::getline(lines, line);) {
+        const std::string name = line.substr(0, line.find(':'));
+        std::string folded = FoldCase(name);
+        // A name in lower case is asked for anyway.
+        if (folded != name) names_.emplace(std::move(folded), name);
+      }
+      stamp_ = stamp;
+    }
+
+    const char* const file_;
+    Mutex mu_;
+    uint64_t stamp_ GUARDED_BY(mu_) = 0;
+    std::multimap<std::string, std::string> names_ GUARDED_BY(mu_);
+  };
+
   template <typename Ask>
   static std::optional<User> MakeUser(Ask ask) {
     passwd entry{};
@@ -111,6 +156,9 @@ class NssDatabase : public UserDatabase {
       return std::nullopt;
     return Group{.name = entry.gr_name, .gid = entry.gr_gid};
   }
+
+  Spellings users_{kUsersFile};
+  Spellings groups_{kGroupsFile};
 };
 
 // What was asked lately, by key; absence is an answer too. Thread-safe; asks without the lock.
@@ -312,9 +360,9 @@ class HostIdentities::Impl {
       const auto found = map->users.ids.find(folded);
       return found == map->users.ids.end() ? std::vector<uid_t>() : found->second;
     }
-    const std::optional<UserDatabase::User> found = FindUser(user, folded);
-    if (!found) return {};
-    return {found->uid};
+    std::vector<uid_t> uids;
+    for (const UserDatabase::User& found : UsersNamed(user)) uids.push_back(found.uid);
+    return uids;
   }
 
   std::vector<gid_t> GidsOf(std::string_view group) {
@@ -324,9 +372,9 @@ class HostIdentities::Impl {
       const auto found = map->groups.ids.find(folded);
       return found == map->groups.ids.end() ? std::vector<gid_t>() : found->second;
     }
-    const std::optional<UserDatabase::Group> found = FindGroup(group, folded);
-    if (!found) return {};
-    return {found->gid};
+    std::vector<gid_t> gids;
+    for (const UserDatabase::Group& found : GroupsNamed(group)) gids.push_back(found.gid);
+    return gids;
   }
 
   std::optional<Found> Find(std::string_view name) {
@@ -341,8 +389,12 @@ class HostIdentities::Impl {
       }
       return std::nullopt;
     }
-    if (const auto user = FindUser(name, folded)) return Found{user->name, PrincipalKind::kUser};
-    if (const auto group = FindGroup(name, folded)) return Found{group->name, PrincipalKind::kGroup};
+    if (const auto users = UsersNamed(name); !users.empty()) {
+      return Found{users.front().name, PrincipalKind::kUser};
+    }
+    if (const auto groups = GroupsNamed(name); !groups.empty()) {
+      return Found{groups.front().name, PrincipalKind::kGroup};
+    }
     return std::nullopt;
   }
 
@@ -434,15 +486,28 @@ class HostIdentities::Impl {
     return names;
   }
 
-  std::optional<UserDatabase::User> FindUser(std::string_view name, const std::string& folded) {
-    std::optional<UserDatabase::User> found = UserNamed(std::string(name));
-    if (!found && folded != name) found = UserNamed(folded);
-    return found;
+  // Whom the database knows by one of these names, each once, in this order.
+  template <typename Entry>
+  static std::vector<Entry> AskForEach(const std::vector<std::string>& names,
+                                       std::optional<Entry> (UserDatabase::*named)(const std::string&),
+                                       UserDatabase& database) {
+    std::vector<Entry> entries;
+    for (const std::string& name : names) {
+      std::optional<Entry> entry = (database.*named)(name);
+      const auto same = [&](const Entry& other) { return other.name == entry->name; };
+      // A directory service that compares without case answers to each spelling.
+      if (entry && std::none_of(entries.begin(), entries.end(), same)) entries.push_back(*std::move(entry));
+    }
+    return entries;
   }
-  std::optional<UserDatabase::Group> FindGroup(std::string_view name, const std::string& folded) {
-    std::optional<UserDatabase::Group> found = GroupNamed(std::string(name));
-    if (!found && folded != name) found = GroupNamed(folded);
-    return found;
+  static std::vector<std::string> Spellings(const std::string& name, const std::string& folded,
+                                            const std::vector<std::string>& of_the_host) {
+    std::vector<std::string> names{name};
+    if (folded != name) names.push_back(folded);
+    for (const std::string& each : of_the_host) {
+      if (each != name && each != folded) names.push_back(each);
+    }
+    return names;
   }
 
   // The user database's own answers, kept for kLifetimeMs.
@@ -452,11 +517,21 @@ class HostIdentities::Impl {
   std::optional<UserDatabase::Group> GroupOf(gid_t gid) {
     return groups_.Get(gid, clock_.NowMs(), [&] { return database_.GroupOf(gid); });
   }
-  std::optional<UserDatabase::User> UserNamed(const std::string& name) {
-    return users_by_name_.Get(name, clock_.NowMs(), [&] { return database_.UserNamed(name); });
+  std::vector<UserDatabase::User> UsersNamed(std::string_view spelled) {
+    const std::string name(spelled);
+    return users_by_name_.Get(name, clock_.NowMs(), [&] {
+      const std::string folded = FoldCase(name);
+      return AskForEach<UserDatabase::User>(Spellings(name, folded, database_.UserSpellings(folded)),
+                                            &UserDatabase::UserNamed, database_);
+    });
   }
-  std::optional<UserDatabase::Group> GroupNamed(const std::string& name) {
-    return groups_by_name_.Get(name, clock_.NowMs(), [&] { return database_.GroupNamed(name); });
+  std::vector<UserDatabase::Group> GroupsNamed(std::string_view spelled) {
+    const std::string name(spelled);
+    return groups_by_name_.Get(name, clock_.NowMs(), [&] {
+      const std::string folded = FoldCase(name);
+      return AskForEach<UserDatabase::Group>(Spellings(name, folded, database_.GroupSpellings(folded)),
+                                             &UserDatabase::GroupNamed, database_);
+    });
   }
   // Of the user whom the database has for a uid, by whatever name; empty where it has none.
   std::vector<gid_t> SupplementaryOf(uid_t uid) {
@@ -479,8 +554,8 @@ class HostIdentities::Impl {
 
   Recent<uid_t, std::optional<UserDatabase::User>> users_;
   Recent<gid_t, std::optional<UserDatabase::Group>> groups_;
-  Recent<std::string, std::optional<UserDatabase::User>> users_by_name_;
-  Recent<std::string, std::optional<UserDatabase::Group>> groups_by_name_;
+  Recent<std::string, std::vector<UserDatabase::User>> users_by_name_;
+  Recent<std::string, std::vector<UserDatabase::Group>> groups_by_name_;
   Recent<uid_t, std::vector<gid_t>> memberships_;
 };
 

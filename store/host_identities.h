@@ -51,6 +51,10 @@ class UserDatabase {
   virtual std::optional<Group> GroupOf(gid_t gid) = 0;
   virtual std::optional<Group> GroupNamed(const std::string& name) = 0;
   virtual std::vector<gid_t> GroupsOf(const User& user) = 0;  // the primary group included
+  // How the host's own files spell the users and groups whose name is `folded`, without regard to case. Of
+  // those that only a network service knows nothing is told: it would have to be asked for all it has.
+  virtual std::vector<std::string> UserSpellings(const std::string& folded) = 0;
+  virtual std::vector<std::string> GroupSpellings(const std::string& folded) = 0;
   // Another number once it may answer otherwise than before, as far as the host's own files tell: what a
   // network service changes is not seen.
   virtual uint64_t Stamp() = 0;
@@ -81,7 +85,9 @@ class HostIdentities : public PrincipalDirectory {
   // This process. `door` is for the audit record.
   Caller ProcessCaller(std::string door);
 
-  // None where it is unknown; several where a mapping file says so. Names compare as principals do.
+  // None where it is unknown; several where a mapping file says so, or where the host has names that differ
+  // in case only. Names compare as principals do: found are, without a mapping file, the spelling that is
+  // asked for, all in lower case, and those of UserDatabase's Spellings.
   std::vector<uid_t> UidsOf(std::string_view user);
   std::vector<gid_t> GidsOf(std::string_view group);
 

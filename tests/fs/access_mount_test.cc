@@ -236,6 +236,35 @@ TEST_P(AccessMount, WhoMayOnlyTagReadsNoLink) {
   EXPECT_EQ(As(kRootUser, [&] { return ReadTheLink(model + "/aliases/Champion"); }), EACCES);
 }
 
+TEST(SharedByUsers, AServicePrincipalComesInAsAUserDoes) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  store::Registry& registry = shared.registry();
+  for (const User& user : {kBob, kEve}) {
+    ASSERT_TRUE(
+        registry.CreatePrincipal(shared.admin(), store::PrincipalKind::kServicePrincipal, user.name).ok());
+  }
+  ASSERT_TRUE(registry.CreatePrincipal(shared.admin(), store::PrincipalKind::kGroup, "robots").ok());
+  ASSERT_TRUE(registry.AddMember(shared.admin(), "robots", kEve.name).ok());
+  const std::string model = shared.MakeModel("served");
+  shared.Grant("cat.sch.served", kBob.name, {Privilege::kExecute});
+  shared.Grant("cat.sch.served", "robots", {Privilege::kExecute});
+  for (const User& user : {kBob, kEve}) {
+    WarmAs(user, model);
+  }
+}
+
+TEST(SharedByUsers, AUserIsLetInHoweverTheRegistrySpellsTheName) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  const std::string model = shared.MakeModel("spelled");
+  ASSERT_TRUE(
+      shared.registry().CreatePrincipal(shared.admin(), store::PrincipalKind::kUser, "mfs-carl").ok());
+  EXPECT_EQ(As(kCarl, [&] { return OpenRead(model + "/versions/1/MLmodel"); }), EACCES);
+  shared.Grant("cat.sch.spelled", "Mfs-Carl", {Privilege::kExecute});
+  WarmAs(kCarl, model);
+}
+
 TEST(SharedByUsers, ListingsShowWhatTheirReaderMaySee) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;

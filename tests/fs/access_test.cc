@@ -92,13 +92,13 @@ TEST(Access, TheMaskLetsTheKernelAskForTheAcl) {
   EXPECT_EQ(kRootMode & S_IRWXG, 0U);
 }
 
-TEST(Access, UsersAndHostGroupsBecomeEntriesById) {
+TEST(Access, UsersServicePrincipalsAndHostGroupsBecomeEntriesById) {
   ObjectAccess access;
   access.entries = {Entry("u1001", PrincipalKind::kUser, kOwns), Entry("u1000", PrincipalKind::kUser, kLoads),
                     Entry("g200", PrincipalKind::kGroup, kLoads),
                     Entry("s5", PrincipalKind::kServicePrincipal, kOwns)};
   const Acl acl = ProjectAcl(AccessClass::kVersions, access, ByNumber());
-  EXPECT_EQ(acl.users, (std::vector<Acl::Named>{{1000, 05}, {1001, 07}}));
+  EXPECT_EQ(acl.users, (std::vector<Acl::Named>{{5, 07}, {1000, 05}, {1001, 07}}));
   EXPECT_EQ(acl.groups, (std::vector<Acl::Named>{{200, 05}}));
   EXPECT_EQ(acl.owner, 07U);
   EXPECT_EQ(acl.group, 0U);

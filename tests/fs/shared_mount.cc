@@ -40,7 +40,7 @@ void EnterOwnHost(const std::string& directory, size_t more) {
   CHECK(::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0);
   std::string passwd = ReadHostFile("/etc/passwd");
   std::string group = ReadHostFile("/etc/group");
-  for (const User* user : {&kAnn, &kBob, &kDora, &kSam, &kEve}) {
+  for (const User* user : {&kAnn, &kBob, &kDora, &kSam, &kEve, &kCarl}) {
     passwd += fmt::format("{}:x:{}:{}::/:/bin/sh\n", user->name, user->uid, user->gid);
     if (user->gid == user->uid) group += fmt::format("{}:x:{}:\n", user->name, user->gid);
   }

@@ -7,6 +7,7 @@
 //   mfs-dora  60003   whose primary group is mfs-science (60100)
 //   mfs-sam   60004   who has mfs-science as a supplementary group
 //   mfs-eve   60005   whom nothing is granted to
+//   MFS-Carl  60006   whom the registry may spell otherwise
 //   root              like anybody else
 // The metastore's admin is a name that no uid has.
 #pragma once
@@ -38,6 +39,7 @@ inline const User kBob{"mfs-bob", 60002, 60002, {}};
 inline const User kDora{"mfs-dora", 60003, 60100, {}};
 inline const User kSam{"mfs-sam", 60004, 60004, {60100}};
 inline const User kEve{"mfs-eve", 60005, 60005, {}};
+inline const User kCarl{"MFS-Carl", 60006, 60006, {}};
 inline const User kRootUser{"root", 0, 0, {}};
 inline const std::string kScience = "mfs-science";
 

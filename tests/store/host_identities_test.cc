@@ -12,6 +12,7 @@
 #include <thread>
 
 #include "cas/base/check.h"
+#include "cas/base/text.h"
 
 namespace modelfs::store {
 namespace {
@@ -61,12 +62,27 @@ class FakeDatabase : public UserDatabase {
     for (const gid_t gid : members_[user.name]) gids.push_back(gid);
     return gids;
   }
+  std::vector<std::string> UserSpellings(const std::string& folded) override {
+    return SpelledLike(folded, users_);
+  }
+  std::vector<std::string> GroupSpellings(const std::string& folded) override {
+    return SpelledLike(folded, groups_);
+  }
   uint64_t Stamp() override { return stamp; }
 
   int asked = 0;
   uint64_t stamp = 1;
 
  private:
+  template <typename Entry>
+  static std::vector<std::string> SpelledLike(const std::string& folded, const std::vector<Entry>& entries) {
+    std::vector<std::string> names;
+    for (const Entry& entry : entries) {
+      if (FoldCase(entry.name) == folded) names.push_back(entry.name);
+    }
+    return names;
+  }
+
   std::vector<User> users_;
   std::vector<Group> groups_;
   std::map<std::string, std::vector<gid_t>> members_;
@@ -298,6 +314,29 @@ TEST(HostIdentities, AChangedMappingFileIsReadAgainAndABadOneIsNot) {
   host.WriteMap("uid 1000 = eve\n");
   host.clock.now_ms += HostIdentities::kLifetimeMs;
   EXPECT_EQ(identities->CallerOf(1000, 0).principal, "eve");
+}
+
+TEST(HostIdentities, AUserOrGroupOfTheHostIsFoundHoweverItIsSpelled) {
+  Host host;
+  host.database.AddGroup("Sales", 300);
+  const auto identities = host.MustOpen(false);
+  for (const char* spelled : {"Bob", "bob", "BOB"}) {
+    EXPECT_EQ(identities->UidsOf(spelled), std::vector<uid_t>{1001}) << spelled;
+    const auto found = identities->Find(spelled);
+    ASSERT_TRUE(found) << spelled;
+    EXPECT_EQ(found->name, "Bob");
+    EXPECT_EQ(found->kind, PrincipalKind::kUser) << "rather than the group of that name";
+    EXPECT_EQ(identities->GroupsOf(spelled), std::vector<std::string>{"bob"});
+  }
+  for (const char* spelled : {"Sales", "sales", "SALES"}) {
+    EXPECT_EQ(identities->GidsOf(spelled), std::vector<gid_t>{300}) << spelled;
+  }
+  // Names that differ in case only are one principal, so all of their numbers are meant.
+  host.database.AddUser("bob", 1002, 1001);
+  host.clock.now_ms += HostIdentities::kLifetimeMs;
+  EXPECT_EQ(identities->UidsOf("bob"), (std::vector<uid_t>{1002, 1001}));
+  EXPECT_EQ(identities->UidsOf("Bob"), (std::vector<uid_t>{1001, 1002}));
+  EXPECT_TRUE(identities->UidsOf("bobby").empty());
 }
 
 TEST(HostIdentities, TheGenerationRisesWithTheUserDatabase) {
