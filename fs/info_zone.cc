@@ -230,6 +230,13 @@ bool IsInfoDirectory(InfoFile file) {
          file == InfoFile::kLineageDirectory;
 }
 
+// What one must be allowed for what is in a directory, or in a file of it: as the ACL of the directory says
+// (fs/acl_table.cc). Lineage is for whoever may know of the model (reference §2.4, 24).
+store::Operation ShownBy(InfoFile file) {
+  return file == InfoFile::kVersionsDirectory || file == InfoFile::kVersionJson ? store::Operation::kGet
+                                                                                : store::Operation::kSee;
+}
+
 Entry MakeEntry(NodeId node, const struct stat& attr) {
   // Nothing here is told of changes, so nothing is kept.
   return {.node = node, .attr = attr, .attr_ttl_s = 0, .entry_ttl_s = 0};
@@ -387,12 +394,16 @@ Outcome<std::string> InfoZone::InfoText(const Request& request, const NodeParts&
     if (!tags.ok()) return RefuseCaller(context_, parts.object, tags.error());
     return Dump(ModelJson(*model, *tags), 2);
   }
-  if (auto may = Permit(context_, request, store::Operation::kGet, parts.object); !may) {
+  if (auto may = Permit(context_, request, ShownBy(parts.info), parts.object); !may) {
     return tl::unexpected(may.error());
+  }
+  if (parts.info == InfoFile::kLineageJson) {
+    const auto lineage = context_.registry->Lineage(request.caller, parts.object, parts.version_number);
+    if (!lineage.ok()) return RefuseCaller(context_, parts.object, lineage.error());
+    return Dump(LineageJson(*lineage), 2);
   }
   const auto version = context_.registry->GetVersion(request.caller, parts.object, parts.version_number);
   if (!version.ok()) return RefuseCaller(context_, parts.object, version.error());
-  if (parts.info == InfoFile::kLineageJson) return Dump(LineageJson(*version), 2);
   const auto tags = context_.registry->Tags(context_.daemon, {parts.object, parts.version_number});
   if (!tags.ok()) return Refuse(tags.error());
   return Dump(VersionJson(*version, *tags), 2);
@@ -417,9 +428,9 @@ Outcome<OpenedDirectory> InfoZone::OpenDirectory(const Request& request, NodeId 
   }
   const NodeParts parts = Parse(node);
   const store::ObjectId model = parts.object;
-  const store::Operation shows =
-      parts.info == InfoFile::kDirectory ? store::Operation::kSee : store::Operation::kGet;
-  if (auto may = Permit(context_, request, shows, model); !may) return tl::unexpected(may.error());
+  if (auto may = Permit(context_, request, ShownBy(parts.info), model); !may) {
+    return tl::unexpected(may.error());
+  }
   if (parts.info == InfoFile::kDirectory) {
     const auto at = [model](std::string name, InfoFile file) {
       return DirectoryEntry{std::move(name), InfoNode(model, file),

@@ -64,6 +64,7 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Status FailVersion(const Caller& caller, ObjectId model, VersionNumber number,
                      std::string_view reason) override;
   Result<VersionInfo> GetVersion(const Caller& caller, ObjectId model, VersionNumber number) override;
+  Result<VersionInfo> Lineage(const Caller& caller, ObjectId model, VersionNumber number) override;
   Result<VersionInfo> GetVersionById(const Caller& caller, VersionId id) override;
   Result<VersionInfo> ResolveAlias(const Caller& caller, ObjectId model, std::string_view alias) override;
   Result<Page<VersionInfo>> ListVersions(const Caller& caller, ObjectId model,

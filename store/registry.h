@@ -343,6 +343,9 @@ class Registry {
   virtual Status FailVersion(const Caller& caller, ObjectId model, VersionNumber number,
                              std::string_view reason) = 0;
   virtual Result<VersionInfo> GetVersion(const Caller& caller, ObjectId model, VersionNumber number) = 0;
+  // Where a version came from, for whoever may see its model (reference §2.4, 24): as GetVersion, but only
+  // the number, the model's name, source, run_id, and who made it when.
+  virtual Result<VersionInfo> Lineage(const Caller& caller, ObjectId model, VersionNumber number) = 0;
   virtual Result<VersionInfo> GetVersionById(const Caller& caller, VersionId id) = 0;
   virtual Result<VersionInfo> ResolveAlias(const Caller& caller, ObjectId model, std::string_view alias) = 0;
   // By number, ascending. All states.

@@ -345,6 +345,25 @@ Result<VersionInfo> EmbeddedRegistryImpl::GetVersion(const Caller& caller, Objec
   });
 }
 
+Result<VersionInfo> EmbeddedRegistryImpl::Lineage(const Caller& caller, ObjectId model_id,
+                                                  VersionNumber number) {
+  return Inspect(caller, Operation::kSee, model_id, [&](View& view) -> Result<VersionInfo> {
+    ASSIGN_OR_RETURN(const StoredObject model, view.Model(model_id));
+    ASSIGN_OR_RETURN(const VersionRecord record, view.Version(model, number));
+    ASSIGN_OR_RETURN(VersionInfo all, InfoFor(view, caller, model, number, record));
+    VersionInfo lineage;
+    lineage.number = all.number;
+    lineage.model = all.model;
+    lineage.model_name = std::move(all.model_name);
+    lineage.source = std::move(all.source);
+    lineage.source_masked = all.source_masked;
+    lineage.run_id = std::move(all.run_id);
+    lineage.created_at_ms = all.created_at_ms;
+    lineage.created_by = std::move(all.created_by);
+    return lineage;
+  });
+}
+
 Result<VersionInfo> EmbeddedRegistryImpl::GetVersionById(const Caller& caller, VersionId id) {
   // Both reads see versions that are there or are not: an id never comes to mean another version.
   ASSIGN_OR_RETURN(

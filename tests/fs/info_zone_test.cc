@@ -201,6 +201,38 @@ TEST(InfoZone, WhatAnOpenFileSaysStays) {
   EXPECT_EQ(Json::parse(ReadAll(*opened->handle))["name"], "iris");
 }
 
+// Reference §2.4, 24: who may know of a model may see its lineage; the ACL of the directory says the same.
+TEST(InfoZone, LineageIsForWhoMayBrowseTheModel) {
+  ZoneWorld world;
+  const store::ObjectId parent = world.Make("secret.ml.iris");
+  const store::ObjectId model = world.Make("prod.ml.copy");
+  store::NewVersion fields;
+  fields.run_id = "r1";
+  world.Commit(parent, {{"a", "x"}}, fields);
+  ASSERT_TRUE(world.registry->CopyVersion(world.caller, parent, 1, model).ok());
+  world.Grant(world.Make("prod"), "eve", {store::Privilege::kBrowse});
+  const Request eve = world.RequestOf(60003, 60003);
+  const auto zone = MakeInfoZone(world.context);
+  const NodeId info = InfoNode(model, InfoFile::kDirectory);
+  const auto lineage = zone->Lookup(eve, info, "lineage");
+  ASSERT_TRUE(lineage);
+  EXPECT_EQ(NamesIn(*zone, eve, lineage->node), std::vector<std::string>{"1.json"});
+  const Json seen = Json::parse(Text(*zone, eve, info, {"lineage", "1.json"}));
+  EXPECT_EQ(seen["full_name"], "prod.ml.copy");
+  EXPECT_EQ(seen["version"], 1);
+  EXPECT_EQ(seen["upstream"][0]["masked"], true) << seen;
+  EXPECT_EQ(seen.dump().find("secret"), std::string::npos) << seen;
+  world.Grant(world.Make("secret"), "eve", {store::Privilege::kBrowse});
+  EXPECT_EQ(Json::parse(Text(*zone, eve, info, {"lineage", "1.json"}))["upstream"][0]["full_name"],
+            "secret.ml.iris");
+
+  EXPECT_EQ(ErrnoOf(zone->OpenDirectory(eve, InfoNode(model, InfoFile::kVersionsDirectory))), EACCES);
+  EXPECT_EQ(ErrnoOf(zone->Open(eve, InfoNode(model, InfoFile::kVersionJson, 1), O_RDONLY)), EACCES);
+  const Request bob = world.RequestOf(60002, 60002);
+  EXPECT_EQ(ErrnoOf(zone->OpenDirectory(bob, lineage->node)), EACCES) << "who may not";
+  EXPECT_EQ(ErrnoOf(zone->Open(bob, InfoNode(model, InfoFile::kLineageJson, 1), O_RDONLY)), EACCES);
+}
+
 TEST(InfoZone, NothingInItCanBeWritten) {
   ZoneWorld world;
   const store::ObjectId model = world.Make("prod.ml.iris");

@@ -771,8 +771,8 @@ TEST(Access, AParentThatOneMayNotSeeIsMasked) {
   ASSERT_OK(world.Grant(open_schema, "eve", {Privilege::kUseSchema, Privilege::kExecute}));
   const auto sources = [&](const Caller& caller) {
     std::vector<std::string> seen;
-    for (const VersionInfo& info :
-         {*registry.GetVersion(caller, copy, 1), registry.ListVersions(caller, copy, {})->items.front()}) {
+    for (const VersionInfo& info : {*registry.GetVersion(caller, copy, 1), *registry.Lineage(caller, copy, 1),
+                                    registry.ListVersions(caller, copy, {})->items.front()}) {
       seen.push_back(info.source_masked ? "masked" + info.source : info.source);
     }
     return seen;
@@ -785,12 +785,22 @@ TEST(Access, AParentThatOneMayNotSeeIsMasked) {
   };
   EXPECT_NE(activity(world.ann).find("prod.ml.iris"), std::string::npos);
   EXPECT_EQ(activity(eve).find("iris"), std::string::npos) << activity(eve);
-  EXPECT_EQ(sources(world.ann),
-            (std::vector<std::string>{"models:/prod.ml.iris/1", "models:/prod.ml.iris/1"}));
-  EXPECT_EQ(sources(eve), (std::vector<std::string>{"masked", "masked"}));
+  EXPECT_EQ(sources(world.ann), std::vector<std::string>(3, "models:/prod.ml.iris/1"));
+  EXPECT_EQ(sources(eve), std::vector<std::string>(3, "masked"));
   ASSERT_OK(world.Grant(world.schema, "eve", {Privilege::kUseSchema}));
   ASSERT_OK(world.Grant(world.model, "eve", {Privilege::kApplyTag}));
   EXPECT_EQ(sources(eve), sources(world.ann)) << "who may see it may see where its copies came from";
+
+  // Lineage is for who may know of the model, and tells no more than that.
+  const Caller bob = Someone("bob");
+  EXPECT_EQ(Outcome(registry.Lineage(bob, copy, 1)), Outcome(registry.Get(bob, copy)));
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kBrowse}));
+  EXPECT_EQ(Outcome(registry.GetVersion(bob, copy, 1)), "permission denied");
+  const Result<VersionInfo> browsed = registry.Lineage(bob, copy, 1);
+  ASSERT_OK(browsed);
+  EXPECT_EQ(browsed->source, "models:/prod.ml.iris/1");
+  EXPECT_EQ(browsed->total_bytes, 0U);
+  EXPECT_TRUE(browsed->aliases.empty());
 }
 
 TEST(Access, GrantsAreShownToThoseWhoGiveThemAndTheirOwnToAll) {
