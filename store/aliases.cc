@@ -59,7 +59,10 @@ void Save(Change& change, StoredObject& model) {
 Status EmbeddedRegistryImpl::SetAlias(const Caller& caller, ObjectId model_id, std::string_view alias,
                                       VersionNumber version, AliasMode mode) {
   RETURN_IF_ERROR(CheckAliasName(alias));
-  return Mutate(caller, Operation::kSetAlias, model_id, [&](Change& change) -> Status {
+  const Asked asked{Operation::kSetAlias,
+                    model_id,
+                    {{"alias_arg", std::string(alias)}, {"version_num", std::to_string(version)}}};
+  return Mutate(caller, asked, [&](Change& change) -> Status {
     ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
     ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
     RETURN_IF_ERROR(CheckProtected(change, caller, model, {alias}));
@@ -105,7 +108,9 @@ Status EmbeddedRegistryImpl::SetAlias(const Caller& caller, ObjectId model_id, s
 }
 
 Status EmbeddedRegistryImpl::DeleteAlias(const Caller& caller, ObjectId model_id, std::string_view alias) {
-  return Mutate(caller, Operation::kSetAlias, model_id, [&](Change& change) -> Status {
+  constexpr std::string_view kAction = "deleteRegisteredModelAlias";
+  const Asked asked{Operation::kSetAlias, model_id, {{"alias_arg", std::string(alias)}}, kAction};
+  return Mutate(caller, asked, [&](Change& change) -> Status {
     ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
     ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
     const auto at = Find(model.record.aliases, alias);
@@ -114,7 +119,7 @@ Status EmbeddedRegistryImpl::DeleteAlias(const Caller& caller, ObjectId model_id
     const AliasInfo gone = *at;
     model.record.aliases.erase(at);
     Save(change, model);
-    change.Audit("deleteRegisteredModelAlias", name, model_id,
+    change.Audit(kAction, name, model_id,
                  {{"full_name_arg", name.ToString()},
                   {"alias_arg", gone.name},
                   {"version_num", std::to_string(gone.version)}});
@@ -129,7 +134,9 @@ Status EmbeddedRegistryImpl::DeleteAlias(const Caller& caller, ObjectId model_id
 Status EmbeddedRegistryImpl::RenameAlias(const Caller& caller, ObjectId model_id, std::string_view from,
                                          std::string_view to, AliasMode mode) {
   RETURN_IF_ERROR(CheckAliasName(to));
-  return Mutate(caller, Operation::kSetAlias, model_id, [&](Change& change) -> Status {
+  const Asked asked{
+      Operation::kSetAlias, model_id, {{"alias_arg", std::string(to)}, {"renamed_from", std::string(from)}}};
+  return Mutate(caller, asked, [&](Change& change) -> Status {
     ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
     ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
     Aliases& aliases = model.record.aliases;
@@ -163,7 +170,9 @@ Status EmbeddedRegistryImpl::RenameAlias(const Caller& caller, ObjectId model_id
 
 Status EmbeddedRegistryImpl::SwapAliases(const Caller& caller, ObjectId model_id, std::string_view a,
                                          std::string_view b) {
-  return Mutate(caller, Operation::kSetAlias, model_id, [&](Change& change) -> Status {
+  const Asked asked{
+      Operation::kSetAlias, model_id, {{"alias_arg", std::string(a)}, {"other_alias_arg", std::string(b)}}};
+  return Mutate(caller, asked, [&](Change& change) -> Status {
     ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
     ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
     Aliases& aliases = model.record.aliases;

@@ -22,10 +22,6 @@ constexpr size_t kMostParams = 32;
 constexpr size_t kMostBatchBytes = kKvMaxCommitBytes / 2;
 constexpr size_t kHeadOperations = 2;  // the chain's head is expected and written
 
-void Clip(std::string& text) {
-  if (text.size() > kMostTextBytes) text.resize(kMostTextBytes);
-}
-
 // Gives the record its object's name, if that is (still) there, and answers what it is.
 ObjectKind NameRecord(View& view, AuditRecord& record) {
   const Result<StoredObject> stored = view.Object(record.object);
@@ -129,6 +125,10 @@ Result<uint64_t> EmbeddedRegistryImpl::WaitForAudit(uint64_t after_sequence, con
 
 void EmbeddedRegistryImpl::RecordAudit(const Caller& caller, Operation operation, ObjectId object,
                                        const Status& decision, std::map<std::string, std::string> params) {
+  Record(caller, {operation, object, std::move(params)}, decision);
+}
+
+void EmbeddedRegistryImpl::Record(const Caller& caller, const Asked& asked, const Status& decision) {
   AuditRecord record;
   record.time_ms = clock_.NowMs();
   record.principal = caller.principal;
@@ -136,14 +136,13 @@ void EmbeddedRegistryImpl::RecordAudit(const Caller& caller, Operation operation
   record.proof = caller.proof;
   record.door = caller.door;
   record.request_id = caller.request_id;
-  record.object = object;
+  record.object = asked.object;
   record.change = false;
-  for (auto& [key, value] : params) {
+  for (const auto& [key, value] : asked.params) {
     if (record.params.size() >= kMostParams) break;
-    Clip(value);
-    record.params.emplace(key.substr(0, kMostTextBytes), std::move(value));
+    record.params.emplace(key.substr(0, kMostTextBytes), value.substr(0, kMostTextBytes));
   }
-  if (decision.ok() && operation == Operation::kReadFiles) {
+  if (decision.ok() && asked.operation == Operation::kReadFiles) {
     record.action = kOpenAction;  // and is named when it is written: an open must not wait for that
   } else {
     ObjectKind kind = ObjectKind::kMetastore;
@@ -151,21 +150,29 @@ void EmbeddedRegistryImpl::RecordAudit(const Caller& caller, Operation operation
       View view(**snapshot);
       kind = NameRecord(view, record);
     }
-    record.action = ActionOf(operation, kind);
+    record.action = asked.action.empty() ? ActionOf(asked.operation, kind) : std::string(asked.action);
   }
   if (!decision.ok()) {
     record.status = static_cast<uint16_t>(RowOf(decision.error().code()).http_status);
-    record.error = decision.error().message();
-    Clip(record.error);
+    record.error = decision.error().message().substr(0, kMostTextBytes);
   }
   spool_.Add(std::move(record));
 }
 
 Status EmbeddedRegistryImpl::FlushAudit() { return spool_.Flush(); }
 
-void EmbeddedRegistryImpl::NoteFailure(const Caller& caller, const Refused& refused, const Error& error) {
-  if (error.code() == Code::kPermissionDenied)
-    RecordAudit(caller, refused.operation, refused.object, error, {});
+void EmbeddedRegistryImpl::NoteFailure(Call call, const Caller& caller, const Asked& asked,
+                                       const Refused& refused, const Error& error) {
+  const bool by_rule = call == Call::kChange && (error.code() == Code::kFailedPrecondition ||
+                                                 error.code() == Code::kResourceExhausted);
+  if (error.code() != Code::kPermissionDenied && !by_rule) return;
+  Asked recorded = asked;
+  if (!(refused == Refused{asked.operation, asked.object})) {
+    recorded.operation = refused.operation;
+    recorded.object = refused.object;
+    recorded.action = {};
+  }
+  Record(caller, recorded, error);
 }
 
 Result<size_t> EmbeddedRegistryImpl::CommitAudits(std::span<const AuditRecord> records) {

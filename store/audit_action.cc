@@ -38,9 +38,8 @@ std::string ActionOf(Operation operation, ObjectKind kind) {
     case Operation::kDescribe:
     case Operation::kRename:
     case Operation::kSetOwner:
-      return fmt::format("update{}", ActionNoun(kind));
     case Operation::kConfigure:
-      return fmt::format("update{}Settings", ActionNoun(kind));
+      return fmt::format("update{}", ActionNoun(kind));
     case Operation::kSetAlias:
       return "setRegisteredModelAlias";
     case Operation::kTag:

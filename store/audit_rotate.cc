@@ -121,7 +121,7 @@ Status EmbeddedRegistryImpl::DeleteRotated(uint64_t start) {
 }
 
 Result<AuditRotation> EmbeddedRegistryImpl::RotateAudit(const Caller& caller, const RotateOptions& options) {
-  RETURN_IF_ERROR(Demand(caller, Operation::kReclaim, kMetastoreId));
+  RETURN_IF_ERROR(Demand(caller, {Operation::kReclaim}));
   if (!audit_files_.has_directory()) {
     return Error(Code::kFailedPrecondition, "this registry was opened without a place for audit files");
   }
@@ -135,7 +135,7 @@ Result<AuditRotation> EmbeddedRegistryImpl::RotateAudit(const Caller& caller, co
     const uint64_t last_in_file = std::min(last, start.sequence + kMostInFile - 1);
     ASSIGN_OR_RETURN(const AuditStartRecord behind, WriteAuditFile(start, last_in_file));
     FAIL_POINT("audit.rotate.written");
-    RETURN_IF_ERROR(Mutate(caller, Operation::kReclaim, kMetastoreId, [&](Change& change) -> Status {
+    RETURN_IF_ERROR(Mutate(caller, {Operation::kReclaim}, [&](Change& change) -> Status {
       change.Put(keys::AuditStart(), behind.Encode());
       change.Audit("rotateAuditLog", FullName(), kMetastoreId,
                    {{"first_sequence", std::to_string(start.sequence)},

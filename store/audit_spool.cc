@@ -16,7 +16,19 @@ namespace {
 
 constexpr size_t kMostBatch = 64;  // records offered to a commit, which takes what fits
 constexpr size_t kMostWindows = 4096;
+// Refusals of one caller, action and object within a second that differ in what was asked for and are records
+// of their own: enough for somebody who tries a few things, and nothing to fill a log with.
+constexpr size_t kMostVariants = 8;
+constexpr uint16_t kDone = 200;
 constexpr uint16_t kLostStatus = 503;
+
+// Who was refused what, whatever was asked for in particular.
+std::string GroupOf(const AuditRecord& record) {
+  Encoder encoder;
+  encoder.String("refused").String(record.principal).String(record.run_by).String(record.door);
+  encoder.String(record.action).U64(record.object);
+  return encoder.Take();
+}
 
 // What makes two records identical.
 std::string KindOf(const AuditRecord& record) {
@@ -68,7 +80,18 @@ bool AuditSpool::Coalesce(const AuditRecord& record) {
   const std::string kind = KindOf(record);
   const auto known = windows_.find(kind);
   if (known == windows_.end()) {
-    if (windows_.size() < kMostWindows) windows_[kind] = {record, now_ms, 0};
+    if (windows_.size() >= kMostWindows) return false;
+    if (record.status != kDone) {
+      Window& group = windows_[GroupOf(record)];
+      if (group.more == 0 && now_ms - group.began_ms >= options_.coalesce_ms) group = {{}, now_ms, 0, 0};
+      if (group.variants == kMostVariants) {
+        group.last = record;
+        ++group.more;
+        return true;
+      }
+      ++group.variants;
+    }
+    windows_[kind] = {record, now_ms, 0};
     return false;
   }
   Window& window = known->second;

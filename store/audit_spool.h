@@ -7,7 +7,8 @@
 // recorded as soon as records can be written again.
 //
 // What is done once is done again in a loop: the first record of a kind is added at once, identical ones of
-// the same second become one further record with their number ("count"), so that the log of a busy host grows
+// the same second become one further record with their number ("count"), and so do one caller's refusals that
+// go on differing in what was asked for only; so that the log of a busy host grows
 // with the files it opens and not with how often. Thread-safe.
 #pragma once
 
@@ -66,6 +67,7 @@ class AuditSpool {
     AuditRecord last;
     int64_t began_ms = 0;
     uint64_t more = 0;
+    size_t variants = 0;  // of a group of refusals: how many have had a window of their own
   };
 
   void Run();

@@ -26,6 +26,7 @@ struct StoredObject {
 struct Refused {
   Operation operation = Operation::kUse;
   ObjectId object = kMetastoreId;
+  friend bool operator==(const Refused&, const Refused&) = default;
 };
 
 // Records as of one snapshot. One thread at a time.
@@ -76,7 +77,7 @@ class View {
   // What is set on this very container.
   Result<ContainerSettingsRecord> SettingsOf(ObjectId container);
 
-  // What the authorizer refused last on this view.
+  // What was refused last on this view, where that was not what was asked for first.
   const std::optional<Refused>& refused() const { return refused_; }
   void NoteRefused(const Refused& refused) { refused_ = refused; }
 

@@ -380,7 +380,7 @@ Result<RegistryCheck> EmbeddedRegistryImpl::CheckRecords(const Caller& caller) {
     report.problems.push_back(status.error().message());
     return OkStatus();
   };
-  RETURN_IF_ERROR(Demand(caller, Operation::kReclaim, kMetastoreId));
+  RETURN_IF_ERROR(Demand(caller, {Operation::kReclaim}));
   RETURN_IF_ERROR(note(kv_.CheckPages()));
   if (!report.problems.empty()) return report;  // what damaged pages say is not worth reading
   RETURN_IF_ERROR(note(Inspect(caller, Operation::kReclaim, kMetastoreId,

@@ -141,9 +141,7 @@ Result<std::unique_ptr<EmbeddedRegistry>> EmbeddedRegistry::Open(Kv& kv, cas::Bl
       kv, blobs, clock, std::move(settings), directory, std::move(options)));
 }
 
-Status EmbeddedRegistryImpl::Authenticate(const Caller& caller) {
-  return Demand(caller, Operation::kUse, kMetastoreId);
-}
+Status EmbeddedRegistryImpl::Authenticate(const Caller& caller) { return Demand(caller, {Operation::kUse}); }
 
 Result<RegistrySettings> EmbeddedRegistryImpl::Settings(const Caller& caller) {
   RETURN_IF_ERROR(Authenticate(caller));

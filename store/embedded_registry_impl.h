@@ -138,11 +138,18 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
     Signature signature = Signature::kNone;
   };
 
+  // What a call asks for: of what the record of its refusal is made, as the success's would be.
+  struct Asked {
+    Operation operation = Operation::kUse;
+    ObjectId object = kMetastoreId;
+    Change::Params params = {};    // beside the object's name; `body` may add what only it knows
+    std::string_view action = {};  // where the operation's (audit_action.h) is not it
+  };
+
   // Runs `body(change)` on a fresh snapshot and commits what it gathered; again where another commit came
   // in between. An error of `body` ends it: nothing is changed then. What `body` answers is answered.
   template <typename Body>
-  auto Mutate(const Caller& caller, Operation operation, ObjectId object, Body body)
-      -> decltype(body(std::declval<Change&>()));
+  auto Mutate(const Caller& caller, const Asked& asked, Body body) -> decltype(body(std::declval<Change&>()));
   // What each does but for recording a refusal, which may have to wait for the turn and for snapshots to end;
   // sets `refused` where the authorizer's refusal was of something else than was asked for first.
   template <typename Body>
@@ -152,20 +159,27 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Status CommitAttempt(const KvTransaction& transaction, int attempt);
 
   template <typename Body>
+  auto Inspect(const Caller& caller, const Asked& asked, Body body) -> decltype(body(std::declval<View&>()));
+  template <typename Body>
   auto Inspect(const Caller& caller, Operation operation, ObjectId object, Body body)
-      -> decltype(body(std::declval<View&>()));
+      -> decltype(body(std::declval<View&>())) {
+    return Inspect(caller, Asked{operation, object}, std::move(body));
+  }
   template <typename Body>
   auto TryInspect(const Caller& caller, Operation operation, ObjectId object, Body body, Refused& refused)
       -> decltype(body(std::declval<View&>()));
 
   // As CheckAccess, of somebody who is about to do it: a refusal is recorded.
-  Status Demand(const Caller& caller, Operation operation, ObjectId object) {
-    return Inspect(caller, operation, object, [](View&) { return OkStatus(); });
+  Status Demand(const Caller& caller, const Asked& asked) {
+    return Inspect(caller, asked, [](View&) { return OkStatus(); });
   }
 
   // audit.cc
-  // Records it where it is a refusal.
-  void NoteFailure(const Caller& caller, const Refused& refused, const Error& error);
+  // Records it where it is a refusal: for want of a right, or, of a change, by a rule.
+  enum class Call { kQuestion, kChange };
+  void NoteFailure(Call call, const Caller& caller, const Asked& asked, const Refused& refused,
+                   const Error& error);
+  void Record(const Caller& caller, const Asked& asked, const Status& decision);
   Result<size_t> CommitAudits(std::span<const AuditRecord> records);
   static AuditSpool::Options SpoolOptions(std::shared_ptr<spdlog::logger> log) {
     AuditSpool::Options options;
@@ -241,6 +255,8 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
                               VersionNumber number, const VersionRecord& record);
   Result<ObjectInfo> LookupIn(View& view, const Caller& caller, const FullName& name);
   Result<CheckedTree> CheckTree(const Digest& tree);
+  // For a call that is under way: a refusal is recorded.
+  Result<CheckedTree> CheckTree(const Caller& caller, const Asked& asked, const Digest& tree);
   // Gives `record` the model's next number, and the fields that a new version has.
   Result<VersionNumber> AddVersion(Change& change, StoredObject& model, VersionRecord& record,
                                    const NewVersion& fields);
@@ -299,11 +315,11 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
 };
 
 template <typename Body>
-auto EmbeddedRegistryImpl::Mutate(const Caller& caller, Operation operation, ObjectId object, Body body)
+auto EmbeddedRegistryImpl::Mutate(const Caller& caller, const Asked& asked, Body body)
     -> decltype(body(std::declval<Change&>())) {
-  Refused refused{operation, object};
-  auto answer = TryMutate(caller, operation, object, std::move(body), refused);
-  if (!answer.ok()) NoteFailure(caller, refused, answer.error());
+  Refused refused{asked.operation, asked.object};
+  auto answer = TryMutate(caller, asked.operation, asked.object, std::move(body), refused);
+  if (!answer.ok()) NoteFailure(Call::kChange, caller, asked, refused, answer.error());
   return answer;
 }
 
@@ -327,11 +343,11 @@ auto EmbeddedRegistryImpl::TryMutate(const Caller& caller, Operation operation, 
 }
 
 template <typename Body>
-auto EmbeddedRegistryImpl::Inspect(const Caller& caller, Operation operation, ObjectId object, Body body)
+auto EmbeddedRegistryImpl::Inspect(const Caller& caller, const Asked& asked, Body body)
     -> decltype(body(std::declval<View&>())) {
-  Refused refused{operation, object};
-  auto answer = TryInspect(caller, operation, object, std::move(body), refused);
-  if (!answer.ok()) NoteFailure(caller, refused, answer.error());
+  Refused refused{asked.operation, asked.object};
+  auto answer = TryInspect(caller, asked.operation, asked.object, std::move(body), refused);
+  if (!answer.ok()) NoteFailure(Call::kQuestion, caller, asked, refused, answer.error());
   return answer;
 }
 

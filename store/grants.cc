@@ -53,6 +53,29 @@ Result<std::vector<Place>> PlacesOf(View& view, ObjectId id) {
   return places;
 }
 
+// As they are asked for, whatever of it would change anything.
+std::string Shown(const std::vector<GrantChange>& changes) {
+  nlohmann::json shown = nlohmann::json::array();
+  for (const GrantChange& each : changes) {
+    nlohmann::json row = {{"add", NamesOf(each.add)}, {"remove", NamesOf(each.remove)}};
+    if (!each.principal.empty()) row["principal"] = each.principal;
+    if (each.principal_id != kNobodyId) row["principal_id"] = each.principal_id;
+    shown.push_back(std::move(row));
+  }
+  return TextOf(shown);
+}
+
+std::string Shown(const ContainerSettings& settings) {
+  nlohmann::json shown = nlohmann::json::object();
+  if (settings.signature_required) shown["signature_required"] = *settings.signature_required;
+  if (settings.max_models) shown["max_models"] = *settings.max_models;
+  if (settings.max_versions) shown["max_versions"] = *settings.max_versions;
+  for (const auto& each : settings.protected_aliases) {
+    if (!each.second.empty()) shown["protected_aliases"][each.first] = each.second;
+  }
+  return TextOf(shown);
+}
+
 Status CheckChange(const GrantChange& change, ObjectKind kind) {
   if ((change.add & change.remove) != PrivilegeSet()) {
     return Error(Code::kInvalidArgument,
@@ -94,7 +117,8 @@ Status EmbeddedRegistryImpl::ChangeGrants(const Caller& caller, ObjectId object_
     return Error(Code::kInvalidArgument, fmt::format("grants of {} principals at once; at most {} in one go",
                                                      changes.size(), kMaxGrantChanges));
   }
-  return Mutate(caller, Operation::kGrant, object_id, [&](Change& change) -> Status {
+  const Asked asked{Operation::kGrant, object_id, {{"changes", Shown(changes)}}};
+  return Mutate(caller, asked, [&](Change& change) -> Status {
     ASSIGN_OR_RETURN(const StoredObject object, change.Object(object_id));
     ASSIGN_OR_RETURN(const FullName name, change.NameOf(object));
     ASSIGN_OR_RETURN(GrantsRecord grants, change.Grants(object_id));
@@ -266,7 +290,8 @@ Status EmbeddedRegistryImpl::SetSettings(const Caller& caller, ObjectId containe
                                          const ContainerSettings& expected,
                                          const ContainerSettings& settings) {
   for (const auto& [alias, principal] : settings.protected_aliases) RETURN_IF_ERROR(CheckAliasName(alias));
-  return Mutate(caller, Operation::kConfigure, container, [&](Change& change) -> Status {
+  const Asked asked{Operation::kConfigure, container, {{"settings", Shown(settings)}}};
+  return Mutate(caller, asked, [&](Change& change) -> Status {
     ASSIGN_OR_RETURN(const StoredObject object, change.Object(container));
     ASSIGN_OR_RETURN(const FullName name, change.NameOf(object));
     if (object.record.kind != ObjectKind::kCatalog && object.record.kind != ObjectKind::kSchema) {
@@ -285,10 +310,6 @@ Status EmbeddedRegistryImpl::SetSettings(const Caller& caller, ObjectId containe
     record.signature_required = settings.signature_required;
     record.max_models = settings.max_models;
     record.max_versions = settings.max_versions;
-    nlohmann::json shown = nlohmann::json::object();
-    if (settings.signature_required) shown["signature_required"] = *settings.signature_required;
-    if (settings.max_models) shown["max_models"] = *settings.max_models;
-    if (settings.max_versions) shown["max_versions"] = *settings.max_versions;
     for (const auto& [alias, principal] : settings.protected_aliases) {
       if (principal.empty()) {  // who was meant is deleted: nobody may move it until someone else is named
         const auto was = before.protected_aliases.find(alias);
@@ -297,7 +318,6 @@ Status EmbeddedRegistryImpl::SetSettings(const Caller& caller, ObjectId containe
       }
       ASSIGN_OR_RETURN(const PrincipalInfo info, authorizer_.Ensure(change, principal));
       record.protected_aliases[alias] = info.id;
-      shown["protected_aliases"][alias] = info.name;
     }
     if (record.empty()) {
       change.Delete(keys::ContainerSettings(container));
@@ -305,7 +325,7 @@ Status EmbeddedRegistryImpl::SetSettings(const Caller& caller, ObjectId containe
       change.Put(keys::ContainerSettings(container), record.Encode());
     }
     change.Audit(object.record.kind == ObjectKind::kCatalog ? "updateCatalog" : "updateSchema", name,
-                 container, {{"full_name_arg", name.ToString()}, {"settings", TextOf(shown)}});
+                 container, {{"full_name_arg", name.ToString()}, {"settings", Shown(settings)}});
     change.Tell(EventKind::kSettingsChanged, object);
     return OkStatus();
   });

@@ -84,7 +84,7 @@ Status EmbeddedRegistryImpl::ExpectLease(Change& change, const Lease& lease) {
 }
 
 Result<Lease> EmbeddedRegistryImpl::AcquireLease(const Caller& caller, std::string_view purpose) {
-  RETURN_IF_ERROR(Demand(caller, Operation::kUse, kMetastoreId));
+  RETURN_IF_ERROR(Demand(caller, {Operation::kUse}));
   LeaseRecord record;
   record.purpose = purpose.substr(0, 1024);
   record.principal = caller.principal;

@@ -215,7 +215,10 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Create(const Caller& caller, ObjectId p
                                                 std::string_view comment) {
   RETURN_IF_ERROR(CheckObjectName(leaf));
   RETURN_IF_ERROR(CheckDescription(comment));
-  return Mutate(caller, Operation::kUse, parent, [&](Change& change) -> Result<ObjectInfo> {
+  const Asked asked{Operation::kUse,
+                    parent,
+                    {{"name", std::string(leaf)}, {"comment_bytes", std::to_string(comment.size())}}};
+  return Mutate(caller, asked, [&](Change& change) -> Result<ObjectInfo> {
     ASSIGN_OR_RETURN(StoredObject container, change.Object(parent));
     if (container.record.kind == ObjectKind::kModel) {
       return Error(Code::kInvalidArgument,
@@ -239,6 +242,7 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Create(const Caller& caller, ObjectId p
     if (object.record.kind == ObjectKind::kModel) {
       ASSIGN_OR_RETURN(const Rules rules, RulesFor(change, object));
       if (rules.max_models && container.record.children >= rules.max_models->most) {
+        change.NoteRefused({Operation::kCreateModel, parent});
         return Error(
             Code::kResourceExhausted,
             fmt::format("{} holds {} models, and {} is the limit that was set (max-models)",
@@ -266,7 +270,7 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Create(const Caller& caller, ObjectId p
 
 Status EmbeddedRegistryImpl::Delete(const Caller& caller, ObjectId id, DeleteMode mode) {
   bool leaves_versions = false;
-  RETURN_IF_ERROR(Mutate(caller, Operation::kDelete, id, [&](Change& change) -> Status {
+  RETURN_IF_ERROR(Mutate(caller, {Operation::kDelete, id}, [&](Change& change) -> Status {
     ASSIGN_OR_RETURN(const StoredObject object, change.Object(id));
     ASSIGN_OR_RETURN(const FullName name, change.NameOf(object));
     if (object.record.kind == ObjectKind::kMetastore) {
@@ -317,11 +321,13 @@ Status EmbeddedRegistryImpl::Delete(const Caller& caller, ObjectId id, DeleteMod
 Result<ObjectInfo> EmbeddedRegistryImpl::Rename(const Caller& caller, ObjectId model,
                                                 std::string_view new_leaf) {
   RETURN_IF_ERROR(CheckObjectName(new_leaf));
-  return Mutate(caller, Operation::kRename, model, [&](Change& change) -> Result<ObjectInfo> {
+  Asked asked{Operation::kRename, model, {{"new_name", std::string(new_leaf)}}};
+  return Mutate(caller, asked, [&](Change& change) -> Result<ObjectInfo> {
     ASSIGN_OR_RETURN(StoredObject object, change.Model(model));
     if (object.name == new_leaf) return FullInfoOf(change, caller, object);
     ASSIGN_OR_RETURN(const FullName old_name, change.NameOf(object));
     const FullName new_name = Join(old_name.Parent(), new_leaf);
+    asked.params["new_name"] = new_name.ToString();
     ASSIGN_OR_RETURN(const std::optional<KvEntry> taken, change.Get(keys::Object(object.parent, new_leaf)));
     if (taken) {
       return Error(
@@ -350,7 +356,8 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Rename(const Caller& caller, ObjectId m
 
 Result<ObjectInfo> EmbeddedRegistryImpl::SetOwner(const Caller& caller, ObjectId id,
                                                   std::string_view principal) {
-  return Mutate(caller, Operation::kSetOwner, id, [&](Change& change) -> Result<ObjectInfo> {
+  const Asked asked{Operation::kSetOwner, id, {{"owner", std::string(principal)}}};
+  return Mutate(caller, asked, [&](Change& change) -> Result<ObjectInfo> {
     ASSIGN_OR_RETURN(StoredObject object, change.Object(id));
     ASSIGN_OR_RETURN(const FullName name, change.NameOf(object));
     ASSIGN_OR_RETURN(const PrincipalInfo owner, authorizer_.Ensure(change, principal));

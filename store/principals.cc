@@ -111,26 +111,31 @@ Result<size_t> Depth(View& view, PrincipalId start, Next next) {
 Result<PrincipalInfo> EmbeddedRegistryImpl::CreatePrincipal(const Caller& caller, PrincipalKind kind,
                                                             std::string_view name) {
   RETURN_IF_ERROR(CheckPrincipalName(name));
-  return Mutate(
-      caller, Operation::kManagePrincipals, kMetastoreId, [&](Change& change) -> Result<PrincipalInfo> {
-        ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> taken, change.FindPrincipal(name));
-        if (taken) {
-          return Error(Code::kAlreadyExists,
-                       fmt::format("there is a {} {} already", PrincipalKindName(taken->kind), taken->name));
-        }
-        ASSIGN_OR_RETURN(PrincipalInfo made, change.AddPrincipal(kind, PrincipalSource::kRegistry, name));
-        change.Audit("createPrincipal", FullName(), kMetastoreId,
-                     {{"name", made.name},
-                      {"kind", std::string(PrincipalKindName(kind))},
-                      {"principal_id", std::to_string(made.id)}});
-        change.TellPrincipals();
-        return made;
-      });
+  const Asked asked{Operation::kManagePrincipals,
+                    kMetastoreId,
+                    {{"name", std::string(name)}, {"kind", std::string(PrincipalKindName(kind))}},
+                    "createPrincipal"};
+  return Mutate(caller, asked, [&](Change& change) -> Result<PrincipalInfo> {
+    ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> taken, change.FindPrincipal(name));
+    if (taken) {
+      return Error(Code::kAlreadyExists,
+                   fmt::format("there is a {} {} already", PrincipalKindName(taken->kind), taken->name));
+    }
+    ASSIGN_OR_RETURN(PrincipalInfo made, change.AddPrincipal(kind, PrincipalSource::kRegistry, name));
+    change.Audit(asked.action, FullName(), kMetastoreId,
+                 {{"name", made.name},
+                  {"kind", std::string(PrincipalKindName(kind))},
+                  {"principal_id", std::to_string(made.id)}});
+    change.TellPrincipals();
+    return made;
+  });
 }
 
 Status EmbeddedRegistryImpl::DeletePrincipal(const Caller& caller, std::string_view name) {
+  const Asked asked{
+      Operation::kManagePrincipals, kMetastoreId, {{"name", std::string(name)}}, "deletePrincipal"};
   PrincipalId deleted = kNobodyId;
-  RETURN_IF_ERROR(Mutate(caller, Operation::kManagePrincipals, kMetastoreId, [&](Change& change) -> Status {
+  const Status done = Mutate(caller, asked, [&](Change& change) -> Status {
     ASSIGN_OR_RETURN(PrincipalInfo gone, Need(change, name));
     if (gone.id == kAccountUsersId) {
       return Error(Code::kFailedPrecondition,
@@ -163,11 +168,12 @@ Status EmbeddedRegistryImpl::DeletePrincipal(const Caller& caller, std::string_v
     for (const std::string& key : memberships) change.Delete(key);
     deleted = gone.id;
     change.AccessChanges();
-    change.Audit("deletePrincipal", FullName(), kMetastoreId,
+    change.Audit(asked.action, FullName(), kMetastoreId,
                  {{"name", gone.name}, {"principal_id", std::to_string(gone.id)}});
     change.TellPrincipals();
     return OkStatus();
-  }));
+  });
+  RETURN_IF_ERROR(done);
   RemoveMemberships(deleted).IgnoreError("they count for nothing; a sweep removes what is left");
   return OkStatus();
 }
@@ -239,7 +245,11 @@ Result<Page<PrincipalInfo>> EmbeddedRegistryImpl::ListPrincipals(const Caller& c
 
 Status EmbeddedRegistryImpl::AddMember(const Caller& caller, std::string_view group_name,
                                        std::string_view member_name) {
-  return Mutate(caller, Operation::kManagePrincipals, kMetastoreId, [&](Change& change) -> Status {
+  const Asked asked{Operation::kManagePrincipals,
+                    kMetastoreId,
+                    {{"group", std::string(group_name)}, {"member", std::string(member_name)}},
+                    "addPrincipalToGroup"};
+  return Mutate(caller, asked, [&](Change& change) -> Status {
     ASSIGN_OR_RETURN(const PrincipalInfo group, NeedRegistryGroup(change, group_name));
     ASSIGN_OR_RETURN(const PrincipalInfo member, authorizer_.Ensure(change, member_name));
     if (member.id == kAccountUsersId) {
@@ -283,8 +293,7 @@ Status EmbeddedRegistryImpl::AddMember(const Caller& caller, std::string_view gr
     change.Put(keys::Member(group.id, member.id), EncodeText(""));
     change.Put(keys::MemberOf(member.id, group.id), EncodeText(""));
     change.AccessChanges();
-    change.Audit("addPrincipalToGroup", FullName(), kMetastoreId,
-                 {{"group", group.name}, {"member", member.name}});
+    change.Audit(asked.action, FullName(), kMetastoreId, {{"group", group.name}, {"member", member.name}});
     change.TellPrincipals();
     return OkStatus();
   });
@@ -292,7 +301,11 @@ Status EmbeddedRegistryImpl::AddMember(const Caller& caller, std::string_view gr
 
 Status EmbeddedRegistryImpl::RemoveMember(const Caller& caller, std::string_view group_name,
                                           std::string_view member_name) {
-  return Mutate(caller, Operation::kManagePrincipals, kMetastoreId, [&](Change& change) -> Status {
+  const Asked asked{Operation::kManagePrincipals,
+                    kMetastoreId,
+                    {{"group", std::string(group_name)}, {"member", std::string(member_name)}},
+                    "removePrincipalFromGroup"};
+  return Mutate(caller, asked, [&](Change& change) -> Status {
     ASSIGN_OR_RETURN(const PrincipalInfo group, NeedRegistryGroup(change, group_name));
     ASSIGN_OR_RETURN(const PrincipalInfo member, Need(change, member_name));
     ASSIGN_OR_RETURN(const std::optional<KvEntry> present, change.Get(keys::Member(group.id, member.id)));
@@ -303,8 +316,7 @@ Status EmbeddedRegistryImpl::RemoveMember(const Caller& caller, std::string_view
     change.Delete(keys::MemberOf(member.id, group.id));
     RETURN_IF_ERROR(CheckKeeperIsAdmin(change));
     change.AccessChanges();
-    change.Audit("removePrincipalFromGroup", FullName(), kMetastoreId,
-                 {{"group", group.name}, {"member", member.name}});
+    change.Audit(asked.action, FullName(), kMetastoreId, {{"group", group.name}, {"member", member.name}});
     change.TellPrincipals();
     return OkStatus();
   });
@@ -329,7 +341,7 @@ Status EmbeddedRegistryImpl::CheckKeeperIsAdmin(Change& change) {
 }
 
 Result<std::string> EmbeddedRegistryImpl::TakeOver(const Caller& keeper) {
-  return Mutate(keeper, Operation::kUse, kMetastoreId, [&](Change& change) -> Result<std::string> {
+  return Mutate(keeper, {Operation::kUse}, [&](Change& change) -> Result<std::string> {
     ASSIGN_OR_RETURN(RegistrySettings settings, SettingsIn(change));
     ASSIGN_OR_RETURN(StoredObject metastore, change.Object(kMetastoreId));
     ASSIGN_OR_RETURN(const PrincipalId before, change.OwnerOf(metastore.record));

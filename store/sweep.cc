@@ -137,7 +137,7 @@ Status EmbeddedRegistryImpl::AgePendingVersions(const Caller& caller) {
 }
 
 Result<Mark> EmbeddedRegistryImpl::MarkForSweep(const Caller& caller) {
-  RETURN_IF_ERROR(Demand(caller, Operation::kReclaim, kMetastoreId));
+  RETURN_IF_ERROR(Demand(caller, {Operation::kReclaim}));
   RETURN_IF_ERROR(EndDeadLeases());
   RETURN_IF_ERROR(AgePendingVersions(caller));
   RETURN_IF_ERROR(FinishDeletions());

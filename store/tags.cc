@@ -56,6 +56,12 @@ Change::Params ParamsOf(const Bearer& bearer) {
   return params;
 }
 
+// As ParamsOf and TagNoun, of what has not been read yet.
+Change::Params ParamsOf(const Target& target, std::map<std::string, std::string> more) {
+  if (target.version) more["version_arg"] = std::to_string(*target.version);
+  return more;
+}
+
 void Touch(Change& change, Bearer& bearer, EventKind kind) {
   if (bearer.number == 0) {
     change.TouchObject(bearer.object);
@@ -75,7 +81,10 @@ void Touch(Change& change, Bearer& bearer, EventKind kind) {
 Status EmbeddedRegistryImpl::SetDescription(const Caller& caller, const Target& target,
                                             std::string_view text) {
   RETURN_IF_ERROR(CheckDescription(text));
-  return Mutate(caller, Operation::kDescribe, target.object, [&](Change& change) -> Status {
+  const Asked asked{Operation::kDescribe, target.object,
+                    ParamsOf(target, {{"comment_bytes", std::to_string(text.size())}}),
+                    target.version ? "updateModelVersion" : ""};
+  return Mutate(caller, asked, [&](Change& change) -> Status {
     ASSIGN_OR_RETURN(Bearer bearer, BearerOf(change, target));
     const std::string key = keys::Description(target.object, bearer.number);
     if (text.empty()) {
@@ -103,7 +112,10 @@ Status EmbeddedRegistryImpl::SetTag(const Caller& caller, const Target& target, 
                                     std::string_view value, TagMode mode) {
   RETURN_IF_ERROR(CheckTagKey(key));
   RETURN_IF_ERROR(CheckTagValue(value));
-  return Mutate(caller, Operation::kTag, target.object, [&](Change& change) -> Status {
+  const Asked asked{Operation::kTag, target.object,
+                    ParamsOf(target, {{"key", std::string(key)}, {"value", std::string(value)}}),
+                    target.version ? "setModelVersionTag" : ""};
+  return Mutate(caller, asked, [&](Change& change) -> Status {
     ASSIGN_OR_RETURN(Bearer bearer, BearerOf(change, target));
     const std::string tag_key = keys::Tag(target.object, bearer.number, key);
     ASSIGN_OR_RETURN(const std::optional<KvEntry> present, change.Get(tag_key));
@@ -133,7 +145,9 @@ Status EmbeddedRegistryImpl::SetTag(const Caller& caller, const Target& target, 
 
 Status EmbeddedRegistryImpl::DeleteTag(const Caller& caller, const Target& target, std::string_view key) {
   RETURN_IF_ERROR(CheckTagKey(key));
-  return Mutate(caller, Operation::kTag, target.object, [&](Change& change) -> Status {
+  const Asked asked{Operation::kTag, target.object, ParamsOf(target, {{"key", std::string(key)}}),
+                    target.version ? "deleteModelVersionTag" : "deleteTag"};
+  return Mutate(caller, asked, [&](Change& change) -> Status {
     ASSIGN_OR_RETURN(Bearer bearer, BearerOf(change, target));
     const std::string tag_key = keys::Tag(target.object, bearer.number, key);
     ASSIGN_OR_RETURN(const std::optional<KvEntry> present, change.Get(tag_key));

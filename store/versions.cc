@@ -111,6 +111,16 @@ Result<VersionInfo> EmbeddedRegistryImpl::InfoFor(View& view, const Caller& call
   return info;
 }
 
+Result<EmbeddedRegistryImpl::CheckedTree> EmbeddedRegistryImpl::CheckTree(const Caller& caller,
+                                                                          const Asked& asked,
+                                                                          const Digest& digest) {
+  Result<CheckedTree> checked = CheckTree(digest);
+  if (!checked.ok()) {
+    NoteFailure(Call::kChange, caller, asked, {asked.operation, asked.object}, checked.error());
+  }
+  return checked;
+}
+
 Result<EmbeddedRegistryImpl::CheckedTree> EmbeddedRegistryImpl::CheckTree(const Digest& digest) {
   const std::string subject = fmt::format("tree {}", digest.ToString());
   const Result<std::string> encoded = blobs_.ReadAll(digest, cas::kTreeMaxBytes);
@@ -196,12 +206,17 @@ Result<VersionInfo> EmbeddedRegistryImpl::CommitVersion(const Caller& caller, Ob
                                                         const Digest& tree, const Lease& lease,
                                                         const NewVersion& fields,
                                                         std::optional<VersionNumber> expected) {
+  Asked asked{
+      Operation::kCreateVersion,
+      model_id,
+      {{"source", ReadableText(fields.source)}, {"run_id", fields.run_id}, {"tree", tree.ToString()}}};
+  if (expected) asked.params["version_arg"] = std::to_string(*expected);
   // Before the bytes are looked at, and again in the transaction.
-  RETURN_IF_ERROR(Demand(caller, Operation::kCreateVersion, model_id));
+  RETURN_IF_ERROR(Demand(caller, asked));
   RETURN_IF_ERROR(CheckFields(fields));
-  ASSIGN_OR_RETURN(const CheckedTree checked, CheckTree(tree));
+  ASSIGN_OR_RETURN(const CheckedTree checked, CheckTree(caller, asked, tree));
   FAIL_POINT("version.checked");
-  return Mutate(caller, Operation::kCreateVersion, model_id, [&](Change& change) -> Result<VersionInfo> {
+  return Mutate(caller, asked, [&](Change& change) -> Result<VersionInfo> {
     ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
     ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
     if (expected && *expected != model.record.next_version) {
@@ -225,7 +240,10 @@ Result<VersionInfo> EmbeddedRegistryImpl::CommitVersion(const Caller& caller, Ob
 Result<VersionInfo> EmbeddedRegistryImpl::BeginVersion(const Caller& caller, ObjectId model_id,
                                                        const NewVersion& fields) {
   RETURN_IF_ERROR(CheckFields(fields));
-  return Mutate(caller, Operation::kCreateVersion, model_id, [&](Change& change) -> Result<VersionInfo> {
+  const Asked asked{Operation::kCreateVersion,
+                    model_id,
+                    {{"source", ReadableText(fields.source)}, {"run_id", fields.run_id}}};
+  return Mutate(caller, asked, [&](Change& change) -> Result<VersionInfo> {
     ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
     ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
     VersionRecord record;
@@ -242,48 +260,51 @@ Result<VersionInfo> EmbeddedRegistryImpl::BeginVersion(const Caller& caller, Obj
 Result<VersionInfo> EmbeddedRegistryImpl::FinalizeVersion(const Caller& caller, ObjectId model_id,
                                                           VersionNumber number, const Digest& tree,
                                                           const Lease& lease) {
-  RETURN_IF_ERROR(Demand(caller, Operation::kCreateVersion, model_id));
+  const Asked asked{Operation::kCreateVersion,
+                    model_id,
+                    {{"version_arg", std::to_string(number)}, {"tree", tree.ToString()}},
+                    "finalizeModelVersion"};
+  RETURN_IF_ERROR(Demand(caller, asked));
   const auto fail = [&](const Error& error) {
     FailVersion(caller, model_id, number, error.message())
         .IgnoreError("the refusal itself is what the caller must hear");
     return error;
   };
-  const Result<CheckedTree> checked = CheckTree(tree);
+  const Result<CheckedTree> checked = CheckTree(caller, asked, tree);
   if (!checked.ok()) {
     return checked.error().code() == Code::kFailedPrecondition ? fail(checked.error()) : checked.error();
   }
   bool unsigned_version = false;
-  const auto finalized =
-      Mutate(caller, Operation::kCreateVersion, model_id, [&](Change& change) -> Result<VersionInfo> {
-        ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
-        ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
-        ASSIGN_OR_RETURN(VersionRecord record, change.Version(model, number));
-        if (record.status == VersionStatus::kReady && record.tree == tree) {
-          return InfoOf(change, model, number, record);
-        }
-        if (record.status != VersionStatus::kPending) {
-          return Error(Code::kFailedPrecondition,
-                       fmt::format("{} version {} is {}; only a pending one can be finalized",
-                                   name.ToString(), number, StatusName(record.status)));
-        }
-        RETURN_IF_ERROR(CheckFinalizer(change, caller, model, record));
-        if (const Status policy = CheckSignaturePolicy(change, model, checked->signature); !policy.ok()) {
-          unsigned_version = true;
-          return policy.error();
-        }
-        RETURN_IF_ERROR(ExpectLease(change, lease));
-        MakeReady(change, record, tree, *checked);
-        model.record.latest_ready = std::max(model.record.latest_ready, number);
-        change.TouchObject(model);
-        change.PutVersion(model, number, record);
-        change.Delete(keys::Pending(model_id, number));
-        change.Audit("finalizeModelVersion", name, model_id,
-                     {{"full_name_arg", name.ToString()},
-                      {"version_arg", std::to_string(number)},
-                      {"tree", tree.ToString()}});
-        TellVersion(change, EventKind::kVersionReady, model, number, record.id);
-        return InfoOf(change, model, number, record);
-      });
+  const auto finalized = Mutate(caller, asked, [&](Change& change) -> Result<VersionInfo> {
+    ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
+    ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
+    ASSIGN_OR_RETURN(VersionRecord record, change.Version(model, number));
+    if (record.status == VersionStatus::kReady && record.tree == tree) {
+      return InfoOf(change, model, number, record);
+    }
+    if (record.status != VersionStatus::kPending) {
+      return Error(Code::kFailedPrecondition,
+                   fmt::format("{} version {} is {}; only a pending one can be finalized", name.ToString(),
+                               number, StatusName(record.status)));
+    }
+    RETURN_IF_ERROR(CheckFinalizer(change, caller, model, record));
+    if (const Status policy = CheckSignaturePolicy(change, model, checked->signature); !policy.ok()) {
+      unsigned_version = true;
+      return policy.error();
+    }
+    RETURN_IF_ERROR(ExpectLease(change, lease));
+    MakeReady(change, record, tree, *checked);
+    model.record.latest_ready = std::max(model.record.latest_ready, number);
+    change.TouchObject(model);
+    change.PutVersion(model, number, record);
+    change.Delete(keys::Pending(model_id, number));
+    change.Audit(asked.action, name, model_id,
+                 {{"full_name_arg", name.ToString()},
+                  {"version_arg", std::to_string(number)},
+                  {"tree", tree.ToString()}});
+    TellVersion(change, EventKind::kVersionReady, model, number, record.id);
+    return InfoOf(change, model, number, record);
+  });
   return unsigned_version ? fail(finalized.error()) : finalized;
 }
 
@@ -306,7 +327,12 @@ Status EmbeddedRegistryImpl::FailVersion(const Caller& caller, ObjectId model_id
 
 Status EmbeddedRegistryImpl::FailPending(const Caller& caller, Operation operation, ObjectId object,
                                          ObjectId model_id, VersionNumber number, std::string_view reason) {
-  return Mutate(caller, operation, object, [&](Change& change) -> Status {
+  const std::string shown_reason = ReadableText(reason.substr(0, kMostReasonBytes));
+  const Asked asked{operation,
+                    object,
+                    {{"version_arg", std::to_string(number)}, {"reason", shown_reason}},
+                    "failModelVersion"};
+  return Mutate(caller, asked, [&](Change& change) -> Status {
     ASSIGN_OR_RETURN(const StoredObject model, change.Model(model_id));
     ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
     ASSIGN_OR_RETURN(VersionRecord record, change.Version(model, number));
@@ -319,11 +345,11 @@ Status EmbeddedRegistryImpl::FailPending(const Caller& caller, Operation operati
       RETURN_IF_ERROR(CheckFinalizer(change, caller, model, record));
     }
     record.status = VersionStatus::kFailed;
-    record.status_message = ReadableText(reason.substr(0, kMostReasonBytes));
+    record.status_message = shown_reason;
     record.updated = change.stamp();
     change.PutVersion(model, number, record);
     change.Delete(keys::Pending(model_id, number));
-    change.Audit("failModelVersion", name, model_id,
+    change.Audit(asked.action, name, model_id,
                  {{"full_name_arg", name.ToString()},
                   {"version_arg", std::to_string(number)},
                   {"reason", record.status_message}});
@@ -426,7 +452,8 @@ Result<Page<VersionInfo>> EmbeddedRegistryImpl::ListVersions(const Caller& calle
 }
 
 Status EmbeddedRegistryImpl::DeleteVersion(const Caller& caller, ObjectId model_id, VersionNumber number) {
-  return Mutate(caller, Operation::kDeleteVersion, model_id, [&](Change& change) -> Status {
+  const Asked asked{Operation::kDeleteVersion, model_id, {{"version_arg", std::to_string(number)}}};
+  return Mutate(caller, asked, [&](Change& change) -> Status {
     ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
     ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
     ASSIGN_OR_RETURN(const VersionRecord record, change.Version(model, number));
@@ -464,36 +491,37 @@ Status EmbeddedRegistryImpl::DeleteVersion(const Caller& caller, ObjectId model_
 
 Result<VersionInfo> EmbeddedRegistryImpl::CopyVersion(const Caller& caller, ObjectId source_id,
                                                       VersionNumber number, ObjectId destination_id) {
-  return Mutate(
-      caller, Operation::kCreateVersion, destination_id, [&](Change& change) -> Result<VersionInfo> {
-        RETURN_IF_ERROR(authorizer_.Check(change, caller, Operation::kReadFiles, source_id));
-        ASSIGN_OR_RETURN(const StoredObject source, change.Model(source_id));
-        ASSIGN_OR_RETURN(const FullName source_name, change.NameOf(source));
-        // Expected to be there still when the copy is committed: until then it keeps the tree from a sweep.
-        ASSIGN_OR_RETURN(VersionRecord record, change.Version(source, number));
-        if (record.status != VersionStatus::kReady) {
-          return Error(Code::kFailedPrecondition,
-                       fmt::format("{} version {} is {}; only a READY version can be copied",
-                                   source_name.ToString(), number, StatusName(record.status)));
-        }
-        ASSIGN_OR_RETURN(StoredObject destination, change.Model(destination_id));
-        ASSIGN_OR_RETURN(const FullName name, change.NameOf(destination));
-        RETURN_IF_ERROR(CheckSignaturePolicy(change, destination, record.signature));
-        NewVersion fields;
-        fields.source = fmt::format("models:/{}/{}", source_name.ToString(), number);
-        fields.run_id = record.run_id;
-        if (record.has_description) {
-          ASSIGN_OR_RETURN(fields.comment, change.Description(source_id, number));
-        }
-        ASSIGN_OR_RETURN(fields.tags, change.Tags(source_id, number));
-        ASSIGN_OR_RETURN(record.id, change.NextVersionId());
-        ASSIGN_OR_RETURN(const VersionNumber copied, AddVersion(change, destination, record, fields));
-        AuditCreation(change, name, destination_id, copied, record);
-        TellVersion(change, EventKind::kVersionReady, destination, copied, record.id);
-        ASSIGN_OR_RETURN(VersionInfo info, InfoOf(change, destination, copied, record));
-        info.comment = fields.comment;
-        return info;
-      });
+  Asked asked{Operation::kCreateVersion, destination_id};
+  return Mutate(caller, asked, [&](Change& change) -> Result<VersionInfo> {
+    RETURN_IF_ERROR(authorizer_.Check(change, caller, Operation::kReadFiles, source_id));
+    ASSIGN_OR_RETURN(const StoredObject source, change.Model(source_id));
+    ASSIGN_OR_RETURN(const FullName source_name, change.NameOf(source));
+    asked.params["source"] = fmt::format("models:/{}/{}", source_name.ToString(), number);
+    // Expected to be there still when the copy is committed: until then it keeps the tree from a sweep.
+    ASSIGN_OR_RETURN(VersionRecord record, change.Version(source, number));
+    if (record.status != VersionStatus::kReady) {
+      return Error(Code::kFailedPrecondition,
+                   fmt::format("{} version {} is {}; only a READY version can be copied",
+                               source_name.ToString(), number, StatusName(record.status)));
+    }
+    ASSIGN_OR_RETURN(StoredObject destination, change.Model(destination_id));
+    ASSIGN_OR_RETURN(const FullName name, change.NameOf(destination));
+    RETURN_IF_ERROR(CheckSignaturePolicy(change, destination, record.signature));
+    NewVersion fields;
+    fields.source = asked.params["source"];
+    fields.run_id = record.run_id;
+    if (record.has_description) {
+      ASSIGN_OR_RETURN(fields.comment, change.Description(source_id, number));
+    }
+    ASSIGN_OR_RETURN(fields.tags, change.Tags(source_id, number));
+    ASSIGN_OR_RETURN(record.id, change.NextVersionId());
+    ASSIGN_OR_RETURN(const VersionNumber copied, AddVersion(change, destination, record, fields));
+    AuditCreation(change, name, destination_id, copied, record);
+    TellVersion(change, EventKind::kVersionReady, destination, copied, record.id);
+    ASSIGN_OR_RETURN(VersionInfo info, InfoOf(change, destination, copied, record));
+    info.comment = fields.comment;
+    return info;
+  });
 }
 
 }  // namespace modelfs::store

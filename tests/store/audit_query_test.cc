@@ -242,6 +242,149 @@ TEST(AuditQuery, FiltersByTimePrincipalActionAndRefusal) {
   EXPECT_EQ(Outcome(box.registry->Audit(eve, {})), "permission denied");
 }
 
+// Not only who lacks a right is refused: rules refuse, too. Each record says what was asked for, by the
+// action and in the words of the record that there would be if it had been done.
+TEST(AuditQuery, RefusalsByRuleSayWhatWasAskedFor) {
+  Box box(MakeMemoryKv());
+  Registry& registry = *box.registry;
+  const ObjectId model = box.Make("c.s.m");
+  const ObjectId schema = box.Make("c.s");
+  ASSERT_OK(box.Commit(model));
+  ASSERT_OK(registry.SetAlias(box.ann, model, "Champion", 1));
+  ASSERT_OK(registry.CreatePrincipal(box.ann, PrincipalKind::kGroup, "guards"));
+  const ContainerSettings rules{.signature_required = true,
+                                .protected_aliases = {{"Champion", "guards"}},
+                                .max_models = 1,
+                                .max_versions = 1};
+  ASSERT_OK(registry.SetSettings(box.ann, schema, {}, rules));
+  Caller eve = box.ann;
+  eve.principal = "eve";
+  NewVersion fields;
+  fields.source = "s3://b";
+  fields.run_id = "r1";
+  using Params = std::map<std::string, std::string>;
+  const auto tree_of = [&](const char* bytes) {
+    return box.blobs.PutTree({{"model.bin", bytes}}, {}).ToString();
+  };
+  const struct {
+    const char* name;
+    std::function<std::string()> call;
+    const char* said;
+    const char* action;
+    Params params;  // that are in it
+  } rows[] = {
+      {"delete the model of a protected alias",
+       [&] { return Outcome(registry.Delete(box.ann, model, Registry::DeleteMode::kWithVersions)); },
+       "failed precondition",
+       "deleteRegisteredModel",
+       {{"full_name_arg", "c.s.m"}}},
+      {"delete what is not empty",
+       [&] { return Outcome(registry.Delete(box.ann, schema, Registry::DeleteMode::kIfEmpty)); },
+       "failed precondition",
+       "deleteSchema",
+       {{"full_name_arg", "c.s"}}},
+      {"delete its version",
+       [&] { return Outcome(registry.DeleteVersion(box.ann, model, 1)); },
+       "failed precondition",
+       "deleteModelVersion",
+       {{"full_name_arg", "c.s.m"}, {"version_arg", "1"}}},
+      {"rename it",
+       [&] { return Outcome(registry.Rename(box.ann, model, "other")); },
+       "permission denied",
+       "updateRegisteredModel",
+       {{"full_name_arg", "c.s.m"}, {"new_name", "c.s.other"}}},
+      {"move it",
+       [&] { return Outcome(registry.SetAlias(box.ann, model, "Champion", 1)); },
+       "permission denied",
+       "setRegisteredModelAlias",
+       {{"alias_arg", "Champion"}, {"version_num", "1"}}},
+      {"remove it",
+       [&] { return Outcome(registry.DeleteAlias(box.ann, model, "Champion")); },
+       "permission denied",
+       "deleteRegisteredModelAlias",
+       {{"alias_arg", "Champion"}}},
+      {"a model too many",
+       [&] { return Outcome(registry.Create(box.ann, schema, "second", "")); },
+       "limit reached",
+       "createRegisteredModel",
+       {{"name", "second"}}},
+      {"a version too many",
+       [&] { return Outcome(registry.BeginVersion(box.ann, model, fields)); },
+       "limit reached",
+       "createModelVersion",
+       {{"full_name_arg", "c.s.m"}, {"source", "s3://b"}, {"run_id", "r1"}}},
+      {"an unsigned version",
+       [&] { return Outcome(box.Commit(model, "unsigned", 2)); },
+       "failed precondition",
+       "createModelVersion",
+       {{"full_name_arg", "c.s.m"}, {"version_arg", "2"}, {"tree", tree_of("unsigned")}}},
+      {"an alias by somebody without rights",
+       [&] { return Outcome(registry.SetAlias(eve, model, "Next", 1)); },
+       "permission denied",
+       "setRegisteredModelAlias",
+       {{"alias_arg", "Next"}, {"version_num", "1"}}},
+      {"a tag by her",
+       [&] {
+         return Outcome(registry.DeleteTag(eve, {model, 1}, "k"));
+       },
+       "permission denied",
+       "deleteModelVersionTag",
+       {{"version_arg", "1"}, {"key", "k"}}},
+      {"ownership by her",
+       [&] { return Outcome(registry.SetOwner(eve, model, "eve")); },
+       "permission denied",
+       "updateRegisteredModel",
+       {{"owner", "eve"}}},
+      {"a grant by her",
+       [&] {
+         return Outcome(
+             registry.ChangeGrants(eve, model, {{.principal = "eve", .add = {Privilege::kExecute}}}));
+       },
+       "permission denied",
+       "updatePermissions",
+       {{"changes", R"([{"add":["EXECUTE"],"principal":"eve","remove":[]}])"}}},
+      {"rules by her",
+       [&] { return Outcome(registry.SetSettings(eve, schema, rules, {.max_models = 9})); },
+       "permission denied",
+       "updateSchema",
+       {{"settings", R"({"max_models":9})"}}},
+      {"a member by her",
+       [&] { return Outcome(registry.AddMember(eve, "guards", "eve")); },
+       "permission denied",
+       "addPrincipalToGroup",
+       {{"group", "guards"}, {"member", "eve"}}},
+      {"the admin's removal",
+       [&] { return Outcome(registry.DeletePrincipal(box.ann, "ann")); },
+       "failed precondition",
+       "deletePrincipal",
+       {{"name", "ann"}}},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.name);
+    const uint64_t before = All(box).back().sequence;
+    EXPECT_EQ(row.call(), row.said);
+    ASSERT_OK(box.registry->FlushAudit());
+    const auto records = Query(box, {.after_sequence = before, .outcome = AuditQuery::Outcome::kRefused});
+    ASSERT_EQ(records.size(), 1U);
+    EXPECT_EQ(records[0].action, row.action);
+    EXPECT_FALSE(records[0].change);
+    EXPECT_FALSE(records[0].error.empty());
+    for (const auto& [key, value] : row.params) {
+      const auto found = records[0].params.find(key);
+      ASSERT_NE(found, records[0].params.end()) << key;
+      EXPECT_EQ(found->second, value) << key;
+    }
+    box.clock.Advance(10'000);
+  }
+  // What does not exist or is taken is an answer and no refusal.
+  const uint64_t before = All(box).back().sequence;
+  EXPECT_EQ(Outcome(registry.DeleteAlias(box.ann, model, "none")), "not found");
+  EXPECT_EQ(Outcome(registry.Create(box.ann, schema, "m", "")), "already exists");
+  ASSERT_OK(box.registry->FlushAudit());
+  EXPECT_EQ(All(box).back().sequence, before);
+  EXPECT_OK(registry.VerifyAudit(box.ann));
+}
+
 TEST(AuditQuery, ActivityIsChangesOnlyAndTheNewest) {
   Box box(MakeMemoryKv());
   const ObjectId model = box.Make("c.s.m");

@@ -1,5 +1,6 @@
 #include "store/audit_spool.h"
 
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <string>
@@ -119,6 +120,34 @@ TEST(AuditSpool, WhatIsWaitingIsCommittedWhenItGoes) {
   }
   ASSERT_EQ(log.lines().size(), 52U);
   EXPECT_EQ(log.lines().back(), "eve deleteRegisteredModel 1");
+}
+
+// Whoever makes each refused request a little different fills the log no faster.
+TEST(AuditSpool, RefusalsThatDifferInWhatWasAskedForAreAFewAndACount) {
+  FakeLog log;
+  FakeClock clock;
+  AuditSpool spool(log.Commit(), clock, {});
+  const auto refuse = [&](const std::string& principal, int variant) {
+    AuditRecord record = Refusal(principal);
+    record.params["alias_arg"] = std::to_string(variant);
+    spool.Add(record);
+  };
+  for (int i = 0; i < 500; ++i) refuse("eve", i);
+  refuse("mallory", 1);
+  EXPECT_OK(spool.Flush());
+  const auto line = [](const std::string& of, int variant) {
+    return fmt::format("{} deleteRegisteredModel {}", of, variant);
+  };
+  Lines want;
+  for (int i = 0; i < 8; ++i) want.push_back(line("eve", i));
+  want.push_back(line("mallory", 1));
+  want.push_back(line("eve", 499) + " 492");  // the last one's, and how many more
+  EXPECT_EQ(log.lines(), want);
+  clock.Advance(5000);
+  EXPECT_OK(spool.Flush());
+  refuse("eve", 3);
+  EXPECT_OK(spool.Flush());
+  EXPECT_EQ(log.lines().back(), line("eve", 3)) << "by itself again";
 }
 
 TEST(AuditSpool, ASpoolThatWasNeverUsedFlushesAndGoes) {

@@ -100,6 +100,7 @@ class NoRoomForAudit : public Kv {
   explicit NoRoomForAudit(std::unique_ptr<Kv> kv) : kv_(std::move(kv)) {}
 
   void SetFull(bool full) { full_ = full; }
+  // How many changes.
   int refused() const { return refused_; }
   // Letters of keys that were written without one.
   const std::set<char>& unaudited() const { return unaudited_; }
@@ -111,7 +112,7 @@ class NoRoomForAudit : public Kv {
     if (!audited) {
       for (const KvWrite& write : transaction.writes) unaudited_.insert(write.key[0]);
     } else if (full_) {
-      ++refused_;
+      if (transaction.log_entry) ++refused_;  // a change: refusals are written beside, without an event
       return Error(Code::kNoSpace, "the disk is full");
     }
     return kv_->Commit(transaction);

@@ -138,7 +138,8 @@ std::string Dump(store::EmbeddedRegistry& registry, const store::Caller& caller)
   if (!trail.ok()) add(trail.error().message());
   if (trail.ok()) {
     for (const store::AuditRecord& record : *trail) {
-      add(fmt::format("audit {} {} {}", record.sequence, record.action, record.full_name));
+      // Refusals are written when their turn comes, which is no part of the state.
+      if (record.change) add(fmt::format("audit {} {}", record.action, record.full_name));
     }
   }
   const auto events = registry.Events(0, 100'000);
