@@ -595,6 +595,29 @@ TEST(WritingMount, AliasesAreMadeMovedAndRemovedByLinks) {
   EXPECT_EQ(ReadLinkOf(model + "/versions/latest"), "2");
 }
 
+// On a mount of one's own what a link says is asked once; another target is another link to the kernel.
+TEST(WritingMount, ALinkIsReadOnceForEachTarget) {
+  SKIP_WITHOUT_MOUNT();
+  Mounted mounted;
+  mounted.Start();
+  const std::string model = mounted.MakeModel(kModel);
+  for (const char* text : {"one", "two"}) mounted.MakeVersion(model, {{"file", text}});
+  const std::string alias = model + "/aliases/Champion";
+  const auto asked = [&] {
+    const std::string metrics = ReadFile(mounted.path(".modelfs/metrics"));
+    const std::string key = "operation=\"readlink\"} ";
+    const size_t at = metrics.find(key);
+    return at == std::string::npos ? 0 : std::stoi(metrics.substr(at + key.size()));
+  };
+  for (const char* target : {"../versions/1", "../versions/2"}) {
+    EXPECT_EQ(Shell("ln -sfn " + std::string(target) + " " + alias).status, 0);
+    EXPECT_EQ(ReadLinkOf(alias), target);
+    const int before = asked();
+    for (int i = 0; i < 100; ++i) EXPECT_EQ(ReadLinkOf(alias), target);
+    EXPECT_EQ(asked(), before) << target;
+  }
+}
+
 TEST(WritingMount, ProgramsThatCopyWorkOnADraft) {
   SKIP_WITHOUT_MOUNT();
   Mounted mounted;

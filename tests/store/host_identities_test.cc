@@ -175,7 +175,7 @@ TEST(HostIdentities, FindsByNameWithoutRegardToCaseAndTheUserFirst) {
   EXPECT_EQ(ann->kind, PrincipalKind::kUser);
   EXPECT_EQ(identities->Find("staff")->kind, PrincipalKind::kGroup);
   EXPECT_EQ(identities->Find("Bob")->kind, PrincipalKind::kUser);
-  EXPECT_EQ(identities->Find("bob")->kind, PrincipalKind::kGroup) << "the database itself minds the case";
+  EXPECT_EQ(identities->Find("bob")->kind, PrincipalKind::kUser) << "who is Bob, before the group bob";
   EXPECT_FALSE(identities->Find("eve").has_value());
   EXPECT_EQ(identities->UidsOf("ann"), std::vector<uid_t>{1000});
   EXPECT_EQ(identities->GidsOf("DATA-SCIENCE"), std::vector<gid_t>{200});
