@@ -17,7 +17,8 @@ tl::unexpected<Refusal> Taken(std::string_view name) {
 }  // namespace
 
 bool HeldNames::Expired(const Held& held) const {
-  return clock_.NowMs() - held.made_at_ms >= (held.version.has_value() ? kLinkLifetimeMs : kFileLifetimeMs);
+  return clock_.SinceBootMs() - held.made_since_boot_ms >=
+         (held.version.has_value() ? kLinkLifetimeMs : kFileLifetimeMs);
 }
 
 HeldNames::Names::iterator HeldNames::Fresh(const Key& key) {
@@ -90,6 +91,7 @@ Outcome<HeldNames::Held> HeldNames::Hold(store::ObjectId model, std::string_view
   }
   held.serial = next_serial_++;
   held.made_at_ms = clock_.NowMs();
+  held.made_since_boot_ms = clock_.SinceBootMs();
   Insert(key, held);
   return held;
 }

@@ -45,12 +45,13 @@ class HeldNames {
     std::optional<store::VersionNumber> version;  // that a link points to; nothing: an empty file
     mode_t mode = 0;
     int64_t made_at_ms = 0;
+    int64_t made_since_boot_ms = 0;  // no clock that is set ends a name
   };
   enum class IfTaken : uint8_t { kRefuse, kReplace };
 
   explicit HeldNames(const Clock& clock) : clock_(clock) {}
 
-  // `held` as described, but for serial and made_at_ms. EEXIST; EDQUOT where the maker has no more, and then
+  // `held` as described, but for serial and times. EEXIST; EDQUOT where the maker has no more, and then
   // a name that was to be replaced stays.
   Outcome<Held> Hold(store::ObjectId model, std::string_view name, Held held, IfTaken if_taken) EXCLUDES(mu_);
   std::optional<Held> Find(store::ObjectId model, std::string_view name) EXCLUDES(mu_);

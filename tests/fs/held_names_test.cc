@@ -17,7 +17,8 @@ using IfTaken = HeldNames::IfTaken;
 
 class FakeClock : public Clock {
  public:
-  int64_t NowMs() const override { return now_ms; }
+  int64_t NowMs() const override { return 8 * now_ms; }  // set forward again and again
+  int64_t SinceBootMs() const override { return now_ms; }
   std::atomic<int64_t> now_ms = 1'000'000'000;
 };
 

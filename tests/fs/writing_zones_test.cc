@@ -371,7 +371,7 @@ TEST(DraftTable, AnothersVersionOfTheSameFilesDoesNotTakeADraftsTagsAlong) {
       auto lease = world.leases->Get();
       ASSERT_TRUE(lease.ok());
       ASSERT_TRUE(world.table->BeginCommit(*record));
-      const auto tree = record->draft->Seal(lease->lease().epoch, {});
+      const auto tree = record->draft->Seal(lease->lease().epoch, {}, {});
       ASSERT_TRUE(tree.ok()) << tree.error().message();
       ASSERT_TRUE(world.table->NoteSealed(*record, 1, *tree).ok());
       store::NewVersion version;
