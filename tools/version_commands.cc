@@ -73,6 +73,30 @@ Status CheckSchema(Home& home, const store::FullName& model, Parents parents) {
                   model.ToString(), model.Parent().ToString(), model.Parent().ToString()));
 }
 
+// Whether the version may be made, and the model and what holds it where they are missing: also before
+// gigabytes are read, and again by each change itself.
+Status CheckMayRegister(Home& home, const store::FullName& model, Parents parents) {
+  const store::Operation operations[] = {store::Operation::kCreateCatalog, store::Operation::kCreateSchema,
+                                         store::Operation::kCreateModel, store::Operation::kCreateVersion};
+  // From the model upwards to the first that is there: what is below it is to be made, and then one's own.
+  store::FullName name = model;
+  store::ObjectId nearest = store::kMetastoreId;
+  while (!name.parts.empty()) {
+    const Result<store::ObjectInfo> found = home.registry->Lookup(home.caller, name);
+    if (!found.ok() && found.error().code() != Code::kNotFound) return found.error();
+    if (found.ok()) {
+      nearest = found->id;
+      break;
+    }
+    if (name == model) RETURN_IF_ERROR(CheckSchema(home, model, parents));
+    name.parts.pop_back();
+  }
+  const store::Operation operation = operations[name.parts.size()];
+  const Status allowed = home.registry->CheckAccess(home.caller, operation, nearest);
+  if (!allowed.ok()) home.registry->RecordAudit(home.caller, operation, nearest, allowed, {});
+  return allowed;
+}
+
 // --- register ---
 
 struct RegisterArguments {
@@ -158,6 +182,10 @@ Status RunRegister(const Cli& cli, const RegisterArguments& arguments) {
   ASSIGN_OR_RETURN(fields.tags, ParseTags(arguments.tags));
   fields.comment = arguments.description;
   fields.run_id = arguments.run_id;
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
+  RETURN_IF_ERROR(
+      CheckMayRegister(*home, place.name, arguments.parents ? Parents::kCreate : Parents::kMustExist));
+
   std::error_code failure;
   const files::path whole = files::canonical(arguments.directory, failure);
   if (failure) return ErrnoError(failure.value(), fmt::format("{}", Printable(arguments.directory)));
@@ -167,10 +195,7 @@ Status RunRegister(const Cli& cli, const RegisterArguments& arguments) {
                              Printable(arguments.directory)));
   }
   fields.source = arguments.source.empty() ? whole.string() : arguments.source;
-
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
   RETURN_IF_ERROR(CheckOutside(*home, arguments.directory));
-  RETURN_IF_ERROR(CheckSchema(*home, place.name, arguments.parents ? Parents::kCreate : Parents::kMustExist));
 
   Result<store::VersionInfo> version = Ingest(*home, place, arguments, fields);
   if (!version.ok() && version.error().code() == Code::kAborted) {

@@ -700,6 +700,30 @@ class Story(Case):
         self.refused(3, "show", "prod.ml.iris")
         self.assertEqual(self.ok("register", model, "prod.ml.iris"), "prod.ml.iris/1\n")
 
+    def test_the_right_to_register_is_asked_for_before_the_directory_is_looked_at(self):
+        self.ready_registry()
+        self.ok("register", self.model(), "prod.ml.iris")
+        self.ok("principal", "create", "bob@x.org")
+        self.ok("grant", "USE_CATALOG,USE_SCHEMA,EXECUTE", "prod", "bob@x.org")
+        piped = self.model("piped", {"w": b"x"})
+        os.mkfifo(os.path.join(piped, "pipe"))
+        absent = os.path.join(self.scratch, "none")
+        for source in (absent, piped):
+            for says, target in (("create a version of model prod.ml.iris", ["prod.ml.iris"]),
+                                 ("create a model in schema prod.ml", ["prod.ml.other"]),
+                                 ("create a schema in catalog prod", ["prod.other.iris", "--parents"]),
+                                 ("create a catalog in this registry", ["other.ml.iris", "--parents"])):
+                self.refused(5, "--as", "bob@x.org", "register", source, *target, says=says)
+        refusals = [record["actionName"] for record in self.audit("--refused")]
+        self.assertEqual(set(refusals),
+                         {"createModelVersion", "createRegisteredModel", "createSchema", "createCatalog"})
+        self.refused(3, "--as", "bob@x.org", "register", absent, "prod.none.iris", says="no schema prod.none")
+        self.ok("grant", "CREATE_MODEL_VERSION", "prod.ml.iris", "bob@x.org")
+        self.refused(3, "--as", "bob@x.org", "register", absent, "prod.ml.iris", says=absent)
+        self.refused(2, "--as", "bob@x.org", "register", piped, "prod.ml.iris", says="pipe")
+        os.remove(os.path.join(piped, "pipe"))
+        self.assertEqual(self.ok("--as", "bob@x.org", "register", piped, "prod.ml.iris"), "prod.ml.iris/2\n")
+
     def test_names_that_attack_are_refused_and_make_nothing(self):
         self.ok("init")
         self.ok("mkdir", "-p", "prod.ml")
