@@ -199,8 +199,10 @@ Identity Authorizer::Nobody() const {
 Result<Identity> Authorizer::IdentityOfCaller(View& view, const Caller& caller) const {
   if (IsNobody(caller.principal)) return Nobody();
   ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> self, view.FindPrincipal(caller.principal));
-  // Who happens to be called as a group is not in it.
+  // Who happens to be called as a group is not in it, and a service principal is in none of the host's groups
+  // that somebody of its name is in.
   if (self && self->kind == PrincipalKind::kGroup) return Nobody();
+  if (self && self->kind == PrincipalKind::kServicePrincipal) return ComputeIdentity(view, self->id, {});
   return ComputeIdentity(view, self ? self->id : kNobodyId, caller.groups);
 }
 

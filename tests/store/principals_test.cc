@@ -93,6 +93,23 @@ TEST(Principals, GroupsThatWereDeletedCountForNothing) {
   EXPECT_OK(registry.CheckAccess(eve, Operation::kCreateCatalog, kMetastoreId));
 }
 
+// Also where a user of the host is called as one and comes with its groups.
+TEST(Principals, AServicePrincipalIsInNoGroupOfTheHost) {
+  Box box(MakeMemoryKv());
+  EmbeddedRegistry& registry = *box.registry;
+  box.directory.groups = {"staff"};
+  box.directory.users["bot"] = {"staff"};
+  Caller bot = box.ann;
+  bot.principal = "bot";
+  bot.groups = {"staff"};
+  ASSERT_OK(registry.ChangeGrants(box.ann, kMetastoreId,
+                                  {{.principal = "staff", .add = {Privilege::kCreateCatalog}}}));
+  EXPECT_OK(registry.CheckAccess(bot, Operation::kCreateCatalog, kMetastoreId));
+  ASSERT_OK(registry.CreatePrincipal(box.ann, PrincipalKind::kServicePrincipal, "bot"));
+  EXPECT_EQ(Outcome(registry.CheckAccess(bot, Operation::kCreateCatalog, kMetastoreId)), "permission denied");
+  EXPECT_EQ(GroupNames(box, "bot"), std::vector<std::string>{std::string(kAccountUsers)});
+}
+
 TEST(Principals, ADeletedGroupIsNoWayFromOneGroupToAnother) {
   Box box(MakeMemoryKv());
   EmbeddedRegistry& registry = *box.registry;
