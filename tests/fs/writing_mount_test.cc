@@ -501,15 +501,16 @@ TEST(WritingMount, OnlyACopyNamesItsSource) {
   const std::string none = fmt::format("<errno {}>", ENODATA);
   EXPECT_EQ(source_of(1), none) << "its files came from anywhere";
 
-  // A copy that waits for a restart is one still, under the name that the model has by then.
+  // A copy that waits for a restart is one still, and its source goes by the name that the model has now.
   ASSERT_EQ(Shell(fmt::format("cp -r {0}1 {0}waits", versions)).output, "");
   mounted.Kill();
   mounted.Start();
   ASSERT_EQ(Rename(model, mounted.path("prod/ml/rose")), 0);
   const std::string renamed = mounted.path("prod/ml/rose/versions/");
   ASSERT_EQ(Rename(renamed + "waits", renamed + "2"), 0) << mounted.Errors();
+  EXPECT_EQ(Xattr(renamed + "2", "user.modelfs.source"), "models:/prod.ml.rose/1");
   ASSERT_EQ(Rename(mounted.path("prod/ml/rose"), model), 0);
-  EXPECT_EQ(source_of(2), "models:/prod.ml.rose/1");
+  EXPECT_EQ(source_of(2), "models:/prod.ml.iris/1");
 
   ASSERT_EQ(Shell(fmt::format("cp -r {0}1 {0}tuned && echo more >> {0}tuned/weights", versions)).output, "");
   ASSERT_EQ(Rename(versions + "tuned", versions + "3"), 0) << mounted.Errors();
