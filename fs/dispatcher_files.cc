@@ -117,7 +117,7 @@ Outcome<size_t> Dispatcher::Store(const Request& request, NodeId node, std::span
   // The kernel looks at no count of what it writes back (Linux fs/fuse/file.c, fuse_writepage_end): what
   // there was no room for is tried again, which tells why.
   while (info.writepage != 0 && count && *count < bytes.size()) {
-    const Outcome<size_t> more = (*file)->handle->Write(offset_bytes + *count, bytes.subspan(*count));
+    Outcome<size_t> more = (*file)->handle->Write(offset_bytes + *count, bytes.subspan(*count));
     if (!more) return more;
     *count += *more;
   }

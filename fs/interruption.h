@@ -37,7 +37,7 @@ class Interruption {
     static_cast<std::stop_source*>(source)->request_stop();
   }
 
-  const fuse_req_t request_;
+  fuse_req_t request_;
   std::stop_source source_;
   std::stop_callback<Stop> on_ending_;
 };

@@ -132,7 +132,7 @@ class VersionsZone : public Zone {
     const RecordPtr record = drafts_.Find(model, name);
     if (record == nullptr) return Refuse(ENOENT, fmt::format("no draft is named {}", Printable(name)));
     if (auto own = PermitDraft(request, *record); !own) return own;
-    if (const Outcome<void> empty = CheckEmpty(*record, name); !empty.has_value()) return empty;
+    if (Outcome<void> empty = CheckEmpty(*record, name); !empty.has_value()) return empty;
     if (const Status removed = drafts_.Remove(record); !removed.ok()) return Refuse(removed.error());
     return {};
   }

@@ -196,7 +196,7 @@ Result<size_t> EmbeddedRegistryImpl::CommitAudits(std::span<const AuditRecord> r
     }
     ASSIGN_OR_RETURN(KvTransaction transaction, change.Finish());
     snapshot.reset();  // never held across a commit
-    const Status committed = CommitAttempt(std::move(transaction), attempt);
+    const Status committed = CommitAttempt(transaction, attempt);
     if (committed.ok()) return taken;
     if (committed.error().code() != Code::kAborted) return committed.error();
   }
