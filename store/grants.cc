@@ -367,6 +367,7 @@ Result<std::vector<EffectiveSettings>> EmbeddedRegistryImpl::GetEffectiveSetting
                  [&](View& view) -> Result<std::vector<EffectiveSettings>> {
                    ASSIGN_OR_RETURN(const std::vector<Place> places, PlacesOf(view, container));
                    std::vector<ObjectId> containers;
+                   containers.reserve(places.size());
                    for (const Place& place : places) containers.push_back(place.object.record.id);
                    ASSIGN_OR_RETURN(const Rules rules, RulesIn(view, containers));
                    std::vector<EffectiveSettings> answer;

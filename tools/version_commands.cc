@@ -92,7 +92,7 @@ Status CheckMayRegister(Home& home, const store::FullName& model, Parents parent
     name.parts.pop_back();
   }
   const store::Operation operation = operations[name.parts.size()];
-  const Status allowed = home.registry->CheckAccess(home.caller, operation, nearest);
+  Status allowed = home.registry->CheckAccess(home.caller, operation, nearest);
   if (!allowed.ok()) home.registry->RecordAudit(home.caller, operation, nearest, allowed, {});
   return allowed;
 }

@@ -339,6 +339,23 @@ TEST(LocalStore, ImportRefusesWhatIsNotARegularFile) {
   EXPECT_EQ(NamesIn(home / "blobs/staging"), 0U);
 }
 
+TEST(LocalStore, PublishesAgainWhatAPublishThatDidNotEndHasLinkedAlready) {
+  const TempDirectory home;
+  const auto store = OpenStore(home / "blobs");
+  const std::string bytes = RandomBytes(100'000, 7);
+  std::vector<PublishItem> items;
+  for (int i = 0; i < 8; ++i) {
+    items.push_back({.source_path = home / std::to_string(i)});
+    WriteFile(items.back().source_path, bytes);
+  }
+  // One of them is the blob from now on, and whichever is hashed first raises its epoch while others are
+  // read.
+  for (uint64_t revision = 1; revision <= 200; ++revision) {
+    const auto stored = store->PublishAll(items, {.revision = revision}, nullptr);
+    ASSERT_TRUE(stored.ok()) << stored.error().message();
+  }
+}
+
 TEST(LocalStore, PublishesFilesWithoutCopyingThem) {
   const TempDirectory home;
   const auto store = OpenStore(home / "blobs");
