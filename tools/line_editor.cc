@@ -140,6 +140,8 @@ LineEditor::Line LineEditor::Read(const std::string& prompt) {
   std::string shown = prompt;
   el_set(handles_->editor.get(), EL_CLIENTDATA, static_cast<void*>(&shown));
   int count = 0;
+  // libedit shows the prompt first: a Ctrl-D that came between the two would be the terminal's, and lost.
+  el_set(handles_->editor.get(), EL_PREP_TERM, 1);
   const char* typed = el_gets(handles_->editor.get(), &count);
   if (interrupted != 0) {
     std::fputs("\n", stdout);
