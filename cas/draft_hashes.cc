@@ -54,8 +54,13 @@ std::unordered_map<DraftNode, HashedFile> DraftHashes::Settle(const std::stop_to
     idle_.NotifyAll();
   });
   MutexLock lock(mu_);
-  queue_.clear();
+  std::deque<DraftNode> waiting;
+  waiting.swap(queue_);
   while (under_way_.has_value() && !stop.stop_requested()) idle_.Wait(mu_);
+  if (stop.stop_requested()) {
+    queue_.insert(queue_.begin(), waiting.begin(), waiting.end());
+    wake_.NotifyAll();
+  }
   return known_;
 }
 

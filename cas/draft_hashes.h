@@ -41,7 +41,7 @@ class DraftHashes {
 
   // What is known of files that did not change since. Waits for the file under way and forgets those
   // that wait behind it: the caller hashes them faster, several at once. No change may be under way. Once
-  // `stop` is requested it waits no longer; the file under way goes on.
+  // `stop` is requested it waits no longer; the file under way goes on, and those behind it follow.
   std::unordered_map<DraftNode, HashedFile> Settle(const std::stop_token& stop);
 
  private:

@@ -74,6 +74,10 @@ Result<Digest> DraftImpl::Seal(Epoch epoch, const LocalStore::Progress& progress
     MutexLock lock(state_mu_);
     sealed_ = retired_;
   }
+  if (!tree.ok() && tree.error().code() == Code::kCancelled) {
+    // Whoever tries again, perhaps between two signals, finds more of it done.
+    for (const SealedFile& file : published) hashes_.Closed(file.node);
+  }
   return tree;
 }
 

@@ -144,6 +144,7 @@ class LocalStore::Impl {
   Result<bool> ReuseIfSound(const Digest& digest, Epoch epoch, const std::stop_token& stop = {});
   Result<StoredFile> ImportFile(const SourceFile& source, Epoch epoch, PublishBatch& batch, Tally& tally);
   Result<HashedFile> HashSource(const SourceFile& source, Tally& tally, const std::stop_token& stop);
+  bool IsTheBlob(const SourceFile& source, const HashedFile& hashed);
 
   void VerifyLater(std::shared_ptr<LocalBlob> blob);
   void RunVerifier();
@@ -416,6 +417,11 @@ Result<HashedFile> LocalStore::Impl::HashSource(const SourceFile& source, Tally&
   return HashDescriptor(source.fd.get(), source.path, source.info.size_bytes, options);
 }
 
+bool LocalStore::Impl::IsTheBlob(const SourceFile& source, const HashedFile& hashed) {
+  const Result<FileInfo> blob = core_->files.Stat(core_->ObjectPath(hashed.stored.blob));
+  return blob.ok() && SameFile(*blob, source.info);
+}
+
 Result<HashedFile> LocalStore::Impl::HashFile(const std::string& path, Tally& tally,
                                               const std::stop_token& stop) {
   ASSIGN_OR_RETURN(const SourceFile source, OpenSource(path));
@@ -439,9 +445,11 @@ Result<std::vector<StoredFile>> LocalStore::Impl::PublishAll(const std::vector<P
     } else {
       ASSIGN_OR_RETURN(const SourceFile source, OpenSource(item.source_path));
       if (!alone && source.IsLarge()) return false;
-      // Not CheckUnchanged: the caller promised it, and where a publish before did not end, this may be the
-      // very inode of a blob whose epoch is raised meanwhile, which shows as a change of its mtime.
       ASSIGN_OR_RETURN(hashed, HashSource(source, tally, stop));
+      // Where a publish before did not end, this may be the very inode of the blob, whose epoch is raised
+      // meanwhile: that shows as a change of its mtime, and is none of its bytes.
+      if (Status unchanged = CheckUnchanged(source); !unchanged.ok() && !IsTheBlob(source, hashed))
+        return unchanged.error();
     }
     stored[i] = hashed.stored;
     ASSIGN_OR_RETURN(const bool present, ReuseIfSound(hashed.stored.blob, epoch, stop));

@@ -2,6 +2,10 @@
 
 #include <utility>
 
+#include "fs/draft_table.h"
+#include "fs/node_id.h"
+#include "fs/tree_cache.h"
+
 namespace modelfs::fs {
 
 Outcome<void> Permit(const Context& context, const Request& request, store::Operation operation,
@@ -16,6 +20,37 @@ Outcome<void> Permit(const Context& context, const Request& request, store::Oper
 
 bool May(const Context& context, const Request& request, store::Operation operation, store::ObjectId object) {
   return context.registry->CheckAccess(request.caller, operation, object).ok();
+}
+
+bool MayKnowName(const Context& context, const Request& request, NodeId node) {
+  const NodeParts parts = Parse(node);
+  store::ObjectId object = parts.object;
+  switch (parts.kind) {
+    case NodeKind::kFixed:
+    case NodeKind::kHeld:
+      return true;
+    case NodeKind::kObject:
+    case NodeKind::kVersions:
+    case NodeKind::kAliases:
+    case NodeKind::kInfo:
+      break;
+    case NodeKind::kTree:
+    case NodeKind::kAliasTree:
+    case NodeKind::kAliasLink: {
+      const auto version = context.trees->Get(parts.version);
+      if (!version.ok()) return false;
+      object = (*version)->info.model;
+      break;
+    }
+    case NodeKind::kDraft: {
+      const DraftTable::RecordPtr record =
+          context.draft_table != nullptr ? context.draft_table->Get(parts.draft) : nullptr;
+      if (record == nullptr) return false;
+      object = record->model;
+      break;
+    }
+  }
+  return May(context, request, store::Operation::kSee, object);
 }
 
 tl::unexpected<Refusal> RefuseCaller(const Context& context, store::ObjectId object, const Error& error) {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "fs/context.h"
+#include "fs/node_id.h"
 #include "fs/zone.h"
 #include "store/registry.h"
 
@@ -18,6 +19,10 @@ Outcome<void> Permit(const Context& context, const Request& request, store::Oper
 
 // Whether Permit would say yes; for what is shown in part.
 bool May(const Context& context, const Request& request, store::Operation operation, store::ObjectId object);
+
+// Whether the caller may be told what the node is called, which is for who may see the model that it belongs
+// to: a file that was kept open outlives that, and renames.
+bool MayKnowName(const Context& context, const Request& request, NodeId node);
 
 // For what a registry call in the caller's name answered about an object whose name the kernel knows: what is
 // hidden from the caller is then not absent but EACCES.

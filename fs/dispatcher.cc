@@ -142,6 +142,17 @@ void Dispatcher::NameCaller(Request& request) {
   request.caller.groups = std::move(who.groups);
 }
 
+std::string Dispatcher::PathFor(const Call& call) {
+  if (options_.may_know_name) {
+    Request request = call.request();
+    if (request.caller.principal.empty()) NameCaller(request);
+    for (const NodeId node : call.nodes()) {
+      if (!options_.may_know_name(request, node)) return "...";
+    }
+  }
+  return call.PathIn(names_);
+}
+
 void Dispatcher::Answer(Call& call, const Refusal& refusal) {
   // Answers, rather than refusals: a name or attribute that is not there, and a buffer too small for one.
   const bool routine = (call.op() == Op::kLookup && refusal.errno_value == ENOENT) ||
@@ -155,7 +166,7 @@ void Dispatcher::Answer(Call& call, const Refusal& refusal) {
     RefusalRecord record;
     record.uid = call.request().caller.uid;
     record.operation = call.operation();
-    record.path = call.PathIn(names_);
+    record.path = PathFor(call);
     record.errno_value = refusal.errno_value;
     record.message = refusal.message;
     options_.log->debug("refused request_id={} operation={} path={} uid={} errno={} message=\"{}\"",

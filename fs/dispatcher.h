@@ -11,6 +11,7 @@
 
 #include <array>
 #include <atomic>
+#include <functional>
 #include <memory>
 #include <span>
 #include <stop_token>
@@ -53,6 +54,8 @@ class Dispatcher : public Statistics {
     AclTable* acls = nullptr;  // where the kernel enforces ACLs (FuseChannel::Options::posix_acls)
     Refusals* refusals = nullptr;
     Notifier* notifier = nullptr;  // needed with `acls`
+    // Whether the caller may be told what a node is called; empty: always.
+    std::function<bool(const Request& request, NodeId node)> may_know_name;
     std::shared_ptr<spdlog::logger> log;
   };
 
@@ -83,6 +86,8 @@ class Dispatcher : public Statistics {
   // in the daemon's name does not wait for it.
   Request RequestOf(fuse_req_t request);
   void NameCaller(Request& request);
+  // As the caller may know it; "..." where not.
+  std::string PathFor(const Call& call);
 
   // Every failure passes here: it is remembered and the kernel gets its errno.
   void Answer(Call& call, const Refusal& refusal);

@@ -16,6 +16,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "fs/dispatcher.h"
 
@@ -129,6 +130,9 @@ class Dispatcher::Call {
   void set_target(NodeId directory, std::string_view name) {
     target_ = directory;
     target_name_ = name;
+  }
+  std::vector<NodeId> nodes() const {
+    return target_ != 0 ? std::vector<NodeId>{node_, target_} : std::vector<NodeId>{node_};
   }
   std::string PathIn(const NodeNames& names) const {
     std::string path = names.PathOf(node_, name_);

@@ -23,6 +23,10 @@ constexpr auto kWaitForHeld = std::chrono::seconds(2);
 constexpr auto kHeldPoll = std::chrono::milliseconds(10);
 constexpr auto kHeldAgain = std::chrono::seconds(1);
 
+Error IsOver() {
+  return {Code::kNotFound, "the draft is gone: it was removed, was committed, or ended with its model"};
+}
+
 }  // namespace
 
 Result<std::unique_ptr<DraftTable>> DraftTable::Open(Context& context, const Clock& clock) {
@@ -279,6 +283,7 @@ Status DraftTable::Relabel(Record& record, const std::string& new_name) {
   std::string old_name;
   {
     const MutexLock lock(mu_);
+    if (record.state_ == DraftState::kEnded) return IsOver();
     if (!by_name_.try_emplace({record.model, new_name}, nullptr).second) {
       return Error(Code::kAlreadyExists, fmt::format("draft {}: exists already", Printable(new_name)));
     }
@@ -287,6 +292,10 @@ Status DraftTable::Relabel(Record& record, const std::string& new_name) {
   }
   Status saved = SaveLabel(record);
   const MutexLock lock(mu_);
+  if (record.state_ == DraftState::kEnded) {  // meanwhile; whoever ends it takes the new name away
+    by_name_.erase({record.model, old_name});
+    return IsOver();
+  }
   const std::string& gone = saved.ok() ? old_name : new_name;
   if (!saved.ok()) record.name_ = old_name;
   by_name_[{record.model, record.name_}] = by_number_.at(record.draft->number());
@@ -295,17 +304,23 @@ Status DraftTable::Relabel(Record& record, const std::string& new_name) {
 }
 
 Status DraftTable::Swap(Record& a, Record& b) {
-  const auto exchange = [&] {
+  const auto exchange = [&]() -> Status {
     const MutexLock lock(mu_);
+    for (const Record* each : {&a, &b}) {
+      if (each->state_ == DraftState::kEnded) return IsOver();
+    }
     std::swap(a.name_, b.name_);
     std::swap(by_name_[{a.model, a.name_}], by_name_[{b.model, b.name_}]);
+    return OkStatus();
   };
-  exchange();
+  RETURN_IF_ERROR(exchange());
   Status saved = SaveLabel(a);
   if (saved.ok()) saved = SaveLabel(b);
   if (!saved.ok()) {
-    exchange();
-    SaveLabel(a).IgnoreError("the names in memory are the old ones again; Load resolves twins");
+    exchange().IgnoreError("one of them is over, and the other keeps the name that it has now");
+    for (Record* each : {&a, &b}) {
+      SaveLabel(*each).IgnoreError("the names in memory are right; Load resolves twins");
+    }
   }
   return saved;
 }
@@ -389,7 +404,11 @@ Status DraftTable::End(const RecordPtr& record) {
     in_use = record->handles_ > 0;
     by_name_.erase({record->model, record->name_});
   }
-  return in_use ? SaveLabel(*record) : DiscardNow(record);
+  if (!in_use) return DiscardNow(record);
+  Status saved = SaveLabel(*record);
+  const MutexLock lock(mu_);
+  // The last handle may have been closed meanwhile, and the draft with its label be gone.
+  return by_number_.contains(record->draft->number()) ? saved : OkStatus();
 }
 
 Status DraftTable::DiscardNow(const RecordPtr& record) {

@@ -104,9 +104,9 @@ class DraftTable {
   // The draft was used now: its lifetime starts again.
   void Touch(Record& record) EXCLUDES(mu_);
 
-  // kAlreadyExists.
+  // kAlreadyExists; kNotFound where the draft has ended.
   Status Relabel(Record& record, const std::string& new_name) EXCLUDES(mu_);
-  // Two drafts of one model change names.
+  // Two drafts of one model change names. kNotFound where one has ended.
   Status Swap(Record& a, Record& b) EXCLUDES(mu_);
   // Ends a draft that was removed.
   Status Remove(const RecordPtr& record) EXCLUDES(mu_);

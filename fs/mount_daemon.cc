@@ -10,6 +10,7 @@
 #include "fs/acl_table.h"
 #include "fs/aliases_zone.h"
 #include "fs/context.h"
+#include "fs/decisions.h"
 #include "fs/dispatcher.h"
 #include "fs/draft_table.h"
 #include "fs/drafts_zone.h"
@@ -97,6 +98,11 @@ class Daemon : public MountDaemon {
     dispatching.acls = acls_.get();
     dispatching.refusals = &refusals_;
     dispatching.notifier = &notifier_;
+    if (context_.shared) {
+      dispatching.may_know_name = [this](const Request& request, NodeId node) {
+        return MayKnowName(context_, request, node);
+      };
+    }
     dispatching.log = parts_.log;
     dispatcher_ = std::make_unique<Dispatcher>(std::move(dispatching));
     context_.statistics = dispatcher_.get();

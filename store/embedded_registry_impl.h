@@ -196,9 +196,14 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Status DeleteRotated(uint64_t start);
 
   // principals.cc
-  // kFailedPrecondition where, after what the change has put, who keeps the registry's files would be no
-  // metastore admin: nobody could give the rights back then.
+  // Whether who keeps the registry's files is a metastore admin, as the view sees it.
+  Result<bool> IsKeeperAdmin(View& view, const RegistrySettings& settings);
+  // kFailedPrecondition where, after what the change has put, the keeper is none: nobody could give the
+  // rights back then.
   Status CheckKeeperIsAdmin(Change& change);
+  // The same where it is the change that would end it. What the host did to its groups is no reason to refuse
+  // others what they may.
+  Status CheckKeeperStaysAdmin(Change& change);
   // Removes the memberships that a deleted principal left, in steps; safe to run twice at once.
   Status RemoveMemberships(PrincipalId deleted);
   Status RemoveMembershipsOfDeleted();

@@ -162,7 +162,7 @@ Status EmbeddedRegistryImpl::DeletePrincipal(const Caller& caller, std::string_v
     change.Put(keys::Burned(folded), EncodeText(gone.name));
     gone.deleted = true;
     change.Put(keys::Principal(gone.id), PrincipalRecord{gone}.Encode());
-    RETURN_IF_ERROR(CheckKeeperIsAdmin(change));
+    RETURN_IF_ERROR(CheckKeeperStaysAdmin(change));
     ASSIGN_OR_RETURN(const std::vector<std::string> memberships,
                      MembershipKeys(change, gone.id, kMembershipStep));
     for (const std::string& key : memberships) change.Delete(key);
@@ -314,7 +314,7 @@ Status EmbeddedRegistryImpl::RemoveMember(const Caller& caller, std::string_view
     }
     change.Delete(keys::Member(group.id, member.id));
     change.Delete(keys::MemberOf(member.id, group.id));
-    RETURN_IF_ERROR(CheckKeeperIsAdmin(change));
+    RETURN_IF_ERROR(CheckKeeperStaysAdmin(change));
     change.AccessChanges();
     change.Audit(asked.action, FullName(), kMetastoreId, {{"group", group.name}, {"member", member.name}});
     change.TellPrincipals();
@@ -322,22 +322,34 @@ Status EmbeddedRegistryImpl::RemoveMember(const Caller& caller, std::string_view
   });
 }
 
+Result<bool> EmbeddedRegistryImpl::IsKeeperAdmin(View& view, const RegistrySettings& settings) {
+  ASSIGN_OR_RETURN(const StoredObject metastore, view.Object(kMetastoreId));
+  ASSIGN_OR_RETURN(const PrincipalId admin, view.OwnerOf(metastore.record));
+  ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> keeper, view.FindPrincipal(settings.owner));
+  if (!keeper) return false;
+  ASSIGN_OR_RETURN(const Identity identity, authorizer_.IdentityOfPrincipal(view, *keeper));
+  return identity.Is(admin);
+}
+
 Status EmbeddedRegistryImpl::CheckKeeperIsAdmin(Change& change) {
+  // Of two that would each leave one way to it, the other's, one starts again.
+  ASSIGN_OR_RETURN([[maybe_unused]] const auto epoch, change.Get(keys::AccessEpoch()));
   ASSIGN_OR_RETURN(const RegistrySettings settings, SettingsIn(change));
-  ASSIGN_OR_RETURN(const StoredObject metastore, change.Object(kMetastoreId));
-  ASSIGN_OR_RETURN(const PrincipalId admin, change.OwnerOf(metastore.record));
-  ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> keeper, change.FindPrincipal(settings.owner));
-  if (keeper) {
-    ASSIGN_OR_RETURN(const Identity identity, authorizer_.IdentityOfPrincipal(change, *keeper));
-    if (identity.Is(admin)) return OkStatus();
-  }
-  const std::string name = Printable(settings.owner);
+  ASSIGN_OR_RETURN(const bool is_admin, IsKeeperAdmin(change, settings));
+  if (is_admin) return OkStatus();
   return Error(
       Code::kFailedPrecondition,
       fmt::format("then {0} would be no metastore admin any more, but the registry's files are {0}'s, "
                   "so nobody else can run commands on it; the metastore's owner has to be {0} or a "
                   "group that {0} is in: ALTER GROUP … ADD USER `{0}`",
-                  name));
+                  Printable(settings.owner)));
+}
+
+Status EmbeddedRegistryImpl::CheckKeeperStaysAdmin(Change& change) {
+  ASSIGN_OR_RETURN(const RegistrySettings settings, SettingsIn(change));
+  View before(change.snapshot());
+  ASSIGN_OR_RETURN(const bool was_admin, IsKeeperAdmin(before, settings));
+  return was_admin ? CheckKeeperIsAdmin(change) : OkStatus();
 }
 
 Result<std::string> EmbeddedRegistryImpl::TakeOver(const Caller& keeper) {

@@ -129,17 +129,26 @@ TEST(DraftHashes, TheFileUnderWayIsStoppedByWhateverMakesItVain) {
   }
 }
 
-TEST(DraftHashes, SettleStopsWaitingAndTheFileGoesOn) {
+TEST(DraftHashes, SettleStopsWaitingAndTheFilesGoOn) {
   HeldHash held;
-  DraftHashes hashes(held.AsFunction());
+  std::promise<void> next;
+  DraftHashes hashes([&, first = held.AsFunction()](DraftNode file, const std::stop_token& stop) {
+    if (file == 7) return first(file, stop);
+    next.set_value();
+    return std::optional(HashOf("next"));
+  });
   hashes.Closed(7);
+  hashes.Closed(8);
   held.WaitUntilBegun();
   std::stop_source stop;
   auto settled = std::async(std::launch::async, [&] { return hashes.Settle(stop.get_token()); });
   stop.request_stop();
   EXPECT_TRUE(settled.get().empty());
   held.LetEnd();
-  EXPECT_TRUE(hashes.Settle({}).contains(7));
+  next.get_future().wait();
+  const auto known = hashes.Settle({});
+  EXPECT_TRUE(known.contains(7));
+  EXPECT_TRUE(known.contains(8));
 }
 
 }  // namespace

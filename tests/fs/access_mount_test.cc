@@ -208,6 +208,37 @@ TEST_P(AccessMount, GrantsDecideForEachUserWhateverTheKernelHasOfOthers) {
   }
 }
 
+TEST(SharedByUsers, AFileThatWasKeptOpenTellsNobodyWhatItsModelIsCalledByNow) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  const std::string model = shared.MakeModel("before");
+  shared.Grant("cat.sch.before", kBob.name, {Privilege::kExecute});
+  const Fd kept(::open((model + "/versions/1/MLmodel").c_str(), O_PATH | O_CLOEXEC));
+  ASSERT_TRUE(kept.valid());
+  const std::string again = "/proc/self/fd/" + std::to_string(kept.get());
+  ASSERT_EQ(As(kBob, [&] { return OpenRead(again); }), 0);
+  shared.Revoke("cat.sch.before", kBob.name, {Privilege::kExecute});
+  // By way of the mount, so that it knows the new name, too.
+  const std::string secret = shared.path() + "/cat/sch/merger";
+  ASSERT_EQ(As(kAnn, [&] { return Errno(::rename(model.c_str(), secret.c_str())); }), 0);
+  WarmAs(kAnn, secret);
+  EXPECT_EQ(As(kBob, [&] { return OpenRead(again); }), EACCES);
+  EXPECT_EQ(As(kBob, [&] { return Errno(::open(again.c_str(), O_WRONLY)); }), EACCES);
+  const auto told = [&](const User& user, const char* what) {
+    return As(user, [&] {
+      std::ifstream errors(shared.path() + "/.modelfs/errors");
+      const std::string text(std::istreambuf_iterator<char>(errors), {});
+      if (text.empty()) return 2;
+      return text.find(what) != std::string::npos ? 1 : 0;
+    });
+  };
+  EXPECT_EQ(told(kBob, "merger"), 0);
+  EXPECT_EQ(told(kBob, "this model"), 1);
+  // Who may see it is told which it is.
+  EXPECT_NE(As(kAnn, [&] { return Errno(::mkdir((secret + "/versions/1/more").c_str(), 0777)); }), 0);
+  EXPECT_EQ(told(kAnn, "/cat/sch/merger/versions/1"), 1);
+}
+
 TEST(SharedByUsers, BothGatesAreNeededOnTheWay) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;

@@ -425,6 +425,28 @@ TEST(DraftTable, AfterACrashTheRegistrySaysWhetherADraftWasCommitted) {
   }
 }
 
+TEST(DraftTable, ADraftThatHasEndedTakesNoNameFromOthers) {
+  WritingWorld world;
+  const NodeId ended = world.MakeDraft("ended", "x");
+  const NodeId other = world.MakeDraft("other", "x");
+  const auto record = world.table->Get(Parse(ended).draft);
+  ASSERT_TRUE(world.table->Remove(record).ok());
+  const Status renamed = world.table->Relabel(*record, "new");
+  ASSERT_FALSE(renamed.ok());
+  EXPECT_EQ(renamed.error().code(), Code::kNotFound);
+  const auto other_record = world.table->Get(Parse(other).draft);
+  for (const bool first : {true, false}) {
+    const Status swapped =
+        first ? world.table->Swap(*record, *other_record) : world.table->Swap(*other_record, *record);
+    ASSERT_FALSE(swapped.ok());
+    EXPECT_EQ(swapped.error().code(), Code::kNotFound);
+  }
+  EXPECT_EQ(world.table->Find(world.model, "other"), other_record);
+  EXPECT_EQ(world.table->Find(world.model, "ended"), nullptr);
+  world.MakeDraft("new", "x");
+  world.MakeDraft("ended", "x");
+}
+
 TEST(DraftTable, TwoDraftsChangeNames) {
   WritingWorld world;
   const NodeId a = world.MakeDraft("a", "was a");

@@ -576,6 +576,16 @@ TEST(Access, WhoTakesTheFilesOverIsTheirKeeperFromThenOn) {
   ASSERT_OK(world.registry->SetOwner(world.ann, kMetastoreId, "host-group"));
   world.directory.users["ann"] = {};  // what the host does is not ours to refuse
   EXPECT_EQ(world.Check(world.ann, Operation::kManagePrincipals, kMetastoreId), "permission denied");
+  // Others of the group go on meanwhile, with all that does not concern her.
+  world.directory.users["bob"] = {"host-group"};
+  Caller admin = Someone("bob");
+  admin.groups = {"host-group"};
+  ASSERT_OK(world.registry->CreatePrincipal(admin, PrincipalKind::kGroup, "team"));
+  ASSERT_OK(world.registry->AddMember(admin, "team", "eve"));
+  EXPECT_OK(world.registry->RemoveMember(admin, "team", "eve"));
+  EXPECT_OK(world.registry->DeletePrincipal(admin, "eve"));
+  EXPECT_OK(world.registry->DeletePrincipal(admin, "team"));
+  EXPECT_EQ(Outcome(world.registry->SetOwner(admin, kMetastoreId, "bob")), "failed precondition");
   EXPECT_EQ(world.registry->TakeOver(world.ann).value(), "host-group");
   EXPECT_EQ(world.Check(world.ann, Operation::kManagePrincipals, kMetastoreId), "ok");
 

@@ -268,6 +268,15 @@ class SmallDisk {
   bool mounted_ = false;
 };
 
+// What the data file has left to itself on a full disk.
+void FillUp(Box& box, ObjectId schema) {
+  Result<ObjectInfo> last = Error(Code::kInternal, "not tried");
+  for (int i = 0; i < 100'000 && (i == 0 || last.ok()); ++i) {
+    last = box.registry->Create(box.ann, schema, fmt::format("m{}", i), "");
+  }
+  ASSERT_EQ(Outcome(last), "no space");
+}
+
 TEST(DiskFull, NothingIsHalfDoneAndThingsCanStillBeReadAndDeleted) {
   const ScratchDir dir;
   const SmallDisk disk(dir.path() + "/small");
@@ -300,6 +309,24 @@ TEST(DiskFull, NothingIsHalfDoneAndThingsCanStillBeReadAndDeleted) {
 }
 
 // Filling the disk, with a draft for instance, keeps nobody's rights.
+TEST(DiskFull, ARegistryOfAnOlderFormatOpensAndRightsCanBeTakenAwayInIt) {
+  const ScratchDir dir;
+  const SmallDisk disk(dir.path() + "/small");
+  if (!disk.mounted()) GTEST_SKIP() << "mounting a tmpfs needs root";
+  Box box(OpenLmdbAt(dir.path() + "/small/kv"));
+  const ObjectId model = box.Make("c.s.m");
+  ASSERT_OK(box.registry->ChangeGrants(box.ann, model,
+                                       {{.principal = "bob", .add = {Privilege::kExecute}},
+                                        {.principal = "eve", .add = {Privilege::kExecute}}}));
+  testing::MakeFormatTwo(*box.kv);
+  disk.Fill();
+  FillUp(box, box.registry->Get(box.ann, model)->parent);
+  box.Open();
+  EXPECT_EQ(box.registry->Audit(box.ann, {.action = "upgradeMetastore"})->size(), 1U);
+  EXPECT_OK(
+      box.registry->ChangeGrants(box.ann, model, {{.principal = "bob", .remove = {Privilege::kExecute}}}));
+}
+
 TEST(DiskFull, RightsCanStillBeTakenAway) {
   const ScratchDir dir;
   const SmallDisk disk(dir.path() + "/small");
@@ -315,12 +342,7 @@ TEST(DiskFull, RightsCanStillBeTakenAway) {
   }
   ASSERT_OK(registry.SetOwner(box.ann, model, "bob"));
   disk.Fill();
-  const ObjectId schema = registry.Get(box.ann, model)->parent;
-  Result<ObjectInfo> last = Error(Code::kInternal, "not tried");
-  for (int i = 0; i < 100'000 && (i == 0 || last.ok()); ++i) {
-    last = registry.Create(box.ann, schema, fmt::format("m{}", i), "");
-  }
-  ASSERT_EQ(Outcome(last), "no space");
+  FillUp(box, registry.Get(box.ann, model)->parent);
 
   // One of two rights, then the rest, while others keep theirs: no record goes by it.
   const auto revoke = [&](const char* user, PrivilegeSet what) {

@@ -10,8 +10,11 @@
 #include <string>
 #include <vector>
 
+#include "cas/base/checksum.h"
+#include "cas/base/codec.h"
 #include "cas/base/text.h"
 #include "store/embedded_registry.h"
+#include "store/keys.h"
 #include "store/kv/lmdb_kv.h"
 #include "store/kv/memory_kv.h"
 #include "tests/store/expect.h"
@@ -67,6 +70,16 @@ inline std::unique_ptr<store::Kv> OpenLmdbAt(const std::string& directory) {
   auto kv = store::OpenLmdbKv(options);
   EXPECT_OK(kv);
   return kv.ok() ? *std::move(kv) : nullptr;
+}
+
+// A registry as the program before the last change of the format left it.
+inline void MakeFormatTwo(store::Kv& kv) {
+  const std::string newest = kv.Read().value()->Get(store::keys::Settings()).value()->value;
+  std::string body = newest.substr(0, newest.size() - sizeof(uint64_t));  // what follows is its checksum
+  body[0] = 2;
+  store::KvTransaction transaction;
+  transaction.Put(store::keys::Settings(), body + Encoder().U64(Xxh3_64(body)).bytes());
+  EXPECT_OK(kv.Commit(transaction));
 }
 
 struct Box {

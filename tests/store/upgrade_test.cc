@@ -82,11 +82,8 @@ TEST(Upgrade, ARegistryOfFormatTwoIsOneOfFormatThreeOnceItWasOpened) {
   testing::Box box(MakeMemoryKv());
   const auto settings = [&] { return box.kv->Read().value()->Get(keys::Settings()).value()->value; };
   const std::string newest = settings();
-  std::string body = newest.substr(0, newest.size() - sizeof(uint64_t));
-  body[0] = 2;
-  KvTransaction transaction;
-  transaction.Put(keys::Settings(), body + Encoder().U64(Xxh3_64(body)).bytes());
-  ASSERT_OK(box.kv->Commit(transaction));
+  testing::MakeFormatTwo(*box.kv);
+  ASSERT_NE(settings(), newest);
   box.Open();
   EXPECT_EQ(settings(), newest);
   const auto trail = box.registry->Audit(box.ann, {}).value();
