@@ -11,9 +11,11 @@ import glob
 import json
 import os
 import resource
+import select
 import shutil
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import tempfile
@@ -33,6 +35,9 @@ if os.fork() == 0:
 os._exit(0)
 """
 
+FUSE_STATFS = 17  # opcodes of linux/fuse.h
+FUSE_INIT = 26
+
 BINARY = ""
 HELPER = ""
 PATIENCE_S = 60
@@ -46,6 +51,15 @@ def wait_for(condition, what):
             return found
         time.sleep(0.01)
     raise AssertionError("waited in vain for " + what)
+
+
+def read_fuse_request(device):
+    """The next request of the kernel: its opcode and its `unique`."""
+    ready, _, _ = select.select([device], [], [], PATIENCE_S)
+    if not ready:
+        raise AssertionError("waited in vain for a request of the kernel")
+    _, opcode, unique = struct.unpack_from("=IIQ", os.read(device, 1 << 17))
+    return opcode, unique
 
 
 def mounted(path):
@@ -233,6 +247,12 @@ class Background(Case):
         waiter = subprocess.Popen(["stat", "-f", self.mnt], stderr=subprocess.PIPE, text=True)
         self.addCleanup(waiter.communicate)
         self.addCleanup(os.close, device)  # before the others: it ends the connection
+        opcode, unique = read_fuse_request(device)
+        self.assertEqual(opcode, FUSE_INIT)
+        init = struct.pack("=IIIIHHIIHH32x", 7, 31, 0, 0, 1, 1, 4096, 1, 0, 0)  # fuse_init_out
+        os.write(device, struct.pack("=IiQ", 16 + len(init), 0, unique) + init)
+        while read_fuse_request(device)[0] != FUSE_STATFS:  # from then on the waiter waits
+            pass
         return waiter
 
     def test_a_killed_daemon_that_the_kernel_holds_is_ended_by_every_command(self):
