@@ -305,12 +305,12 @@ Status DraftImpl::Truncate(DraftNode file, uint64_t size_bytes) {
   const OpenNode::Exclusive exclusive(*open);
   const std::shared_ptr<const Backing> backing = open->Get();
   if (backing->blob != nullptr && size_bytes == backing->length_bytes) return OkStatus();
+  const BytesChange bytes_change(*this, file);
   if (backing->blob != nullptr && size_bytes > 0 && size_bytes < backing->length_bytes) {
     ASSIGN_OR_RETURN(ShareMarker marker, MarkerOf(file));
     marker.length_bytes = size_bytes;
     return ShareExclusively(*open, marker);
   }
-  const BytesChange bytes_change(*this, file);
   ASSIGN_OR_RETURN(const auto own, EnsureOwnExclusively(*open, size_bytes));
   if (::ftruncate(own->fd.get(), static_cast<off_t>(size_bytes)) != 0) return BytesError(errno, "truncate");
   if (size_bytes == 0) ForgetLoss(*open);

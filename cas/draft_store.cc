@@ -72,8 +72,8 @@ class DraftStoreImpl : public DraftStore {
 
   std::string PathOf(DraftNumber number) const { return options_.root + "/" + std::to_string(number); }
   Result<std::vector<DraftNumber>> Numbers();
-  // The lock of a draft that no live process holds; nothing where one does or it is gone.
-  std::optional<Fd> TryLock(DraftNumber number);
+  // The lock of a draft that no live process holds. kAborted where one does, or it is gone.
+  Result<Fd> TryLock(DraftNumber number);
   // Locks a draft whose label `wanted` accepts; nothing where it does not. Counts in `held` where a live
   // process holds it.
   std::optional<Taken> Take(DraftNumber number, const std::function<bool(std::string_view label)>& wanted,
@@ -82,7 +82,10 @@ class DraftStoreImpl : public DraftStore {
   uint64_t OwnBytes(DraftNumber number);
   // Takes a draft out of sight in one step, then removes it piece by piece. The caller holds its lock.
   Status Remove(const std::string& path, const std::map<DraftNode, Digest>& published);
+  // Removes what is left of drafts that were discarded, and what a killed Create began with.
   Status RemoveGone();
+  // Whether it ever became a draft. A Create that is at it holds its lock.
+  bool HasLabel(DraftNumber number) const { return ::access((PathOf(number) + "/label").c_str(), F_OK) == 0; }
 
   Files& files_;
   const Options options_;
@@ -102,15 +105,17 @@ Result<std::vector<DraftNumber>> DraftStoreImpl::Numbers() {
   return numbers;
 }
 
-std::optional<Fd> DraftStoreImpl::TryLock(DraftNumber number) {
+Result<Fd> DraftStoreImpl::TryLock(DraftNumber number) {
   const std::string path = PathOf(number) + "/lock";
+  const Error taken(Code::kAborted, path + ": another process has that draft, or had it and removed it");
   Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, kOwnMode));
-  if (!fd.valid() || ::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) return std::nullopt;
+  if (!fd.valid()) return errno == ENOENT ? taken : ErrnoError(errno, "open " + path);
+  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) return taken;
   // Discarded by its owner between our open and our lock?
   struct stat held {};
   struct stat named {};
   if (::fstat(fd.get(), &held) != 0 || ::lstat(path.c_str(), &named) != 0 || held.st_ino != named.st_ino) {
-    return std::nullopt;
+    return taken;
   }
   return fd;
 }
@@ -120,15 +125,15 @@ std::optional<DraftStoreImpl::Taken> DraftStoreImpl::Take(
   const std::string path = PathOf(number) + "/label";
   const Result<std::string> seen = files_.ReadAll(path, kLabelMaxBytes);
   if (!seen.ok() || !wanted(*seen)) return std::nullopt;
-  std::optional<Fd> lock = TryLock(number);
-  if (!lock.has_value()) {
+  Result<Fd> lock = TryLock(number);
+  if (!lock.ok()) {
     ++held;
     return std::nullopt;
   }
   // Read again: until it was locked, its owner may have changed it, or discarded the draft.
   Result<std::string> label = files_.ReadAll(path, kLabelMaxBytes);
   if (!label.ok() || !wanted(*label)) return std::nullopt;
-  return Taken{std::move(*lock), *std::move(label)};
+  return Taken{*std::move(lock), *std::move(label)};
 }
 
 Result<std::shared_ptr<Draft>> DraftStoreImpl::Create(const std::string& label) {
@@ -146,12 +151,21 @@ Result<std::shared_ptr<Draft>> DraftStoreImpl::Create(const std::string& label) 
       if (errno == EEXIST) continue;  // another process was faster
       return ErrnoError(errno, "mkdir " + path);
     }
-    std::optional<Fd> lock_fd = TryLock(number);
-    if (!lock_fd.has_value()) return Error(Code::kAborted, path + ": somebody else took the new draft");
-    RETURN_IF_ERROR(files_.MakeDirectories(path + "/n/0"));
-    auto draft = std::make_shared<DraftImpl>(*options_.blobs, path, number, label, std::move(*lock_fd));
+    Result<Fd> lock_fd = TryLock(number);
+    if (!lock_fd.ok() && lock_fd.error().code() == Code::kAborted) continue;  // by whoever clears away
+    if (!lock_fd.ok()) {
+      ::rmdir(path.c_str());
+      return lock_fd.error();
+    }
+    FAIL_POINT("draft.locked");
+    Status made = files_.MakeDirectories(path + "/n/0");
+    auto draft = std::make_shared<DraftImpl>(*options_.blobs, path, number, label, *std::move(lock_fd));
     // Last: a draft is one from when it has a label.
-    RETURN_IF_ERROR(draft->SetLabel(label));
+    if (made.ok()) made = draft->SetLabel(label);
+    if (!made.ok()) {
+      Remove(path, {}).IgnoreError("RemoveGone finds it");
+      return made.error();
+    }
     MutexLock lock(mu_);
     open_.emplace(number, draft);
     return std::shared_ptr<Draft>(draft);
@@ -201,6 +215,12 @@ Status DraftStoreImpl::RemoveGone() {
     const Fd lock(::open((gone + "/lock").c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
     if (lock.valid() && ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) continue;
     RemoveTree(gone);
+  }
+  ASSIGN_OR_RETURN(const std::vector<DraftNumber> numbers, Numbers());
+  for (const DraftNumber number : numbers) {
+    if (HasLabel(number)) continue;
+    const Result<Fd> lock = TryLock(number);
+    if (lock.ok() && !HasLabel(number)) RETURN_IF_ERROR(Remove(PathOf(number), {}));
   }
   return OkStatus();
 }
@@ -289,8 +309,8 @@ Result<uint64_t> DraftStoreImpl::RemoveExpired(std::chrono::seconds unused_for, 
       for (const std::string& name : *names) look(fmt::format("{}/n/{}", path, name));
     }
     if (last_s == 0 || now_s - last_s < unused_for.count()) continue;
-    const std::optional<Fd> lock_fd = TryLock(number);
-    if (!lock_fd.has_value()) continue;
+    const Result<Fd> lock_fd = TryLock(number);
+    if (!lock_fd.ok()) continue;
     RETURN_IF_ERROR(Remove(path, {}));
     ++removed;
   }

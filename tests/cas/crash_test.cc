@@ -119,6 +119,7 @@ void CheckInvariants(const std::string& home) {
   const auto drafts =
       std::move(DraftStore::Open(RealFiles(), {.root = home + "/drafts", .blobs = blobs.get()}).value());
   const auto loaded = drafts->Load([](std::string_view) { return true; }).value().drafts;
+  EXPECT_EQ(RealFiles().List(home + "/drafts").value().size(), loaded.size()) << "leftovers are taken away";
   if (acknowledged.contains("draft") && !acknowledged.contains("sealed")) {
     EXPECT_EQ(loaded.size(), 1U);
   }
@@ -146,7 +147,7 @@ void CheckInvariants(const std::string& home) {
 TEST(Crash, AKillAtAnyPointLeavesTheStoreWholeAndUsable) {
   for (const char* point :
        {"publish.staged", "publish.synced", "publish.sums", "publish.linked", "publish.durable",
-        "seal.walked", "seal.published", "seal.stored", "discard.renamed", "sweep.unlinked"}) {
+        "draft.locked", "seal.walked", "seal.published", "seal.stored", "discard.renamed", "sweep.unlinked"}) {
     int kills = 0;
     for (int arrival = 1;; ++arrival) {
       SCOPED_TRACE(testing::Message() << point << ":" << arrival);

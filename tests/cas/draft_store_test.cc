@@ -1,6 +1,8 @@
 #include "cas/draft_store.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -18,6 +20,7 @@
 #include <thread>
 
 #include "cas/base/clock.h"
+#include "cas/base/fd.h"
 #include "cas/draft_layout.h"
 #include "cas/ingest.h"
 #include "tests/cas/fake_files.h"
@@ -317,6 +320,62 @@ TEST(Draft, FilesThatChangeWhileTheyAreHashedEarlySealAsTheyAreNow) {
   for (size_t i = 0; i < want.size(); ++i) {
     EXPECT_EQ(sealed.Find(std::to_string(i))->blob, DigestOf(want[i])) << i;
   }
+}
+
+// What was known of a file from before it shared a blob is nothing that is known of a piece of the blob.
+TEST(Draft, AFileThatIsCutShortAfterUnsealSealsAsItIsNow) {
+  Home home;
+  const auto draft = home.drafts->Create("{}").value();
+  std::vector<std::string> want;
+  std::vector<DraftNode> nodes;
+  for (uint64_t i = 0; i < 8; ++i) {  // hashed as soon as nobody writes to them, some of them by now
+    want.push_back(RandomBytes(kChunkBytes / 2, i));
+    nodes.push_back(Make(*draft, kDraftRoot, std::to_string(i), want.back()));
+  }
+  ASSERT_TRUE(draft->Seal(kNow, nullptr, {}).ok());
+  draft->Unseal();
+  for (size_t i = 0; i < nodes.size(); ++i) {
+    want[i].resize(want[i].size() - 1000);
+    ASSERT_TRUE(draft->Truncate(nodes[i], want[i].size()).ok());
+    EXPECT_EQ(ReadNode(*draft, nodes[i]), want[i]) << i;
+  }
+  const Tree sealed = ReadTree(*home.blobs, draft->Seal(kNow, nullptr, {}).value()).value();
+  for (size_t i = 0; i < want.size(); ++i) {
+    EXPECT_EQ(sealed.Find(std::to_string(i))->blob, DigestOf(want[i])) << i;
+  }
+}
+
+// Neither does a full disk leave a draft behind that nobody has.
+TEST(Draft, OneThatCannotBeMadeLeavesNothing) {
+  const TempDirectory directory;
+  std::filesystem::create_directories(directory / "blobs");
+  const auto blobs = std::move(LocalStore::Open(RealFiles(), {.root = directory / "blobs"}).value());
+  FakeFiles files(directory / "drafts");
+  const auto drafts =
+      std::move(DraftStore::Open(files, {.root = directory / "drafts", .blobs = blobs.get()}).value());
+  for (int n = 1;; ++n) {
+    SCOPED_TRACE(testing::Message() << "failing call " << n);
+    files.FailCall(n);
+    const bool made = drafts->Create("{}").ok();
+    const bool fault_fired = files.fault_fired();
+    files.FailCall(0);
+    EXPECT_NE(made, fault_fired);
+    if (made) break;
+    EXPECT_TRUE(std::filesystem::is_empty(directory / "drafts"));
+  }
+}
+
+TEST(Draft, WhatNeverBecameOneIsClearedAwayUnlessItIsBeingMade) {
+  Home home;
+  const std::string root = home.directory / "drafts";
+  for (const char* number : {"7", "8"}) std::filesystem::create_directories(root + "/" + number + "/n/0");
+  const Fd making(::open((root + "/8/lock").c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  ASSERT_EQ(::flock(making.get(), LOCK_EX), 0);
+  const auto draft = home.drafts->Create("{}").value();
+  home.Reopen();
+  EXPECT_FALSE(std::filesystem::exists(root + "/7"));
+  EXPECT_TRUE(std::filesystem::exists(root + "/8"));
+  EXPECT_TRUE(std::filesystem::exists(root + "/" + std::to_string(draft->number())));
 }
 
 TEST(Draft, AFailedSealLeavesItWritable) {
