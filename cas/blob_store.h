@@ -32,6 +32,15 @@ struct Epoch {
   friend auto operator<=>(const Epoch&, const Epoch&) = default;
 };
 
+// Which file of this host. A number is given to another file once the one that had it is gone, so it takes
+// the time of birth, too (statx(2); 0 where the file system knows none).
+struct FileId {
+  uint64_t device = 0;
+  uint64_t inode = 0;
+  int64_t born_ns = 0;
+  friend bool operator==(const FileId&, const FileId&) = default;
+};
+
 // One blob, open. The bytes stay readable for as long as this lives, whatever is deleted meanwhile.
 // Thread-safe.
 class OpenBlob {
@@ -39,6 +48,10 @@ class OpenBlob {
   virtual ~OpenBlob() = default;
 
   virtual const Digest& digest() const = 0;
+
+  // The file that the bytes are in; nothing where they are in none. After a damaged blob was healed it is
+  // another one, and whoever opened the damaged one before keeps that.
+  virtual std::optional<FileId> File() const { return std::nullopt; }
 
   // Fills `out` from `offset_bytes`; the count is short only at the end of the blob, 0 past it.
   // Waits for the chunks it touches, no longer than `deadline`. No byte is returned unverified.

@@ -1,6 +1,8 @@
 #include "cas/local_blob.h"
 
+#include <fcntl.h>
 #include <fmt/core.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 
@@ -17,11 +19,20 @@ ChunkBuffer& VerifyBuffer() {
   return buffer;
 }
 
+FileId IdOf(int fd, const FileInfo& info) {
+  FileId id{.device = info.device, .inode = info.inode};
+  struct statx born {};
+  if (::statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &born) == 0 && (born.stx_mask & STATX_BTIME) != 0) {
+    id.born_ns = born.stx_btime.tv_sec * 1'000'000'000 + born.stx_btime.tv_nsec;
+  }
+  return id;
+}
+
 }  // namespace
 
 LocalBlob::LocalBlob(std::shared_ptr<StoreCore> core, const Digest& digest, Fd file, const FileInfo& info,
                      bool verified)
-    : core_(std::move(core)), digest_(digest), file_(std::move(file)), info_(info), native_(verified) {
+    : core_(std::move(core)), digest_(digest), file_(std::move(file)), info_(info), id_(IdOf(file_.get(), info_)), native_(verified) {
   if (verified || digest.size_bytes <= kChunkBytes) return;
   if (Result<Sums> sums = core_->LoadSums(digest); sums.ok()) {
     sums_ = std::move(*sums);

@@ -24,6 +24,7 @@ class LocalBlob : public OpenBlob {
             bool verified);
 
   const Digest& digest() const override { return digest_; }
+  std::optional<FileId> File() const override { return id_; }
   Result<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out, const Deadline& deadline) override;
   std::optional<int> NativeFd() const override;
 
@@ -47,6 +48,7 @@ class LocalBlob : public OpenBlob {
   const Digest digest_;
   const Fd file_;
   const FileInfo info_;
+  const FileId id_;
   // Checksums by chunk. Without them (a blob of one chunk, or a sums file that is missing or damaged)
   // only the whole can be verified, by its SHA-256.
   std::optional<Sums> sums_;

@@ -139,8 +139,8 @@ class AliasesZone : public Zone {
   Outcome<std::string> ReadLink(const Request& request, NodeId node) override {
     const NodeParts parts = Parse(node);
     if (parts.kind == NodeKind::kHeld) {
-      const std::optional<Held> held = held_names_.Find(parts.serial);
-      if (!held.has_value()) return Refuse(ENOENT, "this temporary name is gone");
+      const Outcome<Held> held = HeldToRead(request, node);
+      if (!held) return tl::unexpected(held.error());
       if (!held->version.has_value()) return Refuse(EINVAL, "this is an empty file, not a link");
       return LinkTarget(*held->version);
     }
@@ -172,9 +172,10 @@ class AliasesZone : public Zone {
     return CreatedFile{HeldEntry(*held), OpenedFile{std::make_shared<PlaceholderHandle>(), PageCache::kDrop}};
   }
 
-  Outcome<OpenedFile> Open(const Request& /*request*/, NodeId node, int flags) override {
+  Outcome<OpenedFile> Open(const Request& request, NodeId node, int flags) override {
     if (Parse(node).kind != NodeKind::kHeld) return Refuse(ELOOP, "this is a link");
     if ((flags & O_ACCMODE) != O_RDONLY) return tl::unexpected(OnlyLinks("NAME"));
+    if (const Outcome<Held> held = HeldToRead(request, node); !held) return tl::unexpected(held.error());
     return OpenedFile{std::make_shared<PlaceholderHandle>(), PageCache::kDrop};
   }
 
@@ -287,6 +288,16 @@ class AliasesZone : public Zone {
     return *std::move(info);
   }
 
+  // It leads where an alias would, and whoever may read those may read it.
+  Outcome<Held> HeldToRead(const Request& request, NodeId node) {
+    const std::optional<Held> held = held_names_.Find(Parse(node).serial);
+    if (!held.has_value()) return Refuse(ENOENT, "this temporary name is gone");
+    if (auto may = Permit(context_, request, store::Operation::kGet, held->model); !may) {
+      return tl::unexpected(may.error());
+    }
+    return *held;
+  }
+
   Entry LinkEntry(const AliasInfo& alias) const {
     Entry entry;
     entry.node = AliasLinkNode(alias.slot, alias.version_id);
@@ -350,7 +361,11 @@ class AliasesZone : public Zone {
     store::Registry& registry = *context_.registry;
     if ((flags & RENAME_EXCHANGE) != 0) {
       if (FindAlias(model, new_name) == nullptr) {
-        return Refuse(EPERM, "an alias can change places with an alias only");
+        // Of the two it does not matter which is named first.
+        if (held_names_.Find(model.id, new_name).has_value()) {
+          return RenameHeld(request, model, new_name, from.name, flags);
+        }
+        return Refuse(EPERM, "an alias can change places with an alias or a held link only");
       }
       if (const Status done = registry.SwapAliases(request.caller, model.id, from.name, new_name);
           !done.ok()) {

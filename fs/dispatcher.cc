@@ -19,6 +19,9 @@ namespace {
 constexpr size_t kNamesForMessages = 16384;
 constexpr size_t kRenameThreads = 4;
 constexpr size_t kMaxQueuedRenames = 1024;
+// A commit keeps its thread for as long as it hashes, so nothing else is to wait for one of these threads.
+// Those past the first few wait on their threads, where a signal finds them.
+constexpr size_t kCommitThreads = 256;
 
 // Serial numbers go on rising over restarts, so that a handle of an earlier process is never taken for
 // another's: a million a millisecond would have to be opened for that.
@@ -51,6 +54,8 @@ Dispatcher::Dispatcher(Options options)
       started_at_ms_(options_.clock->NowMs()),
       names_(kNamesForMessages),
       renames_(kRenameThreads, kMaxQueuedRenames),
+      commits_(kCommitThreads, kMaxQueuedRenames),
+      commit_slots_(kCommitsAtOnce),
       next_serial_(FirstSerial(*options_.clock)) {
   static_assert(kOpNames.size() == static_cast<size_t>(Op::kCount));
   static_assert(kOpNames.size() <= kOps);
@@ -66,6 +71,7 @@ void Dispatcher::Bind(FuseChannel& channel, const Zones& zones) {
 void Dispatcher::Finish() {
   ending_.request_stop();
   renames_.Finish();
+  commits_.Finish();
   std::vector<uint64_t> serials;
   {
     MutexLock lock(files_mu_);
@@ -185,8 +191,10 @@ void Dispatcher::CountLookup(NodeId node) {
 
 void Dispatcher::Forgotten(NodeId node, uint64_t lookups) {
   if (!IsCounted(node)) {
-    // The trees zone keeps a hint for such a node and no state, so an exact count is not worth its table.
-    if (IsReady(node)) ZoneOf(node).Forget(node);
+    // There are hints about such a node and no state, so an exact count is not worth its table.
+    if (!IsReady(node)) return;
+    modes_.Forgotten(node);
+    ZoneOf(node).Forget(node);
     return;
   }
   {
@@ -272,11 +280,17 @@ void Dispatcher::Rename(Call call, NodeId parent, std::string name, NodeId new_p
   // std::function wants to be copied, which a call owed an answer cannot be.
   auto shared = std::make_shared<Call>(std::move(call));
   shared->set_target(new_parent, new_name);
-  const bool accepted = renames_.Run(
-      [this, shared, parent, name = std::move(name), new_parent, new_name = std::move(new_name), flags] {
+  const bool from_versions = Parse(parent).kind == NodeKind::kVersions;
+  const bool accepted = (from_versions ? commits_ : renames_).Run(
+      [this, shared, parent, name = std::move(name), new_parent, new_name = std::move(new_name), flags,
+       from_versions] {
         try {
-          const Outcome<void> renamed = [&] {
+          const Outcome<void> renamed = [&]() -> Outcome<void> {
             const Interruption interruption(shared->reply, ending_.get_token());
+            const auto slot = from_versions ? commit_slots_.Take(interruption.token()) : std::nullopt;
+            if (from_versions && !slot) {
+              return Refuse(EINTR, "the rename was given up while it waited for other commits");
+            }
             Request request = shared->request();
             request.stop = interruption.token();
             return ZoneOf(parent).Rename(request, parent, name, new_parent, new_name, flags);

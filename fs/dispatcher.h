@@ -4,7 +4,8 @@
 // File handles are serial numbers in a table and never pointers: a handle that the table does not know
 // (given out by a process before this one) is opened again from its nodeid.
 //
-// Thread-safe. Renames, which may commit a version, run on a small executor of their own.
+// Thread-safe. Renames run on executors of their own, and those that may commit a version on another than
+// those that are quick.
 #pragma once
 
 #include <fuse_lowlevel.h>
@@ -29,6 +30,7 @@
 #include "fs/open_modes.h"
 #include "fs/refusals.h"
 #include "fs/reply.h"
+#include "fs/slots.h"
 #include "fs/zone.h"
 #include "store/host_identities.h"
 
@@ -135,6 +137,8 @@ class Dispatcher : public Statistics {
   NodeNames names_;
   std::stop_source ending_;
   Executor renames_;
+  Executor commits_;  // renames out of a versions/, which may take as long as all the bytes take to hash
+  Slots commit_slots_;
 
   std::atomic<uint64_t> next_serial_;
   std::atomic<uint64_t> next_request_{1};

@@ -42,7 +42,6 @@ void Dispatcher::FinishOpen(Call& call, NodeId node, const OpenedFile& opened, c
   auto file = std::make_shared<OpenFile>();
   file->node = node;
   file->handle = opened.handle;
-  file->counted = true;
 
   OpenModes::Backing backing;
   const std::optional<int> fd = opened.handle->NativeFd();
@@ -51,16 +50,19 @@ void Dispatcher::FinishOpen(Call& call, NodeId node, const OpenedFile& opened, c
     backing.open = [this, &fd] { return channel_->OpenBacking(*fd); };
     backing.close = [this](int32_t id) { channel_->CloseBacking(id); };
   }
-  const std::optional<int32_t> backing_id = modes_.Opened(node, backing);
+  const Result<OpenModes::Mode> mode = modes_.Opened(node, opened.handle->File(), backing);
+  if (!mode.ok()) return Answer(call, {EIO, mode.error().message()});
+  file->counted = true;
 
   fuse_file_info info = asked;
   info.fh = Keep(file);
-  info.keep_cache = opened.page_cache == PageCache::kKeep ? 1 : 0;
   info.direct_io = opened.page_cache == PageCache::kDirect ? 1 : 0;
+  info.keep_cache = opened.page_cache == PageCache::kKeep && mode->keep_pages ? 1 : 0;
   // Reading leaves nothing to flush; for writers the kernel writes back what is mapped.
   info.noflush = (asked.flags & O_ACCMODE) == O_RDONLY ? 1 : 0;
   const bool known =
-      backing_id ? channel_->ReplyOpenNative(call.reply.Take(), info, *backing_id) : call.reply.Opened(info);
+      mode->backing_id ? channel_->ReplyOpenNative(call.reply.Take(), info, *mode->backing_id)
+                       : call.reply.Opened(info);
   if (!known) Release(info.fh);
 }
 
@@ -79,8 +81,7 @@ void Dispatcher::Create(Call& call, NodeId parent, const char* name, mode_t mode
   auto file = std::make_shared<OpenFile>();
   file->node = node;
   file->handle = created->file.handle;
-  file->counted = true;
-  modes_.Opened(node, {});  // what can be written is never passed through
+  file->counted = modes_.Opened(node, std::nullopt, {}).ok();  // what can be written is never passed through
   fuse_file_info answer = info;
   answer.fh = Keep(file);
   answer.keep_cache = created->file.page_cache == PageCache::kKeep ? 1 : 0;

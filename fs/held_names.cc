@@ -90,6 +90,7 @@ Outcome<HeldNames::Held> HeldNames::Hold(store::ObjectId model, std::string_view
                               full, kLinkLifetimeMs / 60'000));
   }
   held.serial = next_serial_++;
+  held.model = model;
   held.made_at_ms = clock_.NowMs();
   held.made_since_boot_ms = clock_.SinceBootMs();
   Insert(key, held);

@@ -41,6 +41,7 @@ class HeldNames {
 
   struct Held {
     uint64_t serial = 0;  // for HeldNode
+    store::ObjectId model = 0;
     uid_t maker = 0;
     std::optional<store::VersionNumber> version;  // that a link points to; nothing: an empty file
     mode_t mode = 0;
@@ -51,7 +52,7 @@ class HeldNames {
 
   explicit HeldNames(const Clock& clock) : clock_(clock) {}
 
-  // `held` as described, but for serial and times. EEXIST; EDQUOT where the maker has no more, and then
+  // `held` as described, but for serial, model and times. EEXIST; EDQUOT where the maker has no more, and then
   // a name that was to be replaced stays.
   Outcome<Held> Hold(store::ObjectId model, std::string_view name, Held held, IfTaken if_taken) EXCLUDES(mu_);
   std::optional<Held> Find(store::ObjectId model, std::string_view name) EXCLUDES(mu_);

@@ -168,6 +168,7 @@ class BlobHandle : public FileHandle {
 
   std::optional<Digest> Blob() const override { return blob_->digest(); }
   std::optional<store::VersionId> Version() const override { return Parse(node_).version; }
+  std::optional<cas::FileId> File() const override { return blob_->File(); }
   // Where a handle of the same nodeid is cached, the dispatcher splices from it.
   std::optional<int> NativeFd() const override { return blob_->NativeFd(); }
 

@@ -33,6 +33,7 @@
 
 #include "cas/base/digest.h"
 #include "cas/base/result.h"
+#include "cas/blob_store.h"
 #include "fs/node_id.h"
 #include "store/caller.h"
 #include "store/registry.h"
@@ -106,6 +107,8 @@ class FileHandle {
   virtual std::optional<Digest> Blob() const { return std::nullopt; }
   // The READY version it is a file of.
   virtual std::optional<store::VersionId> Version() const { return std::nullopt; }
+  // The file that the bytes of a READY file are in: the kernel must not mix two of them (fs/open_modes.h).
+  virtual std::optional<cas::FileId> File() const { return std::nullopt; }
   // A descriptor the kernel may read by itself (passthrough). Owned by the handle.
   virtual std::optional<int> NativeFd() const { return std::nullopt; }
   // copy_file_range(2) from another handle of this mount into this one. EXDEV makes the kernel copy

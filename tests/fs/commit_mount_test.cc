@@ -7,17 +7,20 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <thread>
 #include <vector>
 
 #include "cas/base/fd.h"
+#include "fs/slots.h"
 #include "tests/fs/mounted.h"
 
 namespace modelfs::fs {
@@ -138,6 +141,53 @@ TEST(CommitMount, AnEndOfTheMountGivesACommitUp) {
   small.Reset();
   mounted.Start();
   EXPECT_EQ(ListOf(versions), (Names{"draft"}));
+}
+
+// However many commits hash, what is quick is not behind them, and who waits for a turn can give it up.
+TEST(CommitMount, CommitsThatHashHoldUpNobodyElse) {
+  SKIP_WITHOUT_MOUNT();
+  Mounted mounted;
+  mounted.Start();
+  const std::string other = mounted.MakeModel("prod/ml/other");
+  for (const char* text : {"one", "two"}) mounted.MakeVersion(other, {{"file", text}});
+  ASSERT_EQ(Errno(::mkdir((other + "/versions/draft").c_str(), 0755)), 0);
+  ASSERT_EQ(WriteFile(other + "/versions/draft/a", "bytes"), 0);
+  struct Commit {
+    Fd small;
+    std::unique_ptr<Renaming> renaming;
+    bool sealed() const { return ::futimens(small.get(), nullptr) != 0 && errno == EBUSY; }
+  };
+  std::vector<Commit> commits(kCommitsAtOnce + 1);
+  for (size_t i = 0; i < commits.size(); ++i) {
+    const std::string versions = mounted.MakeModel(fmt::format("prod/ml/big{}", i)) + "/versions/";
+    if (const std::string why = MakeHugeDraft(versions + "draft"); !why.empty()) GTEST_SKIP() << why;
+    commits[i].small = Fd(::open((versions + "draft/small").c_str(), O_RDONLY | O_CLOEXEC));
+    commits[i].renaming = std::make_unique<Renaming>(versions + "draft", versions + "next");
+  }
+  const auto sealed = [&] {
+    return std::count_if(commits.begin(), commits.end(), [](const Commit& each) { return each.sealed(); });
+  };
+  ASSERT_TRUE(Eventually([&] { return sealed() == static_cast<ptrdiff_t>(kCommitsAtOnce); }));
+
+  for (const char* number : {"1", "2"}) {
+    ASSERT_EQ(Shell(fmt::format("ln -sfn ../versions/{} {}/aliases/Champion", number, other)).output, "");
+    EXPECT_EQ(ReadLinkOf(other + "/aliases/Champion"), fmt::format("../versions/{}", number));
+  }
+  EXPECT_EQ(Errno(::rename((other + "/versions/draft/a").c_str(), (other + "/versions/draft/b").c_str())), 0);
+  EXPECT_EQ(sealed(), static_cast<ptrdiff_t>(kCommitsAtOnce)) << "they are at it all the while";
+
+  const auto waiting =
+      std::find_if(commits.begin(), commits.end(), [](const Commit& each) { return !each.sealed(); });
+  ASSERT_NE(waiting, commits.end());
+  waiting->renaming->Signal(SIGUSR1);
+  ASSERT_TRUE(waiting->renaming->Ends());
+  EXPECT_EQ(WEXITSTATUS(waiting->renaming->status()), EINTR);
+  EXPECT_NE(mounted.Errors().find("given up while it waited for other commits"), std::string::npos);
+  for (Commit& each : commits) {
+    if (&each == &*waiting) continue;
+    each.renaming->Signal(SIGKILL);
+    EXPECT_TRUE(each.renaming->Ends());
+  }
 }
 
 // --- a full disk ---

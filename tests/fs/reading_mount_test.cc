@@ -296,6 +296,45 @@ void ExpectWholeUse(int fd, const std::string& want, const std::string& scratch)
   EXPECT_EQ(ReadFd(sent.get()), want);
 }
 
+// Of a file that was damaged while it was open, and is whole again, nobody who opens it now gets a byte of
+// the damaged one; not even when whoever had that open has read it into the kernel's pages.
+TEST(ReadingMount, AFileThatWasHealedIsNeverReadAsItWasDamaged) {
+  SKIP_WITHOUT_MOUNT();
+  for (const bool passthrough : {true, false}) {
+    SCOPED_TRACE(passthrough);
+    ZoneWorld world;
+    const store::ObjectId model = world.Make("prod.ml.iris");
+    const std::string bytes(3 * 4096, 'w');
+    world.Commit(model, {{"weights", bytes}});
+    const Served served(world, passthrough);
+    const std::string versions = served.path("prod/ml/iris/versions/");
+    ASSERT_EQ(ReadPath(versions + "1/weights"), bytes);
+    Fd before(::open((versions + "1/weights").c_str(), O_RDONLY | O_CLOEXEC));
+
+    const std::string hex = DigestOf(std::string_view(bytes)).Hex();
+    const std::string object = fmt::format("{}/blobs/objects/{}/{}", world.directory, hex.substr(0, 2), hex.substr(2));
+    {
+      const Fd damage(::open(object.c_str(), O_WRONLY | O_CLOEXEC));
+      ASSERT_EQ(::pwrite(damage.get(), "X", 1, 5000), 1) << object;
+    }
+    // As it is read by who has it open, once the kernel has to ask for it.
+    ASSERT_EQ(::posix_fadvise(before.get(), 0, 0, POSIX_FADV_DONTNEED), 0);
+    EXPECT_NE(ReadFd(before.get()), bytes) << "nothing to be seen of the damage";
+    EXPECT_EQ(OpenErrno(versions + "1/weights", O_RDONLY), EIO);
+
+    world.Commit(model, {{"weights", bytes}});  // the same content, by another process
+    ASSERT_TRUE(Eventually([&] { return ::access((versions + "2").c_str(), F_OK) == 0; }));
+    EXPECT_EQ(ReadPath(versions + "2/weights"), bytes);
+    EXPECT_EQ(OpenErrno(versions + "1/weights", O_RDONLY), EIO);
+    EXPECT_NE(ReadPath(served.path(".modelfs/errors")).find("the damaged file is still open"), std::string::npos)
+        << ReadPath(served.path(".modelfs/errors"));
+    before.Reset();
+    std::string read;
+    EXPECT_TRUE(Eventually([&] { return (read = ReadPath(versions + "1/weights")) != fmt::format("<errno {}>", EIO); }));
+    EXPECT_EQ(read, bytes);
+  }
+}
+
 TEST(ReadingMount, WhatIsOpenIsWholeToItsReaderWhenTheVersionIsDeleted) {
   SKIP_WITHOUT_MOUNT();
   for (const bool passthrough : {true, false}) {

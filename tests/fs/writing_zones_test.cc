@@ -572,6 +572,13 @@ TEST(AliasesZone, AHeldNameIsListedToItsMakerAndShowsWhoThatIs) {
   EXPECT_EQ(seen->attr.st_uid, 60001U);
   EXPECT_EQ(world.aliases->GetAttr(bob, seen->node)->attr.st_uid, 60001U);
   EXPECT_EQ(world.aliases->Lookup(ann, at, "Bobs")->attr.st_uid, 60002U);
+  // What it says is for those to whom an alias would say it.
+  const NodeId bobs = world.aliases->Lookup(ann, at, "Bobs")->node;
+  EXPECT_TRUE(world.aliases->ReadLink(bob, link->node));
+  EXPECT_TRUE(world.aliases->Open(ann, bobs, O_RDONLY));
+  const Request eve = world.RequestOf(60003, 60003);
+  EXPECT_EQ(ErrnoOf(world.aliases->ReadLink(eve, link->node)), EACCES);
+  EXPECT_EQ(ErrnoOf(world.aliases->Open(eve, bobs, O_RDONLY)), EACCES);
 }
 
 TEST(AliasesZone, AnAliasThatCannotBeKeptUnderAHeldNameStays) {
@@ -590,6 +597,10 @@ TEST(AliasesZone, AnAliasThatCannotBeKeptUnderAHeldNameStays) {
   ASSERT_TRUE(world.aliases->Rename(world.request, at, ".two", at, "Champion", RENAME_EXCHANGE));
   EXPECT_EQ(world.TargetOf("Champion"), "../versions/2");
   EXPECT_EQ(world.TargetOf(".two"), "../versions/1");
+  ASSERT_TRUE(world.aliases->Rename(world.request, at, "Champion", at, ".two", RENAME_EXCHANGE))
+      << "whichever is named first";
+  EXPECT_EQ(world.TargetOf("Champion"), "../versions/1");
+  EXPECT_EQ(world.TargetOf(".two"), "../versions/2");
 }
 
 TEST(Drafts, ADraftIsItsCreatorsAloneAlsoAfterARestart) {

@@ -57,6 +57,7 @@ class UnverifiedBlob : public cas::OpenBlob {
   Result<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out, const Deadline& deadline) override {
     return below_->Read(offset_bytes, out, deadline);
   }
+  std::optional<cas::FileId> File() const override { return below_->File(); }
   std::optional<int> NativeFd() const override { return native_ ? below_->NativeFd() : std::nullopt; }
 
  private:
