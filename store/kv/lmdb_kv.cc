@@ -45,7 +45,8 @@ constexpr unsigned kMaxReaders = 1024;         // slots of 64 bytes in lock.mdb,
 constexpr uint64_t kReaderCheckEvery = 256;    // commits
 constexpr size_t kTrimStep = 2048;             // entries a transaction
 constexpr uint64_t kReserveBytes = 1U << 20U;  // of disk, behind the data: kv.h, Reserve
-constexpr auto kPollEvery = std::chrono::seconds(1);
+// A commit that can be seen to come is looked for again after this, and then each time after twice as long.
+constexpr std::chrono::milliseconds kFirstLook{1};
 constexpr mode_t kDirectoryMode = 0700;
 constexpr mode_t kFileMode = 0600;
 
@@ -434,7 +435,8 @@ bool MayUseReserve(const KvTransaction& transaction) {
 
 class LmdbKv : public Kv {
  public:
-  explicit LmdbKv(std::shared_ptr<Environment> env) : env_(std::move(env)) {}
+  LmdbKv(std::shared_ptr<Environment> env, std::chrono::milliseconds poll_every)
+      : env_(std::move(env)), poll_every_(poll_every) {}
 
   Result<std::unique_ptr<Snapshot>> Read() override {
     for (;;) {
@@ -539,12 +541,16 @@ class LmdbKv : public Kv {
     const Fd stopped(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (bell.valid()) ::inotify_add_watch(bell.get(), env_->DataPath().c_str(), IN_MODIFY);
     const std::stop_callback wake(stop, [&stopped] { ::eventfd_write(stopped.get(), 1); });
+    std::chrono::milliseconds next_look = kFirstLook;
     while (!stop.stop_requested() && !deadline.Passed()) {
-      // The bell hangs before the revision is read, so a commit in between rings it.
-      const Result<Revision> now = CurrentRevision();
-      if (!now.ok() || *now > after) return;  // an error shows itself at the caller's next call
+      // The bell hangs before the revision is read, so a commit in between rings it, with its write. LMDB lets
+      // readers have it a moment later (mdb.c, mdb_env_write_meta: the page, then mti_txnid).
+      const Result<Newest> now = ReadNewest();
+      if (!now.ok() || now->revision > after) return;  // an error shows itself at the caller's next call
+      const auto wait = now->more_to_come ? std::min(next_look, poll_every_) : poll_every_;
+      next_look = now->more_to_come ? next_look * 2 : kFirstLook;
       const auto left = std::min<std::chrono::steady_clock::duration>(
-          kPollEvery, deadline.at() - std::chrono::steady_clock::now());
+          wait, deadline.at() - std::chrono::steady_clock::now());
       const auto left_ms = std::chrono::ceil<std::chrono::milliseconds>(left).count();
       std::array<pollfd, 2> wanted = {pollfd{bell.get(), POLLIN, 0}, pollfd{stopped.get(), POLLIN, 0}};
       ::poll(wanted.data(), wanted.size(), static_cast<int>(std::max<int64_t>(0, left_ms)));
@@ -555,11 +561,21 @@ class LmdbKv : public Kv {
   }
 
  private:
-  Result<Revision> CurrentRevision() {
+  struct Newest {
+    Revision revision = 0;
+    bool more_to_come = false;  // a later commit is written, and not given to readers yet
+  };
+  Result<Newest> ReadNewest() {
     Head head;
-    RETURN_IF_ERROR(env_->WithTransaction(MDB_RDONLY, "read",
-                                          [&](const TxnHandle& txn) { return ReadHead(txn.get(), &head); }));
-    return head.revision;
+    Newest newest;
+    RETURN_IF_ERROR(env_->WithTransaction(MDB_RDONLY, "read", [&](const TxnHandle& txn) {
+      MDB_envinfo info{};  // of the newest page that says where the tree is, whoever may read that
+      if (const int rc = mdb_env_info(env_->get(), &info); rc != 0) return rc;
+      newest.more_to_come = info.me_last_txnid > mdb_txn_id(txn.get());
+      return ReadHead(txn.get(), &head);
+    }));
+    newest.revision = head.revision;
+    return newest;
   }
 
   static int DeleteLogEntries(MDB_txn* txn, Revision through, bool* more) {
@@ -579,6 +595,7 @@ class LmdbKv : public Kv {
   }
 
   std::shared_ptr<Environment> env_;
+  const std::chrono::milliseconds poll_every_;
 };
 
 Status SyncDirectory(const std::string& path) {
@@ -695,7 +712,7 @@ Result<std::unique_ptr<Kv>> OpenLmdbKv(const LmdbOptions& options) {
     }));
     known = env;
   }
-  return std::unique_ptr<Kv>(std::make_unique<LmdbKv>(std::move(env)));
+  return std::unique_ptr<Kv>(std::make_unique<LmdbKv>(std::move(env), options.poll_every));
 }
 
 }  // namespace modelfs::store

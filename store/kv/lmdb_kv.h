@@ -6,6 +6,7 @@
 // once a second behind it.
 #pragma once
 
+#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <string>
@@ -19,6 +20,8 @@ struct LmdbOptions {
   std::string directory;
   enum class Mode { kCreate, kOpenExisting } mode = Mode::kOpenExisting;
   uint64_t initial_map_bytes = uint64_t{64} << 20U;
+  // How long WaitForCommit goes on waiting for the bell before it looks anyway.
+  std::chrono::milliseconds poll_every = std::chrono::seconds(1);
   // For the negative control of the crash tests only: MDB_NOSYNC.
   bool unsafe_no_sync = false;
 };

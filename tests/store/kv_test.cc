@@ -4,9 +4,12 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <array>
 #include <atomic>
+#include <chrono>
 #include <csignal>
 #include <cstring>
 #include <filesystem>
@@ -16,6 +19,7 @@
 #include <random>
 #include <thread>
 
+#include "cas/base/fd.h"
 #include "store/kv/lmdb_file.h"
 #include "store/kv/lmdb_kv.h"
 #include "store/kv/map_fault.h"
@@ -305,6 +309,64 @@ TEST(LmdbKv, KeepsEverythingAcrossReopening) {
   EXPECT_EQ(ValueAt(*kv, "a"), "1");
   EXPECT_EQ(kv->ReadLog(0, 10).value().at(0).revision, last);
   EXPECT_GT(PutOne(*kv, "a", "2").value(), last);
+}
+
+// How often the calling thread waited for something.
+uint64_t TimesWaited(pid_t thread) {
+  std::ifstream status("/proc/self/task/" + std::to_string(thread) + "/status");
+  for (std::string word; status >> word;) {
+    uint64_t times = 0;
+    if (word == "voluntary_ctxt_switches:" && status >> times) return times;
+  }
+  ADD_FAILURE() << "no count of thread " << thread;
+  return 0;
+}
+
+// LMDB writes a commit, which rings the bell, and gives it to readers a moment later: by a number in lock.mdb,
+// which a test can hold back.
+TEST(LmdbKv, ACommitThatReadersAreGivenAfterTheBellIsNotSleptThrough) {
+  ScratchDir dir;
+  LmdbOptions options;
+  options.directory = dir.path() + "/kv";
+  options.mode = LmdbOptions::Mode::kCreate;
+  options.poll_every = std::chrono::hours(1);
+  const auto kv = std::move(OpenLmdbKv(options).value());
+  const Fd lock(::open((options.directory + "/lock.mdb").c_str(), O_RDWR | O_CLOEXEC));
+  using Words = std::array<uint64_t, 16>;
+  const auto words = [&] {
+    Words now{};
+    EXPECT_EQ(::pread(lock.get(), now.data(), sizeof(now), 0), static_cast<ssize_t>(sizeof(now)));
+    return now;
+  };
+  std::array<Words, 3> after{};
+  for (Words& each : after) {
+    ASSERT_OK(PutOne(*kv, "a", "1"));
+    each = words();
+  }
+  size_t at = 0;  // of the one that counts commits
+  while (at < after[0].size() && (after[1].at(at) != after[0].at(at) + 1 || after[2].at(at) != after[1].at(at) + 1)) ++at;
+  ASSERT_LT(at, after[0].size());
+  const auto give = [&](uint64_t transaction) {
+    EXPECT_EQ(::pwrite(lock.get(), &transaction, sizeof(transaction), static_cast<off_t>(at * sizeof(uint64_t))), 8);
+  };
+
+  const Revision last = (*kv->Read())->revision();
+  const uint64_t newest = words().at(at);
+  give(newest - 1);
+  ASSERT_EQ((*kv->Read())->revision(), last - 1);
+  const Deadline deadline = Deadline::After(std::chrono::seconds(30));
+  std::atomic<pid_t> thread{0};
+  std::atomic<uint64_t> waited{0};
+  std::thread waiter([&] {
+    const auto self = static_cast<pid_t>(::syscall(SYS_gettid));
+    waited = TimesWaited(self);
+    thread = self;
+    kv->WaitForCommit(last - 1, deadline, {});
+  });
+  while (thread == 0 || TimesWaited(thread) == waited) std::this_thread::yield();
+  give(newest);
+  waiter.join();
+  EXPECT_FALSE(deadline.Passed());
 }
 
 TEST(LmdbKv, AMissingRegistryIsNotFoundAndSaysHowToMakeOne) {
