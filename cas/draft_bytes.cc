@@ -245,7 +245,12 @@ void DraftImpl::CloseWriter(OpenNode& open) {
     MutexLock lock(state_mu_);
     --writers_;
   }
-  if (last) hashes_.Closed(open.node);
+  if (!last) return;
+  const std::shared_ptr<const Backing> backing = open.Get();
+  struct stat info {};
+  if (backing != nullptr && backing->fd.valid() && ::fstat(backing->fd.get(), &info) == 0 && IsWorthHashing(info)) {
+    hashes_.Closed(open.node);
+  }
 }
 
 Result<std::shared_ptr<DraftFile>> DraftImpl::Open(DraftNode file, Access access) {

@@ -20,8 +20,17 @@ void DraftHashes::Closed(DraftNode file) {
   if (stop_) return;
   if (known_.contains(file) || std::find(queue_.begin(), queue_.end(), file) != queue_.end()) return;
   queue_.push_back(file);
-  if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
-  wake_.NotifyAll();
+  StartThread();
+}
+
+void DraftHashes::StartThread() {
+  if (running_ || queue_.empty()) return;
+  if (thread_.joinable()) thread_.join();  // it needs the lock no more
+  running_ = true;
+  thread_ = TryStartThread([this] { Run(); });
+  if (thread_.joinable()) return;
+  running_ = false;
+  queue_.clear();
 }
 
 void DraftHashes::Drop(DraftNode file) {
@@ -44,7 +53,6 @@ void DraftHashes::Stop() {
   MutexLock lock(mu_);
   stop_ = true;
   under_way_stop_.request_stop();
-  wake_.NotifyAll();
 }
 
 std::unordered_map<DraftNode, HashedFile> DraftHashes::Settle(const std::stop_token& stop) {
@@ -59,7 +67,7 @@ std::unordered_map<DraftNode, HashedFile> DraftHashes::Settle(const std::stop_to
   while (under_way_.has_value() && !stop.stop_requested()) idle_.Wait(mu_);
   if (stop.stop_requested()) {
     queue_.insert(queue_.begin(), waiting.begin(), waiting.end());
-    wake_.NotifyAll();
+    StartThread();
   }
   return known_;
 }
@@ -70,8 +78,10 @@ void DraftHashes::Run() {
     std::stop_token stop;
     {
       MutexLock lock(mu_);
-      while (queue_.empty() && !stop_) wake_.Wait(mu_);
-      if (stop_) return;
+      if (queue_.empty() || stop_) {
+        running_ = false;
+        return;
+      }
       file = queue_.front();
       queue_.pop_front();
       under_way_ = file;

@@ -1,6 +1,6 @@
 // The digests of a draft's files, worked out in the background once nobody has a file open for writing,
 // so that sealing a draft rarely waits for hashing: by the time the last file was copied in, the others
-// are hashed. Thread-safe.
+// are hashed. Its thread lives while there is something to hash. Thread-safe.
 #pragma once
 
 #include <deque>
@@ -29,7 +29,7 @@ class DraftHashes {
   DraftHashes(const DraftHashes&) = delete;
   DraftHashes& operator=(const DraftHashes&) = delete;
 
-  // Nobody has `file` open for writing now.
+  // Nobody has `file` open for writing now. Where the host has no thread for it, it stays unknown.
   void Closed(DraftNode file);
   // Called before and after every change of a file's bytes: what was known of them no longer holds, and
   // what is being worked out across either call does not count, and is stopped.
@@ -46,16 +46,17 @@ class DraftHashes {
 
  private:
   void Run();
+  void StartThread() REQUIRES(mu_);
   void Drop(DraftNode file) REQUIRES(mu_);
 
   const Hash hash_;
   Mutex mu_;
-  CondVar wake_;
   CondVar idle_;
   std::deque<DraftNode> queue_ GUARDED_BY(mu_);
   std::optional<DraftNode> under_way_ GUARDED_BY(mu_);
   std::stop_source under_way_stop_ GUARDED_BY(mu_);  // requested: what comes of it does not count
   bool stop_ GUARDED_BY(mu_) = false;
+  bool running_ GUARDED_BY(mu_) = false;  // the thread will look at the queue again
   std::unordered_map<DraftNode, HashedFile> known_ GUARDED_BY(mu_);
   std::thread thread_ GUARDED_BY(mu_);
 };

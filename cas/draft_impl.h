@@ -185,6 +185,8 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
   // ... until nothing is left of it.
   void ForgetLoss(OpenNode& open);
   void CloseWriter(OpenNode& open);
+  // Whether hashing it now is worth a thread.
+  static bool IsWorthHashing(const struct stat& info);
   std::optional<HashedFile> HashEarly(DraftNode file, const std::stop_token& stop);
   // `published`: the files that it gave to the store, or was about to when it failed.
   Result<Digest> SealFiles(Epoch epoch, const LocalStore::Progress& progress, const std::stop_token& stop,

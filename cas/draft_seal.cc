@@ -17,15 +17,17 @@ constexpr uint64_t kHashEarlyBytes = uint64_t{1} << 20U;
 
 }  // namespace
 
+bool DraftImpl::IsWorthHashing(const struct stat& info) {
+  return S_ISREG(info.st_mode) && static_cast<uint64_t>(info.st_size) >= kHashEarlyBytes;
+}
+
 std::optional<HashedFile> DraftImpl::HashEarly(DraftNode file, const std::stop_token& stop) {
   {
     MutexLock lock(names_mu_);
     if (nameless_.contains(file)) return std::nullopt;  // removed, then closed: no Seal will ask for it
   }
   const Result<struct stat> info = StatNode(file);
-  if (!info.ok() || !S_ISREG(info->st_mode) || static_cast<uint64_t>(info->st_size) < kHashEarlyBytes) {
-    return std::nullopt;
-  }
+  if (!info.ok() || !IsWorthHashing(*info)) return std::nullopt;
   Result<HashedFile> hashed = blobs_.HashFile(NodePath(file), stop);
   if (!hashed.ok())
     return std::nullopt;  // changed, removed or stopped meanwhile: Seal says what is wrong, if anything

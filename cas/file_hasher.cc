@@ -68,7 +68,7 @@ class BufferPool {
 class Lane {
  public:
   Lane(bool threaded, std::function<void(std::span<const std::byte>)> fold) : fold_(std::move(fold)) {
-    if (threaded) thread_ = std::thread([this] { Run(); });
+    if (threaded) thread_ = TryStartThread([this] { Run(); });
   }
   ~Lane() { Close(); }
 

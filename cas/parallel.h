@@ -5,6 +5,7 @@
 #include <atomic>
 #include <optional>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "cas/base/result.h"
@@ -13,7 +14,7 @@
 namespace modelfs::cas {
 
 // Calls `work(i)` for each i below `count`, from up to `threads` threads. After the first error no
-// further one is begun; that error is the answer.
+// further one is begun; that error is the answer. Where the host has no more threads, fewer do it.
 template <typename Work>
 Status ParallelFor(size_t count, size_t threads, const Work& work) {
   std::atomic<size_t> next = 0;
@@ -32,7 +33,11 @@ Status ParallelFor(size_t count, size_t threads, const Work& work) {
     }
   };
   std::vector<std::thread> helpers;
-  for (size_t i = 1; i < std::min(threads, count); ++i) helpers.emplace_back(run);
+  for (size_t i = 1; i < std::min(threads, count); ++i) {
+    std::thread helper = TryStartThread(run);
+    if (!helper.joinable()) break;
+    helpers.push_back(std::move(helper));
+  }
   run();
   for (std::thread& helper : helpers) helper.join();
   if (first_error.has_value()) return *first_error;

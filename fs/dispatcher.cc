@@ -303,7 +303,9 @@ void Dispatcher::Rename(Call call, NodeId parent, std::string name, NodeId new_p
         }
       });
   if (!accepted) {
-    Answer(*shared, {EBUSY, fmt::format("{} renames are waiting already; try again", kMaxQueuedRenames)});
+    Answer(*shared, {EBUSY, fmt::format("{} renames are waiting already, or the host has no thread for one more; "
+                                        "try again",
+                                        kMaxQueuedRenames)});
   }
 }
 

@@ -8,7 +8,15 @@ bool Executor::Run(std::function<void()> work) {
   MutexLock lock(mu_);
   if (finishing_ || queue_.size() >= max_queued_) return false;
   queue_.push_back(std::move(work));
-  if (idle_ < queue_.size() && threads_.size() < max_threads_) threads_.emplace_back([this] { Work(); });
+  if (idle_ < queue_.size() && threads_.size() < max_threads_) {
+    std::thread thread = TryStartThread([this] { Work(); });
+    if (thread.joinable()) {
+      threads_.push_back(std::move(thread));
+    } else if (threads_.empty()) {
+      queue_.pop_back();
+      return false;
+    }
+  }
   changed_.NotifyOne();
   return true;
 }

@@ -389,8 +389,10 @@ void Channel::RaiseReadAhead() {
 }
 
 void Channel::StartWorker() {
+  std::thread worker = TryStartThread([this] { Serve(); });
+  if (!worker.joinable()) return;  // those that run serve on
   ++running_;
-  workers_.emplace_back([this] { Serve(); });
+  workers_.push_back(std::move(worker));
 }
 
 void Channel::Serve() {

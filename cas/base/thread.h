@@ -5,6 +5,9 @@
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <system_error>
+#include <thread>
+#include <utility>
 
 #if defined(__clang__)
 #define MODELFS_THREAD_ATTRIBUTE(x) __attribute__((x))
@@ -23,6 +26,17 @@
 #define NO_THREAD_SAFETY_ANALYSIS MODELFS_THREAD_ATTRIBUTE(no_thread_safety_analysis)
 
 namespace modelfs {
+
+// A thread that does `work`; one that is not joinable where the host has none to give (pthread_create(3),
+// EAGAIN): for whoever can do without.
+template <typename Work>
+std::thread TryStartThread(Work work) {
+  try {
+    return std::thread(std::move(work));
+  } catch (const std::system_error&) {
+    return {};
+  }
+}
 
 class CAPABILITY("mutex") Mutex {
  public:

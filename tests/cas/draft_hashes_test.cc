@@ -6,7 +6,10 @@
 #include <optional>
 #include <stop_token>
 #include <string>
+#include <thread>
 #include <utility>
+
+#include "tests/cas/test_support.h"
 
 namespace modelfs::cas {
 namespace {
@@ -99,6 +102,17 @@ TEST(DraftHashes, WhatIsNotWorthHashingStaysUnknown) {
   hashes.Closed(1);
   asked.get_future().wait();
   EXPECT_TRUE(hashes.Settle({}).empty());
+}
+
+// A mount may have thousands of drafts.
+TEST(DraftHashes, TheThreadGoesWhenNothingIsLeftAndComesBack) {
+  const size_t before = ThreadsOfThisProcess();
+  DraftHashes hashes([](DraftNode file, const std::stop_token&) { return std::optional(HashOf(std::to_string(file))); });
+  for (const DraftNode file : {DraftNode{1}, DraftNode{2}}) {
+    hashes.Closed(file);
+    while (ThreadsOfThisProcess() > before) std::this_thread::yield();
+    EXPECT_TRUE(hashes.Settle({}).contains(file));
+  }
 }
 
 TEST(DraftHashes, TheFileUnderWayIsStoppedByTheEnd) {

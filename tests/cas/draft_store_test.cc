@@ -378,6 +378,17 @@ TEST(Draft, WhatNeverBecameOneIsClearedAwayUnlessItIsBeingMade) {
   EXPECT_TRUE(std::filesystem::exists(root + "/" + std::to_string(draft->number())));
 }
 
+TEST(Draft, SmallFilesTakeNoThread) {
+  Home home;
+  const size_t before = ThreadsOfThisProcess();
+  std::vector<std::shared_ptr<Draft>> drafts;
+  for (int i = 0; i < 20; ++i) {
+    drafts.push_back(home.drafts->Create("{}").value());
+    Make(*drafts.back(), kDraftRoot, "f", "bytes");
+  }
+  EXPECT_EQ(ThreadsOfThisProcess(), before);
+}
+
 TEST(Draft, AFailedSealLeavesItWritable) {
   Home home;
   const auto draft = home.drafts->Create("{}").value();

@@ -41,6 +41,8 @@ std::string Mutate(const std::string& bytes, std::mt19937_64& random);
 // That many bytes, the same for the same seed.
 std::string RandomBytes(size_t size_bytes, uint64_t seed);
 
+size_t ThreadsOfThisProcess();
+
 // Plain files, for what a test compares with. They abort the test program where they fail.
 void WriteFile(const std::string& path, std::string_view bytes);
 std::string ReadFile(const std::string& path);
