@@ -298,7 +298,7 @@ void LocalStore::Impl::TellListener(const Digest& digest) {
 void LocalStore::Impl::VerifyLater(std::shared_ptr<LocalBlob> blob) {
   MutexLock lock(verify_mu_);
   verify_queue_.push_back(std::move(blob));
-  if (!verifier_.joinable()) verifier_ = std::thread([this] { RunVerifier(); });
+  if (!verifier_.joinable()) verifier_ = TryStartThread([this] { RunVerifier(); });
   verify_wake_.NotifyAll();
 }
 
@@ -559,8 +559,9 @@ Result<FsckReport> LocalStore::Fsck(bool quarantine, const Progress& progress) {
   return FsckStore(impl_->core(), impl_->hash_threads(), quarantine, progress);
 }
 
-Result<SweepReport> LocalStore::Sweep(const std::unordered_set<Digest>& live, Epoch horizon, bool dry_run) {
-  return SweepStore(impl_->core(), live, horizon, dry_run);
+Result<SweepReport> LocalStore::Sweep(const std::unordered_set<Digest>& live, Epoch horizon, bool dry_run,
+                                      const std::stop_token& stop) {
+  return SweepStore(impl_->core(), live, horizon, dry_run, stop);
 }
 
 }  // namespace modelfs::cas

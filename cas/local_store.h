@@ -123,7 +123,9 @@ class LocalStore : public BlobStore {
 
   // Removes every blob that is not in `live` and whose epoch is before `horizon`, and staging files
   // whose epoch is before it. `live` holds blobs, chunk lists and trees. With `dry_run` it only counts.
-  Result<SweepReport> Sweep(const std::unordered_set<Digest>& live, Epoch horizon, bool dry_run);
+  //   kCancelled   `stop` was requested; what was removed by then is gone
+  Result<SweepReport> Sweep(const std::unordered_set<Digest>& live, Epoch horizon, bool dry_run,
+                            const std::stop_token& stop = {});
 
  private:
   class Impl;

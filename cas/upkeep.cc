@@ -162,8 +162,9 @@ Result<FsckReport> FsckStore(StoreCore& core, size_t threads, bool quarantine,
 }
 
 Result<SweepReport> SweepStore(StoreCore& core, const std::unordered_set<Digest>& live, Epoch horizon,
-                               bool dry_run) {
+                               bool dry_run, const std::stop_token& stop) {
   SweepReport report;
+  const Error stopped(Code::kCancelled, "the sweep was stopped");
   std::vector<Digest> batch;
   const auto hold_back = [&report](const FileInfo& info) {
     ++report.blobs_kept;
@@ -194,6 +195,7 @@ Result<SweepReport> SweepStore(StoreCore& core, const std::unordered_set<Digest>
     return OkStatus();
   };
   const Status swept = EachName(core, "objects", [&](Digest digest) -> Status {
+    if (stop.stop_requested()) return stopped;
     ASSIGN_OR_RETURN(const std::optional<FileInfo> info, StatIfThere(core, core.ObjectPath(digest)));
     if (!info.has_value() || S_ISDIR(info->mode)) return OkStatus();  // a directory is for fsck to move
     digest.size_bytes = info->size_bytes;
@@ -215,6 +217,7 @@ Result<SweepReport> SweepStore(StoreCore& core, const std::unordered_set<Digest>
   // Sums whose blob never came, or which outlived it: left by a crash between the two names, or by a publish
   // that ended before its blob was there.
   RETURN_IF_ERROR(EachName(core, "sums", [&](const Digest& digest) -> Status {
+    if (stop.stop_requested()) return stopped;
     ASSIGN_OR_RETURN(const std::optional<FileInfo> blob, StatIfThere(core, core.ObjectPath(digest)));
     if (blob.has_value()) return OkStatus();
     ASSIGN_OR_RETURN(const SweepLock exclusive, core.LockExclusive());

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <functional>
+#include <stop_token>
 #include <unordered_set>
 
 #include "cas/local_store.h"
@@ -13,6 +14,6 @@ namespace modelfs::cas {
 Result<FsckReport> FsckStore(StoreCore& core, size_t threads, bool quarantine,
                              const LocalStore::Progress& progress);
 Result<SweepReport> SweepStore(StoreCore& core, const std::unordered_set<Digest>& live, Epoch horizon,
-                               bool dry_run);
+                               bool dry_run, const std::stop_token& stop);
 
 }  // namespace modelfs::cas

@@ -35,8 +35,9 @@ struct MountParts {
   cas::BlobStore* blobs = nullptr;
   cas::DraftStore* drafts = nullptr;
   std::shared_ptr<spdlog::logger> log;
-  // Called, from a background thread and at most every few seconds, after something was deleted.
-  std::function<void()> reclaim;
+  // Called, from a background thread and at most every few seconds, after something was deleted. Returns soon
+  // once `stop` is requested, which the end of the daemon waits for.
+  std::function<void(const std::stop_token& stop)> reclaim;
 };
 
 class MountDaemon {

@@ -6,13 +6,14 @@
 
 namespace modelfs::fs {
 
-Reclaimer::Reclaimer(std::function<void()> reclaim, std::chrono::milliseconds pause)
+Reclaimer::Reclaimer(Reclaim reclaim, std::chrono::milliseconds pause)
     : reclaim_(std::move(reclaim)), pause_(pause), thread_([this] { Run(); }) {}
 
 Reclaimer::~Reclaimer() {
   {
     MutexLock lock(mu_);
     stopped_ = true;
+    stop_.request_stop();
     changed_.NotifyAll();
   }
   thread_.join();
@@ -36,7 +37,7 @@ void Reclaimer::Run() {
       if (stopped_) return;
       deleted_ = false;
     }
-    reclaim_();
+    reclaim_(stop_.get_token());
   }
 }
 

@@ -3,6 +3,7 @@
 
 #include <chrono>
 #include <functional>
+#include <stop_token>
 #include <thread>
 
 #include "cas/base/thread.h"
@@ -12,22 +13,24 @@ namespace modelfs::fs {
 // Thread-safe. Has a thread of its own, which sleeps while nothing is deleted.
 class Reclaimer {
  public:
+  using Reclaim = std::function<void(const std::stop_token& stop)>;
   // `reclaim` runs `pause` after the first deletion that it has not seen, so a `rm -r` of many things is
   // swept once or twice.
-  Reclaimer(std::function<void()> reclaim, std::chrono::milliseconds pause);
-  ~Reclaimer();  // after a sweep under way
+  Reclaimer(Reclaim reclaim, std::chrono::milliseconds pause);
+  ~Reclaimer();  // stops a sweep under way, and waits for that
 
   void SomethingWasDeleted();
 
  private:
   void Run();
 
-  const std::function<void()> reclaim_;
+  const Reclaim reclaim_;
   const std::chrono::milliseconds pause_;
   Mutex mu_;
   CondVar changed_;
   bool deleted_ GUARDED_BY(mu_) = false;
   bool stopped_ GUARDED_BY(mu_) = false;
+  std::stop_source stop_;
   std::thread thread_;  // last: it uses the others
 };
 

@@ -5,9 +5,13 @@
 #include <sys/file.h>
 
 #include <cerrno>
+#include <chrono>
 #include <optional>
+#include <string>
 #include <string_view>
+#include <thread>
 #include <unordered_set>
+#include <utility>
 
 #include "cas/base/fail_point.h"
 #include "cas/base/fd.h"
@@ -38,6 +42,20 @@ Result<std::unordered_set<Digest>> BlobsOfTrees(
 
 namespace {
 
+constexpr std::chrono::milliseconds kLockPoll{20};
+
+// flock(2) that waits cannot be told to stop.
+Result<Fd> BeTheOnlySweeper(const std::string& lock_path, const std::stop_token& stop) {
+  Fd lock(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  if (!lock.valid()) return ErrnoError(errno, fmt::format("{}: open", lock_path));
+  while (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EINTR && errno != EWOULDBLOCK) return ErrnoError(errno, fmt::format("{}: flock", lock_path));
+    if (stop.stop_requested()) return Error(Code::kCancelled, "stopped while another sweep runs");
+    std::this_thread::sleep_for(kLockPoll);
+  }
+  return lock;
+}
+
 // A mount that is up ends such drafts itself, and holds them until their last handle is closed.
 Result<cas::DraftStore::Removed> RemoveDraftsOfDeletedModels(Home& home, bool dry_run) {
   // Whoever calls may not see every model.
@@ -55,18 +73,13 @@ Result<cas::DraftStore::Removed> RemoveDraftsOfDeletedModels(Home& home, bool dr
 
 }  // namespace
 
-Result<Garbage> CollectGarbage(Home& home, bool dry_run) {
-  const std::string lock_path = home.path + "/gc.lock";
-  const Fd lock(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
-  if (!lock.valid()) return ErrnoError(errno, fmt::format("{}: open", lock_path));
-  while (::flock(lock.get(), LOCK_EX) != 0) {
-    if (errno != EINTR) return ErrnoError(errno, fmt::format("{}: flock", lock_path));
-  }
-
+Result<Garbage> CollectGarbage(Home& home, bool dry_run, const std::stop_token& stop) {
+  ASSIGN_OR_RETURN(const Fd lock, BeTheOnlySweeper(home.path + "/gc.lock", stop));
   Garbage garbage;
   ASSIGN_OR_RETURN(garbage.drafts, RemoveDraftsOfDeletedModels(home, dry_run));
   ASSIGN_OR_RETURN(const store::Mark mark, home.registry->MarkForSweep(home.caller));
   FAIL_POINT("gc.marked");
+  if (stop.stop_requested()) return Error(Code::kCancelled, "the sweep was stopped");
   ASSIGN_OR_RETURN(
       std::unordered_set<Digest> live,
       BlobsOfTrees(home, mark.live_trees, [](const Digest& tree, const Error& error) -> Status {
@@ -78,7 +91,7 @@ Result<Garbage> CollectGarbage(Home& home, bool dry_run) {
   ASSIGN_OR_RETURN(const std::vector<Digest> shared, home.drafts->SharedBlobs());
   live.insert(shared.begin(), shared.end());
   FAIL_POINT("gc.sweeping");
-  ASSIGN_OR_RETURN(garbage.blobs, home.blobs->Sweep(live, mark.horizon, dry_run));
+  ASSIGN_OR_RETURN(garbage.blobs, home.blobs->Sweep(live, mark.horizon, dry_run, stop));
   return garbage;
 }
 

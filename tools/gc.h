@@ -2,6 +2,7 @@
 #pragma once
 
 #include <functional>
+#include <stop_token>
 #include <unordered_set>
 #include <vector>
 
@@ -27,7 +28,8 @@ struct Garbage {
 // what drafts share, sweep. With `dry_run` it only counts, and what such drafts share counts as in use. One
 // sweeper at a time on a home: waits for another one to finish. Safe against registers, copies, drafts and
 // reads that run meanwhile.
-//   kDataLoss   a version's tree cannot be read, so what it needs is not known: nothing was removed
-Result<Garbage> CollectGarbage(Home& home, bool dry_run);
+//   kDataLoss    a version's tree cannot be read, so what it needs is not known: nothing was removed
+//   kCancelled   `stop` was requested; what was removed by then is gone
+Result<Garbage> CollectGarbage(Home& home, bool dry_run, const std::stop_token& stop = {});
 
 }  // namespace modelfs::tools

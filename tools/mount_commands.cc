@@ -101,8 +101,9 @@ void RaiseFileLimit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-void Reclaim(Home& home) {
-  const Result<Garbage> garbage = CollectGarbage(home, false);
+void Reclaim(Home& home, const std::stop_token& stop) {
+  const Result<Garbage> garbage = CollectGarbage(home, false, stop);
+  if (!garbage.ok() && garbage.error().code() == Code::kCancelled) return;  // the next mount, or gc, does it
   if (!garbage.ok()) {
     home.log->warn("sweep_failed error=\"{}\"", garbage.error().message());
   } else {
@@ -129,7 +130,7 @@ Status Serve(const std::string& home_path, const fs::MountOptions& options, cons
   parts.blobs = home->blobs.get();
   parts.drafts = home->drafts.get();
   parts.log = log;
-  parts.reclaim = [&home] { Reclaim(*home); };
+  parts.reclaim = [&home](const std::stop_token& stop) { Reclaim(*home, stop); };
   ASSIGN_OR_RETURN(const std::unique_ptr<fs::MountDaemon> daemon, fs::MountDaemon::Mount(parts, options));
   signals.Start(*log, *daemon);
 
@@ -246,16 +247,21 @@ Status RunUmount(const Cli& /*cli*/, const UmountArguments& arguments) {
   if (home.empty() || arguments.lazy) return OkStatus();
   // So that the registry is at rest when we return: scripts go on to copy it, or to mount it again.
   const Deadline deadline = Deadline::After(kDrainWait);
-  while (!deadline.Passed()) {
+  while (true) {
     const Result<std::vector<MountRecord>> records = MountsOf(home);
-    if (!records.ok() || std::none_of(records->begin(), records->end(), [&](const MountRecord& record) {
-          return record.mount_point == mount_point;
-        })) {
-      break;
+    if (!records.ok()) return OkStatus();
+    const auto left = std::find_if(records->begin(), records->end(), [&](const MountRecord& record) {
+      return record.mount_point == mount_point;
+    });
+    if (left == records->end()) return OkStatus();
+    if (deadline.Passed()) {
+      return Error(Code::kDeadlineExceeded,
+                   fmt::format("{} is unmounted, but its process {} has not ended yet and still has its drafts; wait "
+                               "for it before you mount {} there again, or end it with kill {}",
+                               mount_point, left->pid, home, left->pid));
     }
     std::this_thread::sleep_for(kDrainPoll);
   }
-  return OkStatus();
 }
 
 }  // namespace

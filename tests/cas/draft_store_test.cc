@@ -350,6 +350,7 @@ TEST(Draft, OneThatCannotBeMadeLeavesNothing) {
   const TempDirectory directory;
   std::filesystem::create_directories(directory / "blobs");
   const auto blobs = std::move(LocalStore::Open(RealFiles(), {.root = directory / "blobs"}).value());
+  std::filesystem::create_directories(directory / "drafts");
   FakeFiles files(directory / "drafts");
   const auto drafts =
       std::move(DraftStore::Open(files, {.root = directory / "drafts", .blobs = blobs.get()}).value());

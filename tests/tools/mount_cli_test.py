@@ -6,6 +6,7 @@ usage: mount_cli_test.py path/to/modelfs path/to/mount.fuse.modelfs [unittest ar
 
 import ctypes
 import errno
+import fcntl
 import itertools
 import glob
 import json
@@ -267,6 +268,34 @@ class Background(Case):
                 if command[0] == "mount":
                     self.assertEqual(os.listdir(self.mnt), [])
                 self.force_unmount()
+
+    def test_a_sweep_that_waits_for_another_ends_with_the_mount(self):
+        self.ok("mount", self.mnt, "-d")
+        versions = os.path.join(self.mnt, "prod/ml/iris/versions/")
+        for number in (1, 2):
+            self.write("prod/ml/iris/versions/draft/w", "x")
+            os.rename(versions + "draft", versions + str(number))
+        pid = self.daemon_pid()
+        lock = os.path.join(self.home, "gc.lock")
+        with open(lock, "w") as held:
+            fcntl.flock(held, fcntl.LOCK_EX)
+            os.rmdir(versions + "1")
+
+            def waits():
+                links = (os.path.join(f"/proc/{pid}/fd", fd) for fd in os.listdir(f"/proc/{pid}/fd"))
+                return any(os.path.lexists(link) and os.readlink(link) == lock for link in links)
+
+            wait_for(waits, "the sweep")
+            self.ok("umount", self.mnt)
+
+    def test_umount_says_which_process_is_left(self):
+        self.ok("mount", self.mnt, "-d")
+        pid = self.daemon_pid()
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            self.refused(7, "umount", self.mnt, says=f"{self.mnt} is unmounted, but its process {pid} has not ended yet")
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     def test_a_daemon_that_hangs_is_not_waited_for(self):
         self.ok("mount", self.mnt, "-d")
