@@ -355,7 +355,7 @@ Outcome<std::string> InfoZone::Activity(const Request& request, store::ObjectId 
   const auto records = context_.registry->Activity(request.caller, model, kActivityRecords);
   if (!records.ok()) return RefuseCaller(context_, model, records.error());
   std::string text;
-  for (const store::AuditRecord& record : *records) text += store::AuditJson(record) + "\n";
+  for (const store::AuditRecord& record : *records) text += store::ActivityJson(record) + "\n";
   return text;
 }
 

@@ -3,8 +3,11 @@
 #include <nlohmann/json.hpp>
 
 namespace modelfs::store {
+namespace {
 
-std::string AuditJson(const AuditRecord& record) {
+enum class Hashes : uint8_t { kShown, kLeftOut };
+
+std::string Text(const AuditRecord& record, Hashes hashes) {
   using Json = nlohmann::ordered_json;
   const std::string& run_by = record.run_by.empty() ? record.principal : record.run_by;
   Json json;
@@ -27,11 +30,18 @@ std::string AuditJson(const AuditRecord& record) {
   json["fullName"] = record.full_name;
   json["objectId"] = record.object;
   json["sequence"] = record.sequence;
-  json["previousHash"] = Digest{record.previous_hash, 0}.Hex();
-  json["hash"] = Digest{record.hash, 0}.Hex();
+  if (hashes == Hashes::kShown) {
+    json["previousHash"] = Digest{record.previous_hash, 0}.Hex();
+    json["hash"] = Digest{record.hash, 0}.Hex();
+  }
   json["proof"] = ProofName(record.proof);
   // Names and texts are UTF-8 by the registry's rules; what is not, in an old record, must not throw here.
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
+
+}  // namespace
+
+std::string AuditJson(const AuditRecord& record) { return Text(record, Hashes::kShown); }
+std::string ActivityJson(const AuditRecord& record) { return Text(record, Hashes::kLeftOut); }
 
 }  // namespace modelfs::store

@@ -10,5 +10,7 @@ namespace modelfs::store {
 
 // One JSON object, without a line break in or behind it.
 std::string AuditJson(const AuditRecord& record);
+// The same of a record that Registry::Activity answered, which has no hashes.
+std::string ActivityJson(const AuditRecord& record);
 
 }  // namespace modelfs::store

@@ -446,7 +446,8 @@ class Registry {
   virtual Result<std::vector<AuditRecord>> Audit(const Caller& caller, const AuditQuery& query) = 0;
   // What changed one object, oldest first; of many the newest `limit`, and none that a rotation moved to
   // files. A source that the caller may not see (VersionInfo::source_masked) is empty, and of grants who may
-  // not see everybody's sees its own and its groups'. For whoever may read the object's metadata.
+  // not see everybody's sees its own and its groups'. No record has its hashes (they are zero): by them a
+  // guess of what is masked could be proved. For whoever may read the object's metadata.
   virtual Result<std::vector<AuditRecord>> Activity(const Caller& caller, ObjectId object, size_t limit) = 0;
   // Records what a front end itself decided about a caller, having asked CheckAccess: a file was opened, or
   // something refused. `params` says more about it; never contents, never tokens. Returns at once, or within

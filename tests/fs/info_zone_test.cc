@@ -189,6 +189,10 @@ TEST(InfoZone, ActivityIsWhatChangedTheModelNewestLast) {
   EXPECT_EQ(records[2]["userIdentity"]["email"], world.caller.principal);
   EXPECT_EQ(records[2]["requestParams"]["alias_arg"], "Champion");
   EXPECT_LT(records[0]["sequence"].get<uint64_t>(), records[2]["sequence"].get<uint64_t>());
+  for (const Json& record : records) {
+    EXPECT_FALSE(record.contains("hash")) << record;
+    EXPECT_FALSE(record.contains("previousHash")) << record;
+  }
 }
 
 TEST(InfoZone, WhatAnOpenFileSaysStays) {

@@ -790,7 +790,7 @@ TEST(Access, AParentThatOneMayNotSeeIsMasked) {
   const auto activity = [&](const Caller& caller) {
     std::string seen;
     const std::vector<AuditRecord> records = registry.Activity(caller, copy, 100).value();
-    for (const AuditRecord& record : records) seen += AuditJson(record);
+    for (const AuditRecord& record : records) seen += ActivityJson(record);
     return seen;
   };
   EXPECT_NE(activity(world.ann).find("prod.ml.iris"), std::string::npos);

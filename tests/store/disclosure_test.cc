@@ -41,7 +41,7 @@ struct World : Box {
     std::string text;
     const auto records = registry->Activity(caller, model, limit);
     EXPECT_OK(records);
-    for (const AuditRecord& record : *records) text += AuditJson(record) + "\n";
+    for (const AuditRecord& record : *records) text += ActivityJson(record) + "\n";
     return text;
   }
 
@@ -220,6 +220,26 @@ TEST(Disclosure, ARefusalDoesNotSayWhatAHiddenModelIsCalledByNow) {
 
   world.Grant(world.catalog, "eve", {Privilege::kBrowse});
   EXPECT_TRUE(Says(said(Operation::kReadFiles), "model prod.s.merger_with_acme")) << "she may see it now";
+}
+
+// A hash over what was masked would prove a guess of it, and the next record repeats it.
+TEST(Disclosure, AnActivityGivesNothingToProveAGuessBy) {
+  World world;
+  ASSERT_OK(world.registry->CopyVersion(world.ann, world.hidden, 1, world.model));
+  ASSERT_OK(world.registry->SetAlias(world.ann, world.model, "Champion", 1));
+  const std::vector<AuditRecord> log = world.registry->Audit(world.ann, {}).value();
+  for (const Caller& caller : {Someone("eve"), world.ann}) {
+    const std::vector<AuditRecord> records = world.registry->Activity(caller, world.model, 100).value();
+    EXPECT_FALSE(records.empty());
+    for (const AuditRecord& record : records) {
+      EXPECT_TRUE(record.hash == Sha256{} && record.previous_hash == Sha256{}) << record.action;
+    }
+    const std::string text = world.Activity(caller);
+    for (const AuditRecord& record : log) {
+      EXPECT_FALSE(Says(text, Digest{record.hash, 0}.Hex())) << record.action;
+    }
+    EXPECT_EQ(Says(text, "source_model_id"), caller.principal == "ann") << text;
+  }
 }
 
 TEST(Disclosure, WhatIsLeftOutOfAnActivityTakesNoPlaceInIt) {
