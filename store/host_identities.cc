@@ -161,34 +161,44 @@ class NssDatabase : public UserDatabase {
   Spellings groups_{kGroupsFile};
 };
 
+// When something is asked.
+struct Moment {
+  int64_t ms = 0;
+  uint64_t generation = 0;  // HostIdentities::Generation
+};
+
 // What was asked lately, by key; absence is an answer too. Thread-safe; asks without the lock.
 template <typename Key, typename Value>
 class Recent {
  public:
+  explicit Recent(int64_t lifetime_ms = HostIdentities::kLifetimeMs) : lifetime_ms_(lifetime_ms) {}
+
   template <typename Ask>
-  Value Get(const Key& key, int64_t now_ms, Ask ask) {
+  Value Get(const Key& key, const Moment& now, Ask ask) {
     {
       MutexLock lock(mu_);
       const auto found = answers_.find(key);
-      // A clock that was set back makes an answer look as if it came from the future.
-      if (found != answers_.end() && now_ms >= found->second.asked_at_ms &&
-          now_ms - found->second.asked_at_ms < HostIdentities::kLifetimeMs) {
-        return found->second.value;
-      }
+      if (found != answers_.end() && Holds(found->second.asked, now)) return found->second.value;
     }
     Value value = ask();
     MutexLock lock(mu_);
-    // What is in here lasts a second, so to begin anew costs no more than that does.
+    // What is in here lasts no longer than its lifetime, so to begin anew costs no more than that does.
     if (answers_.size() >= HostIdentities::kMostCached && !answers_.contains(key)) answers_.clear();
-    answers_[key] = Answer{value, now_ms};
+    answers_[key] = Answer{value, now};
     return value;
   }
 
  private:
   struct Answer {
     Value value;
-    int64_t asked_at_ms = 0;  // when it was begun to ask
+    Moment asked;  // when it was begun to ask
   };
+  // A clock that was set back makes an answer look as if it came from the future.
+  bool Holds(const Moment& asked, const Moment& now) const {
+    return asked.generation == now.generation && now.ms >= asked.ms && now.ms - asked.ms < lifetime_ms_;
+  }
+
+  const int64_t lifetime_ms_;
   Mutex mu_;
   std::unordered_map<Key, Answer> answers_ GUARDED_BY(mu_);
 };
@@ -377,6 +387,27 @@ class HostIdentities::Impl {
     return gids;
   }
 
+  std::vector<uid_t> UidsCalled(const std::vector<std::string>& names) {
+    std::vector<uid_t> uids;
+    if (Look() != nullptr) {  // in which a number has one name
+      for (const std::string& name : names) {
+        const std::vector<uid_t> mapped = UidsOf(name);
+        uids.insert(uids.end(), mapped.begin(), mapped.end());
+      }
+      return uids;
+    }
+    static_assert(kMostCached >= kMaxUsers + kMaxGroups, "all of a registry's names are kept at once");
+    const Moment now = Now();
+    for (const std::string& name : names) {
+      if (!users_there_.Get(name, now, [&] { return !UsersNamed(name).empty(); })) continue;
+      for (const UserDatabase::User& user : UsersNamed(name)) {
+        const std::optional<std::string> called = NameOf(nullptr, user.uid);
+        if (called && FoldCase(*called) == FoldCase(name)) uids.push_back(user.uid);
+      }
+    }
+    return uids;
+  }
+
   std::optional<Found> Find(std::string_view name) {
     const MapPtr map = Look();
     const std::string folded = FoldCase(name);
@@ -510,16 +541,23 @@ class HostIdentities::Impl {
     return names;
   }
 
+  Moment Now() {
+    Moment now{.ms = clock_.NowMs()};
+    MutexLock lock(mu_);
+    now.generation = generation_;
+    return now;
+  }
+
   // The user database's own answers, kept for kLifetimeMs.
   std::optional<UserDatabase::User> UserOf(uid_t uid) {
-    return users_.Get(uid, clock_.NowMs(), [&] { return database_.UserOf(uid); });
+    return users_.Get(uid, Now(), [&] { return database_.UserOf(uid); });
   }
   std::optional<UserDatabase::Group> GroupOf(gid_t gid) {
-    return groups_.Get(gid, clock_.NowMs(), [&] { return database_.GroupOf(gid); });
+    return groups_.Get(gid, Now(), [&] { return database_.GroupOf(gid); });
   }
   std::vector<UserDatabase::User> UsersNamed(std::string_view spelled) {
     const std::string name(spelled);
-    return users_by_name_.Get(name, clock_.NowMs(), [&] {
+    return users_by_name_.Get(name, Now(), [&] {
       const std::string folded = FoldCase(name);
       return AskForEach<UserDatabase::User>(Spellings(name, folded, database_.UserSpellings(folded)),
                                             &UserDatabase::UserNamed, database_);
@@ -527,7 +565,7 @@ class HostIdentities::Impl {
   }
   std::vector<UserDatabase::Group> GroupsNamed(std::string_view spelled) {
     const std::string name(spelled);
-    return groups_by_name_.Get(name, clock_.NowMs(), [&] {
+    return groups_by_name_.Get(name, Now(), [&] {
       const std::string folded = FoldCase(name);
       return AskForEach<UserDatabase::Group>(Spellings(name, folded, database_.GroupSpellings(folded)),
                                              &UserDatabase::GroupNamed, database_);
@@ -535,7 +573,7 @@ class HostIdentities::Impl {
   }
   // Of the user whom the database has for a uid, by whatever name; empty where it has none.
   std::vector<gid_t> SupplementaryOf(uid_t uid) {
-    return memberships_.Get(uid, clock_.NowMs(), [&] {
+    return memberships_.Get(uid, Now(), [&] {
       const std::optional<UserDatabase::User> user = database_.UserOf(uid);
       return user ? database_.GroupsOf(*user) : std::vector<gid_t>();
     });
@@ -557,6 +595,7 @@ class HostIdentities::Impl {
   Recent<std::string, std::vector<UserDatabase::User>> users_by_name_;
   Recent<std::string, std::vector<UserDatabase::Group>> groups_by_name_;
   Recent<uid_t, std::vector<gid_t>> memberships_;
+  Recent<std::string, bool> users_there_{kAbsenceMs};  // whether there was one of that name
 };
 
 HostIdentities::HostIdentities(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -579,6 +618,9 @@ Caller HostIdentities::ProcessCaller(std::string door) {
 
 std::vector<uid_t> HostIdentities::UidsOf(std::string_view user) { return impl_->UidsOf(user); }
 std::vector<gid_t> HostIdentities::GidsOf(std::string_view group) { return impl_->GidsOf(group); }
+std::vector<uid_t> HostIdentities::UidsCalled(const std::vector<std::string>& names) {
+  return impl_->UidsCalled(names);
+}
 uint64_t HostIdentities::Generation() { return impl_->Generation(); }
 std::optional<PrincipalDirectory::Found> HostIdentities::Find(std::string_view name) {
   return impl_->Find(name);

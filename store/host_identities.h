@@ -9,7 +9,7 @@
 // kernel (the request's gid) and by the user database (the supplementary groups of the uid's user there).
 //
 // Everything is asked again after kLifetimeMs, so that a change shows within the bound that a moved alias
-// has.
+// has; and when Generation rises, so that whoever works anew because it did, hears nothing of before.
 #pragma once
 
 #include <sys/types.h>
@@ -67,6 +67,7 @@ UserDatabase& HostUserDatabase();
 class HostIdentities : public PrincipalDirectory {
  public:
   static constexpr int64_t kLifetimeMs = 1000;
+  static constexpr int64_t kAbsenceMs = 600'000;
   static constexpr size_t kMostCached = 16'384;  // of each kind of answer, absence included
 
   struct Options {
@@ -90,6 +91,10 @@ class HostIdentities : public PrincipalDirectory {
   // asked for, all in lower case, and those of UserDatabase's Spellings.
   std::vector<uid_t> UidsOf(std::string_view user);
   std::vector<gid_t> GidsOf(std::string_view group);
+  // The users whose processes CallerOf calls by one of these names, in the order of the names: unlike
+  // UidsOf's, none that has another name before this one. For very many names of which few are users: that a
+  // name is nobody's is taken to hold until Generation rises, and for kAbsenceMs at the most.
+  std::vector<uid_t> UidsCalled(const std::vector<std::string>& names);
 
   // Rises when ids may mean somebody else than before: the mapping file was read again, or the user
   // database's stamp moved. Whoever gave out ids and keeps them asks now and then.

@@ -349,6 +349,48 @@ TEST(HostIdentities, TheGenerationRisesWithTheUserDatabase) {
   EXPECT_EQ(identities->Generation(), identities->Generation());
 }
 
+TEST(HostIdentities, WhatWasAskedBeforeTheUserDatabaseChangedIsAskedAgain) {
+  Host host;
+  const auto identities = host.MustOpen(false);
+  EXPECT_TRUE(identities->UidsOf("eve").empty());
+  EXPECT_EQ(identities->CallerOf(1003, 0).principal, "uid:1003");
+  const uint64_t before = identities->Generation();
+  host.database.AddUser("eve", 1003, 100);
+  ++host.database.stamp;
+  while (identities->Generation() == before) ++host.clock.now_ms;
+  EXPECT_EQ(identities->UidsOf("eve"), std::vector<uid_t>{1003});
+  EXPECT_EQ(identities->CallerOf(1003, 0).principal, "eve");
+}
+
+TEST(HostIdentities, OfManyNamesThoseOfUsersAreFound) {
+  Host host;
+  host.database.AddUser("toor", 1000, 100);
+  const auto identities = host.MustOpen(false);
+  EXPECT_EQ(identities->UidsCalled({"etl", "bob", "staff", "ann", "toor"}), (std::vector<uid_t>{1001, 1000}))
+      << "1000 is called ann, and not toor";
+
+  std::vector<std::string> names;
+  for (int i = 0; i < 10'000; ++i) names.push_back("robot-" + std::to_string(i));
+  EXPECT_TRUE(identities->UidsCalled(names).empty());
+  const int asked = host.database.asked;
+  host.clock.now_ms += 2 * HostIdentities::kLifetimeMs;
+  EXPECT_TRUE(identities->UidsCalled(names).empty());
+  EXPECT_EQ(host.database.asked, asked) << "of so many the user database is not asked each second";
+
+  const uint64_t before = identities->Generation();
+  host.database.AddUser("robot-7", 1007, 100);
+  ++host.database.stamp;
+  while (identities->Generation() == before) ++host.clock.now_ms;
+  EXPECT_EQ(identities->UidsCalled(names), std::vector<uid_t>{1007});
+  // What a directory service changed has no stamp.
+  host.database.AddUser("robot-8", 1008, 100);
+  host.clock.now_ms += HostIdentities::kAbsenceMs;
+  EXPECT_EQ(identities->UidsCalled(names), (std::vector<uid_t>{1007, 1008}));
+
+  host.WriteMap("uid 2000 = robot-9\n");
+  EXPECT_EQ(host.MustOpen(true)->UidsCalled(names), std::vector<uid_t>{2000});
+}
+
 TEST(HostIdentities, KeepsABoundedNumberOfAnswers) {
   Host host;
   const auto identities = host.MustOpen(false);
