@@ -445,6 +445,37 @@ Result<Visibility> Authorizer::VisibleIn(View& view, const Caller& caller, Objec
   return visibility;
 }
 
+Result<std::shared_ptr<const Namesakes>> Authorizer::NamesakesIn(View& view) const {
+  // Whoever makes or deletes a principal writes their counter.
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> counters, view.Get(keys::PrincipalCounters()));
+  const Revision revision = counters ? counters->revision : 0;
+  {
+    const MutexLock lock(mu_);
+    if (namesakes_ != nullptr && namesakes_revision_ == revision) return namesakes_;
+  }
+  auto found = std::make_shared<Namesakes>();
+  std::string begin = keys::Principal(0);
+  const std::string end = keys::AfterPrefix(begin.substr(0, 1));
+  constexpr size_t kStep = 1000;
+  for (bool more = true; more;) {
+    ASSIGN_OR_RETURN(const std::vector<KvEntry> entries, view.snapshot().Range(begin, end, kStep));
+    for (const KvEntry& entry : entries) {
+      ASSIGN_OR_RETURN(const PrincipalRecord record, PrincipalRecord::Decode(entry.value, "principal"));
+      if (record.info.deleted || record.info.kind == PrincipalKind::kUser) continue;
+      (record.info.kind == PrincipalKind::kGroup ? found->groups : found->service_principals)
+          .push_back(record.info.name);
+    }
+    more = entries.size() == kStep;
+    if (more) begin = keys::After(entries.back().key);
+  }
+  const MutexLock lock(mu_);
+  if (namesakes_revision_ <= revision) {
+    namesakes_ = found;
+    namesakes_revision_ = revision;
+  }
+  return std::shared_ptr<const Namesakes>(std::move(found));
+}
+
 Result<ObjectAccess> Authorizer::AccessOf(View& view, ObjectId object) const {
   ASSIGN_OR_RETURN(const std::vector<Level> levels, LevelsOf(view, object));
   // Of a group's members each may have the gates from elsewhere: its rights are told as if they did, and the
@@ -463,6 +494,7 @@ Result<ObjectAccess> Authorizer::AccessOf(View& view, ObjectId object) const {
   Identity everyone;
   everyone.all = {kAccountUsersId};
   access.everyone = rights_of(everyone, false);
+  ASSIGN_OR_RETURN(access.namesakes, NamesakesIn(view));
 
   // Whoever is named on the way down, and the members of the groups that are: registry groups have their
   // members here, the host's are named as they are.

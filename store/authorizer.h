@@ -105,6 +105,8 @@ class Authorizer {
   Result<Revision> EpochOf(View& view) const;
   Result<std::shared_ptr<const Identity>> IdentityAt(View& view, Revision epoch, const Caller& caller) const;
   Result<Facts> FactsOf(View& view, const Caller& caller, ObjectId object) const;
+  // Kept for as long as nobody is made or deleted.
+  Result<std::shared_ptr<const Namesakes>> NamesakesIn(View& view) const;
   Identity Nobody() const;
   Result<Identity> IdentityOfCaller(View& view, const Caller& caller) const;
   Result<Identity> ComputeIdentity(View& view, PrincipalId self,
@@ -117,6 +119,8 @@ class Authorizer {
   PrincipalDirectory* const directory_;
   mutable Mutex mu_;
   mutable Cache cache_ GUARDED_BY(mu_);
+  mutable std::shared_ptr<const Namesakes> namesakes_ GUARDED_BY(mu_);
+  mutable Revision namesakes_revision_ GUARDED_BY(mu_) = 0;  // of the counter of principals
 };
 
 }  // namespace modelfs::store

@@ -17,6 +17,7 @@
 #include <cstdint>
 #include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -198,12 +199,20 @@ struct PrincipalRights {
   PrincipalInfo principal;
   ObjectRights rights;
 };
+// Names that a user of the host may have, too, and by which it has less than the host's groups, or even
+// `account users`, would give it. A front end whose host decides by groups must name such users one by one.
+struct Namesakes {
+  std::vector<std::string> service_principals;  // in no group of the host: what everyone may, and their entry
+  std::vector<std::string> groups;              // a user who is called as a group holds nothing at all
+};
 struct ObjectAccess {
   PrincipalInfo owner;    // id 0 where it was deleted
   ObjectRights everyone;  // `account users`
   // Users and the host's groups, by kind and name; registry groups are expanded to their members. A user's
   // rights hold those of its groups. Those with no right beyond `everyone`'s are left out.
   std::vector<PrincipalRights> entries;
+  // All that there are, whatever they hold here. AccessOf sets it.
+  std::shared_ptr<const Namesakes> namesakes;
 };
 
 // Settings of a catalog or schema. Together with those above, and the registry's, the strictest of each

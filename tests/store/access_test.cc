@@ -864,6 +864,34 @@ TEST(Access, WhatFrontEndsMustLetThroughCoversEveryVerdict) {
   EXPECT_EQ(Outcome(world.registry->AccessOf(world.ann, world.model)), "permission denied");
 }
 
+// The host lets them through by its groups, or as anybody; here they have less.
+TEST(Access, FrontEndsAreToldWhoOfTheHostHasLessThanItsGroups) {
+  World world;
+  Registry& registry = *world.registry;
+  Caller daemon = Someone("ann");
+  daemon.role = Caller::Role::kUpkeep;
+  const auto namesakes = [&] { return registry.AccessOf(daemon, world.model)->namesakes; };
+  ASSERT_NE(namesakes(), nullptr);
+  EXPECT_TRUE(namesakes()->service_principals.empty());
+  const std::vector<std::string> everybody{std::string(kAccountUsers)};
+  EXPECT_EQ(namesakes()->groups, everybody);
+
+  ASSERT_OK(registry.CreatePrincipal(world.ann, PrincipalKind::kServicePrincipal, "etl"));
+  ASSERT_OK(registry.CreatePrincipal(world.ann, PrincipalKind::kGroup, "team"));
+  ASSERT_OK(world.Grant(world.model, "host-group", {Privilege::kExecute}));
+  ASSERT_OK(world.Grant(world.model, "bob", {Privilege::kExecute}));
+  const auto known = namesakes();
+  EXPECT_EQ(known->service_principals, std::vector<std::string>{"etl"});
+  EXPECT_EQ(known->groups, (std::vector<std::string>{std::string(kAccountUsers), "team", "host-group"}));
+  ASSERT_OK(world.Revoke(world.model, "bob", {Privilege::kExecute}));
+  EXPECT_EQ(namesakes(), known) << "a grant to who is known makes no new list";
+
+  ASSERT_OK(registry.DeletePrincipal(world.ann, "etl"));
+  ASSERT_OK(registry.DeletePrincipal(world.ann, "team"));
+  EXPECT_TRUE(namesakes()->service_principals.empty());
+  EXPECT_EQ(namesakes()->groups, (std::vector<std::string>{std::string(kAccountUsers), "host-group"}));
+}
+
 // A right that is taken away is gone for every change that has not been committed by then. Two registries on
 // one engine, as two processes are: within one, changes wait for each other.
 TEST(Access, RacingRevokesAndChangesNeverCommitWithoutTheRight) {
