@@ -33,6 +33,18 @@ std::vector<Acl::Named> ListOf(const std::map<uint32_t, unsigned>& permissions) 
   return named;
 }
 
+void AddNamesakes(const store::Namesakes& namesakes, const IdLookup& ids, unsigned other,
+                  const std::map<uint32_t, unsigned>& groups, std::map<uint32_t, unsigned>& users) {
+  const auto add = [&](const std::vector<std::string>& names, unsigned permissions) {
+    for (const uid_t uid : ids.called(names)) {
+      if (users.size() + groups.size() >= kMaxNamedEntries) return;
+      users.emplace(uid, permissions);  // who has an entry has it by right
+    }
+  };
+  if (other != 0 || !groups.empty()) add(namesakes.groups, 0);
+  if (!groups.empty()) add(namesakes.service_principals, other);
+}
+
 }  // namespace
 
 unsigned PermissionsFor(AccessClass part, const store::ObjectRights& rights) {
@@ -101,6 +113,8 @@ Acl ProjectAcl(AccessClass part, const store::ObjectAccess& access, const IdLook
     acl.other = all;
     users.clear();
     groups.clear();
+  } else if (access.namesakes != nullptr) {
+    AddNamesakes(*access.namesakes, ids, acl.other, groups, users);
   }
   acl.users = ListOf(users);
   acl.groups = ListOf(groups);

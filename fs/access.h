@@ -70,10 +70,16 @@ struct Acl {
 struct IdLookup {
   std::function<std::vector<uid_t>(std::string_view user)> uids;
   std::function<std::vector<gid_t>(std::string_view group)> gids;
+  // The users whom the registry takes to have one of these names.
+  std::function<std::vector<uid_t>(const std::vector<std::string>& names)> called;
 };
 
-// Past kMaxNamedEntries principals there are none, and everybody is let through as far as the one who may
-// most: then the daemon alone decides, when something is opened, listed or changed.
+// Users who have less than the kernel would give them by the groups that they are in, or as anybody, are
+// named with what they have (store::Namesakes). They come last, who hold nothing before service principals:
+// those for whom there is no room among kMaxNamedEntries are let through as the groups that they are in are.
+//
+// Past kMaxNamedEntries principals there are no entries, and everybody is let through as far as the one who
+// may most: then the daemon alone decides, when something is opened, listed or changed.
 Acl ProjectAcl(AccessClass part, const store::ObjectAccess& access, const IdLookup& ids);
 
 // The value of system.posix_acl_access (linux/posix_acl_xattr.h, version 2).

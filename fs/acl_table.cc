@@ -125,7 +125,8 @@ Outcome<std::optional<std::string>> AclTable::AclOf(NodeId node) {
 std::string AclTable::Encoded(AccessClass part, const store::ObjectAccess& access) const {
   store::HostIdentities& identities = *context_.identities;
   const IdLookup ids{.uids = [&](std::string_view user) { return identities.UidsOf(user); },
-                     .gids = [&](std::string_view group) { return identities.GidsOf(group); }};
+                     .gids = [&](std::string_view group) { return identities.GidsOf(group); },
+                     .called = [&](const auto& names) { return identities.UidsCalled(names); }};
   return EncodeAcl(ProjectAcl(part, access, ids));
 }
 

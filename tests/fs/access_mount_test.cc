@@ -285,6 +285,76 @@ TEST(SharedByUsers, AServicePrincipalComesInAsAUserDoes) {
   }
 }
 
+// Whoever may not even look: names, attributes and ACLs of what is in a schema, by the kernel alone.
+int LookAt(const User& user, const std::string& model) {
+  return As(user, [&] {
+    const int there = StatWithoutSync(model + "/versions/1/data/weights");
+    const int acl = GetAttribute(model + "/versions", "system.posix_acl_access");
+    return there == acl ? there : 100;
+  });
+}
+
+TEST(SharedByUsers, AServicePrincipalIsNotLetThroughByTheHostsGroups) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  store::Registry& registry = shared.registry();
+  const std::string model = shared.MakeModel("grouped");
+  shared.Grant("cat.sch.grouped", kScience, {Privilege::kExecute});
+  WarmAs(kSam, model);  // the kernel has ACLs from when sam was a user
+  ASSERT_TRUE(
+      registry.CreatePrincipal(shared.admin(), store::PrincipalKind::kServicePrincipal, kSam.name).ok());
+  EXPECT_EQ(As(kSam, [&] { return OpenRead(model + "/versions/1/MLmodel"); }), EACCES);
+  EXPECT_TRUE(Eventually([&] { return LookAt(kSam, model) == EACCES; }));
+  WarmAs(kDora, model);
+  shared.Grant("cat.sch.grouped", kSam.name, {Privilege::kExecute});
+  WarmAs(kSam, model);
+  shared.Revoke("cat.sch.grouped", kSam.name, {Privilege::kExecute});
+  EXPECT_TRUE(Eventually([&] { return LookAt(kSam, model) == EACCES; }));
+  ASSERT_TRUE(registry.DeletePrincipal(shared.admin(), kSam.name).ok());
+  EXPECT_TRUE(Eventually([&] { return LookAt(kSam, model) == 0; })) << "a user of the group again";
+}
+
+TEST(SharedByUsers, WhoIsCalledAsAGroupIsNotLetThroughAsEveryoneIs) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  store::Registry& registry = shared.registry();
+  const std::string model = shared.MakeModel("open");
+  shared.Grant("cat.sch.open", "account users", {Privilege::kExecute});
+  WarmAs(kEve, model);
+  ASSERT_TRUE(registry.CreatePrincipal(shared.admin(), store::PrincipalKind::kGroup, kEve.name).ok());
+  EXPECT_TRUE(Eventually([&] { return LookAt(kEve, model) == EACCES; }));
+  EXPECT_TRUE(Eventually([&] { return As(kEve, [&] { return StatWithoutSync(model); }) == EACCES; }));
+  WarmAs(kBob, model);
+
+  // Who gets the name later is shut out, too; the number is bob's now.
+  shared.Renumber({{kEve.name, kBob.uid}, {kBob.name, kEve.uid}});
+  EXPECT_TRUE(Eventually([&] { return LookAt(kBob, model) == EACCES; }));
+  EXPECT_TRUE(Eventually([&] { return LookAt(kEve, model) == 0; }));
+  ASSERT_TRUE(registry.DeletePrincipal(shared.admin(), kEve.name).ok());
+  EXPECT_TRUE(Eventually([&] { return LookAt(kBob, model) == 0; }));
+}
+
+// docs/governance.md, "What it does not keep from whom": the kernel has no word for "whoever has no name".
+TEST(SharedByUsers, ANumberWithoutANameLooksAtWhatEveryoneMaySeeAndOpensNothing) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  const std::string everyones = shared.MakeModel("everyones");
+  const std::string groups = shared.MakeModel("groups");
+  shared.Grant("cat.sch.everyones", "account users", {Privilege::kExecute});
+  shared.Grant("cat.sch.groups", kScience, {Privilege::kExecute});
+  const User nameless{"", 65123, 65123, {}};
+  const User in_group{"", 65123, 65123, {kDora.gid}};
+  EXPECT_EQ(LookAt(nameless, everyones), 0);
+  EXPECT_EQ(LookAt(nameless, groups), EACCES);
+  EXPECT_EQ(LookAt(in_group, groups), 0);
+  for (const std::string& model : {everyones, groups}) {
+    EXPECT_EQ(As(in_group, [&] { return OpenRead(model + "/versions/1/MLmodel"); }), EACCES);
+    EXPECT_EQ(As(in_group, [&] { return ListIt(model + "/versions/1"); }), EACCES);
+    EXPECT_EQ(As(in_group, [&] { return ReadTheLink(model + "/aliases/Champion"); }), EACCES);
+    EXPECT_EQ(As(in_group, [&] { return GetAttribute(model, "user.modelfs.owner"); }), EACCES);
+  }
+}
+
 TEST(SharedByUsers, AUserIsLetInHoweverTheRegistrySpellsTheName) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;

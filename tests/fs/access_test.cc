@@ -11,6 +11,7 @@
 #include <cstring>
 #include <filesystem>
 #include <map>
+#include <memory>
 
 namespace modelfs::fs {
 namespace {
@@ -42,7 +43,18 @@ IdLookup ByNumber() {
   const auto number = [](std::string_view name) {
     return std::vector<uint32_t>{static_cast<uint32_t>(std::stoul(std::string(name.substr(1))))};
   };
-  return {.uids = number, .gids = number};
+  const auto called = [number](const std::vector<std::string>& names) {
+    std::vector<uid_t> uids;
+    for (const std::string& name : names) uids.push_back(number(name).front());
+    return uids;
+  };
+  return {.uids = number, .gids = number, .called = called};
+}
+
+std::shared_ptr<const store::Namesakes> Namesakes(std::vector<std::string> service_principals,
+                                                  std::vector<std::string> groups) {
+  return std::make_shared<const store::Namesakes>(
+      store::Namesakes{std::move(service_principals), std::move(groups)});
 }
 
 TEST(Access, EachPartOfAnObjectShowsItsOwnRights) {
@@ -136,6 +148,41 @@ ObjectAccess Grants(size_t users, size_t groups) {
     access.entries.push_back(Entry("g" + std::to_string(1000 + i), PrincipalKind::kGroup, kLoads));
   }
   return access;
+}
+
+TEST(Access, WhoHasLessThanTheKernelWouldGiveIsNamed) {
+  const auto users = [](const ObjectAccess& access) {
+    return ProjectAcl(AccessClass::kVersions, access, ByNumber()).users;
+  };
+  ObjectAccess access;
+  access.namesakes = Namesakes({"s5", "s6"}, {"g7"});
+  EXPECT_TRUE(users(access).empty()) << "nobody is let through anyway";
+  access.everyone = kAddsVersions;
+  EXPECT_EQ(users(access), (std::vector<Acl::Named>{{7, 0}})) << "a service principal is one of everyone";
+  access.entries = {Entry("g200", PrincipalKind::kGroup, kOwns)};
+  EXPECT_EQ(users(access), (std::vector<Acl::Named>{{7, 0}})) << "the group says no more than everyone has";
+
+  access.everyone = kLoads;
+  access.entries = {Entry("s6", PrincipalKind::kServicePrincipal, kOwns),
+                    Entry("g200", PrincipalKind::kGroup, kOwns)};
+  EXPECT_EQ(users(access), (std::vector<Acl::Named>{{5, 05}, {6, 07}, {7, 0}}));
+  access.everyone = kNothing;
+  EXPECT_EQ(users(access), (std::vector<Acl::Named>{{5, 0}, {6, 07}, {7, 0}}));
+  // Its own right may be none that this directory shows.
+  access.entries.front().rights = kSees;
+  EXPECT_EQ(users(access), (std::vector<Acl::Named>{{5, 0}, {6, 0}, {7, 0}}));
+}
+
+TEST(Access, WhoHasLessIsNamedAsFarAsThereIsRoomAndOpensNothingToOthers) {
+  ObjectAccess access = Grants(kMaxNamedEntries - 3, 1);
+  access.namesakes = Namesakes({"s5", "s6"}, {"g7"});
+  const Acl acl = ProjectAcl(AccessClass::kVersions, access, ByNumber());
+  EXPECT_EQ(acl.users.size() + acl.groups.size(), kMaxNamedEntries);
+  EXPECT_EQ(acl.other, 0U);
+  EXPECT_EQ(acl.groups.size(), 1U);
+  EXPECT_EQ(acl.users[0], (Acl::Named{5, 0}));
+  EXPECT_EQ(acl.users[1], (Acl::Named{7, 0})) << "who holds nothing comes first";
+  EXPECT_EQ(acl.users[2], (Acl::Named{1000, 05}));
 }
 
 TEST(Access, PastTheKernelsLimitEverybodyIsLetThrough) {
