@@ -126,7 +126,8 @@ class Change : public View {
     event_->time_ms = now_ms_;
     event_->kind = EventKind::kPrincipalsChanged;
   }
-  // Otherwise than by whether it deletes something.
+  // kPart: what makes room that is worth more than the record that it leaves, or takes a right away. kAll:
+  // what nobody but a metastore admin can do, so that nobody else can use up what taking rights away needs.
   void SetReserve(Reserve reserve) { reserve_ = reserve; }
   // Nothing is to be changed after all.
   void Clear() {
@@ -157,7 +158,7 @@ class Change : public View {
   std::map<std::string, std::optional<std::string>> writes_;
   std::vector<AuditRecord> audits_;
   std::optional<Event> event_;
-  Reserve reserve_ = Reserve::kForDeletions;
+  Reserve reserve_ = Reserve::kNone;
 };
 
 }  // namespace modelfs::store

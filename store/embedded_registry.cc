@@ -56,7 +56,7 @@ Status Upgrade(Kv& kv, const Clock& clock, const RegistrySettings& settings) {
   }
   change.Put(keys::Settings(), EncodeSettings(settings));
   // Once for each registry, and every command waits for it, also those that make room.
-  change.SetReserve(Reserve::kUse);
+  change.SetReserve(Reserve::kAll);
   change.Audit("upgradeMetastore", FullName(), kMetastoreId, {{"format", "3"}, {"owner", settings.owner}});
   change.Tell(EventKind::kAccessChanged, metastore);
   ASSIGN_OR_RETURN(const KvTransaction transaction, change.Finish());

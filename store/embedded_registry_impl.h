@@ -196,6 +196,7 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Status DeleteRotated(uint64_t start);
 
   // principals.cc
+  Result<bool> IsAdmin(View& view, const Caller& caller);
   // Whether who keeps the registry's files is a metastore admin, as the view sees it.
   Result<bool> IsKeeperAdmin(View& view, const RegistrySettings& settings);
   // kFailedPrecondition where, after what the change has put, the keeper is none: nobody could give the

@@ -179,7 +179,8 @@ Status EmbeddedRegistryImpl::ChangeGrants(const Caller& caller, ObjectId object_
     // Who fills the disk must not be able to keep a right by that.
     if (std::all_of(changes.begin(), changes.end(),
                     [](const GrantChange& each) { return each.add.empty(); })) {
-      change.SetReserve(Reserve::kUse);
+      ASSIGN_OR_RETURN(const bool admin, IsAdmin(change, caller));
+      change.SetReserve(admin ? Reserve::kAll : Reserve::kPart);
     }
     change.AccessChanges();
     change.Audit(kGrantAction, name, object_id,
@@ -318,6 +319,10 @@ Status EmbeddedRegistryImpl::SetSettings(const Caller& caller, ObjectId containe
       }
       ASSIGN_OR_RETURN(const PrincipalInfo info, authorizer_.Ensure(change, principal));
       record.protected_aliases[alias] = info.id;
+    }
+    if (record.Encode() == before.Encode()) {
+      change.Clear();
+      return OkStatus();
     }
     if (record.empty()) {
       change.Delete(keys::ContainerSettings(container));

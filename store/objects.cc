@@ -294,6 +294,7 @@ Status EmbeddedRegistryImpl::Delete(const Caller& caller, ObjectId id, DeleteMod
                                  name.ToString(), alias.name));
       }
     }
+    change.SetReserve(Reserve::kPart);
     ASSIGN_OR_RETURN(StoredObject container, change.Object(object.parent));
     if (container.record.children > 0) --container.record.children;
     change.PutObject(container);
@@ -341,7 +342,6 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Rename(const Caller& caller, ObjectId m
       return guarded.error().Wrap(
           fmt::format("{} cannot be renamed while it has a protected alias", old_name.ToString()));
     }
-    change.SetReserve(Reserve::kLeave);  // nothing is less for it, and it can be done without end
     change.Delete(keys::Object(object.parent, object.name));
     const std::string old_leaf = std::exchange(object.name, std::string(new_leaf));
     change.TouchObject(object);
@@ -375,17 +375,20 @@ Result<ObjectInfo> EmbeddedRegistryImpl::SetOwner(const Caller& caller, ObjectId
                       "give it to anybody",
                       Printable(caller.principal), name.ToString(), owner.name));
     }
-    // It is taken from who had it, too. Others could give it to and fro.
-    if (self->Is(admin)) change.SetReserve(Reserve::kUse);
-    object.record.owner = owner.id;
-    object.record.owner_name.clear();
-    change.TouchObject(object);
-    if (object.record.kind == ObjectKind::kMetastore) RETURN_IF_ERROR(CheckKeeperIsAdmin(change));
-    change.Put(keys::Holding(owner.id, object.parent, id), EncodeText(""));
-    change.AccessChanges();
-    change.Audit(fmt::format("update{}", ActionNoun(object.record.kind)), name, id,
-                 {{"full_name_arg", name.ToString()}, {"owner", owner.name}});
-    change.Tell(EventKind::kAccessChanged, object);
+    ASSIGN_OR_RETURN(const PrincipalId before, change.OwnerOf(object.record));
+    if (owner.id != before) {
+      // It is taken from who had it, too. Others could give it to and fro.
+      if (self->Is(admin)) change.SetReserve(Reserve::kAll);
+      object.record.owner = owner.id;
+      object.record.owner_name.clear();
+      change.TouchObject(object);
+      if (object.record.kind == ObjectKind::kMetastore) RETURN_IF_ERROR(CheckKeeperIsAdmin(change));
+      change.Put(keys::Holding(owner.id, object.parent, id), EncodeText(""));
+      change.AccessChanges();
+      change.Audit(fmt::format("update{}", ActionNoun(object.record.kind)), name, id,
+                   {{"full_name_arg", name.ToString()}, {"owner", owner.name}});
+      change.Tell(EventKind::kAccessChanged, object);
+    }
     ASSIGN_OR_RETURN(ObjectInfo info, InfoOf(change, object, name, Detail::kFull));
     if (object.record.has_description) {
       ASSIGN_OR_RETURN(info.comment, change.Description(id, 0));

@@ -167,6 +167,7 @@ Status EmbeddedRegistryImpl::DeletePrincipal(const Caller& caller, std::string_v
                      MembershipKeys(change, gone.id, kMembershipStep));
     for (const std::string& key : memberships) change.Delete(key);
     deleted = gone.id;
+    change.SetReserve(Reserve::kAll);
     change.AccessChanges();
     change.Audit(asked.action, FullName(), kMetastoreId,
                  {{"name", gone.name}, {"principal_id", std::to_string(gone.id)}});
@@ -315,11 +316,16 @@ Status EmbeddedRegistryImpl::RemoveMember(const Caller& caller, std::string_view
     change.Delete(keys::Member(group.id, member.id));
     change.Delete(keys::MemberOf(member.id, group.id));
     RETURN_IF_ERROR(CheckKeeperStaysAdmin(change));
+    change.SetReserve(Reserve::kAll);
     change.AccessChanges();
     change.Audit(asked.action, FullName(), kMetastoreId, {{"group", group.name}, {"member", member.name}});
     change.TellPrincipals();
     return OkStatus();
   });
+}
+
+Result<bool> EmbeddedRegistryImpl::IsAdmin(View& view, const Caller& caller) {
+  return authorizer_.May(view, caller, Operation::kManagePrincipals, kMetastoreId);
 }
 
 Result<bool> EmbeddedRegistryImpl::IsKeeperAdmin(View& view, const RegistrySettings& settings) {
@@ -363,7 +369,7 @@ Result<std::string> EmbeddedRegistryImpl::TakeOver(const Caller& keeper) {
     change.TouchObject(metastore);
     settings.owner = keeper.principal;
     settings.owner_uid = keeper.uid;
-    change.SetReserve(Reserve::kUse);
+    change.SetReserve(Reserve::kAll);
     change.Put(keys::Settings(), EncodeSettings(settings));
     change.AccessChanges();
     change.Audit("takeOverMetastore", FullName(), kMetastoreId,

@@ -321,10 +321,13 @@ class Registry {
   // protected alias that the caller may not move.
   virtual Result<ObjectInfo> Rename(const Caller& caller, ObjectId model, std::string_view new_leaf) = 0;
   // Of the metastore: kFailedPrecondition where whoever keeps the registry's files (RegistrySettings::owner)
-  // would be no admin any more; so do the calls that change who is in which group.
+  // would be no admin any more; so do the calls that change who is in which group. As it is already: no
+  // change.
   virtual Result<ObjectInfo> SetOwner(const Caller& caller, ObjectId id, std::string_view principal) = 0;
 
   // --- descriptions and tags ---
+  // Setting what is set already, or "" where there is no description, is OK and no change: no event, no audit
+  // record. Deleting a tag that is not there: kNotFound.
   virtual Status SetDescription(const Caller& caller, const Target& target, std::string_view text) = 0;
   enum class TagMode { kSet, kCreateOnly, kReplaceOnly };  // setxattr(2): XATTR_CREATE, XATTR_REPLACE
   virtual Status SetTag(const Caller& caller, const Target& target, std::string_view key,
@@ -430,7 +433,7 @@ class Registry {
   // What holds in it, by where it is set, from the outermost on; places of which nothing holds are left out.
   virtual Result<std::vector<EffectiveSettings>> GetEffectiveSettings(const Caller& caller,
                                                                       ObjectId container) = 0;
-  // Replaces `expected`, which is what GetSettings answered, by `settings`.
+  // Replaces `expected`, which is what GetSettings answered, by `settings`; by the same ones is no change.
   //   kAborted    they are something else by now: read them again
   //   kNotFound   a protected alias's principal
   virtual Status SetSettings(const Caller& caller, ObjectId container, const ContainerSettings& expected,

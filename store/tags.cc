@@ -87,6 +87,8 @@ Status EmbeddedRegistryImpl::SetDescription(const Caller& caller, const Target& 
   return Mutate(caller, asked, [&](Change& change) -> Status {
     ASSIGN_OR_RETURN(Bearer bearer, BearerOf(change, target));
     const std::string key = keys::Description(target.object, bearer.number);
+    ASSIGN_OR_RETURN(const std::string present, change.Description(target.object, bearer.number));
+    if (text == present) return OkStatus();
     if (text.empty()) {
       change.Delete(key);
     } else {
@@ -125,6 +127,8 @@ Status EmbeddedRegistryImpl::SetTag(const Caller& caller, const Target& target, 
     if (!present && mode == TagMode::kReplaceOnly) {
       return Error(Code::kNotFound, fmt::format("{}: has no tag {}", Shown(bearer), key));
     }
+    const std::string encoded = EncodeText(value);
+    if (present && present->value == encoded) return OkStatus();
     if (!present) {
       ASSIGN_OR_RETURN(const auto tags, change.Tags(target.object, bearer.number));
       if (tags.size() >= kMaxTagsPerObject) {
@@ -133,7 +137,7 @@ Status EmbeddedRegistryImpl::SetTag(const Caller& caller, const Target& target, 
                                  tags.size()));
       }
     }
-    change.Put(tag_key, EncodeText(value));
+    change.Put(tag_key, encoded);
     Touch(change, bearer, EventKind::kTagsChanged);
     Change::Params params = ParamsOf(bearer);
     params["key"] = key;

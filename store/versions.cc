@@ -465,6 +465,7 @@ Status EmbeddedRegistryImpl::DeleteVersion(const Caller& caller, ObjectId model_
                    fmt::format("{} version {} has the protected alias {}; move the alias first",
                                name.ToString(), number, alias));
     }
+    change.SetReserve(Reserve::kPart);
     std::erase_if(model.record.aliases, [&](const AliasInfo& alias) { return alias.version == number; });
     if (model.record.children > 0) --model.record.children;
     if (model.record.latest_ready == number) {

@@ -57,18 +57,20 @@ struct KvExpectation {
   Revision revision = 0;  // 0: the key is absent
 };
 
-// Who may use what is kept of a disk that is full otherwise.
+// How much a transaction may use of what is kept of a disk that is full otherwise. One that does nothing but
+// delete may always use it: it leaves nothing behind, and its pages are free after it. What leaves something
+// for ever (an audit record) uses it up, however much it deletes.
 enum class Reserve : uint8_t {
-  kForDeletions,  // a transaction that deletes something
-  kUse,           // this one, whatever it does
-  kLeave,         // not this one, though it deletes something: done over and over, it would use all of it up
+  kNone,
+  kPart,  // until half of it is gone
+  kAll,
 };
 
 struct KvTransaction {
   std::vector<KvExpectation> expectations;
   std::vector<KvWrite> writes;
   std::optional<std::string> log_entry;
-  Reserve reserve = Reserve::kForDeletions;
+  Reserve reserve = Reserve::kNone;
 
   void Expect(std::string_view key, const std::optional<KvEntry>& read) {
     expectations.push_back({std::string(key), read ? read->revision : 0});

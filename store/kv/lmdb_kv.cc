@@ -189,19 +189,22 @@ class Environment {
   }
 
   // Keeps some disk behind the data allocated, so that a full disk is noticed while there is still
-  // room to delete things. False where there is none.
-  bool HasReserve() {
+  // room to delete things. False where less than `bytes`, at most kReserveBytes, is left of it.
+  bool HasReserve(uint64_t bytes) {
     struct stat info {};
     if (::fstat(data_fd_, &info) != 0) return true;
     const auto size = static_cast<uint64_t>(info.st_size);
-    if (size + kReserveBytes <= reserved_through_.load()) return true;
-    const uint64_t through = size + 2 * kReserveBytes;
-    if (::fallocate(data_fd_, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(size),
-                    static_cast<off_t>(through - size)) == 0) {
-      reserved_through_ = through;
-      return true;
+    if (size + bytes <= reserved_through_.load()) return true;
+    // The second asks whether it is there already, by whichever process.
+    for (const uint64_t wanted : {2 * kReserveBytes, bytes}) {
+      if (::fallocate(data_fd_, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(size), static_cast<off_t>(wanted)) ==
+          0) {
+        reserved_through_ = size + wanted;
+        return true;
+      }
+      if (errno != ENOSPC && errno != EDQUOT) return true;  // a file system that cannot reserve: go without
     }
-    return errno != ENOSPC && errno != EDQUOT;  // a file system that cannot reserve: go without
+    return false;
   }
 
   std::atomic<uint64_t> commits{0};
@@ -427,10 +430,13 @@ int CheckEntries(MDB_txn* txn) {
   });
 }
 
-bool MayUseReserve(const KvTransaction& transaction) {
-  if (transaction.reserve != Reserve::kForDeletions) return transaction.reserve == Reserve::kUse;
-  return std::any_of(transaction.writes.begin(), transaction.writes.end(),
-                     [](const KvWrite& write) { return !write.value; });
+// How much of the reserve has to be left for the transaction to be begun.
+uint64_t ReserveToLeave(const KvTransaction& transaction) {
+  const bool only_deletes =
+      !transaction.log_entry && std::none_of(transaction.writes.begin(), transaction.writes.end(),
+                                             [](const KvWrite& write) { return write.value.has_value(); });
+  if (only_deletes || transaction.reserve == Reserve::kAll) return 0;
+  return transaction.reserve == Reserve::kPart ? kReserveBytes / 2 : kReserveBytes;
 }
 
 class LmdbKv : public Kv {
@@ -454,10 +460,13 @@ class LmdbKv : public Kv {
 
   Result<Revision> Commit(const KvTransaction& transaction) override {
     RETURN_IF_ERROR(CheckTransaction(transaction));
-    if (!env_->HasReserve() && !MayUseReserve(transaction)) {
-      return env_->Failure(ENOSPC,
-                           "the disk is full (what is left is kept for deleting and for taking rights away); "
-                           "make room on it, or delete versions");
+    if (const uint64_t left = ReserveToLeave(transaction); !env_->HasReserve(kReserveBytes)) {
+      if (left == kReserveBytes || (left > 0 && !env_->HasReserve(left))) {
+        return env_->Failure(
+            ENOSPC,
+            "the disk is full (what is left is kept for deleting models and versions, and for taking rights "
+            "away); make room on it, or delete versions and run `modelfs gc`");
+      }
     }
     Head head;
     bool holds = false;

@@ -244,9 +244,9 @@ TEST(Processes, ALeaseWhoseProcessIsGoneEndsAtTheNextMark) {
 // A file system of a few MiB, for as long as this lives.
 class SmallDisk {
  public:
-  explicit SmallDisk(const std::string& path) : path_(path) {
+  explicit SmallDisk(const std::string& path, const char* size = "size=4m") : path_(path) {
     std::filesystem::create_directories(path);
-    mounted_ = ::mount("tmpfs", path.c_str(), "tmpfs", 0, "size=4m") == 0;
+    mounted_ = ::mount("tmpfs", path.c_str(), "tmpfs", 0, size) == 0;
   }
   ~SmallDisk() {
     if (mounted_) ::umount2(path_.c_str(), MNT_DETACH);
@@ -365,6 +365,113 @@ TEST(DiskFull, RightsCanStillBeTakenAway) {
       "no space");
   EXPECT_EQ(Outcome(registry.Rename(box.ann, model, "n")), "no space");
   EXPECT_OK(registry.VerifyAudit(box.ann));
+}
+
+// Each change leaves a record for ever, so whoever could make changes without end on a full disk would use up
+// what REVOKE needs.
+TEST(DiskFull, WhatFreesNothingDoesNotUseWhatIsKeptForTakingRightsAway) {
+  const ScratchDir dir;
+  const SmallDisk disk(dir.path() + "/small");
+  if (!disk.mounted()) GTEST_SKIP() << "mounting a tmpfs needs root";
+  Box box(OpenLmdbAt(dir.path() + "/small/kv"));
+  Registry& registry = *box.registry;
+  const ObjectId model = box.Make("c.s.m");
+  const ObjectId schema = registry.Get(box.ann, model)->parent;
+  const Target target{model, std::nullopt};
+  const Target version{model, registry.BeginVersion(box.ann, model, {})->number};
+  ASSERT_OK(registry.SetDescription(box.ann, target, "x"));
+  ASSERT_OK(registry.SetDescription(box.ann, version, "x"));
+  ASSERT_OK(registry.SetTag(box.ann, target, "k", "v"));
+  ASSERT_OK(registry.SetSettings(box.ann, schema, {}, {.max_models = 100'000}));
+  ASSERT_OK(registry.ChangeGrants(box.ann, model, {{.principal = "bob", .add = {Privilege::kExecute}}}));
+  disk.Fill();
+  FillUp(box, schema);
+
+  const size_t records = registry.Audit(box.ann, {.limit = 1'000'000})->size();
+  const ContainerSettings limited{.max_models = 100'000};
+  EXPECT_EQ(Outcome(registry.SetDescription(box.ann, target, "")), "no space");
+  EXPECT_EQ(Outcome(registry.SetDescription(box.ann, version, "")), "no space");
+  EXPECT_EQ(Outcome(registry.DeleteTag(box.ann, target, "k")), "no space");
+  EXPECT_EQ(Outcome(registry.SetSettings(box.ann, schema, limited, {})), "no space");
+  EXPECT_EQ(Outcome(registry.FailVersion(box.ann, model, *version.version, "x")), "no space");
+  EXPECT_EQ(registry.Audit(box.ann, {.limit = 1'000'000})->size(), records);
+  EXPECT_EQ(
+      Outcome(registry.ChangeGrants(box.ann, model, {{.principal = "bob", .remove = {Privilege::kExecute}}})),
+      "ok");
+}
+
+// What frees space, or takes a right away, can be gathered for the day that the disk is full. Half of what is
+// kept is the metastore's admin's alone.
+TEST(DiskFull, WhoOwnsAModelLeavesRoomForTheAdminsRevokes) {
+  const ScratchDir dir;
+  const SmallDisk disk(dir.path() + "/small", "size=8m");
+  if (!disk.mounted()) GTEST_SKIP() << "mounting a tmpfs needs root";
+  Box box(OpenLmdbAt(dir.path() + "/small/kv"));
+  Registry& registry = *box.registry;
+  const Caller bob = [&] {
+    Caller caller = box.ann;
+    caller.principal = "bob";
+    return caller;
+  }();
+  const ObjectId model = box.Make("c.s.m");
+  const ObjectId schema = registry.Get(box.ann, model)->parent;
+  const ObjectId catalog = registry.Get(box.ann, schema)->parent;
+  ASSERT_OK(registry.ChangeGrants(
+      box.ann, catalog, {{.principal = "bob", .add = {Privilege::kUseCatalog, Privilege::kUseSchema}}}));
+  std::vector<GrantChange> to_all;
+  constexpr int kOthers = 30;
+  for (int i = 0; i < kOthers; ++i) {
+    const std::string name = fmt::format("p{}", i);
+    ASSERT_OK(registry.CreatePrincipal(box.ann, PrincipalKind::kServicePrincipal, name));
+    to_all.push_back({.principal = name, .add = {Privilege::kExecute}});
+  }
+  ASSERT_OK(registry.ChangeGrants(box.ann, catalog, to_all));
+  std::vector<ObjectId> own;
+  constexpr int kModels = 100;
+  for (int i = 0; i < kModels; ++i) {
+    const ObjectId made = registry.Create(box.ann, schema, fmt::format("own{}", i), "")->id;
+    ASSERT_OK(registry.ChangeGrants(box.ann, made, to_all));
+    ASSERT_OK(registry.SetOwner(box.ann, made, "bob"));
+    own.push_back(made);
+  }
+  disk.Fill();
+  FillUp(box, schema);
+
+  int done = 0;
+  std::string outcome;
+  for (const ObjectId id : own) {
+    for (const GrantChange& each : to_all) {
+      outcome = Outcome(registry.ChangeGrants(bob, id, {{.principal = each.principal, .remove = each.add}}));
+      if (outcome == "ok") ++done;
+    }
+  }
+  EXPECT_GT(done, kOthers) << "there is a part for them, too";
+  EXPECT_EQ(outcome, "no space") << "after " << done << " revokes, of " << kModels * kOthers;
+  for (const ObjectId id : own) {
+    registry.Delete(bob, id, Registry::DeleteMode::kIfEmpty).IgnoreError("as many as there is room for");
+  }
+  for (const GrantChange& each : to_all) {
+    EXPECT_EQ(
+        Outcome(registry.ChangeGrants(box.ann, catalog, {{.principal = each.principal, .remove = each.add}})),
+        "ok")
+        << each.principal;
+  }
+  EXPECT_OK(registry.VerifyAudit(box.ann));
+}
+
+// A sweep is how space is had back.
+TEST(DiskFull, AMarkForASweepDoesNotWaitForPendingVersionsToAge) {
+  const ScratchDir dir;
+  const SmallDisk disk(dir.path() + "/small");
+  if (!disk.mounted()) GTEST_SKIP() << "mounting a tmpfs needs root";
+  Box box(OpenLmdbAt(dir.path() + "/small/kv"));
+  const ObjectId model = box.Make("c.s.m");
+  ASSERT_OK(box.registry->BeginVersion(box.ann, model, {}));
+  box.clock.Advance(kPendingLifetimeMs + 1);
+  disk.Fill();
+  FillUp(box, box.registry->Get(box.ann, model)->parent);
+  EXPECT_OK(box.registry->MarkForSweep(box.ann));
+  EXPECT_EQ(box.registry->GetVersion(box.ann, model, 1)->status, VersionStatus::kPending);
 }
 
 }  // namespace

@@ -541,5 +541,53 @@ TEST_P(RegistryContract, MovingAnAliasKeepsItsAuditTrail) {
 INSTANTIATE_TEST_SUITE_P(Engines, RegistryContract, ::testing::Values("memory", "lmdb"),
                          [](const auto& engine) { return std::string(engine.param); });
 
+// Scripts say again what is so already; neither who watches nor the log, which is kept for ever, hears of it.
+TEST(Registry, SettingWhatIsSetIsNoChange) {
+  Box box(MakeMemoryKv());
+  Registry& registry = *box.registry;
+  const ObjectId model = box.Make("c.s.m");
+  const ObjectId schema = registry.Get(box.ann, model)->parent;
+  const VersionNumber number = box.Commit(model)->number;
+  ASSERT_OK(registry.ChangeGrants(box.ann, model,
+                                  {{.principal = "ann", .add = {Privilege::kManage, Privilege::kApplyTag}}}));
+  const Target bare{model, std::nullopt};
+  const ContainerSettings limited{.protected_aliases = {{"Champion", "bob"}}, .max_models = 5};
+  const auto set_all = [&](const std::string& text, const std::string& owner, const ContainerSettings& from,
+                           const ContainerSettings& to) {
+    for (const Target& target : {bare, Target{model, number}}) {
+      EXPECT_OK(registry.SetDescription(box.ann, target, text));
+      EXPECT_OK(registry.SetTag(box.ann, target, "k", text));
+    }
+    EXPECT_OK(registry.SetSettings(box.ann, schema, from, to));
+    EXPECT_EQ(registry.SetOwner(box.ann, model, owner)->owner, FoldCase(owner));
+  };
+  const auto what_was_heard = [&] {
+    return std::pair(registry.Events(0, 1000)->size(), registry.Audit(box.ann, {})->size());
+  };
+  auto before = what_was_heard();
+  ASSERT_OK(registry.SetDescription(box.ann, bare, ""));
+  ASSERT_OK(registry.SetSettings(box.ann, schema, {}, {}));
+  EXPECT_EQ(what_was_heard(), before) << "nor is taking away what is not there";
+  set_all("x", "bob", {}, limited);
+  before = what_was_heard();
+  box.clock.Advance(1000);
+  const int64_t updated = registry.Get(box.ann, model)->updated_at_ms;
+  set_all("x", "BOB", limited, limited);
+  EXPECT_EQ(what_was_heard(), before);
+  EXPECT_EQ(registry.Get(box.ann, model)->updated_at_ms, updated);
+
+  // As refused as a change would be.
+  EXPECT_EQ(Outcome(registry.SetTag(box.ann, bare, "k", "x", Registry::TagMode::kCreateOnly)),
+            "already exists");
+  Caller eve = box.ann;
+  eve.principal = "eve";
+  EXPECT_EQ(Outcome(registry.SetDescription(eve, bare, "x")), "permission denied");
+
+  set_all("y", "ann", limited, {});
+  const auto after = what_was_heard();
+  EXPECT_EQ(after.first, before.first + 6);
+  EXPECT_EQ(registry.Audit(box.ann, {.principal = "ann"})->size(), before.second + 6);
+}
+
 }  // namespace
 }  // namespace modelfs::store
