@@ -15,7 +15,6 @@ namespace modelfs::store {
 namespace {
 
 constexpr size_t kMostBatch = 64;  // records offered to a commit, which takes what fits
-constexpr size_t kMostWindows = 4096;
 // Refusals of one caller, action and object within a second that differ in what was asked for and are records
 // of their own: enough for somebody who tries a few things, and nothing to fill a log with.
 constexpr size_t kMostVariants = 8;
@@ -76,53 +75,88 @@ void AuditSpool::Add(AuditRecord record) {
 }
 
 bool AuditSpool::Coalesce(const AuditRecord& record) {
-  const int64_t now_ms = clock_.NowMs();
-  const std::string kind = KindOf(record);
-  const auto known = windows_.find(kind);
-  if (known == windows_.end()) {
-    if (windows_.size() >= kMostWindows) return false;
-    if (record.status != kDone) {
-      Window& group = windows_[GroupOf(record)];
-      if (group.more == 0 && now_ms - group.began_ms >= options_.coalesce_ms) group = {{}, now_ms, 0, 0};
-      if (group.variants == kMostVariants) {
-        group.last = record;
-        ++group.more;
-        return true;
-      }
-      ++group.variants;
+  std::string kind = KindOf(record);
+  if (const auto known = by_kind_.find(kind); known != by_kind_.end()) {
+    const Windows::iterator window = known->second;
+    if (window->more == 0 && IsOver(*window)) {
+      Restart(window);
+      return false;
     }
-    windows_[kind] = {record, now_ms, 0};
-    return false;
+    Count(*window, record);  // also where the window is over: the thread is about to write it down
+    return true;
   }
-  Window& window = known->second;
-  if (window.more == 0 && now_ms - window.began_ms >= options_.coalesce_ms) {
-    window = {record, now_ms, 0};
-    return false;
+  if (record.status != kDone) {
+    std::string group_kind = GroupOf(record);
+    const auto known = by_kind_.find(group_kind);
+    const Windows::iterator group = known != by_kind_.end() ? known->second : Begin(std::move(group_kind));
+    if (group->more == 0 && IsOver(*group)) {
+      Restart(group);
+      group->variants = 0;
+    }
+    if (group->variants == kMostVariants) {
+      Count(*group, record);
+      group->last = record;  // what was asked for at the end
+      return true;
+    }
+    ++group->variants;
   }
-  ++window.more;  // also where the window is over: the thread is about to write it down
+  Begin(std::move(kind));
+  return false;
+}
+
+AuditSpool::Windows::iterator AuditSpool::Begin(std::string kind) {
+  if (windows_.size() >= options_.most_windows) End(windows_.begin());
+  const auto window = windows_.insert(windows_.end(), {std::move(kind), {}, clock_.NowMs()});
+  by_kind_.emplace(window->kind, window);
+  return window;
+}
+
+void AuditSpool::Restart(Windows::iterator window) {
+  window->began_ms = clock_.NowMs();
+  windows_.splice(windows_.end(), windows_, window);
+}
+
+void AuditSpool::End(Windows::iterator window) {
+  WriteCount(*window);
+  by_kind_.erase(window->kind);
+  windows_.erase(window);
+}
+
+// A clock that was set back ends it too, else it would hold up all that began after it.
+bool AuditSpool::IsOver(const Window& window) const {
+  const int64_t now_ms = clock_.NowMs();
+  return now_ms - window.began_ms >= options_.coalesce_ms || now_ms < window.began_ms;
+}
+
+void AuditSpool::Count(Window& window, const AuditRecord& record) {
+  if (window.more == 0) window.last = record;
+  ++window.more;
   window.last.time_ms = record.time_ms;
-  return true;
+}
+
+void AuditSpool::WriteCount(Window& window) {
+  if (window.more == 0) return;
+  if (queue_.size() >= options_.capacity) {
+    lost_ += window.more;
+  } else {
+    window.last.params["count"] = std::to_string(window.more);
+    queue_.push_back(std::move(window.last));
+    ++added_;
+  }
+  window.last = {};
+  window.more = 0;
 }
 
 void AuditSpool::CloseWindows(Which which) {
-  const int64_t now_ms = clock_.NowMs();
-  for (auto at = windows_.begin(); at != windows_.end();) {
-    Window& window = at->second;
-    if (which == Which::kEnded && now_ms - window.began_ms < options_.coalesce_ms) {
-      ++at;
-      continue;
+  for (size_t open = windows_.size(); open > 0; --open) {
+    const auto oldest = windows_.begin();
+    if (which == Which::kEnded && !IsOver(*oldest)) return;
+    if (oldest->more == 0) {
+      End(oldest);
+    } else {
+      WriteCount(*oldest);
+      Restart(oldest);  // a flood is one record a second
     }
-    if (window.more == 0) {
-      at = windows_.erase(at);
-      continue;
-    }
-    AuditRecord summary = window.last;
-    summary.params["count"] = std::to_string(window.more);
-    queue_.push_back(std::move(summary));
-    ++added_;
-    window.more = 0;  // and a new one begins: a flood is one record a second
-    window.began_ms = now_ms;
-    ++at;
   }
 }
 

@@ -9,7 +9,8 @@
 // What is done once is done again in a loop: the first record of a kind is added at once, identical ones of
 // the same second become one further record with their number ("count"), and so do one caller's refusals that
 // go on differing in what was asked for only; so that the log of a busy host grows
-// with the files it opens and not with how often. Thread-safe.
+// with the files it opens and not with how often. Where more is told apart within a second than there is
+// memory for, what began first is written down early, and is then new again. Thread-safe.
 #pragma once
 
 #include <chrono>
@@ -17,11 +18,13 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
-#include <map>
+#include <list>
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <thread>
+#include <unordered_map>
 
 #include "cas/base/clock.h"
 #include "cas/base/result.h"
@@ -45,6 +48,7 @@ class AuditSpool {
     std::chrono::milliseconds longest_wait{100};  // for room in a full queue
     int64_t coalesce_ms = 1000;                   // identical records within it are one
     std::chrono::milliseconds retry_after{1000};  // a failed commit
+    size_t most_windows = 32'768;                 // kinds of records, each of less than a KiB, told apart
     std::shared_ptr<spdlog::logger> log = {};     // may be null
   };
 
@@ -62,17 +66,27 @@ class AuditSpool {
   Status Flush();
 
  private:
-  // Identical records: the one that opened the window, and how many more there were.
+  // Identical records: how many there were behind the one that opened the window.
   struct Window {
-    AuditRecord last;
+    std::string kind;  // what they have in common
+    AuditRecord last;  // where there were more
     int64_t began_ms = 0;
     uint64_t more = 0;
     size_t variants = 0;  // of a group of refusals: how many have had a window of their own
   };
+  using Windows = std::list<Window>;
 
   void Run();
   // True where the record was counted and is not to be queued.
   bool Coalesce(const AuditRecord& record) REQUIRES(mu_);
+  // A new window, for which the oldest ends where there are too many.
+  Windows::iterator Begin(std::string kind) REQUIRES(mu_);
+  void Restart(Windows::iterator window) REQUIRES(mu_);
+  void End(Windows::iterator window) REQUIRES(mu_);
+  bool IsOver(const Window& window) const;
+  static void Count(Window& window, const AuditRecord& record);
+  // Queues one record for those that were counted; where the queue is full they are lost.
+  void WriteCount(Window& window) REQUIRES(mu_);
   enum class Which { kEnded, kAll };
   void CloseWindows(Which which) REQUIRES(mu_);
   void ReportLost() REQUIRES(mu_);
@@ -85,7 +99,8 @@ class AuditSpool {
   CondVar work_;   // for the thread: something to do
   CondVar moved_;  // for the others: room, or the outcome of a commit
   std::deque<AuditRecord> queue_ GUARDED_BY(mu_);
-  std::map<std::string, Window> windows_ GUARDED_BY(mu_);
+  Windows windows_ GUARDED_BY(mu_);  // in the order in which they began
+  std::unordered_map<std::string_view, Windows::iterator> by_kind_ GUARDED_BY(mu_);  // of windows_
   uint64_t lost_ GUARDED_BY(mu_) = 0;
   uint64_t added_ GUARDED_BY(mu_) = 0;      // that were ever queued
   uint64_t committed_ GUARDED_BY(mu_) = 0;  // of those

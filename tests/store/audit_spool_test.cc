@@ -150,6 +150,63 @@ TEST(AuditSpool, RefusalsThatDifferInWhatWasAskedForAreAFewAndACount) {
   EXPECT_EQ(log.lines().back(), line("eve", 3)) << "by itself again";
 }
 
+// Nobody makes a loop over one file a record each time by opening many others beside it.
+TEST(AuditSpool, IdenticalRecordsAreOneAndACountWhateverElseIsAdded) {
+  FakeLog log;
+  FakeClock clock;
+  AuditSpool spool(log.Commit(), clock, {.longest_wait = std::chrono::hours(1)});
+  spool.Add(Open("before"));
+  for (int i = 0; i < 6000; ++i) spool.Add(Open(std::to_string(i)));
+  for (int i = 0; i < 300; ++i) spool.Add(Open("same"));
+  for (int i = 0; i < 300; ++i) spool.Add(Open("before"));
+  for (int i = 0; i < 500; ++i) {
+    AuditRecord record = Refusal("eve");
+    record.params["alias_arg"] = std::to_string(i);
+    spool.Add(record);
+  }
+  EXPECT_OK(spool.Flush());
+  const Lines lines = log.lines();
+  ASSERT_EQ(lines.size(), 1U + 6000U + 1U + 8U + 3U);
+  EXPECT_EQ(Lines(lines.end() - 3, lines.end()),
+            (Lines{"open 300 before", "open 299 same", "eve deleteRegisteredModel 499 492"}));
+}
+
+TEST(AuditSpool, OfMoreKindsThanItHoldsTheOldestIsWrittenDown) {
+  FakeLog log;
+  FakeClock clock;
+  AuditSpool spool(log.Commit(), clock, {.most_windows = 5});
+  for (int i = 0; i < 3; ++i) spool.Add(Open("same"));
+  for (int i = 0; i < 4; ++i) spool.Add(Open(std::to_string(i)));
+  for (int i = 0; i < 3; ++i) spool.Add(Open("same"));
+  spool.Add(Open("4"));  // the sixth
+  spool.Add(Open("same"));
+  spool.Add(Open("same"));
+  EXPECT_OK(spool.Flush());
+  EXPECT_EQ(log.lines(), (Lines{"open same", "open 0", "open 1", "open 2", "open 3", "open 5 same", "open 4",
+                                "open same", "open 1 same"}));
+}
+
+// What repeats on a full disk needs no more memory the longer it lasts.
+TEST(AuditSpool, CountsOfWhatRepeatsWaitInTheQueueTooAndAreBoundedLikeIt) {
+  FakeLog log;
+  FakeClock clock;
+  AuditSpool spool(log.Commit(), clock,
+                   {.capacity = 4, .retry_after = std::chrono::hours(1), .most_windows = 1});
+  log.SetFull(true);
+  spool.Add(Open("first"));
+  EXPECT_EQ(Outcome(spool.Flush()), "no space");
+  for (int i = 0; i < 10; ++i) {
+    for (int k = 0; k < 3; ++k) spool.Add(Open(std::to_string(i)));
+  }
+  log.SetFull(false);
+  EXPECT_OK(spool.Flush());
+  EXPECT_OK(spool.Flush());
+  const Lines lines = log.lines();
+  EXPECT_EQ(Lines(lines.begin(), lines.begin() + 4), (Lines{"open first", "open 0", "open 2 0", "open 1"}));
+  EXPECT_EQ(lines.back(), "lost 26");
+  EXPECT_EQ(lines.size(), 5U);
+}
+
 TEST(AuditSpool, ASpoolThatWasNeverUsedFlushesAndGoes) {
   FakeLog log;
   const FakeClock clock;
