@@ -72,7 +72,12 @@ Result<bool> EmbeddedRegistryImpl::MayKnowLostParent(View& view, const Caller& c
 Result<bool> EmbeddedRegistryImpl::IsBy(View& view, const Stamp& stamp, const Caller& caller) {
   if (FoldCase(stamp.by) != FoldCase(caller.principal)) return false;
   ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> now, view.FindPrincipal(caller.principal));
-  return !now || now->created_at_ms <= stamp.at_ms;
+  if (now && now->created_at_ms <= stamp.at_ms) return true;
+  // A record that was only made later, by a GRANT say, is of who had that name all along, unless it was taken
+  // from somebody: nobody is that any more. A group of the name is nobody who asks.
+  if (now && now->kind == PrincipalKind::kGroup) return false;
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> burned, view.Peek(keys::Burned(FoldCase(caller.principal))));
+  return !burned;
 }
 
 void EmbeddedRegistryImpl::AuditCreation(Change& change, const FullName& name, ObjectId model,

@@ -134,6 +134,33 @@ TEST(Disclosure, WhoNamedAParentThatIsGoneIsStillToldIt) {
   EXPECT_EQ(SourceOf(world, Someone("eve")), "masked") << "someone else of that name";
 }
 
+// Who has rights by a group only has no record until something is granted to its name.
+TEST(Disclosure, WhoMadeAVersionStaysItsMakerWhenItGetsARecordAndNotWhenItsNameIsTakenAway) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller bob = Someone("bob");
+  world.Grant(
+      world.catalog, std::string(kAccountUsers),
+      {Privilege::kUseCatalog, Privilege::kUseSchema, Privilege::kExecute, Privilege::kCreateModelVersion});
+  ASSERT_OK(registry.CopyVersion(bob, world.hidden, 1, world.model));
+  std::vector<VersionNumber> pending;
+  for (int i = 0; i < 2; ++i) pending.push_back(registry.BeginVersion(bob, world.model, {})->number);
+  ASSERT_OK(registry.Delete(world.ann, world.hidden, Registry::DeleteMode::kWithVersions));
+  EXPECT_EQ(SourceOf(world, bob), "models:/prod.s.hid/1");
+  world.clock.Advance(1);
+  world.Grant(world.model, "bob", {Privilege::kApplyTag});
+  EXPECT_EQ(SourceOf(world, bob), "models:/prod.s.hid/1");
+  EXPECT_EQ(SourceOf(world, Someone("eve")), "masked");
+  EXPECT_EQ(Outcome(registry.FailVersion(bob, world.model, pending[0], "x")), "ok");
+
+  ASSERT_OK(registry.DeletePrincipal(world.ann, "bob"));
+  EXPECT_EQ(SourceOf(world, bob), "masked");
+  world.clock.Advance(1);
+  world.Grant(world.model, "bob", {Privilege::kApplyTag});
+  EXPECT_EQ(SourceOf(world, bob), "masked") << "someone else of that name";
+  EXPECT_EQ(Outcome(registry.FailVersion(bob, world.model, pending[1], "x")), "permission denied");
+}
+
 TEST(Disclosure, ASourceThatSomebodyTypedIsTheModelThatItNamedThenOrAText) {
   World world;
   Registry& registry = *world.registry;
