@@ -292,7 +292,7 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   // Whether it was this caller, and not somebody who had the name before.
   static Result<bool> IsBy(View& view, const Stamp& stamp, const Caller& caller);
   static void AuditCreation(Change& change, const FullName& name, ObjectId model, VersionNumber number,
-                            const VersionRecord& record);
+                            const VersionRecord& record, const NewVersion& fields);
   // Clears in a record of a version's creation what the caller may not know of its source.
   Status MaskSource(View& view, const Caller& caller, AuditRecord& record);
 

@@ -1,6 +1,9 @@
 // Where versions came from, and who is told (reference §2.4, 24, and §8).
 #include <fmt/core.h>
 
+#include <map>
+#include <nlohmann/json.hpp>
+
 #include "cas/base/text.h"
 #include "store/embedded_registry_impl.h"
 
@@ -10,6 +13,19 @@ namespace {
 // Of the audit record of a version's creation.
 constexpr std::string_view kSourceParam = "source";
 constexpr std::string_view kSourceModelParam = "source_model_id";
+
+// Of a tag that is given with a version; a longer value is shown by its beginning. All keys are.
+constexpr size_t kMostShownValueBytes = 255;
+
+std::string ShownTags(const std::map<std::string, std::string>& tags) {
+  nlohmann::json shown = nlohmann::json::object();
+  for (const auto& [key, value] : tags) {
+    const bool cut = value.size() > kMostShownValueBytes;
+    shown[key] = cut ? value.substr(0, kMostShownValueBytes) + "…" : value;
+  }
+  // A character that was cut in two is replaced.
+  return shown.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
+}
 
 std::string SourceText(const FullName& model, const ModelSpec& spec) {
   std::string text = "models:/" + model.ToString();
@@ -81,7 +97,8 @@ Result<bool> EmbeddedRegistryImpl::IsBy(View& view, const Stamp& stamp, const Ca
 }
 
 void EmbeddedRegistryImpl::AuditCreation(Change& change, const FullName& name, ObjectId model,
-                                         VersionNumber number, const VersionRecord& record) {
+                                         VersionNumber number, const VersionRecord& record,
+                                         const NewVersion& fields) {
   Change::Params params{{"full_name_arg", name.ToString()},
                         {"version_arg", std::to_string(number)},
                         {std::string(kSourceParam), record.source},
@@ -91,6 +108,8 @@ void EmbeddedRegistryImpl::AuditCreation(Change& change, const FullName& name, O
   if (record.source_model && ParseModelSource(record.source)) {
     params[std::string(kSourceModelParam)] = std::to_string(*record.source_model);
   }
+  if (!fields.tags.empty()) params["tags"] = ShownTags(fields.tags);
+  if (!fields.comment.empty()) params["comment_bytes"] = std::to_string(fields.comment.size());
   change.Audit("createModelVersion", name, model, std::move(params));
 }
 

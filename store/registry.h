@@ -121,6 +121,7 @@ struct Page {
   std::string next_token;  // empty: this was the last page
 };
 
+// Given with a version, tags and comment are part of making it: CREATE MODEL VERSION is enough for them.
 struct NewVersion {
   std::string source;
   std::string run_id;

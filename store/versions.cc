@@ -229,7 +229,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::CommitVersion(const Caller& caller, Ob
     ASSIGN_OR_RETURN(record.id, change.NextVersionId());
     MakeReady(change, record, tree, checked);
     ASSIGN_OR_RETURN(const VersionNumber number, AddVersion(change, model, record, fields));
-    AuditCreation(change, name, model_id, number, record);
+    AuditCreation(change, name, model_id, number, record, fields);
     TellVersion(change, EventKind::kVersionReady, model, number, record.id);
     ASSIGN_OR_RETURN(VersionInfo info, InfoOf(change, model, number, record));
     info.comment = fields.comment;
@@ -249,7 +249,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::BeginVersion(const Caller& caller, Obj
     VersionRecord record;
     ASSIGN_OR_RETURN(record.id, change.NextVersionId());
     ASSIGN_OR_RETURN(const VersionNumber number, AddVersion(change, model, record, fields));
-    AuditCreation(change, name, model_id, number, record);
+    AuditCreation(change, name, model_id, number, record, fields);
     TellVersion(change, EventKind::kVersionCreated, model, number, record.id);
     ASSIGN_OR_RETURN(VersionInfo info, InfoOf(change, model, number, record));
     info.comment = fields.comment;
@@ -517,7 +517,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::CopyVersion(const Caller& caller, Obje
     ASSIGN_OR_RETURN(fields.tags, change.Tags(source_id, number));
     ASSIGN_OR_RETURN(record.id, change.NextVersionId());
     ASSIGN_OR_RETURN(const VersionNumber copied, AddVersion(change, destination, record, fields));
-    AuditCreation(change, name, destination_id, copied, record);
+    AuditCreation(change, name, destination_id, copied, record, fields);
     TellVersion(change, EventKind::kVersionReady, destination, copied, record.id);
     ASSIGN_OR_RETURN(VersionInfo info, InfoOf(change, destination, copied, record));
     info.comment = fields.comment;

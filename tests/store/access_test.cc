@@ -756,6 +756,29 @@ TEST(Access, OnlyWhoBeganAVersionOrOwnsTheModelFinishesIt) {
   EXPECT_EQ(Outcome(registry.FailVersion(Someone("bob"), world.model, number, "x")), "ok");
 }
 
+// Reference §6, and what MLflow's client sends in the call that makes a version. The log says who gave them.
+TEST(Access, TheTagsThatAVersionIsMadeWithArePartOfMakingItAndLaterOnesAreNot) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller bob = Someone("bob");
+  ASSERT_OK(world.Grant(world.catalog, "bob",
+                        {Privilege::kUseCatalog, Privilege::kUseSchema, Privilege::kCreateModelVersion}));
+  NewVersion fields;
+  fields.comment = "evil";
+  fields.tags = {{"approved", "yes"}, {"why", std::string(1000, 'x')}};
+  const VersionNumber number = registry.BeginVersion(bob, world.model, fields)->number;
+  const Target target{world.model, number};
+  EXPECT_EQ(*registry.Tags(world.ann, target), fields.tags);
+  EXPECT_EQ(Outcome(registry.SetTag(bob, target, "approved", "no")), "permission denied");
+  EXPECT_EQ(Outcome(registry.DeleteTag(bob, target, "approved")), "permission denied");
+  EXPECT_EQ(Outcome(registry.SetDescription(bob, target, "better")), "permission denied");
+
+  const auto trail = registry.Audit(world.ann, {.principal = "bob", .action = "createModelVersion"}).value();
+  ASSERT_EQ(trail.size(), 1U);
+  EXPECT_EQ(trail[0].params.at("tags"), R"({"approved":"yes","why":")" + std::string(255, 'x') + R"(…"})");
+  EXPECT_EQ(trail[0].params.at("comment_bytes"), "4");
+}
+
 TEST(Access, CopyingNeedsTheSourcesBytesAndTheDestinationsVersions) {
   World world;
   Registry& registry = *world.registry;
