@@ -11,6 +11,7 @@
 
 #include "cas/base/clock.h"
 #include "cas/base/text.h"
+#include "store/kv/lmdb_file.h"
 #include "store/kv/lmdb_kv.h"
 
 namespace modelfs::tools {
@@ -72,6 +73,13 @@ Status CheckNewHome(const std::string& path) {
                  fmt::format("{} is not empty; give init a new or empty directory", path));
   }
   return OkStatus();
+}
+
+// `path`, or of what it would be made in the innermost that is there. `path` is absolute.
+std::string InnermostThere(std::filesystem::path path) {
+  std::error_code failure;
+  while (path.has_relative_path() && !std::filesystem::exists(path, failure)) path = path.parent_path();
+  return path.string();
 }
 
 // Made, or made private if it is there: names and artifacts are their owner's alone.
@@ -175,6 +183,8 @@ Status CheckUsable(const std::string& home) {
 
 Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolicy signature,
                 const std::string& identity_map) {
+  // First of all: in a mount of modelfs each directory that is made is a catalog, schema or model of others.
+  RETURN_IF_ERROR(store::CheckFileSystem(InnermostThere(path)));
   RETURN_IF_ERROR(CheckNewHome(path));
   RETURN_IF_ERROR(MakePrivateDirectory(path));
   RETURN_IF_ERROR(MakePrivateDirectory(RegistryDirectory(path)));

@@ -59,7 +59,8 @@ Status CheckUsable(const std::string& home);
 
 // Makes the folders and the registry's first record, also where an init was killed half-way.
 //   kAlreadyExists        there is a registry
-//   kFailedPrecondition   the directory holds something else
+//   kFailedPrecondition   the directory holds something else, or would lie on a file system that cannot
+//                         hold a registry (a network's, a mount of modelfs); nothing was made
 //   kDataLoss             it holds the artifacts of a registry whose data.mdb is gone: a new one would let
 //                         the next sweep take them
 //

@@ -188,7 +188,7 @@ Status CheckFileSystem(const std::string& directory) {
   return Error(
       Code::kFailedPrecondition,
       fmt::format("{} is on a network or user-space file system ({}), where the registry's locks do not "
-                  "hold; keep the registry on a local disk and share it with `modelfs serve`",
+                  "hold; keep the registry on a local disk of this host",
                   directory, name));
 }
 

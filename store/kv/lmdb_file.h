@@ -1,5 +1,6 @@
 // What must be true of a directory and its data.mdb before LMDB may map it. LMDB itself trusts both: a
-// file cut short would end the process with SIGBUS at some later read. Used by lmdb_kv.cc alone.
+// file cut short would end the process with SIGBUS at some later read. Used by lmdb_kv.cc alone, but for
+// CheckFileSystem: whoever makes a home asks before there is anything of it.
 #pragma once
 
 #include <cstdint>
@@ -18,7 +19,8 @@ inline constexpr std::string_view kRestoreAdvice =
 // f_type; empty for all others. LMDB's locks and memory map do not hold on those.
 std::string_view UnsuitableFileSystem(uint64_t statfs_type);
 
-// kFailedPrecondition where `directory` is on one of those; the message says where to put it.
+// kFailedPrecondition where `directory`, which must be there, is on one of those; says where to
+// put it instead.
 Status CheckFileSystem(const std::string& directory);
 
 // kNotFound: no such file. kDataLoss: it is not LMDB's, or a page that its newest state refers to lies

@@ -182,6 +182,19 @@ class Background(Case):
         self.ok("mount", self.home, beside, "-d")
         self.ok("umount", beside)
 
+    def test_init_makes_no_registry_and_nothing_else_in_a_mount(self):
+        self.ok("mount", self.home, self.mnt, "-d")
+        self.write("prod/ml/iris/versions/draft/w", "x")
+        link = os.path.join(self.scratch, "link")
+        os.symlink(self.mnt, link)
+        for top in (self.mnt, link):
+            for path in ("", "ghost", "ghost/", "ghost/deeper/still", "prod/ghost", "prod/ml/ghost", "prod/ml/iris/ghost",
+                         "prod/ml/iris/versions/ghost", "prod/ml/iris/versions/draft/ghost"):
+                self.refused(6, "init", os.path.join(top, path), says="(FUSE)")
+        left = [name for _, folders, _ in os.walk(self.mnt) for name in folders if name in ("ghost", "registry")]
+        self.assertEqual(left, [])
+        self.assertNotIn("ghost", self.ok("audit"))
+
     def test_a_registry_on_a_file_system_that_is_read_only_says_what_to_do(self):
         frozen = os.path.join(self.scratch, "frozen")
         os.mkdir(frozen)
