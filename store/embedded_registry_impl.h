@@ -58,6 +58,8 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Result<VersionInfo> CommitVersion(const Caller& caller, ObjectId model, const Digest& tree,
                                     const Lease& lease, const NewVersion& fields,
                                     std::optional<VersionNumber> expected) override;
+  Status CheckNewVersion(const Caller& caller, ObjectId object, const NewVersion& fields,
+                         std::optional<VersionNumber> expected) override;
   Result<VersionInfo> BeginVersion(const Caller& caller, ObjectId model, const NewVersion& fields) override;
   Result<VersionInfo> FinalizeVersion(const Caller& caller, ObjectId model, VersionNumber number,
                                       const Digest& tree, const Lease& lease) override;
@@ -229,6 +231,9 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   // Of the containers together, from the outermost on.
   Result<Rules> RulesIn(View& view, const std::vector<ObjectId>& containers);
   Result<Rules> RulesFor(View& view, const StoredObject& model);
+  // kResourceExhausted where a schema holds as many models, or a model as many versions, as were set as the
+  // most.
+  Status CheckRoomIn(View& view, const StoredObject& holder);
   // kPermissionDenied where one of the aliases is protected and the caller is not of those who may move it.
   Status CheckProtected(View& view, const Caller& caller, const StoredObject& model,
                         const std::vector<std::string_view>& aliases);
@@ -367,6 +372,9 @@ auto EmbeddedRegistryImpl::TryInspect(const Caller& caller, Operation operation,
   if (view.refused()) refused = *view.refused();
   return answer;
 }
+
+// What it is to make something in an object of this kind.
+Operation CreateOperation(ObjectKind holder);
 
 // 32 hexadecimal digits from the kernel: ids that nobody can guess or meet twice.
 std::string RandomHex128();

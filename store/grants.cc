@@ -396,6 +396,23 @@ Result<std::vector<EffectiveSettings>> EmbeddedRegistryImpl::GetEffectiveSetting
                  });
 }
 
+Status EmbeddedRegistryImpl::CheckRoomIn(View& view, const StoredObject& holder) {
+  const bool of_model = holder.record.kind == ObjectKind::kModel;
+  if (!of_model && holder.record.kind != ObjectKind::kSchema) return OkStatus();
+  ASSIGN_OR_RETURN(const Rules rules,
+                   of_model ? RulesFor(view, holder) : RulesIn(view, {holder.parent, holder.record.id}));
+  const std::optional<Rules::Limit>& limit = of_model ? rules.max_versions : rules.max_models;
+  if (!limit || holder.record.children < limit->most) return OkStatus();
+  view.NoteRefused({CreateOperation(holder.record.kind), holder.record.id});
+  ASSIGN_OR_RETURN(const FullName name, view.NameOf(holder));
+  return Error(Code::kResourceExhausted,
+               of_model ? fmt::format("{} has {} versions, and {} is the limit that was set (max-versions); "
+                                      "delete one first",
+                                      name.ToString(), holder.record.children, limit->most)
+                        : fmt::format("{} holds {} models, and {} is the limit that was set (max-models)",
+                                      name.ToString(), holder.record.children, limit->most));
+}
+
 Status EmbeddedRegistryImpl::CheckProtected(View& view, const Caller& caller, const StoredObject& model,
                                             const std::vector<std::string_view>& aliases) {
   ASSIGN_OR_RETURN(const Rules rules, RulesFor(view, model));

@@ -15,17 +15,6 @@ constexpr size_t kListStep = 1000;
 
 ObjectKind ChildKind(ObjectKind parent) { return static_cast<ObjectKind>(static_cast<unsigned>(parent) + 1); }
 
-Operation CreateOperation(ObjectKind container) {
-  switch (container) {
-    case ObjectKind::kMetastore:
-      return Operation::kCreateCatalog;
-    case ObjectKind::kCatalog:
-      return Operation::kCreateSchema;
-    default:
-      return Operation::kCreateModel;
-  }
-}
-
 FullName Join(FullName name, std::string_view leaf) {
   name.parts.emplace_back(leaf);
   return name;
@@ -35,6 +24,20 @@ FullName Join(FullName name, std::string_view leaf) {
 std::string ListQuery(ObjectId parent) { return fmt::format("list {}", parent); }
 
 }  // namespace
+
+Operation CreateOperation(ObjectKind holder) {
+  switch (holder) {
+    case ObjectKind::kMetastore:
+      return Operation::kCreateCatalog;
+    case ObjectKind::kCatalog:
+      return Operation::kCreateSchema;
+    case ObjectKind::kSchema:
+      return Operation::kCreateModel;
+    case ObjectKind::kModel:
+      return Operation::kCreateVersion;
+  }
+  return Operation::kCreateVersion;
+}
 
 Result<ObjectInfo> EmbeddedRegistryImpl::InfoOf(View& view, const StoredObject& object, FullName name,
                                                 Detail detail) {
@@ -239,16 +242,7 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Create(const Caller& caller, ObjectId p
                    fmt::format("{}: the {} exists already", name.ToString(), KindName(object.record.kind)));
     }
     RETURN_IF_ERROR(authorizer_.Check(change, caller, CreateOperation(container.record.kind), parent));
-    if (object.record.kind == ObjectKind::kModel) {
-      ASSIGN_OR_RETURN(const Rules rules, RulesFor(change, object));
-      if (rules.max_models && container.record.children >= rules.max_models->most) {
-        change.NoteRefused({Operation::kCreateModel, parent});
-        return Error(
-            Code::kResourceExhausted,
-            fmt::format("{} holds {} models, and {} is the limit that was set (max-models)",
-                        container_name.ToString(), container.record.children, rules.max_models->most));
-      }
-    }
+    RETURN_IF_ERROR(CheckRoomIn(change, container));
     ASSIGN_OR_RETURN(object.record.id, change.NextObjectId());
     ASSIGN_OR_RETURN(object.record.owner, authorizer_.EnsureSelf(change, caller));
     object.record.created = object.record.updated = change.stamp();

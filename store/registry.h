@@ -345,6 +345,13 @@ class Registry {
   virtual Result<VersionInfo> CommitVersion(const Caller& caller, ObjectId model, const Digest& tree,
                                             const Lease& lease, const NewVersion& fields,
                                             std::optional<VersionNumber> expected) = 0;
+  // What CommitVersion would refuse whatever the tree is, for whoever is about to store one: the right, the
+  // fields, the number, what was set as a limit. `object` is the model, or, of a model that is not there yet,
+  // the innermost that is there of what will hold it. Promises nothing: CommitVersion looks again.
+  //   kOutOfRange           `expected` is not the next number
+  //   kResourceExhausted    too many tags; a limit of versions or, of a schema, of models is reached
+  virtual Status CheckNewVersion(const Caller& caller, ObjectId object, const NewVersion& fields,
+                                 std::optional<VersionNumber> expected) = 0;
   // The two-step way, for uploads: PENDING takes the number now; it ages to FAILED when not finalized
   // within kPendingLifetimeMs.
   virtual Result<VersionInfo> BeginVersion(const Caller& caller, ObjectId model,

@@ -47,6 +47,18 @@ Status CheckFields(const NewVersion& fields) {
   return OkStatus();
 }
 
+// What is recorded of a refusal of it.
+Change::Params ParamsOf(const NewVersion& fields, std::optional<VersionNumber> expected) {
+  Change::Params params{{"source", ReadableText(fields.source)}, {"run_id", fields.run_id}};
+  if (expected) params["version_arg"] = std::to_string(*expected);
+  return params;
+}
+
+Status CheckNumber(std::string_view model, VersionNumber next, std::optional<VersionNumber> expected) {
+  if (!expected || *expected == next) return OkStatus();
+  return Error(Code::kOutOfRange, fmt::format("{}: the next version is {}, not {}", model, next, *expected));
+}
+
 void TellVersion(Change& change, EventKind kind, const StoredObject& model, VersionNumber number,
                  VersionId id) {
   change.Tell(kind, model);
@@ -161,13 +173,7 @@ Status EmbeddedRegistryImpl::CheckSignaturePolicy(View& view, const StoredObject
 
 Result<VersionNumber> EmbeddedRegistryImpl::AddVersion(Change& change, StoredObject& model,
                                                        VersionRecord& record, const NewVersion& fields) {
-  ASSIGN_OR_RETURN(const Rules rules, RulesFor(change, model));
-  if (rules.max_versions && model.record.children >= rules.max_versions->most) {
-    return Error(
-        Code::kResourceExhausted,
-        fmt::format("{} has {} versions, and {} is the limit that was set (max-versions); delete one first",
-                    model.name, model.record.children, rules.max_versions->most));
-  }
+  RETURN_IF_ERROR(CheckRoomIn(change, model));
   const VersionNumber number = model.record.next_version++;
   ++model.record.children;
   record.source = ReadableText(fields.source);
@@ -202,15 +208,34 @@ void EmbeddedRegistryImpl::MakeReady(Change& change, VersionRecord& record, cons
   record.updated = change.stamp();
 }
 
+Status EmbeddedRegistryImpl::CheckNewVersion(const Caller& caller, ObjectId object, const NewVersion& fields,
+                                             std::optional<VersionNumber> expected) {
+  const Asked asked{Operation::kUse, object, ParamsOf(fields, expected)};
+  Refused refused{asked.operation, asked.object};
+  const auto check = [&](View& view) -> Status {
+    ASSIGN_OR_RETURN(const StoredObject there, view.Object(object));
+    RETURN_IF_ERROR(authorizer_.Check(view, caller, CreateOperation(there.record.kind), object));
+    if (there.record.kind == ObjectKind::kModel) {
+      ASSIGN_OR_RETURN(const FullName name, view.NameOf(there));
+      RETURN_IF_ERROR(CheckNumber(name.ToString(), there.record.next_version, expected));
+    } else {
+      RETURN_IF_ERROR(CheckNumber("a new model", ObjectRecord().next_version, expected));
+    }
+    return CheckRoomIn(view, there);
+  };
+  const Status checked = TryInspect(caller, asked.operation, object, check, refused);
+  // Who asks is about to do it: what is refused is recorded as if it had been tried.
+  if (!checked.ok()) NoteFailure(Call::kChange, caller, asked, refused, checked.error());
+  RETURN_IF_ERROR(checked);
+  return CheckFields(fields);
+}
+
 Result<VersionInfo> EmbeddedRegistryImpl::CommitVersion(const Caller& caller, ObjectId model_id,
                                                         const Digest& tree, const Lease& lease,
                                                         const NewVersion& fields,
                                                         std::optional<VersionNumber> expected) {
-  Asked asked{
-      Operation::kCreateVersion,
-      model_id,
-      {{"source", ReadableText(fields.source)}, {"run_id", fields.run_id}, {"tree", tree.ToString()}}};
-  if (expected) asked.params["version_arg"] = std::to_string(*expected);
+  Asked asked{Operation::kCreateVersion, model_id, ParamsOf(fields, expected)};
+  asked.params["tree"] = tree.ToString();
   // Before the bytes are looked at, and again in the transaction.
   RETURN_IF_ERROR(Demand(caller, asked));
   RETURN_IF_ERROR(CheckFields(fields));
@@ -219,10 +244,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::CommitVersion(const Caller& caller, Ob
   return Mutate(caller, asked, [&](Change& change) -> Result<VersionInfo> {
     ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
     ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
-    if (expected && *expected != model.record.next_version) {
-      return Error(Code::kOutOfRange, fmt::format("{}: the next version is {}, not {}", name.ToString(),
-                                                  model.record.next_version, *expected));
-    }
+    RETURN_IF_ERROR(CheckNumber(name.ToString(), model.record.next_version, expected));
     RETURN_IF_ERROR(CheckSignaturePolicy(change, model, checked.signature));
     RETURN_IF_ERROR(ExpectLease(change, lease));
     VersionRecord record;
@@ -240,9 +262,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::CommitVersion(const Caller& caller, Ob
 Result<VersionInfo> EmbeddedRegistryImpl::BeginVersion(const Caller& caller, ObjectId model_id,
                                                        const NewVersion& fields) {
   RETURN_IF_ERROR(CheckFields(fields));
-  const Asked asked{Operation::kCreateVersion,
-                    model_id,
-                    {{"source", ReadableText(fields.source)}, {"run_id", fields.run_id}}};
+  const Asked asked{Operation::kCreateVersion, model_id, ParamsOf(fields, std::nullopt)};
   return Mutate(caller, asked, [&](Change& change) -> Result<VersionInfo> {
     ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
     ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));

@@ -73,28 +73,23 @@ Status CheckSchema(Home& home, const store::FullName& model, Parents parents) {
                   model.ToString(), model.Parent().ToString(), model.Parent().ToString()));
 }
 
-// Whether the version may be made, and the model and what holds it where they are missing: also before
-// gigabytes are read, and again by each change itself.
-Status CheckMayRegister(Home& home, const store::FullName& model, Parents parents) {
-  const store::Operation operations[] = {store::Operation::kCreateCatalog, store::Operation::kCreateSchema,
-                                         store::Operation::kCreateModel, store::Operation::kCreateVersion};
+// What can be said of the version before gigabytes are read: each change says it again.
+Status CheckNewVersion(Home& home, const store::FullName& model, Parents parents,
+                       const store::NewVersion& fields, std::optional<store::VersionNumber> expected) {
   // From the model upwards to the first that is there: what is below it is to be made, and then one's own.
   store::FullName name = model;
-  store::ObjectId nearest = store::kMetastoreId;
+  store::ObjectId innermost = store::kMetastoreId;
   while (!name.parts.empty()) {
     const Result<store::ObjectInfo> found = home.registry->Lookup(home.caller, name);
     if (!found.ok() && found.error().code() != Code::kNotFound) return found.error();
     if (found.ok()) {
-      nearest = found->id;
+      innermost = found->id;
       break;
     }
     if (name == model) RETURN_IF_ERROR(CheckSchema(home, model, parents));
     name.parts.pop_back();
   }
-  const store::Operation operation = operations[name.parts.size()];
-  Status allowed = home.registry->CheckAccess(home.caller, operation, nearest);
-  if (!allowed.ok()) home.registry->RecordAudit(home.caller, operation, nearest, allowed, {});
-  return allowed;
+  return home.registry->CheckNewVersion(home.caller, innermost, fields, expected);
 }
 
 // --- register ---
@@ -119,10 +114,7 @@ Result<Tags> ParseTags(const std::vector<std::string>& given) {
       return Error(Code::kInvalidArgument,
                    fmt::format("tag \"{}\" has no value; write --tag KEY=VALUE", Printable(pair)));
     }
-    const std::string key = pair.substr(0, at);
-    RETURN_IF_ERROR(store::CheckTagKey(key));
-    RETURN_IF_ERROR(store::CheckTagValue(pair.substr(at + 1)));
-    tags[key] = pair.substr(at + 1);
+    tags[pair.substr(0, at)] = pair.substr(at + 1);
   }
   return tags;
 }
@@ -137,11 +129,9 @@ Status CheckOutside(const Home& home, const std::string& directory) {
 }
 
 Result<store::VersionInfo> Ingest(Home& home, const Place& place, const RegisterArguments& arguments,
-                                  const store::NewVersion& fields) {
+                                  const store::NewVersion& fields,
+                                  std::optional<store::VersionNumber> expected) {
   const Parents parents = arguments.parents ? Parents::kCreate : Parents::kMustExist;
-  std::optional<store::VersionNumber> expected;
-  if (const auto* number = std::get_if<store::VersionNumber>(&place.version)) expected = *number;
-
   ASSIGN_OR_RETURN(const std::unique_ptr<HeldLease> lease,
                    HeldLease::Acquire(*home.registry, home.caller, "register " + place.name.ToString()));
   FAIL_POINT("register.leased");
@@ -177,14 +167,16 @@ Status RunRegister(const Cli& cli, const RegisterArguments& arguments) {
                              Printable(arguments.name)));
   }
   for (const std::string& alias : arguments.aliases) RETURN_IF_ERROR(store::CheckAliasName(alias));
-  RETURN_IF_ERROR(store::CheckDescription(arguments.description));
   store::NewVersion fields;
   ASSIGN_OR_RETURN(fields.tags, ParseTags(arguments.tags));
   fields.comment = arguments.description;
   fields.run_id = arguments.run_id;
+  fields.source = arguments.source;
+  std::optional<store::VersionNumber> expected;
+  if (const auto* number = std::get_if<store::VersionNumber>(&place.version)) expected = *number;
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
-  RETURN_IF_ERROR(
-      CheckMayRegister(*home, place.name, arguments.parents ? Parents::kCreate : Parents::kMustExist));
+  RETURN_IF_ERROR(CheckNewVersion(
+      *home, place.name, arguments.parents ? Parents::kCreate : Parents::kMustExist, fields, expected));
 
   std::error_code failure;
   const files::path whole = files::canonical(arguments.directory, failure);
@@ -194,13 +186,13 @@ Status RunRegister(const Cli& cli, const RegisterArguments& arguments) {
                  fmt::format("{} is a file; a version is a directory: put the file into one",
                              Printable(arguments.directory)));
   }
-  fields.source = arguments.source.empty() ? whole.string() : arguments.source;
+  if (fields.source.empty()) fields.source = whole.string();
   RETURN_IF_ERROR(CheckOutside(*home, arguments.directory));
 
-  Result<store::VersionInfo> version = Ingest(*home, place, arguments, fields);
+  Result<store::VersionInfo> version = Ingest(*home, place, arguments, fields, expected);
   if (!version.ok() && version.error().code() == Code::kAborted) {
     // The lease ended on the way (the machine slept, say), or a file changed under us: once more.
-    version = Ingest(*home, place, arguments, fields);
+    version = Ingest(*home, place, arguments, fields, expected);
   }
   if (!version.ok()) return std::move(version).error();
   for (const std::string& alias : arguments.aliases) {

@@ -252,6 +252,71 @@ TEST_P(RegistryContract, NumbersAreNeverGivenAgain) {
   EXPECT_EQ(box.Commit(model)->number, 4U);
 }
 
+TEST_P(RegistryContract, WhatCanBeKnownOfANewVersionIsSaidBeforeItsTreeIsThere) {
+  Box box(Engine());
+  const ObjectId model = box.Make("c.s.m");
+  const ObjectId schema = box.registry->Get(box.ann, model)->parent;
+  const ObjectId catalog = box.registry->Get(box.ann, schema)->parent;
+  ASSERT_OK(box.Commit(model));
+  std::map<std::string, std::string> many;
+  for (size_t i = 0; i <= kMaxTagsPerObject; ++i) many["key" + std::to_string(i)] = "";
+  struct Row {
+    const char* name;
+    NewVersion fields;
+    std::string want;
+  };
+  const Row rows[] = {
+      {"nothing", {}, "ok"},
+      {"a run id of two lines",
+       {.source = {}, .run_id = "a\nb", .comment = {}, .tags = {}},
+       "invalid argument"},
+      {"a long source",
+       {.source = std::string(9000, 's'), .run_id = {}, .comment = {}, .tags = {}},
+       "invalid argument"},
+      {"a long description",
+       {.source = {}, .run_id = {}, .comment = std::string(kMaxDescriptionCharacters + 1, 'd'), .tags = {}},
+       "limit reached"},
+      {"a key that can never be",
+       {.source = {}, .run_id = {}, .comment = {}, .tags = {{"a.b", "v"}}},
+       "invalid argument"},
+      {"too many tags", {.source = {}, .run_id = {}, .comment = {}, .tags = many}, "limit reached"},
+  };
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.name);
+    for (const ObjectId object : {model, schema, catalog, kMetastoreId}) {
+      EXPECT_EQ(Outcome(box.registry->CheckNewVersion(box.ann, object, row.fields, std::nullopt)), row.want);
+    }
+    if (row.want == "ok") continue;
+    EXPECT_EQ(Outcome(box.Commit(model, "w", std::nullopt, row.fields)), row.want);
+  }
+  EXPECT_OK(box.registry->CheckNewVersion(box.ann, model, {}, 2));
+  EXPECT_EQ(Outcome(box.registry->CheckNewVersion(box.ann, model, {}, 1)), "out of range");
+  for (const ObjectId container : {schema, catalog, kMetastoreId}) {
+    EXPECT_OK(box.registry->CheckNewVersion(box.ann, container, {}, 1));
+    EXPECT_EQ(Outcome(box.registry->CheckNewVersion(box.ann, container, {}, 2)), "out of range");
+  }
+  ASSERT_OK(box.registry->SetSettings(box.ann, schema, {}, {.max_models = 1, .max_versions = 1}));
+  EXPECT_EQ(Outcome(box.registry->CheckNewVersion(box.ann, model, {}, std::nullopt)), "limit reached");
+  EXPECT_EQ(Outcome(box.registry->CheckNewVersion(box.ann, schema, {}, std::nullopt)), "limit reached");
+
+  Caller bob = box.ann;
+  bob.principal = "bob";
+  for (const ObjectId object : {model, schema, catalog, kMetastoreId}) {
+    EXPECT_EQ(Outcome(box.registry->CheckNewVersion(bob, object, {}, std::nullopt)), "permission denied");
+  }
+  ASSERT_OK(box.registry->FlushAudit());
+  AuditQuery refused;
+  refused.outcome = AuditQuery::Outcome::kRefused;
+  std::vector<std::string> actions;
+  const auto records = box.registry->Audit(box.ann, refused).value();
+  for (const AuditRecord& record : records) {
+    actions.push_back(record.principal + " " + record.action);
+  }
+  EXPECT_EQ(actions, (std::vector<std::string>{"ann createModelVersion", "ann createRegisteredModel",
+                                               "bob createModelVersion", "bob createRegisteredModel",
+                                               "bob createSchema", "bob createCatalog"}));
+}
+
 TEST_P(RegistryContract, ATreeMustBeStoredAndNotEmpty) {
   Box box(Engine());
   const ObjectId model = box.Make("c.s.m");

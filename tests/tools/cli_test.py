@@ -724,6 +724,31 @@ class Story(Case):
         os.remove(os.path.join(piped, "pipe"))
         self.assertEqual(self.ok("--as", "bob@x.org", "register", piped, "prod.ml.iris"), "prod.ml.iris/2\n")
 
+    def test_what_can_be_known_is_refused_before_the_directory_is_walked(self):
+        self.ready_registry()
+        self.ok("register", self.model(), "prod.ml.iris")
+        self.ok("mkdir", "prod.full")
+        self.ok("set", "prod.full", "max-models", "0")
+        piped = self.model("piped", {"w": b"x"})
+        os.mkfifo(os.path.join(piped, "pipe"))
+        tags = [f"--tag=k{i}=v" for i in range(51)]
+        for exit_code, says, *arguments in (
+                (6, "the next version is 2, not 99", "prod.ml.iris/99"),
+                (6, "the next version is 1, not 2", "prod.ml.new/2"),
+                (6, "the next version is 1, not 2", "other.ml.new/2", "--parents"),
+                (2, "run id", "prod.ml.iris", "--run-id", "a\nb"),
+                (2, "source", "prod.ml.iris", "--source", "s" * 9000),
+                (6, "description", "prod.ml.iris", "--description", "d" * 65537),
+                (2, "tag", "prod.ml.iris", "--tag=a.b=c"),
+                (6, "51 tags", "prod.ml.iris", *tags),
+                (6, "51 tags", "prod.ml.new", *tags),
+                (6, "max-models", "prod.full.iris")):
+            with self.subTest(arguments[:2]):
+                self.refused(exit_code, "register", piped, *arguments, says=says)
+        self.refused(2, "register", piped, "prod.ml.iris/2", *tags[:50], says="pipe")
+        os.remove(os.path.join(piped, "pipe"))
+        self.assertEqual(self.ok("register", piped, "prod.ml.iris/2", *tags[:50]), "prod.ml.iris/2\n")
+
     def test_names_that_attack_are_refused_and_make_nothing(self):
         self.ok("init")
         self.ok("mkdir", "-p", "prod.ml")
