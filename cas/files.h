@@ -34,6 +34,9 @@ struct FileInfo {
 };
 FileInfo InfoFrom(const struct stat& info);
 
+// The names in an open directory, unsorted, without "." and "..". `path` is for messages.
+Result<std::vector<std::string>> ListDirectory(Fd directory, const std::string& path);
+
 // A file being written. Not thread-safe.
 class WritableFile {
  public:

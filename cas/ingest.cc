@@ -8,13 +8,13 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <climits>
-#include <cstdlib>
 #include <memory>
+#include <optional>
 #include <unordered_set>
 
 #include "cas/base/fd.h"
 #include "cas/base/text.h"
+#include "cas/source_directory.h"
 
 namespace modelfs::cas {
 namespace {
@@ -22,20 +22,9 @@ namespace {
 constexpr uint32_t kOwnerExecutes = 0100;
 constexpr size_t kCopyBytes = size_t{1} << 20U;
 
-struct FreeString {
-  void operator()(char* text) const { std::free(text); }  // NOLINT: realpath(3) allocates so
-};
-
-// The path with every symlink followed, or nothing where it leads nowhere.
-std::optional<std::string> RealPath(const std::string& path) {
-  const std::unique_ptr<char, FreeString> resolved(::realpath(path.c_str(), nullptr));
-  if (resolved == nullptr) return std::nullopt;
-  return std::string(resolved.get());
-}
-
-bool IsWithin(const std::string& path, const std::string& directory) {
-  return path == directory || directory == "/" || path.starts_with(directory + "/");
-}
+// Of symlinks to directories, each time that one is met: what they point to is stored again each time, and a
+// few of them that point to each other's folders would be walked for ever. People have a handful.
+constexpr size_t kMostFollowedDirectories = 10'000;
 
 std::string_view KindOf(uint32_t mode) {
   if (S_ISCHR(mode)) return "a character device";
@@ -45,21 +34,26 @@ std::string_view KindOf(uint32_t mode) {
   return "no regular file";
 }
 
-// What a walk over a directory found.
+std::string Join(const std::string& folder, const std::string& name) {
+  return folder.empty() ? name : fmt::format("{}/{}", folder, name);
+}
+
+// What a walk over a directory found. A file or folder has two paths: the one under which it is stored, and
+// the real one, which differs below a symlink that was followed.
 class Walk {
  public:
-  // `root` has no symlinks in it.
-  explicit Walk(std::string root) : root_(std::move(root)) { ancestors_.push_back(root_); }
+  explicit Walk(const SourceDirectory& source) : source_(source) {}
 
-  Status Run() { return Directory(root_, ""); }
+  Status Run() { return Directory("", ""); }
 
   std::vector<TreeEntry> TakeEntries() { return std::move(entries_); }
-  // Of the files among the entries, in their order.
+  // The real paths of the files among the entries, in their order.
   const std::vector<std::string>& sources() const { return sources_; }
 
  private:
   Status Directory(const std::string& real, const std::string& relative) {
-    ASSIGN_OR_RETURN(std::vector<std::string> names, RealFiles().List(real));
+    ancestors_.push_back(real);
+    ASSIGN_OR_RETURN(std::vector<std::string> names, source_.List(real));
     std::sort(names.begin(), names.end());
     if (names.empty() && !relative.empty()) {
       TreeEntry entry;
@@ -68,35 +62,36 @@ class Walk {
       entries_.push_back(std::move(entry));
     }
     for (const std::string& name : names) {
-      const std::string shown = relative.empty() ? name : fmt::format("{}/{}", relative, name);
+      const std::string shown = Join(relative, name);
       if (Status status = CheckPathComponent(name); !status.ok()) {
-        return status.error().Wrap(Printable(relative.empty() ? real : relative));
+        return status.error().Wrap(Printable(relative.empty() ? source_.Shown("") : relative));
       }
       if (ancestors_.size() > kTreeMaxDepth) {
         return Error(Code::kInvalidArgument,
                      fmt::format("{}: lies more than {} levels deep", shown, kTreeMaxDepth));
       }
-      RETURN_IF_ERROR(Entry(fmt::format("{}/{}", real, name), shown));
+      RETURN_IF_ERROR(Entry(Join(real, name), shown));
     }
+    ancestors_.pop_back();
     return OkStatus();
   }
 
   Status Entry(std::string real, const std::string& relative) {
-    ASSIGN_OR_RETURN(FileInfo info, RealFiles().Stat(real));
-    if (S_ISLNK(info.mode)) {
-      const std::optional<std::string> target = RealPath(real);
-      if (!target.has_value()) {
-        return Error(
-            Code::kInvalidArgument,
-            fmt::format("{}: is a symlink that leads nowhere; remove it or restore its target", relative));
-      }
-      if (!IsWithin(*target, root_)) {
-        return Error(Code::kInvalidArgument,
-                     fmt::format("{}: is a symlink to {}, outside the directory; replace it by a copy",
-                                 relative, Printable(*target)));
-      }
-      real = *target;
-      ASSIGN_OR_RETURN(info, RealFiles().Stat(real));
+    ASSIGN_OR_RETURN(FileInfo info, source_.Stat(real));
+    const bool followed = S_ISLNK(info.mode);
+    if (followed) {
+      Result<std::string> target = source_.Follow(real);
+      if (!target.ok()) return target.error().Wrap(relative);
+      real = *std::move(target);
+      ASSIGN_OR_RETURN(info, source_.Stat(real));
+    }
+    // With the directories that hold others, as a tree counts: else a walk could go on without an end.
+    if (++nodes_ > kTreeMaxNodes) {
+      return Error(
+          Code::kInvalidArgument,
+          fmt::format("{}: a version holds at most {} files and directories; leave some out, or pack "
+                      "small files together",
+                      relative, kTreeMaxNodes));
     }
     if (S_ISDIR(info.mode)) {
       // A symlink to a directory that it lies in would be walked for ever.
@@ -104,18 +99,17 @@ class Walk {
         return Error(Code::kInvalidArgument,
                      fmt::format("{}: is a symlink to a directory that it lies in; remove it", relative));
       }
-      ancestors_.push_back(real);
-      RETURN_IF_ERROR(Directory(real, relative));
-      ancestors_.pop_back();
-      return OkStatus();
+      if (followed && ++followed_directories_ > kMostFollowedDirectories) {
+        return Error(Code::kInvalidArgument,
+                     fmt::format("{}: symlinks to directories were followed {} times by here, and what they "
+                                 "point to is stored again each time; remove them",
+                                 relative, kMostFollowedDirectories));
+      }
+      return Directory(real, relative);
     }
     if (!S_ISREG(info.mode)) {
       return Error(Code::kInvalidArgument, fmt::format("{}: is {}; only files and directories can be stored",
                                                        relative, KindOf(info.mode)));
-    }
-    if (entries_.size() >= kTreeMaxNodes) {
-      return Error(Code::kInvalidArgument,
-                   fmt::format("a version holds at most {} files and directories", kTreeMaxNodes));
     }
     TreeEntry entry;
     entry.path = relative;
@@ -125,10 +119,12 @@ class Walk {
     return OkStatus();
   }
 
-  const std::string root_;
-  std::vector<std::string> ancestors_;
+  const SourceDirectory& source_;
+  std::vector<std::string> ancestors_;  // real paths
   std::vector<TreeEntry> entries_;
   std::vector<std::string> sources_;
+  size_t nodes_ = 1;  // the directory itself
+  size_t followed_directories_ = 0;
 };
 
 Status CopyBlob(OpenBlob& blob, int out, const std::string& path) {
@@ -167,14 +163,12 @@ Status CopyBlob(OpenBlob& blob, int out, const std::string& path) {
 
 Result<IngestedTree> IngestDirectory(LocalStore& store, const std::string& directory, Epoch epoch,
                                      const LocalStore::Progress& progress) {
-  const std::optional<std::string> root = RealPath(directory);
-  if (!root.has_value()) return ErrnoError(errno, directory);
-  ASSIGN_OR_RETURN(const FileInfo info, RealFiles().Stat(*root));
-  if (!S_ISDIR(info.mode)) return Error(Code::kInvalidArgument, directory + ": is not a directory");
-  Walk walk(*root);
+  ASSIGN_OR_RETURN(const SourceDirectory source, SourceDirectory::Open(directory));
+  Walk walk(source);
   RETURN_IF_ERROR(walk.Run());
   // Names and kinds are judged before the first byte is stored.
-  ASSIGN_OR_RETURN(const std::vector<StoredFile> stored, store.ImportAll(walk.sources(), epoch, progress));
+  ASSIGN_OR_RETURN(const std::vector<StoredFile> stored,
+                   store.ImportAll(source, walk.sources(), epoch, progress));
   std::vector<TreeEntry> entries = walk.TakeEntries();
   size_t file = 0;
   for (TreeEntry& entry : entries) {

@@ -15,9 +15,13 @@ struct IngestedTree {
 
 // Stores every regular file below `directory` and the tree that lists them. A symlink to a file or
 // directory that lies inside `directory` is followed and stored as what it points to (model hubs lay
-// out their caches so); any other symlink, and every device, socket or FIFO, is refused by name.
+// out their caches so); any other symlink, and every device, socket or FIFO, is refused by name. Nothing
+// outside of `directory` is read, also while others change what is in it.
 // setuid, setgid and all mode bits but the owner's x are dropped. All durable on OK.
-//   kInvalidArgument   a name or kind of file that cannot be stored; nothing was added to the registry
+//   kInvalidArgument   a name or kind of file that cannot be stored, or more than a version holds; nothing
+//   was
+//                      added to the registry
+//   kAborted           it changed meanwhile
 //   kNotFound          no such directory
 Result<IngestedTree> IngestDirectory(LocalStore& store, const std::string& directory, Epoch epoch,
                                      const LocalStore::Progress& progress);

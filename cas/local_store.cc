@@ -17,6 +17,7 @@
 #include "cas/local_blob.h"
 #include "cas/parallel.h"
 #include "cas/publish_batch.h"
+#include "cas/source_directory.h"
 #include "cas/store_core.h"
 #include "cas/upkeep.h"
 
@@ -76,18 +77,21 @@ struct SourceFile {
   bool IsLarge() const { return info.size_bytes > kChunkBytes; }
 };
 
-// A regular file of the host's. Not through Files: it is only read, and belongs to somebody else.
-Result<SourceFile> OpenSource(const std::string& path) {
-  // O_NONBLOCK: a FIFO must be refused, not waited for.
+Result<SourceFile> RegularFile(Fd fd, const std::string& path) {
   SourceFile source;
   source.path = path;
-  source.fd = Fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
-  if (!source.fd.valid()) return ErrnoError(errno, "open " + path);
+  source.fd = std::move(fd);
   ASSIGN_OR_RETURN(source.info, InfoOf(source.fd.get(), path));
   if (!S_ISREG(source.info.mode)) {
     return Error(Code::kInvalidArgument, path + ": only regular files can be stored");
   }
   return source;
+}
+
+// A file in a folder that is ours. Not through Files: it is only read.
+Result<SourceFile> OpenSource(const std::string& path) {
+  ASSIGN_OR_RETURN(Fd fd, RealFiles().OpenRead(path));
+  return RegularFile(std::move(fd), path);
 }
 
 Status CheckUnchanged(const SourceFile& source) {
@@ -126,7 +130,8 @@ class LocalStore::Impl {
   Result<std::shared_ptr<OpenBlob>> Open(const Digest& digest);
   bool IsNative(const Digest& digest);
   void OnNative(std::function<void(const Digest&)> listener);
-  Result<std::vector<StoredFile>> ImportAll(const std::vector<std::string>& paths, Epoch epoch,
+  Result<std::vector<StoredFile>> ImportAll(const SourceDirectory& directory,
+                                            const std::vector<std::string>& paths, Epoch epoch,
                                             const Progress& progress);
   Result<std::vector<StoredFile>> PublishAll(const std::vector<PublishItem>& items, Epoch epoch,
                                              const Progress& progress, const std::stop_token& stop);
@@ -392,13 +397,15 @@ Result<StoredFile> LocalStore::Impl::ImportFile(const SourceFile& source, Epoch 
   return hashed.stored;
 }
 
-Result<std::vector<StoredFile>> LocalStore::Impl::ImportAll(const std::vector<std::string>& paths,
+Result<std::vector<StoredFile>> LocalStore::Impl::ImportAll(const SourceDirectory& directory,
+                                                            const std::vector<std::string>& paths,
                                                             Epoch epoch, const Progress& progress) {
   std::vector<StoredFile> stored(paths.size());
   PublishBatch batch(*core_, epoch, paths.size());
   Tally tally(progress);
   const Status each = EachFile(paths.size(), [&](size_t i, bool alone) -> Result<bool> {
-    ASSIGN_OR_RETURN(const SourceFile source, OpenSource(paths[i]));
+    ASSIGN_OR_RETURN(Fd fd, directory.OpenRead(paths[i]));
+    ASSIGN_OR_RETURN(const SourceFile source, RegularFile(std::move(fd), directory.Shown(paths[i])));
     if (!alone && source.IsLarge()) return false;
     ASSIGN_OR_RETURN(stored[i], ImportFile(source, epoch, batch, tally));
     return true;
@@ -515,9 +522,10 @@ void LocalStore::OnNative(std::function<void(const Digest&)> listener) {
   impl_->OnNative(std::move(listener));
 }
 
-Result<std::vector<StoredFile>> LocalStore::ImportAll(const std::vector<std::string>& paths, Epoch epoch,
+Result<std::vector<StoredFile>> LocalStore::ImportAll(const SourceDirectory& directory,
+                                                      const std::vector<std::string>& paths, Epoch epoch,
                                                       const Progress& progress) {
-  return impl_->ImportAll(paths, epoch, progress);
+  return impl_->ImportAll(directory, paths, epoch, progress);
 }
 
 Result<std::vector<StoredFile>> LocalStore::PublishAll(const std::vector<PublishItem>& items, Epoch epoch,

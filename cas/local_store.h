@@ -64,6 +64,8 @@ struct SweepReport {
   uint64_t bytes_held_back = 0;
 };
 
+class SourceDirectory;
+
 class LocalStore : public BlobStore {
  public:
   struct Options {
@@ -85,10 +87,12 @@ class LocalStore : public BlobStore {
   // Reports how many bytes have been stored so far; called from any thread.
   using Progress = std::function<void(uint64_t bytes_done)>;
 
-  // Copies files from anywhere on this host into the store, several at once, each in one pass over
-  // its bytes. Answers in the order of `paths`. All durable on OK; on error some may be stored,
-  // unreferenced, for a sweep to take. kAborted where a file changed while it was read.
-  Result<std::vector<StoredFile>> ImportAll(const std::vector<std::string>& paths, Epoch epoch,
+  // Copies files of a directory of this host into the store, several at once, each in one pass over
+  // its bytes. Answers in the order of `paths`, which are relative to it. All durable on OK; on error some
+  // may be stored, unreferenced, for a sweep to take. kAborted where a file, or the way to it, changed
+  // while it was read.
+  Result<std::vector<StoredFile>> ImportAll(const SourceDirectory& directory,
+                                            const std::vector<std::string>& paths, Epoch epoch,
                                             const Progress& progress);
 
   // Takes in files that are on the store's file system already, without copying a byte: hashes what

@@ -183,18 +183,9 @@ class OperatingSystemFiles : public Files {
   }
 
   Result<std::vector<std::string>> List(const std::string& path) override {
-    const Directory directory(::opendir(path.c_str()));
-    if (directory == nullptr) return Failed("opendir", path);
-    std::vector<std::string> names;
-    while (true) {
-      errno = 0;
-      const dirent* entry = ::readdir(directory.get());
-      if (entry == nullptr) break;
-      std::string name = entry->d_name;
-      if (name != "." && name != "..") names.push_back(std::move(name));
-    }
-    if (errno != 0) return Failed("readdir", path);
-    return names;
+    Fd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!directory.valid()) return Failed("open", path);
+    return ListDirectory(std::move(directory), path);
   }
 };
 
@@ -210,6 +201,22 @@ FileInfo InfoFrom(const struct stat& info) {
           .ctime_s = info.st_ctim.tv_sec,
           .ctime_ns = info.st_ctim.tv_nsec,
           .mode = info.st_mode};
+}
+
+Result<std::vector<std::string>> ListDirectory(Fd directory, const std::string& path) {
+  const Directory stream(::fdopendir(directory.get()));
+  if (stream == nullptr) return Failed("opendir", path);
+  (void)directory.Release();  // the stream's now
+  std::vector<std::string> names;
+  while (true) {
+    errno = 0;
+    const dirent* entry = ::readdir(stream.get());
+    if (entry == nullptr) break;
+    std::string name = entry->d_name;
+    if (name != "." && name != "..") names.push_back(std::move(name));
+  }
+  if (errno != 0) return Failed("readdir", path);
+  return names;
 }
 
 Files& RealFiles() {

@@ -46,7 +46,7 @@ void RunScript(const std::string& home) {
   CHECK(blobs->Put(DigestOf("put"), "put", {.revision = 10}).ok());
   Acknowledge(home, "put");
   WriteFile(home + "/source", LargeBytes());
-  CHECK(blobs->ImportAll({home + "/source"}, {.revision = 10}, nullptr).ok());
+  CHECK(blobs->ImportAll(Source(home), {"source"}, {.revision = 10}, nullptr).ok());
   Acknowledge(home, "large");
 
   auto loaded = drafts->Load([](std::string_view) { return true; }).value().drafts;
@@ -145,9 +145,9 @@ void CheckInvariants(const std::string& home) {
 }
 
 TEST(Crash, AKillAtAnyPointLeavesTheStoreWholeAndUsable) {
-  for (const char* point :
-       {"publish.staged", "publish.synced", "publish.sums", "publish.linked", "publish.durable",
-        "draft.locked", "seal.walked", "seal.published", "seal.stored", "discard.renamed", "sweep.unlinked"}) {
+  for (const char* point : {"publish.staged", "publish.synced", "publish.sums", "publish.linked",
+                            "publish.durable", "draft.locked", "seal.walked", "seal.published", "seal.stored",
+                            "discard.renamed", "sweep.unlinked"}) {
     int kills = 0;
     for (int arrival = 1;; ++arrival) {
       SCOPED_TRACE(testing::Message() << point << ":" << arrival);
@@ -206,7 +206,7 @@ TEST(DiskFull, IsNoSpaceAndLeavesNothingHalfThere) {
 
   const TempDirectory elsewhere;
   WriteFile(elsewhere / "large", RandomBytes(kChunkBytes * 2, 1000));
-  const auto import = blobs->ImportAll({elsewhere / "large"}, {.revision = 1}, nullptr);
+  const auto import = blobs->ImportAll(Source(elsewhere.path()), {"large"}, {.revision = 1}, nullptr);
   ASSERT_FALSE(import.ok());
   EXPECT_EQ(import.error().code(), Code::kNoSpace);
   EXPECT_TRUE(RealFiles().List(disk.path() + "/blobs/staging").value().empty());
@@ -279,14 +279,15 @@ bool WriterTurn(LocalStore& store, const std::string& home, int writer, Epoch ep
       mine.push_back(bytes);
       continue;
     }
-    const std::string path = home + "/w" + std::to_string(writer);
+    const std::string name = "w" + std::to_string(writer);
+    const std::string path = home + "/" + name;
     switch (random() % 3) {
       case 0:
         if (!store.Put(digest, bytes, epoch).ok()) return false;
         break;
       case 1:
         WriteFile(path, bytes);
-        if (!store.ImportAll({path}, epoch, nullptr).ok()) return false;
+        if (!store.ImportAll(Source(home), {name}, epoch, nullptr).ok()) return false;
         break;
       default:
         WriteFile(path, bytes);
@@ -314,10 +315,10 @@ TEST(SweepRace, NoSweepTakesWhatALiveLeaseUses) {
     const auto store = std::move(LocalStore::Open(RealFiles(), {.root = home / "blobs"}).value());
     std::vector<std::string> paths;
     for (int i = 0; i < 500; ++i) {
-      paths.push_back(home / ("live" + std::to_string(i)));
-      WriteFile(paths.back(), "live " + std::to_string(i));
+      paths.push_back("live" + std::to_string(i));
+      WriteFile(home / paths.back(), "live " + std::to_string(i));
     }
-    const auto stored = store->ImportAll(paths, {.revision = 1}, nullptr).value();
+    const auto stored = store->ImportAll(Source(home.path()), paths, {.revision = 1}, nullptr).value();
     for (const StoredFile& file : stored) live.insert(file.blob);
   }
   auto* leases = static_cast<Leases*>(

@@ -116,6 +116,73 @@ TEST(Ingest, RefusesHostileNamesAndKindsBeforeStoringAnything) {
   EXPECT_EQ(IngestDirectory(*store, home / "none", kNow, nullptr).error().code(), Code::kNotFound);
 }
 
+TEST(Ingest, ReadsNothingOutsideWhenAFolderBecomesASymlinkMeanwhile) {
+  for (const bool by_file : {false, true}) {
+    SCOPED_TRACE(by_file);
+    const TempDirectory home;
+    const auto store = std::move(LocalStore::Open(RealFiles(), {.root = home / "blobs", .hash_threads = 1})
+                                     .value());  // one after the other
+    fs::create_directories(home / "model/sub/deep");
+    fs::create_directories(home / "outside/deep");
+    WriteFile(home / "model/first", "first");
+    WriteFile(home / "model/sub/deep/w", "inside");
+    WriteFile(home / "outside/deep/w", "secret");
+    const auto exchange = [&](uint64_t /*done_bytes*/) {
+      const std::string name = by_file ? "sub/deep/w" : "sub";
+      if (!fs::is_symlink(home / "model/" + name)) {
+        fs::rename(home / "model/" + name, home / "was");
+        fs::create_symlink(home / (by_file ? "outside/deep/w" : "outside"), home / "model/" + name);
+      }
+    };
+    const auto refused = IngestDirectory(*store, home / "model", kNow, exchange);
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code(), Code::kAborted);
+    EXPECT_EQ(refused.error().message(),
+              fs::canonical(home / "model").string() +
+                  "/sub/deep/w: changed while it was read; try again when nobody writes to it");
+    EXPECT_EQ(store->LocalBytes(DigestOf("secret")), 0U);
+  }
+}
+
+TEST(Ingest, TheDirectoryItselfMayBeReachedThroughSymlinks) {
+  const TempDirectory home;
+  const auto store = OpenStore(home);
+  fs::create_directories(home / "real/model/d");
+  WriteFile(home / "real/model/d/w", "weights");
+  fs::create_symlink("d/w", home / "real/model/latest");
+  fs::create_symlink(home / "real/model/d", home / "real/model/absolute");
+  fs::create_symlink("real", home / "on the way");
+  fs::create_symlink("on the way/model", home / "last");
+  for (const char* path : {"on the way/model", "last", "last/", "last/d/.."}) {
+    SCOPED_TRACE(path);
+    const auto ingested = IngestDirectory(*store, home / path, kNow, nullptr);
+    ASSERT_TRUE(ingested.ok()) << ingested.error().message();
+    for (const char* file : {"d/w", "latest", "absolute/w"}) {
+      EXPECT_NE(ingested->tree.Find(file), nullptr) << file;
+    }
+  }
+}
+
+// Thirty pairs of symlinks, each pair to the folder of the next, stand for a thousand million directories.
+TEST(Ingest, SymlinksThatMultiplyAreNotFollowedForEver) {
+  const TempDirectory home;
+  const auto store = OpenStore(home);
+  constexpr int kLevels = 30;
+  for (int level = 0; level < kLevels; ++level) {
+    const std::string folder = home / "model/" + std::to_string(level);
+    fs::create_directories(folder);
+    for (const char* name : {"a", "b"}) {
+      if (level + 1 < kLevels) fs::create_symlink("../" + std::to_string(level + 1), folder + "/" + name);
+    }
+  }
+  const auto refused = IngestDirectory(*store, home / "model", kNow, nullptr);
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code(), Code::kInvalidArgument);
+  EXPECT_NE(refused.error().message().find("symlinks to directories were followed 10000 times"),
+            std::string::npos)
+      << refused.error().message();
+}
+
 TEST(Ingest, AVersionMissingABlobIsNotReadAsEmpty) {
   const TempDirectory home;
   const auto store = OpenStore(home);

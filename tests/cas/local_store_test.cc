@@ -249,7 +249,8 @@ TEST(LocalStore, StoringTheTrueBytesAgainMendsDamageThatNobodyNoticed) {
     WriteFile(home / "source", bytes);
     const auto store_again = [&](LocalStore& store, int way) -> Status {
       if (way == 0) return store.Put(digest, bytes, kNow);
-      if (way == 1) return store.ImportAll({home / "source"}, kNow, nullptr).map([](const auto&) {});
+      if (way == 1)
+        return store.ImportAll(Source(home.path()), {"source"}, kNow, nullptr).map([](const auto&) {});
       return store.PublishAll({{.source_path = home / "source"}}, kNow, nullptr).map([](const auto&) {});
     };
     for (int way = 0; way < 3; ++way) {
@@ -301,11 +302,11 @@ TEST(LocalStore, ImportsManyFilesInTheirOrderAndKeepsEachOnce) {
   std::vector<std::string> contents;
   for (size_t i = 0; i < 100; ++i) {
     contents.push_back(RandomBytes(i == 50 ? (3 * kChunkBytes) + 17 : 10 * i, i % 10));
-    paths.push_back(home / ("f" + std::to_string(i)));
-    WriteFile(paths.back(), contents.back());
+    paths.push_back("f" + std::to_string(i));
+    WriteFile(home / paths.back(), contents.back());
   }
   std::atomic<uint64_t> reported = 0;
-  const auto stored = store->ImportAll(paths, kNow, [&](uint64_t done) {
+  const auto stored = store->ImportAll(Source(home.path()), paths, kNow, [&](uint64_t done) {
     uint64_t seen = reported.load();
     while (seen < done && !reported.compare_exchange_weak(seen, done)) {
     }
@@ -334,7 +335,7 @@ TEST(LocalStore, ImportRefusesWhatIsNotARegularFile) {
   ASSERT_EQ(::mkfifo((home / "fifo").c_str(), 0600), 0);
   ASSERT_EQ(::symlink("good", (home / "link").c_str()), 0);
   for (const char* name : {"fifo", "link", "missing", "."}) {
-    EXPECT_FALSE(store->ImportAll({home / "good", home / name}, kNow, nullptr).ok()) << name;
+    EXPECT_FALSE(store->ImportAll(Source(home.path()), {"good", name}, kNow, nullptr).ok()) << name;
   }
   EXPECT_EQ(NamesIn(home / "blobs/staging"), 0U);
 }

@@ -105,16 +105,17 @@ TEST_P(PowerCut, PutOfALargeBlobIsAllOrNothing) {
 
 TEST_P(PowerCut, ImportOfAFewFilesIsAllOrNothingEach) {
   const std::string large = RandomBytes(kChunkBytes + 1, 2);
-  FailEachCall([](Rig&) {},
-               [&](LocalStore& store, const TempDirectory& home) {
-                 WriteFile(home / "a", "a");
-                 WriteFile(home / "b", large);
-                 return store.ImportAll({home / "a", home / "b"}, kNow, nullptr).map([](const auto&) {});
-               },
-               [&](LocalStore& store, bool promised) {
-                 ExpectWholeOrAbsent(store, "a", promised);
-                 ExpectWholeOrAbsent(store, large, promised);
-               });
+  FailEachCall(
+      [](Rig&) {},
+      [&](LocalStore& store, const TempDirectory& home) {
+        WriteFile(home / "a", "a");
+        WriteFile(home / "b", large);
+        return store.ImportAll(Source(home.path()), {"a", "b"}, kNow, nullptr).map([](const auto&) {});
+      },
+      [&](LocalStore& store, bool promised) {
+        ExpectWholeOrAbsent(store, "a", promised);
+        ExpectWholeOrAbsent(store, large, promised);
+      });
 }
 
 TEST_P(PowerCut, ImportOfManyFilesIsAllOrNothingEach) {
@@ -123,10 +124,10 @@ TEST_P(PowerCut, ImportOfManyFilesIsAllOrNothingEach) {
                [](LocalStore& store, const TempDirectory& home) {
                  std::vector<std::string> paths;
                  for (size_t i = 0; i < kFiles; ++i) {
-                   paths.push_back(home / ("f" + std::to_string(i)));
-                   WriteFile(paths.back(), "file " + std::to_string(i));
+                   paths.push_back("f" + std::to_string(i));
+                   WriteFile(home / paths.back(), "file " + std::to_string(i));
                  }
-                 return store.ImportAll(paths, kNow, nullptr).map([](const auto&) {});
+                 return store.ImportAll(Source(home.path()), paths, kNow, nullptr).map([](const auto&) {});
                },
                [](LocalStore& store, bool promised) {
                  for (size_t i = 0; i < kFiles; ++i) {

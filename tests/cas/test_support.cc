@@ -130,4 +130,6 @@ std::string ReadFile(const std::string& path) {
   return {std::istreambuf_iterator<char>(in), std::istreambuf_iterator<char>()};
 }
 
+SourceDirectory Source(const std::string& path) { return std::move(SourceDirectory::Open(path).value()); }
+
 }  // namespace modelfs::cas

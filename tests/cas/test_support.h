@@ -6,6 +6,8 @@
 #include <string>
 #include <string_view>
 
+#include "cas/source_directory.h"
+
 namespace modelfs::cas {
 
 // A new directory below the system's temporary one, removed with all that is in it at the end.
@@ -46,5 +48,8 @@ size_t ThreadsOfThisProcess();
 // Plain files, for what a test compares with. They abort the test program where they fail.
 void WriteFile(const std::string& path, std::string_view bytes);
 std::string ReadFile(const std::string& path);
+
+// A directory of the host's to import from. Aborts the test program where there is none.
+SourceDirectory Source(const std::string& path);
 
 }  // namespace modelfs::cas
