@@ -22,6 +22,16 @@ bool May(const Context& context, const Request& request, store::Operation operat
   return context.registry->CheckAccess(request.caller, operation, object).ok();
 }
 
+Outcome<void> PermitNumbers(const Context& context, const Request& request, store::ObjectId model) {
+  if (May(context, request, store::Operation::kCreateVersion, model)) return {};
+  return Permit(context, request, store::Operation::kGet, model);
+}
+
+bool MayKnowNumbers(const Context& context, const Request& request, store::ObjectId model) {
+  return May(context, request, store::Operation::kCreateVersion, model) ||
+         May(context, request, store::Operation::kGet, model);
+}
+
 bool MayKnowName(const Context& context, const Request& request, NodeId node) {
   const NodeParts parts = Parse(node);
   store::ObjectId object = parts.object;

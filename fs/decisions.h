@@ -20,6 +20,11 @@ Outcome<void> Permit(const Context& context, const Request& request, store::Oper
 // Whether Permit would say yes; for what is shown in part.
 bool May(const Context& context, const Request& request, store::Operation operation, store::ObjectId object);
 
+// For what tells the numbers of a model's versions: they are for who may have its metadata, and for who makes
+// the next one. As Permit, or whether that would say yes.
+Outcome<void> PermitNumbers(const Context& context, const Request& request, store::ObjectId model);
+bool MayKnowNumbers(const Context& context, const Request& request, store::ObjectId model);
+
 // Whether the caller may be told what the node is called, which is for who may see the model that it belongs
 // to: a file that was kept open outlives that, and renames.
 bool MayKnowName(const Context& context, const Request& request, NodeId node);

@@ -207,7 +207,7 @@ std::vector<std::pair<std::string, cas::DraftNumber>> DraftTable::List(store::Ob
   return names;
 }
 
-std::optional<store::VersionNumber> DraftTable::CommittedAs(cas::DraftNumber number) {
+std::optional<DraftTable::Commit> DraftTable::CommittedAs(cas::DraftNumber number) {
   const MutexLock lock(mu_);
   const auto it = committed_.find(number);
   if (it == committed_.end()) return std::nullopt;
@@ -358,7 +358,7 @@ void DraftTable::Committed(const RecordPtr& record, store::VersionNumber number)
   {
     const MutexLock lock(mu_);
     record->committed_as_ = number;
-    committed_[record->draft->number()] = number;
+    committed_[record->draft->number()] = {record->model, number};
     committed_order_.push_back(record->draft->number());
     if (committed_order_.size() > kRememberedCommits) {
       committed_.erase(committed_order_.front());

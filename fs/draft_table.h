@@ -90,8 +90,12 @@ class DraftTable {
   std::vector<std::pair<std::string, cas::DraftNumber>> List(store::ObjectId model,
                                                              std::optional<uid_t> creator = std::nullopt)
       EXCLUDES(mu_);
+  struct Commit {
+    store::ObjectId model = 0;
+    store::VersionNumber version = 0;
+  };
   // What became of a draft that Get does not answer, as far as is remembered.
-  std::optional<store::VersionNumber> CommittedAs(cas::DraftNumber number) EXCLUDES(mu_);
+  std::optional<Commit> CommittedAs(cas::DraftNumber number) EXCLUDES(mu_);
 
   std::string NameOf(const Record& record) EXCLUDES(mu_);
   DraftState StateOf(const Record& record) EXCLUDES(mu_);
@@ -190,7 +194,7 @@ class DraftTable {
   std::set<store::ObjectId> models_to_check_ GUARDED_BY(mu_);
   // The last kRememberedCommits drafts that became versions, for the sentence to whoever still writes there.
   static constexpr size_t kRememberedCommits = 1024;
-  std::map<cas::DraftNumber, store::VersionNumber> committed_ GUARDED_BY(mu_);
+  std::map<cas::DraftNumber, Commit> committed_ GUARDED_BY(mu_);
   std::deque<cas::DraftNumber> committed_order_ GUARDED_BY(mu_);
   std::jthread thread_;  // last: it uses the others
 };

@@ -10,6 +10,7 @@
 
 #include "cas/base/text.h"
 #include "fs/attrs.h"
+#include "fs/decisions.h"
 #include "fs/rename_refusal.h"
 #include "store/names.h"
 
@@ -41,11 +42,21 @@ struct stat DraftStat(const Context& context, const cas::DraftAttr& attr, uid_t 
   return out;
 }
 
+// What became of a committed draft; which version, where the caller may know.
+std::string BecameVersion(std::optional<store::VersionNumber> told) {
+  if (!told.has_value()) return "this draft became a version, which never changes";
+  return fmt::format(
+      "this draft became version {0}, which never changes; copy it to change it: "
+      "cp -r versions/{0} versions/draft",
+      *told);
+}
+
 // What a lower layer says about a change to a draft, in the kernel's words. `not_empty` where the call
 // removes a directory.
 enum class Emptiness { kDoesNotMatter, kMatters };
+enum class Numbers { kTold, kUntold };  // whether the caller may know those of the model's versions
 Refusal ChangeRefusal(DraftTable& drafts, const DraftTable::Record& record, const Error& error,
-                      Emptiness emptiness = Emptiness::kDoesNotMatter) {
+                      Numbers numbers, Emptiness emptiness = Emptiness::kDoesNotMatter) {
   if (error.code() != Code::kFailedPrecondition) return Refuse(error).value();
   switch (drafts.StateOf(record)) {
     case DraftState::kCommitting:
@@ -53,9 +64,7 @@ Refusal ChangeRefusal(DraftTable& drafts, const DraftTable::Record& record, cons
     case DraftState::kEnded: {
       const std::optional<store::VersionNumber> version = drafts.VersionOf(record);
       if (!version.has_value()) return {ENOENT, "this draft was removed"};
-      return {EROFS, fmt::format("this draft became version {0}, which never changes; copy it to change it: "
-                                 "cp -r versions/{0} versions/draft",
-                                 *version)};
+      return {EROFS, BecameVersion(numbers == Numbers::kTold ? version : std::nullopt)};
     }
     case DraftState::kOpen:
       break;
@@ -148,7 +157,8 @@ class DraftHandle : public FileHandle {
   cas::Draft& draft() const { return *hold_.record().draft; }
   tl::unexpected<Refusal> Changed(const Status& status) { return Changed(status.error()); }
   tl::unexpected<Refusal> Changed(const Error& error) {
-    return tl::unexpected(ChangeRefusal(drafts_, hold_.record(), error));
+    // A handle outlives its opener's rights, and does not know who uses it.
+    return tl::unexpected(ChangeRefusal(drafts_, hold_.record(), error, Numbers::kUntold));
   }
 
   DraftTable& drafts_;
@@ -164,9 +174,9 @@ class DraftsZone : public Zone {
   DraftsZone(Context& context, DraftTable& drafts, Leases& leases)
       : context_(context), drafts_(drafts), leases_(leases) {}
 
-  Outcome<Entry> Lookup(const Request& /*request*/, NodeId parent, std::string_view name) override {
+  Outcome<Entry> Lookup(const Request& request, NodeId parent, std::string_view name) override {
     const NodeParts at = Parse(parent);
-    Outcome<RecordPtr> record = Readable(at.draft);
+    Outcome<RecordPtr> record = Readable(request, at.draft);
     if (!record.has_value()) return tl::unexpected(record.error());
     const Result<cas::DraftEntry> found = (*record)->draft->Lookup(at.draft_node, name);
     if (!found.ok()) {
@@ -177,16 +187,16 @@ class DraftsZone : public Zone {
     return EntryOf(**record, found->node);
   }
 
-  Outcome<Attr> GetAttr(const Request& /*request*/, NodeId node) override {
+  Outcome<Attr> GetAttr(const Request& request, NodeId node) override {
     const NodeParts at = Parse(node);
-    Outcome<RecordPtr> record = Readable(at.draft);
+    Outcome<RecordPtr> record = Readable(request, at.draft);
     if (!record.has_value()) return tl::unexpected(record.error());
     return AttrOf(**record, at.draft_node);
   }
 
   Outcome<NodeId> ParentOf(NodeId directory) override {
     const NodeParts at = Parse(directory);
-    Outcome<RecordPtr> record = Readable(at.draft);
+    Outcome<RecordPtr> record = Readable(Request(), at.draft);
     if (!record.has_value()) return tl::unexpected(record.error());
     if (at.draft_node == cas::kDraftRoot) return VersionsNode((*record)->model);
     const Result<cas::DraftNode> parent = (*record)->draft->Parent(at.draft_node);
@@ -219,7 +229,7 @@ class DraftsZone : public Zone {
       if (mtime.tv_nsec == UTIME_NOW) clock_gettime(CLOCK_REALTIME, &mtime);
       done = draft.SetMtime(at.draft_node, mtime.tv_sec, mtime.tv_nsec);
     }
-    if (!done.ok()) return tl::unexpected(ChangeRefusal(drafts_, **record, done.error()));
+    if (!done.ok()) return tl::unexpected(Changed(request, **record, done.error()));
     drafts_.Touch(**record);
     return AttrOf(**record, at.draft_node);
   }
@@ -230,7 +240,7 @@ class DraftsZone : public Zone {
     Outcome<RecordPtr> record = Writable(request, at.draft);
     if (!record.has_value()) return tl::unexpected(record.error());
     const Result<cas::DraftEntry> made = (*record)->draft->MakeDirectory(at.draft_node, name);
-    if (!made.ok()) return tl::unexpected(ChangeRefusal(drafts_, **record, made.error()));
+    if (!made.ok()) return tl::unexpected(Changed(request, **record, made.error()));
     drafts_.Touch(**record);
     return EntryOf(**record, made->node);
   }
@@ -242,8 +252,8 @@ class DraftsZone : public Zone {
     if (!record.has_value()) return tl::unexpected(record.error());
     const Result<cas::DraftEntry> made =
         (*record)->draft->MakeFile(at.draft_node, name, (mode & S_IXUSR) != 0);
-    if (!made.ok()) return tl::unexpected(ChangeRefusal(drafts_, **record, made.error()));
-    Outcome<OpenedFile> file = OpenNode(*record, made->node, flags);
+    if (!made.ok()) return tl::unexpected(Changed(request, **record, made.error()));
+    Outcome<OpenedFile> file = OpenNode(request, *record, made->node, flags);
     if (!file.has_value()) return tl::unexpected(file.error());
     Outcome<Entry> entry = EntryOf(**record, made->node);
     if (!entry.has_value()) return tl::unexpected(entry.error());
@@ -292,7 +302,7 @@ class DraftsZone : public Zone {
     const Result<cas::DraftEntry> replaced = draft.Lookup(to.draft_node, new_name);
     const Status done = draft.Rename(from.draft_node, name, to.draft_node, new_name, mode);
     if (!done.ok()) {
-      Refusal refusal = ChangeRefusal(drafts_, record, done.error(), Emptiness::kMatters);
+      Refusal refusal = Changed(request, record, done.error(), Emptiness::kMatters);
       const bool exists = refusal.errno_value == EEXIST && mode == cas::Draft::RenameMode::kNoReplace;
       return tl::unexpected(exists ? std::move(refusal) : ForRename(std::move(refusal)));
     }
@@ -307,16 +317,16 @@ class DraftsZone : public Zone {
   Outcome<OpenedFile> Open(const Request& request, NodeId node, int flags) override {
     const NodeParts at = Parse(node);
     const bool writes = (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0;
-    Outcome<RecordPtr> record = writes ? Writable(request, at.draft) : Readable(at.draft);
+    Outcome<RecordPtr> record = writes ? Writable(request, at.draft) : Readable(request, at.draft);
     if (!record.has_value()) return tl::unexpected(record.error());
     if (auto own = PermitDraft(request, **record); !own.has_value()) return tl::unexpected(own.error());
     drafts_.Touch(**record);
-    return OpenNode(*record, at.draft_node, flags);
+    return OpenNode(request, *record, at.draft_node, flags);
   }
 
   Outcome<OpenedDirectory> OpenDirectory(const Request& request, NodeId node) override {
     const NodeParts at = Parse(node);
-    Outcome<RecordPtr> record = Readable(at.draft);
+    Outcome<RecordPtr> record = Readable(request, at.draft);
     if (!record.has_value()) return tl::unexpected(record.error());
     if (auto own = PermitDraft(request, **record); !own.has_value()) return tl::unexpected(own.error());
     Result<std::vector<cas::DraftEntry>> children = (*record)->draft->List(at.draft_node);
@@ -334,7 +344,7 @@ class DraftsZone : public Zone {
 
   Outcome<std::string> GetXattr(const Request& request, NodeId node, std::string_view name) override {
     const NodeParts at = Parse(node);
-    Outcome<RecordPtr> record = Readable(at.draft);
+    Outcome<RecordPtr> record = Readable(request, at.draft);
     if (!record.has_value()) return tl::unexpected(record.error());
     if (auto own = PermitDraft(request, **record); !own.has_value()) return tl::unexpected(own.error());
     if (at.draft_node == cas::kDraftRoot) {
@@ -345,11 +355,16 @@ class DraftsZone : public Zone {
         if (tag != fields.tags.end()) return tag->second;
       }
       if (name == "user.modelfs.status") return "DRAFT";
-      if (name == "user.modelfs.name" || name == "user.modelfs.next_version") {
-        const Result<store::ObjectInfo> model = context_.registry->Get(context_.daemon, (*record)->model);
+      // What the draft holds is its creator's; of the model, what the creator may know by now.
+      const store::ObjectId model_id = (*record)->model;
+      const bool is_name = name == "user.modelfs.name";
+      if (is_name || name == "user.modelfs.next_version") {
+        auto may = is_name ? Permit(context_, request, store::Operation::kSee, model_id)
+                           : PermitNumbers(context_, request, model_id);
+        if (!may) return tl::unexpected(may.error());
+        const Result<store::ObjectInfo> model = context_.registry->Get(context_.daemon, model_id);
         if (!model.ok()) return Refuse(model.error());
-        return name == "user.modelfs.name" ? model->full_name.ToString()
-                                           : std::to_string(model->next_version);
+        return is_name ? model->full_name.ToString() : std::to_string(model->next_version);
       }
     }
     return Refuse(ENODATA, fmt::format("no attribute {} here", Printable(name)));
@@ -357,7 +372,7 @@ class DraftsZone : public Zone {
 
   Outcome<std::vector<std::string>> ListXattr(const Request& request, NodeId node) override {
     const NodeParts at = Parse(node);
-    Outcome<RecordPtr> record = Readable(at.draft);
+    Outcome<RecordPtr> record = Readable(request, at.draft);
     if (!record.has_value()) return tl::unexpected(record.error());
     if (auto own = PermitDraft(request, **record); !own.has_value()) return tl::unexpected(own.error());
     std::vector<std::string> names;
@@ -396,18 +411,26 @@ class DraftsZone : public Zone {
   }
 
  private:
-  Refusal Gone(uint32_t draft) {
-    if (const auto version = drafts_.CommittedAs(draft); version.has_value()) {
-      return {EROFS, fmt::format("this draft became version {0}, which never changes: look in versions/{0}",
-                                 *version)};
+  // As the function, for whoever asks.
+  Refusal Changed(const Request& request, const DraftTable::Record& record, const Error& error,
+                  Emptiness emptiness = Emptiness::kDoesNotMatter) {
+    const bool told = MayKnowNumbers(context_, request, record.model);
+    return ChangeRefusal(drafts_, record, error, told ? Numbers::kTold : Numbers::kUntold, emptiness);
+  }
+
+  // Told to whoever still holds a nodeid of it, who need not be its creator nor see the model any more.
+  Refusal Gone(const Request& request, uint32_t draft) {
+    if (const auto commit = drafts_.CommittedAs(draft); commit.has_value()) {
+      const bool told = MayKnowNumbers(context_, request, commit->model);
+      return {EROFS, BecameVersion(told ? std::optional(commit->version) : std::nullopt)};
     }
     return {ESTALE, "this draft is gone: it was removed, or was unused for too long"};
   }
 
-  Outcome<RecordPtr> Readable(uint32_t draft) {
+  Outcome<RecordPtr> Readable(const Request& request, uint32_t draft) {
     RecordPtr record = drafts_.Get(draft);
     if (record == nullptr) {
-      Refusal refusal = Gone(draft);
+      Refusal refusal = Gone(request, draft);
       refusal.errno_value = ESTALE;
       return tl::unexpected(std::move(refusal));
     }
@@ -417,11 +440,11 @@ class DraftsZone : public Zone {
   // ESTALE only where nothing is remembered of it.
   Outcome<RecordPtr> Writable(const Request& request, uint32_t draft) {
     RecordPtr record = drafts_.Get(draft);
-    if (record == nullptr) return tl::unexpected(Gone(draft));
+    if (record == nullptr) return tl::unexpected(Gone(request, draft));
     if (auto own = PermitDraft(request, *record); !own.has_value()) return tl::unexpected(own.error());
     if (drafts_.StateOf(*record) != DraftState::kOpen) {
       return tl::unexpected(
-          ChangeRefusal(drafts_, *record, Error(Code::kFailedPrecondition, "the draft is not open")));
+          Changed(request, *record, Error(Code::kFailedPrecondition, "the draft is not open")));
     }
     return record;
   }
@@ -441,17 +464,18 @@ class DraftsZone : public Zone {
                  .entry_ttl_s = kDraftTtlS};
   }
 
-  Outcome<OpenedFile> OpenNode(const RecordPtr& record, cas::DraftNode node, int flags) {
+  Outcome<OpenedFile> OpenNode(const Request& request, const RecordPtr& record, cas::DraftNode node,
+                               int flags) {
     const auto access =
         (flags & O_ACCMODE) == O_RDONLY ? cas::Draft::Access::kRead : cas::Draft::Access::kWrite;
     if ((flags & O_TRUNC) != 0) {
       if (const Status done = record->draft->Truncate(node, 0); !done.ok()) {
-        return tl::unexpected(ChangeRefusal(drafts_, *record, done.error()));
+        return tl::unexpected(Changed(request, *record, done.error()));
       }
     }
     auto handle = std::make_shared<DraftHandle>(drafts_, leases_, record, node, access);
     if (const Status opened = handle->Open(); !opened.ok()) {
-      return tl::unexpected(ChangeRefusal(drafts_, *record, opened.error()));
+      return tl::unexpected(Changed(request, *record, opened.error()));
     }
     // All writes come through this kernel, so its pages are never older than the file.
     return OpenedFile{std::move(handle), PageCache::kKeep};
@@ -466,7 +490,7 @@ class DraftsZone : public Zone {
     const Result<cas::DraftEntry> entry = draft.Lookup(at.draft_node, name);
     if (!entry.ok()) return Refuse(entry.error());
     if (const Status done = (draft.*remove)(at.draft_node, name); !done.ok()) {
-      return tl::unexpected(ChangeRefusal(drafts_, **record, done.error(), Emptiness::kMatters));
+      return tl::unexpected(Changed(request, **record, done.error(), Emptiness::kMatters));
     }
     drafts_.Unlinked(**record, entry->node);
     drafts_.Touch(**record);
@@ -512,7 +536,7 @@ class DraftsZone : public Zone {
       fields.description = value.value_or(std::string_view());
     }
     if (const Status saved = drafts_.SetFields(**record, std::move(fields)); !saved.ok()) {
-      return tl::unexpected(ChangeRefusal(drafts_, **record, saved.error()));
+      return tl::unexpected(Changed(request, **record, saved.error()));
     }
     return {};
   }

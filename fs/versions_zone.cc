@@ -150,6 +150,8 @@ class VersionsZone : public Zone {
     const RecordPtr record = drafts_.Find(model_id, name);
     if (record == nullptr) return Refuse(ENOENT, fmt::format("no draft is named {}", Printable(name)));
     if (auto own = PermitDraft(request, *record); !own) return own;
+    // Before anything is said of the model, or hashed; and again in the commit.
+    if (auto may = Permit(context_, request, store::Operation::kCreateVersion, model_id); !may) return may;
 
     const Result<store::ObjectInfo> model = context_.registry->Get(context_.daemon, model_id);
     if (!model.ok()) return RefuseRename(model.error());
@@ -210,11 +212,7 @@ class VersionsZone : public Zone {
       return Refuse(ENODATA, fmt::format("no attribute {} here", Printable(name)));
     }
     const store::ObjectId id = Parse(node).object;
-    if (!May(context_, request, store::Operation::kCreateVersion, id)) {
-      if (auto may = Permit(context_, request, store::Operation::kGet, id); !may) {
-        return tl::unexpected(may.error());
-      }
-    }
+    if (auto may = PermitNumbers(context_, request, id); !may) return tl::unexpected(may.error());
     const Result<store::ObjectInfo> model = context_.registry->Get(context_.daemon, id);
     if (!model.ok()) return RefuseNode(model.error());
     return std::to_string(model->next_version);
@@ -342,8 +340,7 @@ class VersionsZone : public Zone {
 
   Outcome<void> Commit(const Request& request, const store::ObjectInfo& model, const RecordPtr& record,
                        std::string_view name, std::string_view new_name) {
-    // Before the bytes are hashed, as the number below; and again in the commit.
-    if (auto may = Permit(context_, request, store::Operation::kCreateVersion, model.id); !may) return may;
+    // Before the bytes are hashed, and again in the commit.
     std::optional<VersionNumber> expected;
     if (new_name != kNext) {
       expected = store::ParseVersionNumber(new_name);

@@ -641,5 +641,71 @@ TEST(Drafts, ADraftIsItsCreatorsAloneAlsoAfterARestart) {
   EXPECT_EQ(NamesIn(*world.versions, ann, at), std::vector<std::string>{"hers"});
 }
 
+// A descriptor of a draft outlives the rights of who made it.
+TEST(Drafts, AKeptDraftTellsNothingOfAModelThatIsHiddenByNow) {
+  WritingWorld world;
+  const store::ObjectId prod = world.Make("prod");
+  world.Grant(prod, "ann", {store::Privilege::kUseCatalog});
+  world.Grant(world.Make("prod.ml"), "ann", {store::Privilege::kUseSchema});
+  world.Grant(world.model, "ann", {store::Privilege::kCreateModelVersion});
+  const Request ann = world.RequestOf(60001, 60001);
+  const NodeId at = VersionsNode(world.model);
+  const auto make = [&](std::string_view name) {
+    const auto made = world.versions->MakeDirectory(ann, at, name, 0755);
+    EXPECT_TRUE(made) << MessageOf(made);
+    const auto file = world.files->Create(ann, made->node, "file", 0644, O_WRONLY);
+    EXPECT_TRUE(file) << MessageOf(file);
+    return std::pair(made->node, file->entry.node);
+  };
+  const auto [committed, committed_file] = make("first");
+  auto reader = world.files->Open(ann, committed_file, O_RDONLY);
+  ASSERT_TRUE(reader);
+  ASSERT_TRUE(world.versions->Rename(ann, at, "first", at, "next", 0));
+  const auto [gone, gone_file] = make("second");
+  ASSERT_TRUE(world.versions->Rename(ann, at, "second", at, "next", 0));
+  const auto [kept, kept_file] = make("third");
+  EXPECT_EQ(world.files->GetXattr(ann, kept, "user.modelfs.name").value(), "prod.ml.iris");
+  EXPECT_EQ(world.files->GetXattr(ann, kept, "user.modelfs.next_version").value(), "3");
+  // Who only makes versions is told their numbers.
+  EXPECT_NE(MessageOf(world.files->Open(ann, committed_file, O_RDWR)).find("version 1"), std::string::npos);
+  EXPECT_NE(MessageOf(world.files->Open(ann, gone_file, O_RDWR)).find("version 2"), std::string::npos);
+
+  world.Revoke(prod, "ann", {store::Privilege::kUseCatalog});
+  ASSERT_TRUE(world.registry->Rename(world.caller, world.model, "merger").ok());
+  struct Row {
+    std::string what;
+    int got;
+    std::string message;
+    int want;
+  };
+  std::vector<Row> rows;
+  const auto add = [&rows](std::string what, const auto& outcome, int want) {
+    rows.push_back({std::move(what), ErrnoOf(outcome), MessageOf(outcome), want});
+  };
+  const NodeId tree = TreeNode(1, 0, Flavour::kCached);
+  const NodeId elsewhere = VersionsNode(world.Make("prod.ml.rose"));
+  add("its name", world.files->GetXattr(ann, kept, "user.modelfs.name"), EACCES);
+  add("the next number", world.files->GetXattr(ann, kept, "user.modelfs.next_version"), EACCES);
+  add("another name", world.versions->Rename(ann, at, "third", at, "latest", 0), EACCES);
+  add("a wrong number", world.versions->Rename(ann, at, "third", at, "7", 0), EACCES);
+  add("a commit", world.versions->Rename(ann, at, "third", at, "next", 0), EACCES);
+  add("into a version", world.versions->Rename(ann, at, "third", tree, "x", 0), EACCES);
+  add("into another model", world.versions->Rename(ann, at, "third", elsewhere, "x", 0), EACCES);
+  add("a draft that is open", world.files->Open(ann, committed_file, O_RDWR), EROFS);
+  add("its directory", world.files->Create(ann, committed, "x", 0644, O_WRONLY), EROFS);
+  add("a draft that is gone", world.files->Open(ann, gone_file, O_RDWR), EROFS);
+  add("its top", world.files->OpenDirectory(ann, gone), ESTALE);
+  add("another's", world.files->Open(world.RequestOf(60003, 60003), gone_file, O_RDONLY), ESTALE);
+  for (const Row& row : rows) {
+    EXPECT_EQ(row.got, row.want) << row.what << ": " << row.message;
+    for (const char* secret : {"merger", "version 1", "version 2", "version is", "versions/3", "iris"}) {
+      EXPECT_EQ(row.message.find(secret), std::string::npos) << row.what << ": " << row.message;
+    }
+  }
+  // What is in it is still its creator's.
+  EXPECT_EQ(world.files->GetXattr(ann, kept, "user.modelfs.status").value(), "DRAFT");
+  EXPECT_TRUE(world.files->Open(ann, kept_file, O_RDWR));
+}
+
 }  // namespace
 }  // namespace modelfs::fs
