@@ -1,5 +1,7 @@
 #include "fs/decisions.h"
 
+#include <fmt/core.h>
+
 #include <utility>
 
 #include "fs/draft_table.h"
@@ -61,6 +63,23 @@ bool MayKnowName(const Context& context, const Request& request, NodeId node) {
     }
   }
   return May(context, request, store::Operation::kSee, object);
+}
+
+std::string ShownName(const Context& context, const Request& request, const store::ObjectInfo& object) {
+  if (object.kind == store::ObjectKind::kMetastore) return "the registry";
+  const bool told =
+      object.kind != store::ObjectKind::kModel || May(context, request, store::Operation::kSee, object.id);
+  return told ? object.full_name.ToString() : "this model";
+}
+
+std::string ShownName(const Context& context, const Request& request, const store::VersionInfo& version) {
+  if (!May(context, request, store::Operation::kSee, version.model)) return "this version";
+  if (MayKnowNumbers(context, request, version.model)) return NameOf(version);
+  return fmt::format("this version of {}", version.model_name.ToString());
+}
+
+std::string NameOf(const store::VersionInfo& version) {
+  return fmt::format("{}/{}", version.model_name.ToString(), version.number);
 }
 
 tl::unexpected<Refusal> RefuseCaller(const Context& context, store::ObjectId object, const Error& error) {

@@ -29,6 +29,14 @@ bool MayKnowNumbers(const Context& context, const Request& request, store::Objec
 // to: a file that was kept open outlives that, and renames.
 bool MayKnowName(const Context& context, const Request& request, NodeId node);
 
+// What a sentence that nothing was permitted for calls the object: "this model" to a caller who may not see
+// it. (Catalogs and schemas keep their names: whoever has a nodeid of one had its name.)
+std::string ShownName(const Context& context, const Request& request, const store::ObjectInfo& object);
+// Likewise the version, as NameOf; and without its number to who may see the model, not its versions.
+std::string ShownName(const Context& context, const Request& request, const store::VersionInfo& version);
+// "prod.ml.iris/3", for whom it was permitted to see.
+std::string NameOf(const store::VersionInfo& version);
+
 // For what a registry call in the caller's name answered about an object whose name the kernel knows: what is
 // hidden from the caller is then not absent but EACCES.
 tl::unexpected<Refusal> RefuseCaller(const Context& context, store::ObjectId object, const Error& error);

@@ -278,7 +278,11 @@ class InfoZone : public Zone {
 Outcome<struct stat> InfoZone::InfoStat(const NodeParts& parts) {
   if (parts.info == InfoFile::kVersionJson || parts.info == InfoFile::kLineageJson) {
     const auto version = context_.registry->GetVersion(context_.daemon, parts.object, parts.version_number);
-    if (!version.ok()) return Refuse(version.error());
+    if (!version.ok()) {
+      // The registry's sentence names the model, and this is answered to whoever asks.
+      if (version.error().code() != Code::kNotFound) return Refuse(version.error());
+      return Refuse(ENOENT, fmt::format("there is no version {}", parts.version_number));
+    }
     return FileStat(context_, 0, false, version->updated_at_ms);
   }
   const auto model = context_.registry->Get(context_.daemon, parts.object);

@@ -36,22 +36,6 @@ ObjectId ObjectOf(NodeId node) {
   return parts.object;
 }
 
-std::string NameOf(const ObjectInfo& object) {
-  return object.kind == ObjectKind::kMetastore ? "the registry" : object.full_name.ToString();
-}
-
-// A name in `container`, as a sentence begins with it.
-std::string SubjectOf(const ObjectInfo& container, std::string_view name) {
-  switch (container.kind) {
-    case ObjectKind::kMetastore:
-      return Printable(name);
-    case ObjectKind::kModel:
-      return fmt::format("{}: {}", container.full_name.ToString(), Printable(name));
-    default:
-      return fmt::format("{}.{}", container.full_name.ToString(), Printable(name));
-  }
-}
-
 ObjectKind ChildKind(ObjectKind parent) {
   CHECK(parent != ObjectKind::kModel);
   return static_cast<ObjectKind>(static_cast<uint8_t>(parent) + 1);
@@ -159,6 +143,9 @@ class ObjectsZone : public Zone {
   // LOOKUP does not depend on the caller, so it asks in the daemon's name.
   Result<ObjectInfo> Get(NodeId node) { return context_.registry->Get(context_.daemon, ObjectOf(node)); }
 
+  // A name in `container`, as a sentence begins with it.
+  std::string SubjectOf(const Request& request, const ObjectInfo& container, std::string_view name) const;
+
   Outcome<Entry> LookupAlias(ObjectId schema, std::string_view model, std::string_view alias);
   Entry ObjectEntry(const ObjectInfo& object) const {
     return {ObjectNode(object.id), ObjectStat(context_, object), kNamesTtlS, kNamesTtlS};
@@ -170,13 +157,27 @@ class ObjectsZone : public Zone {
   Context& context_;
 };
 
+std::string ObjectsZone::SubjectOf(const Request& request, const ObjectInfo& container,
+                                   std::string_view name) const {
+  const std::string shown = ShownName(context_, request, container);
+  switch (container.kind) {
+    case ObjectKind::kMetastore:
+      return Printable(name);
+    case ObjectKind::kModel:
+      return fmt::format("{}: {}", shown, Printable(name));
+    default:
+      return fmt::format("{}.{}", shown, Printable(name));
+  }
+}
+
 Outcome<Entry> ObjectsZone::LookupAlias(ObjectId schema, std::string_view model, std::string_view alias) {
   const auto info = context_.registry->LookupChild(context_.daemon, schema, model);
   if (!info.ok()) return Refuse(ENOENT, info.error().message());
   const auto found = std::find_if(info->aliases.begin(), info->aliases.end(),
                                   [&](const store::AliasInfo& each) { return each.name == alias; });
   if (info->kind != ObjectKind::kModel || found == info->aliases.end()) {
-    return Refuse(ENOENT, fmt::format("{}: there is no alias {}", NameOf(*info), Printable(alias)));
+    return Refuse(ENOENT,
+                  fmt::format("{}: there is no alias {}", info->full_name.ToString(), Printable(alias)));
   }
   const auto version = context_.registry->GetVersionById(context_.daemon, found->version_id);
   if (!version.ok()) return Refuse(version.error());
@@ -226,7 +227,7 @@ Outcome<NodeId> ObjectsZone::ParentOf(NodeId directory) {
   return ObjectNode(object->parent);
 }
 
-Outcome<Attr> ObjectsZone::SetAttr(const Request& /*request*/, NodeId node, const AttrChange& change) {
+Outcome<Attr> ObjectsZone::SetAttr(const Request& request, NodeId node, const AttrChange& change) {
   const auto object = Get(node);
   if (!object.ok()) return RefuseNode(object.error());
   const struct stat now = ObjectStat(context_, *object);
@@ -234,12 +235,12 @@ Outcome<Attr> ObjectsZone::SetAttr(const Request& /*request*/, NodeId node, cons
   if (change.mode && (*change.mode & kPermissions) != (now.st_mode & kPermissions)) {
     return Refuse(EPERM, fmt::format("{}: access is a matter of the registry's grants and not of mode bits, "
                                      "which stay {:04o}",
-                                     NameOf(*object), now.st_mode & kPermissions));
+                                     ShownName(context_, request, *object), now.st_mode & kPermissions));
   }
   if ((change.uid && *change.uid != now.st_uid) || (change.gid && *change.gid != now.st_gid)) {
     return Refuse(EPERM, fmt::format("{}: chown does not transfer ownership here; use `setfattr -n "
                                      "user.modelfs.owner -v PRINCIPAL`",
-                                     NameOf(*object)));
+                                     ShownName(context_, request, *object)));
   }
   // Times are the registry's record of the last change: setting them succeeds and changes nothing, since
   // tar, rsync -a and cp -a end each directory that they make with it.
@@ -254,7 +255,7 @@ Outcome<Entry> ObjectsZone::MakeDirectory(const Request& request, NodeId parent,
     return Refuse(EPERM,
                   fmt::format("{}: a model holds versions/ and aliases/ and nothing else; a new version "
                               "begins with `mkdir versions/draft`",
-                              NameOf(*container)));
+                              ShownName(context_, request, *container)));
   }
   if (parent == kRootNode && name == ".modelfs") {
     return Refuse(EEXIST, ".modelfs: the mount's own directory is there already");
@@ -264,11 +265,11 @@ Outcome<Entry> ObjectsZone::MakeDirectory(const Request& request, NodeId parent,
   return ObjectEntry(*created);
 }
 
-Outcome<CreatedFile> ObjectsZone::Create(const Request& /*request*/, NodeId parent, std::string_view name,
+Outcome<CreatedFile> ObjectsZone::Create(const Request& request, NodeId parent, std::string_view name,
                                          mode_t /*mode*/, int /*flags*/) {
   const auto container = Get(parent);
   if (!container.ok()) return RefuseNode(container.error());
-  const std::string subject = SubjectOf(*container, name);
+  const std::string subject = SubjectOf(request, *container, name);
   if (container->kind == ObjectKind::kModel) {
     return Refuse(EPERM,
                   fmt::format("{}: files belong to a version; make a draft with `mkdir versions/draft`, "
@@ -280,7 +281,7 @@ Outcome<CreatedFile> ObjectsZone::Create(const Request& /*request*/, NodeId pare
                                    subject, store::KindName(ChildKind(container->kind))));
 }
 
-Outcome<Entry> ObjectsZone::MakeSymlink(const Request& /*request*/, NodeId parent, std::string_view name,
+Outcome<Entry> ObjectsZone::MakeSymlink(const Request& request, NodeId parent, std::string_view name,
                                         std::string_view /*target*/) {
   const auto container = Get(parent);
   if (!container.ok()) return RefuseNode(container.error());
@@ -288,13 +289,13 @@ Outcome<Entry> ObjectsZone::MakeSymlink(const Request& /*request*/, NodeId paren
       EPERM,
       fmt::format(
           "{}: symlinks are aliases and stand in MODEL/aliases/: `ln -sfn ../versions/N MODEL/aliases/NAME`",
-          SubjectOf(*container, name)));
+          SubjectOf(request, *container, name)));
 }
 
 Outcome<void> ObjectsZone::RemoveDirectory(const Request& request, NodeId parent, std::string_view name) {
   const auto container = Get(parent);
   if (!container.ok()) return RefuseNode(container.error());
-  const std::string subject = SubjectOf(*container, name);
+  const std::string subject = SubjectOf(request, *container, name);
   if (container->kind == ObjectKind::kModel) {
     return Refuse(EPERM,
                   fmt::format("{}: it is part of the model and goes with it: rmdir the model once it has "
@@ -336,7 +337,7 @@ Outcome<void> ObjectsZone::Rename(const Request& request, NodeId parent, std::st
                                   NodeId new_parent, std::string_view new_name, unsigned flags) {
   const auto container = Get(parent);
   if (!container.ok()) return Refuse(container.error());
-  const std::string subject = SubjectOf(*container, name);
+  const std::string subject = SubjectOf(request, *container, name);
   if ((flags & RENAME_EXCHANGE) != 0) {
     return Refuse(EPERM,
                   fmt::format("{}: two models cannot be exchanged; rename one after the other", subject));
@@ -408,13 +409,15 @@ Outcome<void> ObjectsZone::SetXattr(const Request& request, NodeId node, std::st
                                     std::string_view value, int flags) {
   const auto object = Get(node);
   if (!object.ok()) return RefuseNode(object.error());
-  return SetXattrOf(context_, request, {object->id, std::nullopt}, NameOf(*object), name, value, flags);
+  return SetXattrOf(context_, request, {object->id, std::nullopt}, ShownName(context_, request, *object),
+                    name, value, flags);
 }
 
 Outcome<void> ObjectsZone::RemoveXattr(const Request& request, NodeId node, std::string_view name) {
   const auto object = Get(node);
   if (!object.ok()) return RefuseNode(object.error());
-  return RemoveXattrOf(context_, request, {object->id, std::nullopt}, NameOf(*object), name);
+  return RemoveXattrOf(context_, request, {object->id, std::nullopt}, ShownName(context_, request, *object),
+                       name);
 }
 
 }  // namespace

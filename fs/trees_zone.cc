@@ -27,10 +27,6 @@ using VersionPtr = std::shared_ptr<const CachedVersion>;
 // A reader waits no longer than this for bytes that are not here yet.
 constexpr std::chrono::seconds kReadDeadline{60};
 
-std::string NameOf(const CachedVersion& version) {
-  return fmt::format("{}/{}", version.info.model_name.ToString(), version.info.number);
-}
-
 // ---------------------------------------------------------------------------------------------------
 
 // The names under which the kernel may know a file by a nodeid whose reads go through the daemon. When
@@ -201,28 +197,28 @@ class TreesZone : public Zone {
                          int flags) override;
   Outcome<void> RemoveXattr(const Request& request, NodeId node, std::string_view name) override;
 
-  Outcome<Attr> SetAttr(const Request& /*request*/, NodeId node, const AttrChange& /*change*/) override {
-    return ReadOnly(node, "");
+  Outcome<Attr> SetAttr(const Request& request, NodeId node, const AttrChange& /*change*/) override {
+    return ReadOnly(request, node, "");
   }
-  Outcome<Entry> MakeDirectory(const Request& /*request*/, NodeId parent, std::string_view name,
+  Outcome<Entry> MakeDirectory(const Request& request, NodeId parent, std::string_view name,
                                mode_t /*mode*/) override {
-    return ReadOnly(parent, name);
+    return ReadOnly(request, parent, name);
   }
-  Outcome<CreatedFile> Create(const Request& /*request*/, NodeId parent, std::string_view name,
-                              mode_t /*mode*/, int /*flags*/) override {
-    return ReadOnly(parent, name);
+  Outcome<CreatedFile> Create(const Request& request, NodeId parent, std::string_view name, mode_t /*mode*/,
+                              int /*flags*/) override {
+    return ReadOnly(request, parent, name);
   }
   Outcome<Entry> MakeSymlink(const Request& request, NodeId parent, std::string_view name,
                              std::string_view target) override;
-  Outcome<void> Unlink(const Request& /*request*/, NodeId parent, std::string_view name) override {
-    return ReadOnly(parent, name);
+  Outcome<void> Unlink(const Request& request, NodeId parent, std::string_view name) override {
+    return ReadOnly(request, parent, name);
   }
-  Outcome<void> RemoveDirectory(const Request& /*request*/, NodeId parent, std::string_view name) override {
-    return ReadOnly(parent, name);
+  Outcome<void> RemoveDirectory(const Request& request, NodeId parent, std::string_view name) override {
+    return ReadOnly(request, parent, name);
   }
-  Outcome<void> Rename(const Request& /*request*/, NodeId parent, std::string_view name,
-                       NodeId /*new_parent*/, std::string_view /*new_name*/, unsigned /*flags*/) override {
-    return ReadOnly(parent, name);
+  Outcome<void> Rename(const Request& request, NodeId parent, std::string_view name, NodeId /*new_parent*/,
+                       std::string_view /*new_name*/, unsigned /*flags*/) override {
+    return ReadOnly(request, parent, name);
   }
 
   // One name of a directory as LOOKUP and READDIRPLUS answer it.
@@ -246,7 +242,7 @@ class TreesZone : public Zone {
 
   Outcome<Found> Find(NodeId node);
   std::string PathOf(const CachedVersion& version, uint32_t node) const;
-  tl::unexpected<Refusal> ReadOnly(NodeId node, std::string_view name) const;
+  tl::unexpected<Refusal> ReadOnly(const Request& request, NodeId node, std::string_view name) const;
   void BlobIsNative(const Digest& blob);
 
   Context& context_;
@@ -298,8 +294,7 @@ Outcome<TreesZone::Found> TreesZone::Find(NodeId node) {
   found.version = *std::move(version);
   found.node = found.version->tree->Get(found.parts.tree_node);
   if (found.node == nullptr) {
-    return Refuse(ESTALE, fmt::format("{}: it has no file with the number {}", NameOf(*found.version),
-                                      found.parts.tree_node));
+    return Refuse(ESTALE, fmt::format("this version has no file with the number {}", found.parts.tree_node));
   }
   return found;
 }
@@ -351,25 +346,29 @@ std::string TreesZone::PathOf(const CachedVersion& version, uint32_t node) const
   return path;
 }
 
-tl::unexpected<Refusal> TreesZone::ReadOnly(NodeId node, std::string_view name) const {
+tl::unexpected<Refusal> TreesZone::ReadOnly(const Request& request, NodeId node,
+                                            std::string_view name) const {
   const NodeParts parts = Parse(node);
   const auto version = context_.trees->Get(parts.version);
   // Whatever became of the version, it is not to be written to.
-  if (!version.ok()) return Refuse(EROFS, version.error().message());
+  if (!version.ok())
+    return Refuse(EROFS, "a version never changes, and this one was deleted or cannot be read");
+  const store::VersionInfo& info = (*version)->info;
   const std::string path = PathOf(**version, parts.tree_node);
-  std::string subject = NameOf(**version);
+  std::string subject = ShownName(context_, request, info);
   if (!path.empty()) subject += fmt::format(": {}", Printable(path));
   if (!name.empty()) subject += fmt::format("{}{}", path.empty() ? ": " : "/", Printable(name));
-  const store::VersionNumber number = (*version)->info.number;
+  const std::string number =
+      MayKnowNumbers(context_, request, info.model) ? std::to_string(info.number) : "N";
   return Refuse(EROFS,
                 fmt::format("{}: a READY version never changes; make a draft of it with `cp -r versions/{} "
                             "versions/draft`, change that, and `mv versions/draft versions/next`",
                             subject, number));
 }
 
-Outcome<Entry> TreesZone::MakeSymlink(const Request& /*request*/, NodeId parent, std::string_view name,
+Outcome<Entry> TreesZone::MakeSymlink(const Request& request, NodeId parent, std::string_view name,
                                       std::string_view /*target*/) {
-  Refusal refusal = ReadOnly(parent, name).value();
+  Refusal refusal = ReadOnly(request, parent, name).value();
   refusal.message +=
       ". To move an alias that exists: `ln -sfn ../versions/N aliases/NAME`; without -n, ln goes into the "
       "version that the alias points to";
@@ -414,7 +413,7 @@ Outcome<NodeId> TreesZone::ParentOf(NodeId directory) {
 }
 
 Outcome<OpenedFile> TreesZone::Open(const Request& request, NodeId node, int flags) {
-  if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0) return ReadOnly(node, "");
+  if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0) return ReadOnly(request, node, "");
   const auto found = Find(node);
   if (!found) return tl::unexpected(found.error());
   CHECK(found->node->file != nullptr);
@@ -423,7 +422,8 @@ Outcome<OpenedFile> TreesZone::Open(const Request& request, NodeId node, int fla
     return tl::unexpected(may.error());
   }
   const Digest& digest = found->node->file->blob;
-  std::string subject = fmt::format("{}: {}", NameOf(*found->version), Printable(found->node->file->path));
+  std::string subject =
+      fmt::format("{}: {}", NameOf(found->version->info), Printable(found->node->file->path));
   const auto blob = context_.blobs->Open(digest);
   if (!blob.ok()) {
     const Error error = blob.error().Wrap(subject);
@@ -477,18 +477,19 @@ Outcome<void> TreesZone::SetXattr(const Request& request, NodeId node, std::stri
                                   std::string_view value, int flags) {
   const auto found = Find(node);
   if (!found) return tl::unexpected(found.error());
-  if (found->parts.tree_node != 0 || !IsRegistryXattr(name)) return ReadOnly(node, "");
+  if (found->parts.tree_node != 0 || !IsRegistryXattr(name)) return ReadOnly(request, node, "");
   const store::VersionInfo& info = found->version->info;
-  return SetXattrOf(context_, request, {info.model, info.number}, NameOf(*found->version), name, value,
-                    flags);
+  return SetXattrOf(context_, request, {info.model, info.number}, ShownName(context_, request, info), name,
+                    value, flags);
 }
 
 Outcome<void> TreesZone::RemoveXattr(const Request& request, NodeId node, std::string_view name) {
   const auto found = Find(node);
   if (!found) return tl::unexpected(found.error());
-  if (found->parts.tree_node != 0 || !IsRegistryXattr(name)) return ReadOnly(node, "");
+  if (found->parts.tree_node != 0 || !IsRegistryXattr(name)) return ReadOnly(request, node, "");
   const store::VersionInfo& info = found->version->info;
-  return RemoveXattrOf(context_, request, {info.model, info.number}, NameOf(*found->version), name);
+  return RemoveXattrOf(context_, request, {info.model, info.number}, ShownName(context_, request, info),
+                       name);
 }
 
 }  // namespace

@@ -293,7 +293,11 @@ class VersionsZone : public Zone {
 
   Outcome<void> DeleteVersion(const Request& request, store::ObjectId model, VersionNumber number) {
     const Result<store::VersionInfo> version = context_.registry->GetVersion(context_.daemon, model, number);
-    if (!version.ok()) return Refuse(version.error());
+    if (!version.ok()) {
+      // That there is no such version, and of which model, is for who might delete it.
+      if (auto may = Permit(context_, request, store::Operation::kDeleteVersion, model); !may) return may;
+      return Refuse(version.error());
+    }
     if (const Status deleted = context_.registry->DeleteVersion(request.caller, model, number);
         !deleted.ok()) {
       return RefuseCaller(context_, model, deleted.error());

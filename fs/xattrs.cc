@@ -248,7 +248,7 @@ Outcome<void> SetXattrOf(const Context& context, const Request& request, const s
   // A tag that is not there is ENODATA to setxattr(2); ENOENT is said of the file.
   if (mode == store::Registry::TagMode::kReplaceOnly && set.error().code() == Code::kNotFound) {
     if (May(context, request, store::Operation::kTag, target.object)) {
-      return Refuse(ENODATA, set.error().message());
+      return NoSuchXattr(name);
     }
   }
   return RefuseCaller(context, target.object, set.error());
@@ -271,7 +271,7 @@ Outcome<void> RemoveXattrOf(const Context& context, const Request& request, cons
   if (removed.ok()) return {};
   if (removed.error().code() == Code::kNotFound &&
       May(context, request, store::Operation::kTag, target.object)) {
-    return Refuse(ENODATA, removed.error().message());
+    return NoSuchXattr(name);
   }
   return RefuseCaller(context, target.object, removed.error());
 }

@@ -1,11 +1,15 @@
 #include "fs/objects_zone.h"
 
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <gtest/gtest.h>
+#include <linux/fs.h>
 #include <sys/xattr.h>
 
 #include <algorithm>
 
+#include "fs/info_zone.h"
+#include "fs/trees_zone.h"
 #include "tests/fs/zone_world.h"
 
 namespace modelfs::fs {
@@ -356,6 +360,84 @@ TEST(ObjectsZone, NamesThatAttackGetTheRegistrysVerdict) {
     const auto found = zone->Lookup(world.request, node, name);
     EXPECT_EQ(ErrnoOf(found), verdict.ok() ? 0 : ENOENT) << name;
     EXPECT_EQ(MessageOf(made).empty(), verdict.ok()) << name;
+  }
+}
+
+// A nodeid outlives rights and names: what is done to one without a right says nothing of what it is called.
+TEST(ObjectsZone, NobodyIsToldWhatAHiddenModelIsCalledByNow) {
+  ZoneWorld world;
+  const store::ObjectId model = world.Make("prod.ml.before");
+  const store::VersionInfo version = world.Commit(model, {{"data/a", "x"}});
+  ASSERT_TRUE(world.registry->Rename(world.caller, model, "merger").ok());
+  const auto objects = MakeObjectsZone(world.context);
+  const auto trees = MakeTreesZone(world.context);
+  const auto info = MakeInfoZone(world.context);
+  const NodeId node = ObjectNode(model);
+  const NodeId root = TreeNode(version.id, 0, Flavour::kCached);
+  const NodeId json = InfoNode(model, InfoFile::kVersionJson, 7);
+  const NodeId data = trees->Lookup(world.request, root, "data")->node;
+  const NodeId file = trees->Lookup(world.request, data, "a")->node;
+
+  struct Row {
+    std::string what;
+    int got;
+    std::string message;
+    int want;
+    bool names = true;  // the model, to who may see it
+  };
+  const auto refusals = [&](const Request& request) {
+    std::vector<Row> rows;
+    const auto add = [&rows](std::string what, const auto& outcome, int want, bool names = true) {
+      rows.push_back({std::move(what), ErrnoOf(outcome), MessageOf(outcome), want, names});
+    };
+    add("mkdir", objects->MakeDirectory(request, node, "x", 0755), EPERM);
+    add("creat", objects->Create(request, node, "x", 0644, O_WRONLY), EPERM);
+    add("symlink", objects->MakeSymlink(request, node, "x", "y"), EPERM);
+    add("rmdir", objects->RemoveDirectory(request, node, "versions"), EPERM);
+    add("rename", objects->Rename(request, node, "versions", node, "x", 0), EPERM);
+    add("exchange", objects->Rename(request, node, "versions", node, "aliases", RENAME_EXCHANGE), EPERM);
+    add("chmod", objects->SetAttr(request, node, Changing(&AttrChange::mode, 0700)), EPERM);
+    add("chown", objects->SetAttr(request, node, Changing(&AttrChange::uid, 1)), EPERM);
+    add("setxattr", objects->SetXattr(request, node, "user.x", "y", 0), EPERM);
+    add("setxattr of a fact", objects->SetXattr(request, node, "user.modelfs.name", "y", 0), EPERM);
+    add("setxattr of an ACL", objects->SetXattr(request, node, "system.posix_acl_access", "y", 0), EPERM);
+    add("setxattr of the owner", objects->SetXattr(request, node, "user.modelfs.owner", "y", XATTR_CREATE),
+        EEXIST);
+    add("removexattr", objects->RemoveXattr(request, node, "user.x"), EPERM);
+    add("mkdir in a version", trees->MakeDirectory(request, root, "x", 0755), EROFS);
+    add("creat in a version", trees->Create(request, data, "x", 0644, O_WRONLY), EROFS);
+    add("symlink in a version", trees->MakeSymlink(request, root, "x", "y"), EROFS);
+    add("unlink in a version", trees->Unlink(request, data, "a"), EROFS);
+    add("rmdir in a version", trees->RemoveDirectory(request, root, "data"), EROFS);
+    add("rename in a version", trees->Rename(request, root, "data", root, "x", 0), EROFS);
+    add("chmod in a version", trees->SetAttr(request, file, Changing(&AttrChange::mode, 0700)), EROFS);
+    add("open to write", trees->Open(request, file, O_RDWR), EROFS);
+    add("setxattr in a version", trees->SetXattr(request, file, "user.tag.x", "y", 0), EROFS);
+    add("setxattr of a version's fact", trees->SetXattr(request, root, "user.modelfs.name", "y", 0), EPERM);
+    add("removexattr of it", trees->RemoveXattr(request, root, "user.modelfs.name"), EPERM);
+    add("stat of a version's file that is gone", info->GetAttr(request, json), ENOENT, false);
+    return rows;
+  };
+  const auto says = [](const Row& row, std::string_view what) {
+    return row.message.find(what) != std::string::npos;
+  };
+  for (const Row& row : refusals(world.request)) {
+    EXPECT_EQ(row.got, row.want) << row.what << ": " << row.message;
+    EXPECT_EQ(says(row, "prod.ml.merger"), row.names) << row.what << ": " << row.message;
+  }
+  const Request eve = world.RequestOf(60003, 60003);
+  for (const Row& row : refusals(eve)) {
+    EXPECT_EQ(row.got, row.want) << row.what << ": " << row.message;
+    EXPECT_FALSE(says(row, "merger") || says(row, "before")) << row.what << ": " << row.message;
+    EXPECT_FALSE(says(row, "/1")) << row.what << ": " << row.message;
+  }
+  // Who may tag a model sees it, and not which versions it has.
+  world.Grant(world.Make("prod"), "bob", {store::Privilege::kUseCatalog});
+  world.Grant(world.Make("prod.ml"), "bob", {store::Privilege::kUseSchema});
+  world.Grant(model, "bob", {store::Privilege::kApplyTag});
+  for (const Row& row : refusals(world.RequestOf(60002, 60002))) {
+    EXPECT_EQ(says(row, "prod.ml.merger"), row.names) << row.what << ": " << row.message;
+    EXPECT_FALSE(says(row, "/1")) << row.what << ": " << row.message;
   }
 }
 

@@ -691,6 +691,7 @@ TEST(Drafts, AKeptDraftTellsNothingOfAModelThatIsHiddenByNow) {
   add("a commit", world.versions->Rename(ann, at, "third", at, "next", 0), EACCES);
   add("into a version", world.versions->Rename(ann, at, "third", tree, "x", 0), EACCES);
   add("into another model", world.versions->Rename(ann, at, "third", elsewhere, "x", 0), EACCES);
+  add("a version that is not there", world.versions->RemoveDirectory(ann, at, "9"), EACCES);
   add("a draft that is open", world.files->Open(ann, committed_file, O_RDWR), EROFS);
   add("its directory", world.files->Create(ann, committed, "x", 0644, O_WRONLY), EROFS);
   add("a draft that is gone", world.files->Open(ann, gone_file, O_RDWR), EROFS);
