@@ -319,7 +319,8 @@ class DraftsZone : public Zone {
     const bool writes = (flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0;
     Outcome<RecordPtr> record = writes ? Writable(request, at.draft) : Readable(request, at.draft);
     if (!record.has_value()) return tl::unexpected(record.error());
-    if (auto own = PermitDraft(request, **record); !own.has_value()) return tl::unexpected(own.error());
+    if (auto own = Own(request, **record, store::Operation::kReadFiles); !own)
+      return tl::unexpected(own.error());
     drafts_.Touch(**record);
     return OpenNode(request, *record, at.draft_node, flags);
   }
@@ -328,7 +329,8 @@ class DraftsZone : public Zone {
     const NodeParts at = Parse(node);
     Outcome<RecordPtr> record = Readable(request, at.draft);
     if (!record.has_value()) return tl::unexpected(record.error());
-    if (auto own = PermitDraft(request, **record); !own.has_value()) return tl::unexpected(own.error());
+    if (auto own = Own(request, **record, store::Operation::kReadFiles); !own)
+      return tl::unexpected(own.error());
     Result<std::vector<cas::DraftEntry>> children = (*record)->draft->List(at.draft_node);
     if (!children.ok()) return Refuse(children.error());
     std::vector<DirectoryEntry> entries;
@@ -346,7 +348,8 @@ class DraftsZone : public Zone {
     const NodeParts at = Parse(node);
     Outcome<RecordPtr> record = Readable(request, at.draft);
     if (!record.has_value()) return tl::unexpected(record.error());
-    if (auto own = PermitDraft(request, **record); !own.has_value()) return tl::unexpected(own.error());
+    if (auto own = Own(request, **record, store::Operation::kReadFiles); !own)
+      return tl::unexpected(own.error());
     if (at.draft_node == cas::kDraftRoot) {
       const DraftFields fields = drafts_.FieldsOf(**record);
       if (name == kDescription && !fields.description.empty()) return fields.description;
@@ -374,7 +377,8 @@ class DraftsZone : public Zone {
     const NodeParts at = Parse(node);
     Outcome<RecordPtr> record = Readable(request, at.draft);
     if (!record.has_value()) return tl::unexpected(record.error());
-    if (auto own = PermitDraft(request, **record); !own.has_value()) return tl::unexpected(own.error());
+    if (auto own = Own(request, **record, store::Operation::kReadFiles); !own)
+      return tl::unexpected(own.error());
     std::vector<std::string> names;
     if (at.draft_node != cas::kDraftRoot) return names;
     names = {"user.modelfs.name", "user.modelfs.next_version", "user.modelfs.status"};
@@ -411,6 +415,10 @@ class DraftsZone : public Zone {
   }
 
  private:
+  Outcome<void> Own(const Request& request, const DraftTable::Record& record, store::Operation operation) {
+    return PermitDraft(context_, request, drafts_, record, operation);
+  }
+
   // As the function, for whoever asks.
   Refusal Changed(const Request& request, const DraftTable::Record& record, const Error& error,
                   Emptiness emptiness = Emptiness::kDoesNotMatter) {
@@ -441,7 +449,8 @@ class DraftsZone : public Zone {
   Outcome<RecordPtr> Writable(const Request& request, uint32_t draft) {
     RecordPtr record = drafts_.Get(draft);
     if (record == nullptr) return tl::unexpected(Gone(request, draft));
-    if (auto own = PermitDraft(request, *record); !own.has_value()) return tl::unexpected(own.error());
+    if (auto own = Own(request, *record, store::Operation::kCreateVersion); !own)
+      return tl::unexpected(own.error());
     if (drafts_.StateOf(*record) != DraftState::kOpen) {
       return tl::unexpected(
           Changed(request, *record, Error(Code::kFailedPrecondition, "the draft is not open")));
@@ -552,9 +561,12 @@ std::unique_ptr<Zone> MakeDraftsZone(Context& context, DraftTable& drafts, Lease
   return std::make_unique<DraftsZone>(context, drafts, leases);
 }
 
-Outcome<void> PermitDraft(const Request& request, const DraftTable::Record& record) {
+Outcome<void> PermitDraft(const Context& context, const Request& request, DraftTable& drafts,
+                          const DraftTable::Record& record, store::Operation operation) {
   if (request.caller.uid == record.creator) return {};
-  return Refuse(EACCES, "a draft is its creator's own until it is committed");
+  const Error refusal(Code::kPermissionDenied, "a draft is its creator's own until it is committed");
+  AuditDecision(context, request, operation, record.model, refusal, {{"draft", drafts.NameOf(record)}});
+  return Refuse(refusal);
 }
 
 Outcome<Entry> DraftRootEntry(const Context& context, DraftTable::Record& record) {

@@ -18,8 +18,11 @@ namespace modelfs::fs {
 
 std::unique_ptr<Zone> MakeDraftsZone(Context& context, DraftTable& drafts, Leases& leases);
 
-// A draft is its creator's alone; EACCES for everybody else, root too.
-Outcome<void> PermitDraft(const Request& request, const DraftTable::Record& record);
+// A draft is its creator's alone; EACCES for everybody else, root too, and a record in the audit log: as of a
+// refused `operation` on the model (kReadFiles to look into the draft, kCreateVersion to change or commit
+// it), with the draft's name.
+Outcome<void> PermitDraft(const Context& context, const Request& request, DraftTable& drafts,
+                          const DraftTable::Record& record, store::Operation operation);
 
 // What a lookup of a draft's name in versions/ answers. The kernel asks for it each time: after a commit the
 // same name is something else.

@@ -131,7 +131,7 @@ class VersionsZone : public Zone {
     }
     const RecordPtr record = drafts_.Find(model, name);
     if (record == nullptr) return Refuse(ENOENT, fmt::format("no draft is named {}", Printable(name)));
-    if (auto own = PermitDraft(request, *record); !own) return own;
+    if (auto own = PermitToChange(request, *record); !own) return own;
     if (Outcome<void> empty = CheckEmpty(*record, name); !empty.has_value()) return empty;
     if (const Status removed = drafts_.Remove(record); !removed.ok()) return Refuse(removed.error());
     return {};
@@ -149,7 +149,7 @@ class VersionsZone : public Zone {
     if (name == kLatest) return Refuse(EPERM, "`latest` is computed: it always names the newest version");
     const RecordPtr record = drafts_.Find(model_id, name);
     if (record == nullptr) return Refuse(ENOENT, fmt::format("no draft is named {}", Printable(name)));
-    if (auto own = PermitDraft(request, *record); !own) return own;
+    if (auto own = PermitToChange(request, *record); !own) return own;
     // Before anything is said of the model, or hashed; and again in the commit.
     if (auto may = Permit(context_, request, store::Operation::kCreateVersion, model_id); !may) return may;
 
@@ -244,6 +244,10 @@ class VersionsZone : public Zone {
     return entry;
   }
 
+  Outcome<void> PermitToChange(const Request& request, const DraftTable::Record& draft) {
+    return PermitDraft(context_, request, drafts_, draft, store::Operation::kCreateVersion);
+  }
+
   static std::string HowToCommit(const store::ObjectInfo& model) {
     return fmt::format(
         "cp -r SOURCE versions/draft && mv versions/draft versions/{}, or: modelfs register SOURCE {}",
@@ -315,7 +319,7 @@ class VersionsZone : public Zone {
                     "version by mv versions/DRAFT versions/next");
     }
     if (other == record) return {};
-    if (auto own = PermitDraft(request, *other); !own) return own;
+    if (auto own = PermitToChange(request, *other); !own) return own;
     if (const Status swapped = drafts_.Swap(*record, *other); !swapped.ok())
       return RefuseRename(swapped.error());
     return {};

@@ -641,6 +641,60 @@ TEST(Drafts, ADraftIsItsCreatorsAloneAlsoAfterARestart) {
   EXPECT_EQ(NamesIn(*world.versions, ann, at), std::vector<std::string>{"hers"});
 }
 
+TEST(Drafts, WhatIsTriedOnAnothersDraftIsInTheAuditLogAndALoopOfItIsCounted) {
+  WritingWorld world;
+  const NodeId draft = world.MakeDraft("mine", "bytes");
+  world.MakeDraft("other", "bytes");
+  const NodeId file = world.files->Lookup(world.request, draft, "file")->node;
+  const Request eve = world.RequestOf(60003, 60003);
+  const NodeId at = VersionsNode(world.model);
+  uint64_t seen = 0;
+  const auto records = [&] {
+    EXPECT_TRUE(world.registry->FlushAudit().ok());
+    std::vector<std::string> list;
+    store::AuditQuery query;
+    query.after_sequence = seen;
+    query.principal = "eve";
+    const auto found = world.registry->Audit(world.caller, query).value();
+    for (const store::AuditRecord& record : found) {
+      list.push_back(fmt::format("{} {} {} draft={}", record.action, record.status, record.full_name,
+                                 record.params.at("draft")));
+      seen = record.sequence;
+    }
+    return list;
+  };
+  const std::string looked = fmt::format("{} 403 prod.ml.iris draft=mine", store::kOpenAction);
+  const std::string changed = "createModelVersion 403 prod.ml.iris draft=mine";
+  struct Row {
+    std::string what;
+    std::function<int()> attempt;
+    std::string want;
+  };
+  const std::vector<Row> rows{
+      {"read", [&] { return ErrnoOf(world.files->Open(eve, file, O_RDONLY)); }, looked},
+      {"list", [&] { return ErrnoOf(world.files->OpenDirectory(eve, draft)); }, looked},
+      {"getxattr", [&] { return ErrnoOf(world.files->GetXattr(eve, draft, "user.tag.x")); }, looked},
+      {"listxattr", [&] { return ErrnoOf(world.files->ListXattr(eve, draft)); }, looked},
+      {"write", [&] { return ErrnoOf(world.files->Open(eve, file, O_RDWR)); }, changed},
+      {"creat", [&] { return ErrnoOf(world.files->Create(eve, draft, "x", 0644, O_WRONLY)); }, changed},
+      {"unlink", [&] { return ErrnoOf(world.files->Unlink(eve, draft, "file")); }, changed},
+      {"tag", [&] { return ErrnoOf(world.files->SetXattr(eve, draft, "user.tag.x", "y", 0)); }, changed},
+      {"rmdir", [&] { return ErrnoOf(world.versions->RemoveDirectory(eve, at, "mine")); }, changed},
+      {"commit", [&] { return ErrnoOf(world.versions->Rename(eve, at, "mine", at, "next", 0)); }, changed},
+      {"rename", [&] { return ErrnoOf(world.versions->Rename(eve, at, "mine", at, "hers", 0)); }, changed},
+  };
+  // Of what is the same within a second the first is written down, then a count; a flush writes that at once.
+  for (const Row& row : rows) {
+    EXPECT_EQ(row.attempt(), EACCES) << row.what;
+    EXPECT_EQ(records(), std::vector<std::string>{row.want}) << row.what;
+  }
+  for (int i = 0; i < 1000; ++i) EXPECT_EQ(rows.back().attempt(), EACCES);
+  EXPECT_LT(records().size(), 100U);
+  // Its creator is refused nothing, and nothing is written down.
+  ASSERT_TRUE(world.files->Open(world.request, file, O_RDWR));
+  EXPECT_EQ(records(), std::vector<std::string>{});
+}
+
 // A descriptor of a draft outlives the rights of who made it.
 TEST(Drafts, AKeptDraftTellsNothingOfAModelThatIsHiddenByNow) {
   WritingWorld world;
