@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <filesystem>
 #include <fstream>
 #include <limits>
 #include <map>
@@ -292,17 +293,62 @@ struct ReadMap {
   FileStamp stamp;
 };
 
+bool IsTrusted(uid_t owner) { return owner == 0 || owner == ::geteuid(); }
+bool OthersMayWrite(const struct stat& info) { return (info.st_mode & (S_IWGRP | S_IWOTH)) != 0; }
+
+// Whoever may write `directory`, or one above it, may put another file in the map's place: what is asked of
+// the map is asked of them, as sshd's StrictModes does. In a sticky one (/tmp) only owners rename and remove.
+Status CheckDirectories(std::filesystem::path directory) {
+  // What stat(2) says of an owner who has no number in this user namespace, such as that of / in a rootless
+  // container; nobody is a user of that number.
+  constexpr uid_t kUnmapped = 65'534;
+  while (true) {
+    struct stat info = {};
+    if (::stat(directory.c_str(), &info) != 0) return ErrnoError(errno, directory.string());
+    const bool writable = OthersMayWrite(info) && (info.st_mode & S_ISVTX) == 0;
+    if (writable || (!IsTrusted(info.st_uid) && info.st_uid != kUnmapped)) {
+      return Error(Code::kPermissionDenied,
+                   fmt::format("nobody but root or the user who mounts may be able to write {} and replace "
+                               "the map: chown it and chmod go-w, or keep the map elsewhere",
+                               directory.string()));
+    }
+    if (!directory.has_relative_path()) return OkStatus();
+    directory = directory.parent_path();
+  }
+}
+
+// The directories of the file, and those of a link that leads to it.
+Status CheckPlace(const std::string& file) {
+  std::error_code error;
+  const std::filesystem::path named = std::filesystem::absolute(file, error);
+  if (error) return ErrnoError(error.value(), file);
+  const std::filesystem::path of_link = std::filesystem::canonical(named.parent_path(), error);
+  if (error) return ErrnoError(error.value(), file);
+  RETURN_IF_ERROR(CheckDirectories(of_link));
+  const std::filesystem::path real = std::filesystem::canonical(named, error);
+  if (error) return ErrnoError(error.value(), file);
+  if (real.parent_path() == of_link) return OkStatus();
+  return CheckDirectories(real.parent_path());
+}
+
 Result<ReadMap> ReadMapFile(const std::string& file) {
-  const Fd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  // Whoever could put a FIFO or a device in its place must not keep anybody waiting for its other end.
+  const Fd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
   if (!fd.valid()) return ErrnoError(errno, fmt::format("identity map {}", file));
   struct stat info = {};
   if (::fstat(fd.get(), &info) != 0) return ErrnoError(errno, fmt::format("identity map {}", file));
-  if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0 || (info.st_uid != 0 && info.st_uid != ::geteuid())) {
+  if (!S_ISREG(info.st_mode)) {
+    return Error(Code::kInvalidArgument, fmt::format("identity map {}: it is no regular file", file));
+  }
+  if (OthersMayWrite(info) || !IsTrusted(info.st_uid)) {
     return Error(
         Code::kPermissionDenied,
         fmt::format("identity map {}: it says who is who, so nobody but root or the user who mounts may be "
                     "able to write it: chown it, and chmod go-w",
                     file));
+  }
+  if (const Status place = CheckPlace(file); !place.ok()) {
+    return place.error().Wrap(fmt::format("identity map {}", file));
   }
   std::string text;
   std::vector<char> buffer(size_t{64} << 10U);

@@ -77,7 +77,8 @@ class HostIdentities : public PrincipalDirectory {
     std::shared_ptr<spdlog::logger> log;  // told of a mapping file that cannot be read again; may be null
   };
 
-  // kInvalidArgument names file and line; kPermissionDenied where others can write the mapping file.
+  // kInvalidArgument names file and line, or says that it is no regular file; kPermissionDenied where others
+  // can write the mapping file or put another one in its place.
   static Result<std::unique_ptr<HostIdentities>> Open(Options options);
   ~HostIdentities() override;
 

@@ -8,8 +8,11 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <map>
 #include <thread>
+#include <utility>
+#include <vector>
 
 #include "cas/base/check.h"
 #include "cas/base/text.h"
@@ -101,6 +104,7 @@ class Host {
   }
   ~Host() { std::filesystem::remove_all(directory_); }
 
+  const std::string& directory() const { return directory_; }
   std::string map_file() const { return directory_ + "/identities"; }
   // By a rename, as an editor does it, so that even a file of the same size is another one.
   void WriteMap(const std::string& text) const {
@@ -108,10 +112,11 @@ class Host {
     std::filesystem::rename(map_file() + ".new", map_file());
   }
   Result<std::unique_ptr<HostIdentities>> Open(bool mapped) {
-    return HostIdentities::Open({.map_file = mapped ? map_file() : std::string(),
-                                 .database = &database,
-                                 .clock = &clock,
-                                 .log = nullptr});
+    return OpenMap(mapped ? map_file() : std::string());
+  }
+  Result<std::unique_ptr<HostIdentities>> OpenMap(std::string file) {
+    return HostIdentities::Open(
+        {.map_file = std::move(file), .database = &database, .clock = &clock, .log = nullptr});
   }
   std::unique_ptr<HostIdentities> MustOpen(bool mapped) {
     auto opened = Open(mapped);
@@ -282,6 +287,77 @@ TEST(HostIdentities, AMappingFileThatOthersCanWriteIsRefused) {
   const auto of_another = host.Open(true);
   ASSERT_FALSE(of_another.ok());
   EXPECT_EQ(of_another.error().code(), Code::kPermissionDenied);
+}
+
+// Whoever may write the directory puts another file in the map's place: as sshd's StrictModes has it.
+TEST(HostIdentities, AMappingFileInADirectoryThatOthersCanWriteIsRefused) {
+  Host host;
+  const std::string above = host.directory() + "/above";
+  const std::string inside = above + "/inside";
+  std::filesystem::create_directories(inside);
+  const std::string file = inside + "/map";
+  std::ofstream(file) << "uid 1000 = ann\n";
+  const std::string link = inside + "/link";
+  std::filesystem::create_symlink(host.map_file(), link);
+  host.WriteMap("uid 1000 = ann\n");
+  struct Row {
+    std::string directory;
+    mode_t mode;
+    uid_t owner;
+    bool good;
+  };
+  const uid_t self = ::geteuid();
+  constexpr uid_t kAnother = 60001;
+  for (const Row& row : {Row{inside, 0755, self, true}, Row{inside, 0775, self, false},
+                         Row{inside, 0757, self, false}, Row{inside, 01777, self, true},
+                         Row{inside, 0755, kAnother, false}, Row{inside, 01777, kAnother, false},
+                         Row{above, 0777, self, false}, Row{above, 0755, kAnother, false}}) {
+    if (row.owner != self && self != 0) continue;  // only root can give one away to try
+    SCOPED_TRACE(row.directory + " " + std::to_string(row.mode) + " " + std::to_string(row.owner));
+    ASSERT_EQ(::chown(row.directory.c_str(), row.owner, static_cast<gid_t>(-1)), 0);
+    ASSERT_EQ(::chmod(row.directory.c_str(), row.mode), 0);
+    // A link's own directory counts as that of the file it leads to.
+    for (const std::string& named : {file, link}) {
+      const auto opened = host.OpenMap(named);
+      EXPECT_EQ(opened.ok(), row.good) << named;
+      if (opened.ok()) continue;
+      EXPECT_EQ(opened.error().code(), Code::kPermissionDenied);
+      EXPECT_NE(opened.error().message().find(row.directory), std::string::npos) << opened.error().message();
+    }
+    ASSERT_EQ(::chown(row.directory.c_str(), self, static_cast<gid_t>(-1)), 0);
+    ASSERT_EQ(::chmod(row.directory.c_str(), 0755), 0);
+  }
+  // And the other way round.
+  const std::string outside = host.directory() + "/outside";
+  std::filesystem::create_symlink(file, outside);
+  ASSERT_TRUE(host.OpenMap(outside).ok());
+  ASSERT_EQ(::chmod(inside.c_str(), 0777), 0);
+  EXPECT_FALSE(host.OpenMap(outside).ok());
+}
+
+TEST(HostIdentities, AMapThatIsNoFileIsRefusedAndHoldsNobodyUp) {
+  Host host;
+  const std::vector<std::pair<std::string, std::function<void()>>> kinds{
+      {"a FIFO", [&] { ASSERT_EQ(::mkfifo(host.map_file().c_str(), 0600), 0); }},
+      {"a directory", [&] { std::filesystem::create_directory(host.map_file()); }},
+      {"a device", [&] { std::filesystem::create_symlink("/dev/zero", host.map_file()); }},
+  };
+  for (const auto& [kind, make] : kinds) {
+    SCOPED_TRACE(kind);
+    host.WriteMap("uid 1000 = ann\n");
+    const auto identities = host.MustOpen(true);
+    const uint64_t before = identities->Generation();
+    std::filesystem::remove(host.map_file());
+    make();
+    const auto opened = host.Open(true);
+    ASSERT_FALSE(opened.ok());
+    EXPECT_EQ(opened.error().code(), Code::kInvalidArgument);
+    EXPECT_NE(opened.error().message().find("regular file"), std::string::npos) << opened.error().message();
+    host.clock.now_ms += HostIdentities::kLifetimeMs;
+    EXPECT_EQ(identities->CallerOf(1000, 0).principal, "ann") << "the old one stays in force";
+    EXPECT_EQ(identities->Generation(), before);
+    std::filesystem::remove(host.map_file());
+  }
 }
 
 TEST(HostIdentities, AMissingMappingFileIsAnError) {
