@@ -19,6 +19,13 @@ bool IsInfoDirectory(InfoFile file) {
          file == InfoFile::kLineageDirectory;
 }
 
+// Whether the kernel keeps for long whose the node is. What is in a READY version shows no owner, .info and
+// what moves in versions/ and aliases/ are asked for again, and a draft's is a uid, whoever that is.
+bool KeepsOwner(NodeId node) {
+  const NodeKind kind = Parse(node).kind;
+  return kind == NodeKind::kObject || kind == NodeKind::kVersions || kind == NodeKind::kAliases;
+}
+
 tl::unexpected<Refusal> RefuseNode(const Error& error) {
   if (error.code() == Code::kNotFound) return Refuse(ESTALE, error.message());
   return Refuse(error);
@@ -93,7 +100,7 @@ Outcome<std::optional<std::string>> AclTable::AclOf(NodeId node) {
         now_ms - found->second.read_at_ms < store::HostIdentities::kLifetimeMs) {
       // Whoever drops it from here tells the kernel about the node, too: it is remembered under the same
       // lock.
-      evicted = Remember(node, found->second.path);
+      evicted = given_.Add(node, found->second.path, max_nodes_);
       access = found->second.access;
     }
   }
@@ -104,7 +111,7 @@ Outcome<std::optional<std::string>> AclTable::AclOf(NodeId node) {
   if (!path.ok()) return RefuseNode(path.error());
   {
     MutexLock lock(mu_);
-    evicted = Remember(node, *path);
+    evicted = given_.Add(node, *path, max_nodes_);
   }
   if (evicted) context_.notifier->AttrChanged(*evicted);
 
@@ -130,14 +137,29 @@ std::string AclTable::Encoded(AccessClass part, const store::ObjectAccess& acces
   return EncodeAcl(ProjectAcl(part, access, ids));
 }
 
-std::optional<NodeId> AclTable::Remember(NodeId node, const Path& path) {
-  if (!given_.emplace(node, path).second) return std::nullopt;
-  oldest_first_.push_back(node);
-  if (given_.size() <= max_nodes_) return std::nullopt;
-  const NodeId evicted = oldest_first_.front();
-  oldest_first_.pop_front();
-  given_.erase(evicted);
+template <typename Value>
+std::optional<NodeId> AclTable::Given<Value>::Add(NodeId node, const Value& value, size_t most) {
+  if (!nodes.emplace(node, value).second) return std::nullopt;
+  oldest_first.push_back(node);
+  if (nodes.size() <= most) return std::nullopt;
+  const NodeId evicted = oldest_first.front();
+  oldest_first.pop_front();
+  nodes.erase(evicted);
   return evicted;
+}
+
+void AclTable::GaveAttrs(std::span<const NodeId> nodes) {
+  // Most that is asked for is inside of versions, and waits for nobody.
+  if (std::none_of(nodes.begin(), nodes.end(), KeepsOwner)) return;
+  std::vector<NodeId> evicted;
+  {
+    MutexLock lock(mu_);
+    for (const NodeId node : nodes) {
+      if (!KeepsOwner(node)) continue;
+      if (const auto oldest = attrs_.Add(node, {}, max_nodes_)) evicted.push_back(*oldest);
+    }
+  }
+  for (const NodeId node : evicted) context_.notifier->AttrChanged(node);
 }
 
 template <typename Concerns>
@@ -148,7 +170,7 @@ std::vector<NodeId> AclTable::Forget(Concerns concerns) {
     epoch_.fetch_add(1, std::memory_order_acq_rel);
     std::erase_if(cached_, [&](const auto& each) { return concerns(each.second.path); });
     // They stay remembered: an answer that was read before the change may still be on its way.
-    for (const auto& [node, path] : given_) {
+    for (const auto& [node, path] : given_.nodes) {
       if (concerns(path)) nodes.push_back(node);
     }
   }
@@ -166,9 +188,19 @@ void AclTable::AllChanged() {
   for (const NodeId node : Forget([](const Path&) { return true; })) context_.notifier->AttrChanged(node);
 }
 
+void AclTable::IdsChanged() {
+  AllChanged();
+  std::vector<NodeId> nodes;
+  {
+    MutexLock lock(mu_);
+    for (const auto& [node, value] : attrs_.nodes) nodes.push_back(node);
+  }
+  for (const NodeId node : nodes) context_.notifier->AttrChanged(node);
+}
+
 size_t AclTable::nodes() const {
   MutexLock lock(mu_);
-  return given_.size();
+  return given_.nodes.size();
 }
 
 }  // namespace modelfs::fs

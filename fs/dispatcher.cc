@@ -215,19 +215,24 @@ bool Dispatcher::AnswerEntry(Call& call, NodeId parent, std::string_view name, c
   names_.Remember(entry.node, parent, name);
   CountLookup(entry.node);
   if (call.reply.Entry(ParamOf(entry))) {
-    TellAgainIfOld(call, entry.node);
+    GaveAttrs(call, std::span(&entry.node, 1));
     return true;
   }
   Forgotten(entry.node, 1);
   return false;
 }
 
-// An owner that changed after the attributes were read, and before the kernel had the node: it was told to
-// forget what it did not know yet.
-void Dispatcher::TellAgainIfOld(const Call& call, NodeId node) {
-  if (options_.acls != nullptr && options_.notifier != nullptr && options_.acls->epoch() != call.epoch()) {
-    options_.notifier->AttrChanged(node);
-  }
+bool Dispatcher::IsOld(uint64_t epoch) const {
+  return options_.acls != nullptr && options_.acls->epoch() != epoch;
+}
+
+void Dispatcher::GaveAttrs(const Call& call, std::span<const NodeId> nodes) {
+  if (options_.acls == nullptr || options_.notifier == nullptr) return;
+  options_.acls->GaveAttrs(nodes);
+  // An owner that changed after the attributes were read, and before the kernel had the node: it was told to
+  // forget what it did not know yet.
+  if (!IsOld(call.epoch())) return;
+  for (const NodeId node : nodes) options_.notifier->AttrChanged(node);
 }
 
 void Dispatcher::Lookup(Call& call, NodeId parent, const char* name) {
@@ -255,6 +260,7 @@ void Dispatcher::SetAttr(Call& call, NodeId node, const struct stat& attr, int t
   struct stat shown = changed->attr;
   shown.st_ino = InodeNumber(node);
   call.reply.Attr(shown, changed->ttl_s);
+  GaveAttrs(call, std::span(&node, 1));
 }
 
 void Dispatcher::MakeNode(Call& call, NodeId parent, const char* name, mode_t mode) {

@@ -94,8 +94,10 @@ class Dispatcher : public Statistics {
   // Every failure passes here: it is remembered and the kernel gets its errno.
   void Answer(Call& call, const Refusal& refusal);
   bool AnswerEntry(Call& call, NodeId parent, std::string_view name, const Entry& entry);
-  // After an answer that told the attributes of `node`.
-  void TellAgainIfOld(const Call& call, NodeId node);
+  // After an answer that told the attributes of these nodes.
+  void GaveAttrs(const Call& call, std::span<const NodeId> nodes);
+  // Whether what was read at that epoch may show an owner of before.
+  bool IsOld(uint64_t epoch) const;
 
   uint64_t Keep(std::shared_ptr<OpenFile> file);
   Outcome<std::shared_ptr<OpenFile>> FileOf(const Request& request, NodeId node, const fuse_file_info& info);

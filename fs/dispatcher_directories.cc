@@ -18,6 +18,7 @@ void Dispatcher::OpenDir(Call& call, NodeId node, const fuse_file_info& info) {
   auto directory = std::make_shared<OpenDirectory>();
   directory->node = node;
   directory->handle = opened->handle;
+  directory->epoch = call.epoch();
   fuse_file_info answer = info;
   answer.fh = next_serial_.fetch_add(1, std::memory_order_relaxed);
   answer.cache_readdir = opened->kernel_may_keep ? 1 : 0;
@@ -39,11 +40,13 @@ Outcome<std::shared_ptr<Dispatcher::OpenDirectory>> Dispatcher::DirectoryOf(cons
   }
   Request who = request;
   NameCaller(who);
+  const uint64_t epoch = options_.acls != nullptr ? options_.acls->epoch() : 0;
   Outcome<OpenedDirectory> opened = ZoneOf(node).OpenDirectory(who, node);
   if (!opened) return tl::unexpected(opened.error());
   auto directory = std::make_shared<OpenDirectory>();
   directory->node = node;
   directory->handle = std::move(opened->handle);
+  directory->epoch = epoch;
   MutexLock lock(directories_mu_);
   return directories_.emplace(serial, std::move(directory)).first->second;
 }
@@ -53,6 +56,10 @@ void Dispatcher::ReadDir(Call& call, NodeId node, size_t size_bytes, uint64_t of
                          bool plus) {
   const Outcome<std::shared_ptr<OpenDirectory>> directory = DirectoryOf(call.request(), node, serial);
   if (!directory) return Answer(call, directory.error());
+  // A listing is as of when it was opened. Whose each thing was then, the kernel would take for the present
+  // and keep, however often whoever holds the directory open reads it again: it looks up what it wants to
+  // know.
+  const bool with_attrs = plus && !IsOld((*directory)->epoch);
 
   thread_local std::vector<char> buffer;
   if (buffer.size() < size_bytes) buffer.resize(size_bytes);
@@ -85,7 +92,7 @@ void Dispatcher::ReadDir(Call& call, NodeId node, size_t size_bytes, uint64_t of
       continue;
     }
     const uint64_t index = offset - 2;
-    Outcome<std::optional<DirectoryEntry>> found = (*directory)->handle->At(index, plus);
+    Outcome<std::optional<DirectoryEntry>> found = (*directory)->handle->At(index, with_attrs);
     if (!found) {
       // What was listed so far is given; the next call meets the failure again.
       if (used == 0) return Answer(call, found.error());
@@ -94,7 +101,7 @@ void Dispatcher::ReadDir(Call& call, NodeId node, size_t size_bytes, uint64_t of
     if (!*found) break;
     const DirectoryEntry& listed = **found;
     fuse_entry_param entry = {};
-    if (plus && listed.entry) {
+    if (with_attrs && listed.entry) {
       entry = ParamOf(*listed.entry);
     } else {
       entry.attr.st_ino = InodeNumber(listed.node);
@@ -102,7 +109,7 @@ void Dispatcher::ReadDir(Call& call, NodeId node, size_t size_bytes, uint64_t of
     }
     room_left = add(listed.name.c_str(), entry, offset + 1);
     if (!room_left) break;
-    if (plus && listed.entry) {
+    if (with_attrs && listed.entry) {
       if (options_.acls != nullptr) told.push_back(entry.ino);
       if (index < kListedNamesForMessages) names_.Remember(entry.ino, node, listed.name);
       if (IsCounted(entry.ino)) {
@@ -116,7 +123,7 @@ void Dispatcher::ReadDir(Call& call, NodeId node, size_t size_bytes, uint64_t of
     for (const NodeId looked_up : counted) Forgotten(looked_up, 1);
     return;
   }
-  for (const NodeId told_of : told) TellAgainIfOld(call, told_of);
+  GaveAttrs(call, told);
 }
 
 }  // namespace modelfs::fs

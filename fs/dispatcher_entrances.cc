@@ -69,6 +69,7 @@ struct Dispatcher::Entrances {
       struct stat shown = attr->attr;
       shown.st_ino = InodeNumber(node);
       c.reply.Attr(shown, attr->ttl_s);
+      d.GaveAttrs(c, std::span(&node, 1));
     });
   }
 

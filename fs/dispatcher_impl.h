@@ -79,6 +79,7 @@ struct Dispatcher::OpenFile {
 
 struct Dispatcher::OpenDirectory {
   NodeId node = 0;
+  uint64_t epoch = 0;  // of AclTable, when it was opened
   std::shared_ptr<DirectoryHandle> handle;
 };
 

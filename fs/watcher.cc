@@ -49,7 +49,7 @@ class Watcher::Impl {
     uint64_t ids = Ids();
     while (!stop.stop_requested()) {
       // Looked at with each wait, as the ids are no part of the registry.
-      if (const uint64_t now = Ids(); std::exchange(ids, now) != now) context_.acls->AllChanged();
+      if (const uint64_t now = Ids(); std::exchange(ids, now) != now) context_.acls->IdsChanged();
       const auto events = context_.registry->Events(revision_, kEventsAtOnce);
       if (events.ok()) {
         failing = false;

@@ -748,5 +748,51 @@ TEST(SharedByUsers, ANumberThatChangesHandsIsFollowed) {
       Eventually([&] { return As(kBob, [&] { return StatWithoutSync(model + "/versions/1"); }) == EACCES; }));
 }
 
+// The kernel knows an owner by a listing alone, and lets the owner's number in without asking for the ACL.
+TEST(SharedByUsers, AnOwnersNumberThatChangesHandsOpensNothing) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  shared.MakeModel("first");
+  const auto model = shared.registry().Create(shared.admin(), shared.Id("cat.sch"), "owned", "");
+  ASSERT_TRUE(model.ok());
+  ASSERT_TRUE(shared.registry().SetOwner(shared.admin(), model->id, kAnn.name).ok());
+  const std::string schema = shared.path() + "/cat/sch";
+  const std::string path = schema + "/owned";
+  const auto owner = [&] {
+    struct stat attr = {};
+    return ::stat(path.c_str(), &attr) == 0 ? attr.st_uid : uid_t{0};
+  };
+  EXPECT_EQ(As(kAnn, [&] { return ListOf(schema).size() == 2 && owner() == kAnn.uid ? 0 : 100; }), 0);
+  shared.Renumber({{kEve.name, kAnn.uid}, {kAnn.name, kEve.uid}});
+  EXPECT_TRUE(
+      Eventually([&] { return As(kAnn, [&] { return StatWithoutSync(path + "/versions"); }) == EACCES; }));
+  EXPECT_EQ(owner(), kEve.uid);
+}
+
+TEST(SharedByUsers, AnOpenListingDoesNotBringAFormerOwnerBack) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  const std::string model = shared.MakeModel("sold");
+  shared.Grant("cat.sch.sold", kRootUser.name, {Privilege::kExecute});
+  const auto owner = [&] {
+    struct stat attr = {};
+    return ::stat(model.c_str(), &attr) == 0 ? attr.st_uid : uid_t{0};
+  };
+  DIR* listing = ::opendir((shared.path() + "/cat/sch").c_str());
+  ASSERT_NE(listing, nullptr);
+  const auto names = [&] {
+    size_t count = 0;
+    for (::rewinddir(listing); ::readdir(listing) != nullptr;) ++count;
+    return count;
+  };
+  EXPECT_EQ(names(), 3U);
+  EXPECT_EQ(owner(), kAnn.uid);
+  ASSERT_TRUE(shared.registry().SetOwner(shared.admin(), shared.Id("cat.sch.sold"), kEve.name).ok());
+  EXPECT_TRUE(Eventually([&] { return owner() == kEve.uid; }));
+  EXPECT_EQ(names(), 3U) << "as of when it was opened";
+  EXPECT_EQ(owner(), kEve.uid);
+  ::closedir(listing);
+}
+
 }  // namespace
 }  // namespace modelfs::fs

@@ -193,6 +193,34 @@ TEST(AclTable, OfWhatIsGoneThereIsNoAcl) {
   EXPECT_EQ(ErrnoOf(world.acls->AclOf(TreeNode(at.version.id, 0, Flavour::kCached))), ESTALE);
 }
 
+// The kernel lets in whom it takes for the owner, by attributes that came without any ACL.
+TEST(AclTable, WhereIdsChangeEachNodeThatShowsAnOwnerIsTold) {
+  ZoneWorld world;
+  const Model at(world);
+  world.Share();
+  const std::vector<NodeId> given{ObjectNode(at.model), VersionsNode(at.model), AliasesNode(at.model),
+                                  TreeNode(at.version.id, 0, Flavour::kCached), DraftNodeId(1, 1)};
+  world.acls->GaveAttrs(given);
+  world.acls->AllChanged();
+  EXPECT_TRUE(world.notifier.told().empty()) << "who is in which group is no matter of attributes";
+  const uint64_t before = world.acls->epoch();
+  world.acls->IdsChanged();
+  EXPECT_GT(world.acls->epoch(), before);
+  for (size_t i = 0; i < given.size(); ++i) {
+    EXPECT_EQ(world.notifier.WasTold(RecordingNotifier::Attr(given[i])), i < 3) << i;
+  }
+  // What there is no room for is told at once, so that the kernel asks again.
+  AclTable small(world.context, SystemClock(), 2);
+  const NodeId first = ObjectNode(901);
+  const NodeId second = ObjectNode(902);
+  const NodeId third = ObjectNode(903);
+  small.GaveAttrs(std::vector<NodeId>{first, second, first, second});
+  EXPECT_FALSE(world.notifier.WasTold(RecordingNotifier::Attr(first)));
+  small.GaveAttrs(std::vector<NodeId>{third});
+  EXPECT_TRUE(world.notifier.WasTold(RecordingNotifier::Attr(first)));
+  EXPECT_FALSE(world.notifier.WasTold(RecordingNotifier::Attr(second)));
+}
+
 TEST(AclTable, WhatStatShowsDependsOnTheOwnerAndOnNoGrant) {
   ZoneWorld world;
   const Model at(world);
