@@ -248,7 +248,8 @@ void DraftImpl::CloseWriter(OpenNode& open) {
   if (!last) return;
   const std::shared_ptr<const Backing> backing = open.Get();
   struct stat info {};
-  if (backing != nullptr && backing->fd.valid() && ::fstat(backing->fd.get(), &info) == 0 && IsWorthHashing(info)) {
+  if (backing != nullptr && backing->fd.valid() && ::fstat(backing->fd.get(), &info) == 0 &&
+      IsWorthHashing(info)) {
     hashes_.Closed(open.node);
   }
 }

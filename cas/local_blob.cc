@@ -32,7 +32,12 @@ FileId IdOf(int fd, const FileInfo& info) {
 
 LocalBlob::LocalBlob(std::shared_ptr<StoreCore> core, const Digest& digest, Fd file, const FileInfo& info,
                      bool verified)
-    : core_(std::move(core)), digest_(digest), file_(std::move(file)), info_(info), id_(IdOf(file_.get(), info_)), native_(verified) {
+    : core_(std::move(core)),
+      digest_(digest),
+      file_(std::move(file)),
+      info_(info),
+      id_(IdOf(file_.get(), info_)),
+      native_(verified) {
   if (verified || digest.size_bytes <= kChunkBytes) return;
   if (Result<Sums> sums = core_->LoadSums(digest); sums.ok()) {
     sums_ = std::move(*sums);

@@ -287,31 +287,33 @@ void Dispatcher::Rename(Call call, NodeId parent, std::string name, NodeId new_p
   auto shared = std::make_shared<Call>(std::move(call));
   shared->set_target(new_parent, new_name);
   const bool from_versions = Parse(parent).kind == NodeKind::kVersions;
-  const bool accepted = (from_versions ? commits_ : renames_).Run(
-      [this, shared, parent, name = std::move(name), new_parent, new_name = std::move(new_name), flags,
-       from_versions] {
-        try {
-          const Outcome<void> renamed = [&]() -> Outcome<void> {
-            const Interruption interruption(shared->reply, ending_.get_token());
-            const auto slot = from_versions ? commit_slots_.Take(interruption.token()) : std::nullopt;
-            if (from_versions && !slot) {
-              return Refuse(EINTR, "the rename was given up while it waited for other commits");
+  const bool accepted =
+      (from_versions ? commits_ : renames_)
+          .Run([this, shared, parent, name = std::move(name), new_parent, new_name = std::move(new_name),
+                flags, from_versions] {
+            try {
+              const Outcome<void> renamed = [&]() -> Outcome<void> {
+                const Interruption interruption(shared->reply, ending_.get_token());
+                const auto slot = from_versions ? commit_slots_.Take(interruption.token()) : std::nullopt;
+                if (from_versions && !slot) {
+                  return Refuse(EINTR, "the rename was given up while it waited for other commits");
+                }
+                Request request = shared->request();
+                request.stop = interruption.token();
+                return ZoneOf(parent).Rename(request, parent, name, new_parent, new_name, flags);
+              }();
+              if (!renamed) return Answer(*shared, renamed.error());
+              names_.Renamed(parent, name, new_parent, new_name);
+              shared->reply.Ok();
+            } catch (const std::exception& e) {
+              Answer(*shared, {EIO, fmt::format("internal error: {}", e.what())});
             }
-            Request request = shared->request();
-            request.stop = interruption.token();
-            return ZoneOf(parent).Rename(request, parent, name, new_parent, new_name, flags);
-          }();
-          if (!renamed) return Answer(*shared, renamed.error());
-          names_.Renamed(parent, name, new_parent, new_name);
-          shared->reply.Ok();
-        } catch (const std::exception& e) {
-          Answer(*shared, {EIO, fmt::format("internal error: {}", e.what())});
-        }
-      });
+          });
   if (!accepted) {
-    Answer(*shared, {EBUSY, fmt::format("{} renames are waiting already, or the host has no thread for one more; "
-                                        "try again",
-                                        kMaxQueuedRenames)});
+    Answer(*shared,
+           {EBUSY, fmt::format("{} renames are waiting already, or the host has no thread for one more; "
+                               "try again",
+                               kMaxQueuedRenames)});
   }
 }
 

@@ -60,9 +60,8 @@ void Dispatcher::FinishOpen(Call& call, NodeId node, const OpenedFile& opened, c
   info.keep_cache = opened.page_cache == PageCache::kKeep && mode->keep_pages ? 1 : 0;
   // Reading leaves nothing to flush; for writers the kernel writes back what is mapped.
   info.noflush = (asked.flags & O_ACCMODE) == O_RDONLY ? 1 : 0;
-  const bool known =
-      mode->backing_id ? channel_->ReplyOpenNative(call.reply.Take(), info, *mode->backing_id)
-                       : call.reply.Opened(info);
+  const bool known = mode->backing_id ? channel_->ReplyOpenNative(call.reply.Take(), info, *mode->backing_id)
+                                      : call.reply.Opened(info);
   if (!known) Release(info.fh);
 }
 

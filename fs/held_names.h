@@ -52,8 +52,8 @@ class HeldNames {
 
   explicit HeldNames(const Clock& clock) : clock_(clock) {}
 
-  // `held` as described, but for serial, model and times. EEXIST; EDQUOT where the maker has no more, and then
-  // a name that was to be replaced stays.
+  // `held` as described, but for serial, model and times. EEXIST; EDQUOT where the maker has no more, and
+  // then a name that was to be replaced stays.
   Outcome<Held> Hold(store::ObjectId model, std::string_view name, Held held, IfTaken if_taken) EXCLUDES(mu_);
   std::optional<Held> Find(store::ObjectId model, std::string_view name) EXCLUDES(mu_);
   std::optional<Held> Find(uint64_t serial) EXCLUDES(mu_);

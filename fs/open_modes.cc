@@ -11,9 +11,10 @@ Result<std::optional<OpenModes::Mode>> OpenModes::Join(NodeId node, const std::o
   if (found == modes_.end()) return std::optional<Mode>();
   Live& live = found->second;
   if (live.file != file) {
-    return Error(Code::kDataLoss,
-                 "it was damaged and is whole again, but the damaged file is still open; end what has it open "
-                 "(fuser -v FILE shows who), then open it again");
+    return Error(
+        Code::kDataLoss,
+        "it was damaged and is whole again, but the damaged file is still open; end what has it open "
+        "(fuser -v FILE shows who), then open it again");
   }
   ++live.handles;
   if (live.backing_id) ++native_handles_;

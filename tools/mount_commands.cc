@@ -255,10 +255,11 @@ Status RunUmount(const Cli& /*cli*/, const UmountArguments& arguments) {
     });
     if (left == records->end()) return OkStatus();
     if (deadline.Passed()) {
-      return Error(Code::kDeadlineExceeded,
-                   fmt::format("{} is unmounted, but its process {} has not ended yet and still has its drafts; wait "
-                               "for it before you mount {} there again, or end it with kill {}",
-                               mount_point, left->pid, home, left->pid));
+      return Error(
+          Code::kDeadlineExceeded,
+          fmt::format("{} is unmounted, but its process {} has not ended yet and still has its drafts; wait "
+                      "for it before you mount {} there again, or end it with kill {}",
+                      mount_point, left->pid, home, left->pid));
     }
     std::this_thread::sleep_for(kDrainPoll);
   }

@@ -552,8 +552,8 @@ class LmdbKv : public Kv {
     const std::stop_callback wake(stop, [&stopped] { ::eventfd_write(stopped.get(), 1); });
     std::chrono::milliseconds next_look = kFirstLook;
     while (!stop.stop_requested() && !deadline.Passed()) {
-      // The bell hangs before the revision is read, so a commit in between rings it, with its write. LMDB lets
-      // readers have it a moment later (mdb.c, mdb_env_write_meta: the page, then mti_txnid).
+      // The bell hangs before the revision is read, so a commit in between rings it, with its write. LMDB
+      // lets readers have it a moment later (mdb.c, mdb_env_write_meta: the page, then mti_txnid).
       const Result<Newest> now = ReadNewest();
       if (!now.ok() || now->revision > after) return;  // an error shows itself at the caller's next call
       const auto wait = now->more_to_come ? std::min(next_look, poll_every_) : poll_every_;

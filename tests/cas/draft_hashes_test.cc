@@ -107,7 +107,8 @@ TEST(DraftHashes, WhatIsNotWorthHashingStaysUnknown) {
 // A mount may have thousands of drafts.
 TEST(DraftHashes, TheThreadGoesWhenNothingIsLeftAndComesBack) {
   const size_t before = ThreadsOfThisProcess();
-  DraftHashes hashes([](DraftNode file, const std::stop_token&) { return std::optional(HashOf(std::to_string(file))); });
+  DraftHashes hashes(
+      [](DraftNode file, const std::stop_token&) { return std::optional(HashOf(std::to_string(file))); });
   for (const DraftNode file : {DraftNode{1}, DraftNode{2}}) {
     hashes.Closed(file);
     while (ThreadsOfThisProcess() > before) std::this_thread::yield();

@@ -72,7 +72,8 @@ TEST(OpenModes, NobodyJoinsTheHandlesOfAnotherFile) {
     modes.Closed(kNode, close);
     EXPECT_TRUE(modes.Opened(kNode, kFile, backing).value().keep_pages) << "the same file again";
     modes.Closed(kNode, close);
-    EXPECT_FALSE(modes.Opened(kNode, healed, backing).value().keep_pages) << "after the last handle of the other";
+    EXPECT_FALSE(modes.Opened(kNode, healed, backing).value().keep_pages)
+        << "after the last handle of the other";
     modes.Closed(kNode, close);
     modes.Forgotten(kNode);
     EXPECT_FALSE(modes.Opened(kNode, healed, backing).value().keep_pages);

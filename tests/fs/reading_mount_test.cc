@@ -312,7 +312,8 @@ TEST(ReadingMount, AFileThatWasHealedIsNeverReadAsItWasDamaged) {
     Fd before(::open((versions + "1/weights").c_str(), O_RDONLY | O_CLOEXEC));
 
     const std::string hex = DigestOf(std::string_view(bytes)).Hex();
-    const std::string object = fmt::format("{}/blobs/objects/{}/{}", world.directory, hex.substr(0, 2), hex.substr(2));
+    const std::string object =
+        fmt::format("{}/blobs/objects/{}/{}", world.directory, hex.substr(0, 2), hex.substr(2));
     {
       const Fd damage(::open(object.c_str(), O_WRONLY | O_CLOEXEC));
       ASSERT_EQ(::pwrite(damage.get(), "X", 1, 5000), 1) << object;
@@ -326,11 +327,13 @@ TEST(ReadingMount, AFileThatWasHealedIsNeverReadAsItWasDamaged) {
     ASSERT_TRUE(Eventually([&] { return ::access((versions + "2").c_str(), F_OK) == 0; }));
     EXPECT_EQ(ReadPath(versions + "2/weights"), bytes);
     EXPECT_EQ(OpenErrno(versions + "1/weights", O_RDONLY), EIO);
-    EXPECT_NE(ReadPath(served.path(".modelfs/errors")).find("the damaged file is still open"), std::string::npos)
+    EXPECT_NE(ReadPath(served.path(".modelfs/errors")).find("the damaged file is still open"),
+              std::string::npos)
         << ReadPath(served.path(".modelfs/errors"));
     before.Reset();
     std::string read;
-    EXPECT_TRUE(Eventually([&] { return (read = ReadPath(versions + "1/weights")) != fmt::format("<errno {}>", EIO); }));
+    EXPECT_TRUE(Eventually(
+        [&] { return (read = ReadPath(versions + "1/weights")) != fmt::format("<errno {}>", EIO); }));
     EXPECT_EQ(read, bytes);
   }
 }

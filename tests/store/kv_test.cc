@@ -322,8 +322,8 @@ uint64_t TimesWaited(pid_t thread) {
   return 0;
 }
 
-// LMDB writes a commit, which rings the bell, and gives it to readers a moment later: by a number in lock.mdb,
-// which a test can hold back.
+// LMDB writes a commit, which rings the bell, and gives it to readers a moment later: by a number in
+// lock.mdb, which a test can hold back.
 TEST(LmdbKv, ACommitThatReadersAreGivenAfterTheBellIsNotSleptThrough) {
   ScratchDir dir;
   LmdbOptions options;
@@ -344,10 +344,14 @@ TEST(LmdbKv, ACommitThatReadersAreGivenAfterTheBellIsNotSleptThrough) {
     each = words();
   }
   size_t at = 0;  // of the one that counts commits
-  while (at < after[0].size() && (after[1].at(at) != after[0].at(at) + 1 || after[2].at(at) != after[1].at(at) + 1)) ++at;
+  while (at < after[0].size() &&
+         (after[1].at(at) != after[0].at(at) + 1 || after[2].at(at) != after[1].at(at) + 1))
+    ++at;
   ASSERT_LT(at, after[0].size());
   const auto give = [&](uint64_t transaction) {
-    EXPECT_EQ(::pwrite(lock.get(), &transaction, sizeof(transaction), static_cast<off_t>(at * sizeof(uint64_t))), 8);
+    EXPECT_EQ(
+        ::pwrite(lock.get(), &transaction, sizeof(transaction), static_cast<off_t>(at * sizeof(uint64_t))),
+        8);
   };
 
   const Revision last = (*kv->Read())->revision();
