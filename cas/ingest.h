@@ -19,8 +19,7 @@ struct IngestedTree {
 // outside of `directory` is read, also while others change what is in it.
 // setuid, setgid and all mode bits but the owner's x are dropped. All durable on OK.
 //   kInvalidArgument   a name or kind of file that cannot be stored, or more than a version holds; nothing
-//   was
-//                      added to the registry
+//                      was added to the registry
 //   kAborted           it changed meanwhile
 //   kNotFound          no such directory
 Result<IngestedTree> IngestDirectory(LocalStore& store, const std::string& directory, Epoch epoch,
