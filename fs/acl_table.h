@@ -52,7 +52,7 @@ class AclTable {
   void Changed(store::ObjectId object) EXCLUDES(mu_);
   // Who is in which group changed.
   void AllChanged() EXCLUDES(mu_);
-  // Who has which id changed, and with that whom the attributes show as the owner.
+  // Who has which id, or who is a principal, changed, and with that whom the attributes show as the owner.
   void IdsChanged() EXCLUDES(mu_);
 
   // Rises with each change. Attributes that were read before it rose may show an owner of before.

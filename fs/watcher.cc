@@ -122,7 +122,13 @@ class Watcher::Impl {
         TellOwner(event);
         break;
       case EventKind::kPrincipalsChanged:
-        if (context_.acls != nullptr) context_.acls->AllChanged();
+        if (context_.acls == nullptr) break;
+        // What somebody owned who is no principal any more is nobody's.
+        if (event.old_name.empty()) {
+          context_.acls->AllChanged();
+        } else {
+          context_.acls->IdsChanged();
+        }
         break;
       case EventKind::kSettingsChanged:
       case EventKind::kCreated:         // a name that is not there is asked for each time

@@ -172,6 +172,7 @@ Status EmbeddedRegistryImpl::DeletePrincipal(const Caller& caller, std::string_v
     change.Audit(asked.action, FullName(), kMetastoreId,
                  {{"name", gone.name}, {"principal_id", std::to_string(gone.id)}});
     change.TellPrincipals();
+    change.event().old_name = gone.name;
     return OkStatus();
   });
   RETURN_IF_ERROR(done);

@@ -153,10 +153,11 @@ struct Event {
   int64_t time_ms = 0;
   EventKind kind = EventKind::kOther;
   ObjectKind object_kind = ObjectKind::kMetastore;
-  ObjectId object = 0;   // a model for version and alias events
-  ObjectId parent = 0;   // the object's container
-  std::string name;      // the object's leaf name; after the change for kRenamed
-  std::string old_name;  // kRenamed: the leaf name before
+  ObjectId object = 0;  // a model for version and alias events
+  ObjectId parent = 0;  // the object's container
+  std::string name;     // the object's leaf name; after the change for kRenamed
+  // kRenamed: the leaf name before. kPrincipalsChanged: that of a principal which was deleted, if one was.
+  std::string old_name;
   std::optional<VersionNumber> version;
   VersionId version_id = 0;
   std::vector<std::string> aliases;  // the aliases that were set, moved or removed

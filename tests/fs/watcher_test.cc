@@ -173,6 +173,23 @@ TEST(Watcher, TellsTheAclsThatAGrantChanges) {
       << "who is in a group concerns everything";
 }
 
+TEST(Watcher, TellsOfWhatSomebodyOwnedWhoIsNoPrincipalAnyMore) {
+  Watched watched(Watched::Users::kAllOfTheHost);
+  ZoneWorld& world = watched.world;
+  ASSERT_TRUE(watched.other->CreatePrincipal(world.caller, store::PrincipalKind::kUser, "ann").ok());
+  ASSERT_TRUE(watched.other->SetOwner(world.caller, watched.model, "ann").ok());
+  const NodeId apart = ObjectNode(world.Make("dev"));
+  watched.Settle();
+  world.acls->GaveAttrs(std::vector<NodeId>{apart});
+  ASSERT_TRUE(watched.other->CreatePrincipal(world.caller, store::PrincipalKind::kGroup, "ml-admins").ok());
+  ASSERT_TRUE(watched.other->AddMember(world.caller, "ml-admins", "ann").ok());
+  watched.Settle();
+  EXPECT_FALSE(world.notifier.WasTold(RecordingNotifier::Attr(apart))) << "no owner's uid is another by that";
+  ASSERT_TRUE(watched.other->DeletePrincipal(world.caller, "ann").ok());
+  watched.Settle();
+  EXPECT_TRUE(world.notifier.WasTold(RecordingNotifier::Attr(apart)));
+}
+
 TEST(Watcher, TellsANewOwnerOfEveryDirectoryThatShowsIt) {
   Watched watched;
   ZoneWorld& world = watched.world;
