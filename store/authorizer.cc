@@ -58,28 +58,36 @@ PrivilegeSet GrantedAt(const Level& level, const Identity& identity) {
   return granted;
 }
 
-Facts Weigh(const std::vector<Level>& levels, const Identity& identity) {
+// What `identity` has where `way` opens the gates: as a rule the same, of a group all that its members may be
+// in besides.
+Facts Weigh(const std::vector<Level>& levels, const Identity& identity, const Identity& way) {
   Facts facts;
   facts.kind = levels.back().kind;
   facts.admin = identity.Is(levels.front().owner);
+  facts.admin_way = way.Is(levels.front().owner);
   facts.owner = identity.Is(levels.back().owner);
   facts.reach = true;
   facts.in_reach = true;
-  bool owns_catalog = false;
+  bool way_owns_catalog = false;
+  PrivilegeSet on_the_way;
   for (size_t i = 0; i < levels.size(); ++i) {
     const Level& level = levels[i];
     const bool last = i + 1 == levels.size();
     const bool owns = identity.Is(level.owner);
     // Grants on the metastore never flow down.
-    const PrivilegeSet above = level.kind == ObjectKind::kCatalog ? PrivilegeSet() : facts.effective;
-    facts.effective = above | GrantedAt(level, identity);
+    const auto flows = [&](PrivilegeSet above, const Identity& to) {
+      return (level.kind == ObjectKind::kCatalog ? PrivilegeSet() : above) | GrantedAt(level, to);
+    };
+    facts.effective = flows(facts.effective, identity);
+    on_the_way = &way == &identity ? facts.effective : flows(on_the_way, way);
     if (level.kind == ObjectKind::kCatalog) {
-      owns_catalog = owns;
-      facts.in_reach = owns || facts.effective.Has(Privilege::kUseCatalog);
+      way_owns_catalog = way.Is(level.owner);
+      facts.in_reach = way_owns_catalog || on_the_way.Has(Privilege::kUseCatalog);
       if (!last) facts.container_owner = owns;
     } else if (level.kind == ObjectKind::kSchema) {
       facts.reach = facts.in_reach;
-      facts.in_reach = facts.reach && (owns || owns_catalog || facts.effective.Has(Privilege::kUseSchema));
+      facts.in_reach =
+          facts.reach && (way.Is(level.owner) || way_owns_catalog || on_the_way.Has(Privilege::kUseSchema));
       facts.owns_schema = owns;
       facts.on_schema = facts.effective;
       // Who owns the schema still passes through the catalog.
@@ -89,6 +97,10 @@ Facts Weigh(const std::vector<Level>& levels, const Identity& identity) {
     }
   }
   return facts;
+}
+
+Facts Weigh(const std::vector<Level>& levels, const Identity& identity) {
+  return Weigh(levels, identity, identity);
 }
 
 std::string ObjectType(ObjectKind kind) {
@@ -169,7 +181,7 @@ bool Allows(const OperationRow& row, const Facts& facts) {
   if (row.container_owner && facts.container_owner) return true;
   if (row.browse && facts.effective.Has(Privilege::kBrowse)) return true;
   const bool reach =
-      row.reach == Reach::kNotNeeded || facts.reach || (row.reach == Reach::kNeeded && facts.admin);
+      row.reach == Reach::kNotNeeded || facts.reach || (row.reach == Reach::kNeeded && facts.admin_way);
   if (!reach) return false;
   if (row.owner && facts.owner) {
     if (row.and_also.empty() || facts.kind != ObjectKind::kModel) return true;
@@ -424,6 +436,7 @@ Result<Visibility> Authorizer::VisibleIn(View& view, const Caller& caller, Objec
   Facts child;
   child.kind = kind;
   child.admin = facts.admin;
+  child.admin_way = facts.admin_way;
   child.container_owner =
       facts.kind != ObjectKind::kMetastore && (facts.container_owner || (facts.owner && facts.reach));
   child.reach = facts.in_reach;
@@ -478,14 +491,6 @@ Result<std::shared_ptr<const Namesakes>> Authorizer::NamesakesIn(View& view) con
 
 Result<ObjectAccess> Authorizer::AccessOf(View& view, ObjectId object) const {
   ASSIGN_OR_RETURN(const std::vector<Level> levels, LevelsOf(view, object));
-  // Of a group's members each may have the gates from elsewhere: its rights are told as if they did, and the
-  // directories on the way ask for the gates again.
-  const auto rights_of = [&](const Identity& identity, bool with_gates) {
-    Facts facts = Weigh(levels, identity);
-    if (!with_gates) facts.reach = facts.in_reach = true;
-    return RightsOf(facts);
-  };
-
   ObjectAccess access;
   if (levels.back().owner != kNobodyId) {
     ASSIGN_OR_RETURN(access.owner, view.Principal(levels.back().owner));
@@ -493,7 +498,7 @@ Result<ObjectAccess> Authorizer::AccessOf(View& view, ObjectId object) const {
   }
   Identity everyone;
   everyone.all = {kAccountUsersId};
-  access.everyone = rights_of(everyone, false);
+  access.everyone = RightsOf(Weigh(levels, everyone));
   ASSIGN_OR_RETURN(access.namesakes, NamesakesIn(view));
 
   // Whoever is named on the way down, and the members of the groups that are: registry groups have their
@@ -507,33 +512,54 @@ Result<ObjectAccess> Authorizer::AccessOf(View& view, ObjectId object) const {
     add(level.owner);
     for (const GrantsRecord::Grant& grant : level.grants.grants) add(grant.principal);
   }
-  std::vector<PrincipalInfo> named;
-  bool host_groups = false;
+  std::vector<PrincipalInfo> users;
+  std::vector<std::pair<PrincipalInfo, Identity>> host_groups;
+  // Everybody whom nothing here names has the gates by these, in whichever of them they are.
+  Identity together = everyone;
   while (!open.empty()) {
     const PrincipalId id = open.front();
     open.pop_front();
     ASSIGN_OR_RETURN(PrincipalInfo info, view.Principal(id));
     if (info.deleted) continue;
-    host_groups =
-        host_groups || (info.kind == PrincipalKind::kGroup && info.source == PrincipalSource::kHost);
-    if (info.kind == PrincipalKind::kGroup && info.source == PrincipalSource::kRegistry) {
+    if (info.kind != PrincipalKind::kGroup) {
+      users.push_back(std::move(info));
+    } else if (info.source == PrincipalSource::kRegistry) {
       ASSIGN_OR_RETURN(const std::vector<PrincipalId> members, view.MembersIn(id));
       for (const PrincipalId member : members) add(member);
-      continue;
+    } else {
+      ASSIGN_OR_RETURN(Identity identity, ComputeIdentity(view, id, {}));
+      together.all.insert(together.all.end(), identity.all.begin(), identity.all.end());
+      host_groups.emplace_back(std::move(info), std::move(identity));
     }
-    named.push_back(std::move(info));
   }
-  for (const PrincipalInfo& info : named) {
+  std::sort(together.all.begin(), together.all.end());
+  together.all.erase(std::unique(together.all.begin(), together.all.end()), together.all.end());
+
+  // Someone with nothing beyond everybody's needs no mention.
+  const auto mention = [&](const PrincipalInfo& principal, const ObjectRights& rights) {
+    if (!((access.everyone | rights) == access.everyone)) access.entries.push_back({principal, rights});
+  };
+  std::unordered_map<PrincipalId, ObjectRights> of_group;
+  for (const auto& [info, identity] : host_groups) {
+    of_group[info.id] = RightsOf(Weigh(levels, identity, together));
+    mention(info, of_group[info.id]);
+  }
+  for (const PrincipalInfo& info : users) {
     // Which of the host's groups a user is in matters only where one of them is named; to ask that of the
     // host for thousands of users takes seconds.
-    ASSIGN_OR_RETURN(const Identity identity,
-                     host_groups ? IdentityOfPrincipal(view, info) : ComputeIdentity(view, info.id, {}));
-    PrincipalRights entry;
-    entry.principal = info;
-    entry.rights = rights_of(identity, info.kind != PrincipalKind::kGroup);
-    // Someone with nothing beyond everybody's needs no mention.
-    if (!((access.everyone | entry.rights) == access.everyone)) access.entries.push_back(std::move(entry));
+    ASSIGN_OR_RETURN(const Identity identity, host_groups.empty() ? ComputeIdentity(view, info.id, {})
+                                                                  : IdentityOfPrincipal(view, info));
+    const ObjectRights rights = RightsOf(Weigh(levels, identity));
+    mention(info, rights);
+    ObjectRights of_groups;
+    for (const PrincipalId in : identity.all) {
+      if (const auto found = of_group.find(in); found != of_group.end())
+        of_groups = of_groups | found->second;
+    }
+    if (!((rights | of_groups) == rights)) access.lesser.push_back({info, rights, of_groups});
   }
+  std::sort(access.lesser.begin(), access.lesser.end(),
+            [](const LesserRights& a, const LesserRights& b) { return a.principal.name < b.principal.name; });
   std::sort(
       access.entries.begin(), access.entries.end(), [](const PrincipalRights& a, const PrincipalRights& b) {
         return std::pair(a.principal.kind, a.principal.name) < std::pair(b.principal.kind, b.principal.name);

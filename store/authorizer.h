@@ -35,6 +35,7 @@ struct Identity {
 struct Facts {
   ObjectKind kind = ObjectKind::kMetastore;
   bool admin = false;
+  bool admin_way = false;  // an admin's way, who needs no gate but for bytes; where it is one's own: `admin`
   bool owner = false;
   bool container_owner = false;
   bool reach = false;        // the gates above the object

@@ -184,8 +184,9 @@ struct GrantChange {
 };
 
 // What a front end that enforces access by other means (POSIX ACLs) must let through: an outer bound on one
-// object by principal. A user's is exact. A group's is told without the gates above the object, which its
-// members may have from elsewhere, and which the way there asks for again.
+// object by principal. A user's is exact, and so is everyone's. A group's members may have the gates above
+// the object from elsewhere: if by their names, they have entries; else by `account users` or by other groups
+// of the host, and with the gates that all of these open a group's rights are told.
 struct ObjectRights {
   bool see = false;              // know that it is there: name, owner, description, tags
   bool get = false;              // all its metadata: versions, aliases
@@ -201,6 +202,12 @@ struct PrincipalRights {
   PrincipalInfo principal;
   ObjectRights rights;
 };
+// Of a user, beside the rights: what the host's groups that it is in would let through, which is more.
+struct LesserRights {
+  PrincipalInfo principal;
+  ObjectRights rights;
+  ObjectRights of_groups;
+};
 // Names that a user of the host may have, too, and by which it has less than the host's groups, or even
 // `account users`, would give it. A front end whose host decides by groups must name such users one by one.
 struct Namesakes {
@@ -213,6 +220,9 @@ struct ObjectAccess {
   // Users and the host's groups, by kind and name; registry groups are expanded to their members. A user's
   // rights hold those of its groups. Those with no right beyond `everyone`'s are left out.
   std::vector<PrincipalRights> entries;
+  // Users on the way to whom the gates are closed that their groups' rights are told with; by name. A front
+  // end whose host decides by groups must name them, also those who have nothing beyond `everyone`.
+  std::vector<LesserRights> lesser;
   // All that there are, whatever they hold here. AccessOf sets it.
   std::shared_ptr<const Namesakes> namesakes;
 };
