@@ -33,16 +33,26 @@ std::vector<Acl::Named> ListOf(const std::map<uint32_t, unsigned>& permissions) 
   return named;
 }
 
-void AddNamesakes(const store::Namesakes& namesakes, const IdLookup& ids, unsigned other,
-                  const std::map<uint32_t, unsigned>& groups, std::map<uint32_t, unsigned>& users) {
+// `called` names a number by the name that it goes by alone: whom another name stands for as well keeps what
+// that one has.
+void AddThoseWithLess(AccessClass part, const store::ObjectAccess& access, const IdLookup& ids,
+                      unsigned other, const std::map<uint32_t, unsigned>& groups,
+                      std::map<uint32_t, unsigned>& users) {
   const auto add = [&](const std::vector<std::string>& names, unsigned permissions) {
     for (const uid_t uid : ids.called(names)) {
       if (users.size() + groups.size() >= kMaxNamedEntries) return;
       users.emplace(uid, permissions);  // who has an entry has it by right
     }
   };
-  if (other != 0 || !groups.empty()) add(namesakes.groups, 0);
-  if (!groups.empty()) add(namesakes.service_principals, other);
+  if (access.namesakes != nullptr) {
+    if (other != 0 || !groups.empty()) add(access.namesakes->groups, 0);
+    if (!groups.empty()) add(access.namesakes->service_principals, other);
+  }
+  for (const store::LesserRights& lesser : access.lesser) {
+    const unsigned permissions = PermissionsFor(part, lesser.rights) | other;
+    const unsigned of_groups = PermissionsFor(part, lesser.of_groups);
+    if ((of_groups & ~permissions) != 0) add({lesser.principal.name}, permissions);
+  }
 }
 
 }  // namespace
@@ -113,8 +123,8 @@ Acl ProjectAcl(AccessClass part, const store::ObjectAccess& access, const IdLook
     acl.other = all;
     users.clear();
     groups.clear();
-  } else if (access.namesakes != nullptr) {
-    AddNamesakes(*access.namesakes, ids, acl.other, groups, users);
+  } else {
+    AddThoseWithLess(part, access, ids, acl.other, groups, users);
   }
   acl.users = ListOf(users);
   acl.groups = ListOf(groups);

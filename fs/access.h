@@ -75,8 +75,9 @@ struct IdLookup {
 };
 
 // Users who have less than the kernel would give them by the groups that they are in, or as anybody, are
-// named with what they have (store::Namesakes). They come last, who hold nothing before service principals:
-// those for whom there is no room among kMaxNamedEntries are let through as the groups that they are in are.
+// named with what they have (store::Namesakes, ObjectAccess::lesser). They come last, who hold nothing before
+// service principals, and these before who is `lesser`: those for whom there is no room among
+// kMaxNamedEntries are let through as the groups that they are in are.
 //
 // Past kMaxNamedEntries principals there are no entries, and everybody is let through as far as the one who
 // may most: then the daemon alone decides, when something is opened, listed or changed.

@@ -334,6 +334,76 @@ TEST(SharedByUsers, WhoIsCalledAsAGroupIsNotLetThroughAsEveryoneIs) {
   EXPECT_TRUE(Eventually([&] { return LookAt(kBob, model) == 0; }));
 }
 
+// BROWSE opens the directories on the way also to whom the gates are closed.
+TEST(SharedByUsers, BehindClosedGatesWhoMayBrowseSeesTheModelAndNothingInIt) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  shared.Grant("cat", kAnn.name, {Privilege::kUseCatalog, Privilege::kUseSchema});
+  const std::string groups = shared.MakeModel("groups");
+  const std::string everyones = shared.MakeModel("everyones");
+  shared.Grant("cat.sch.groups", kScience, {Privilege::kExecute, Privilege::kManage, Privilege::kApplyTag});
+  shared.Grant("cat.sch.everyones", "account users", {Privilege::kExecute, Privilege::kApplyTag});
+  WarmAs(kSam, groups);
+  WarmAs(kEve, everyones);
+  shared.Grant("cat", "account users", {Privilege::kBrowse});
+  shared.Revoke("cat", "account users", {Privilege::kUseCatalog});
+  const auto look = [](const User& user, const std::string& path) {
+    return As(user, [&] { return StatWithoutSync(path); });
+  };
+  const auto expect_browsing = [&](const User& user, const std::string& model) {
+    for (const char* inside : {"/versions/1", "/versions/1/data/weights", "/aliases/Champion"}) {
+      EXPECT_TRUE(Eventually([&] { return look(user, model + inside) == EACCES; })) << user.name << inside;
+    }
+    EXPECT_EQ(As(user, [&] { return OpenRead(model + "/.info/model.json"); }), 0) << user.name;
+  };
+  expect_browsing(kSam, groups);
+  expect_browsing(kEve, everyones);
+  WarmAs(kAnn, groups);
+
+  // With the gates a group's rights are all its members', by whichever group of the host they have them.
+  shared.Grant("cat", kScience, {Privilege::kUseCatalog});
+  WarmAs(kSam, groups);
+  WarmAs(kDora, everyones);
+  expect_browsing(kEve, everyones);
+  shared.Revoke("cat", kScience, {Privilege::kUseCatalog});
+  shared.Grant("cat", kGates, {Privilege::kUseCatalog});
+  const User in_both{kSam.name, kSam.uid, kGatesId, kSam.groups};
+  WarmAs(in_both, groups);
+  // docs/governance.md, "What it does not keep from whom": no entry tells those in both from those in one.
+  EXPECT_EQ(look(kSam, groups + "/versions/1/MLmodel"), 0);
+  EXPECT_EQ(As(kSam, [&] { return OpenRead(groups + "/versions/1/MLmodel"); }), EACCES);
+  EXPECT_EQ(As(kSam, [&] { return ListIt(groups + "/versions/1"); }), EACCES);
+  EXPECT_EQ(As(kSam, [&] { return ReadTheLink(groups + "/aliases/Champion"); }), EACCES);
+  // Who is named on the way has an entry.
+  shared.Grant("cat", kSam.name, {Privilege::kBrowse});
+  expect_browsing(kSam, groups);
+}
+
+// docs/governance.md, "What it does not keep from whom": the kernel lets an owner past every ACL.
+TEST(SharedByUsers, AnOwnerBehindClosedGatesWhoMayBrowseLooksAtNumbersAndAliasesOnly) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  const std::string model = shared.MakeModel("owned");
+  CHECK(shared.registry().SetOwner(shared.admin(), shared.Id("cat.sch.owned"), kBob.name).ok());
+  WarmAs(kBob, model);
+  shared.Grant("cat", "account users", {Privilege::kBrowse});
+  shared.Revoke("cat", "account users", {Privilege::kUseCatalog});
+  const auto look = [&](const char* inside) {
+    return As(kBob, [&] { return StatWithoutSync(model + inside); });
+  };
+  EXPECT_TRUE(Eventually([&] { return look("/versions/1/MLmodel") == EACCES; }));
+  EXPECT_EQ(look("/versions/1"), 0);
+  EXPECT_EQ(As(kBob,
+               [&] {
+                 struct stat attr = {};
+                 return Errno(::lstat((model + "/aliases/Champion").c_str(), &attr));
+               }),
+            0);
+  EXPECT_EQ(As(kBob, [&] { return ListIt(model + "/versions"); }), EACCES);
+  EXPECT_EQ(As(kBob, [&] { return ReadTheLink(model + "/aliases/Champion"); }), EACCES);
+  EXPECT_EQ(As(kBob, [&] { return Errno(::mkdir((model + "/versions/mine").c_str(), 0755)); }), EACCES);
+}
+
 // docs/governance.md, "What it does not keep from whom": the kernel has no word for "whoever has no name".
 TEST(SharedByUsers, ANumberWithoutANameLooksAtWhatEveryoneMaySeeAndOpensNothing) {
   SKIP_WITHOUT_MOUNT();

@@ -150,6 +150,11 @@ ObjectAccess Grants(size_t users, size_t groups) {
   return access;
 }
 
+// A user of a group whose rights are told with gates that are closed to the user.
+store::LesserRights Lesser(std::string name, const ObjectRights& rights, const ObjectRights& of_groups) {
+  return {Entry(std::move(name), PrincipalKind::kUser, rights).principal, rights, of_groups};
+}
+
 TEST(Access, WhoHasLessThanTheKernelWouldGiveIsNamed) {
   const auto users = [](const ObjectAccess& access) {
     return ProjectAcl(AccessClass::kVersions, access, ByNumber()).users;
@@ -183,6 +188,34 @@ TEST(Access, WhoHasLessIsNamedAsFarAsThereIsRoomAndOpensNothingToOthers) {
   EXPECT_EQ(acl.users[0], (Acl::Named{5, 0}));
   EXPECT_EQ(acl.users[1], (Acl::Named{7, 0})) << "who holds nothing comes first";
   EXPECT_EQ(acl.users[2], (Acl::Named{1000, 05}));
+
+  access = Grants(kMaxNamedEntries - 3, 1);
+  access.namesakes = Namesakes({"s5"}, {});
+  access.lesser = {Lesser("u8", kSees, kLoads), Lesser("u9", kSees, kLoads)};
+  const Acl with_lesser = ProjectAcl(AccessClass::kVersions, access, ByNumber());
+  EXPECT_EQ(with_lesser.users.size() + with_lesser.groups.size(), kMaxNamedEntries);
+  EXPECT_EQ(with_lesser.users[0], (Acl::Named{5, 0}));
+  EXPECT_EQ(with_lesser.users[1], (Acl::Named{8, 0}));
+}
+
+TEST(Access, WhoHasLessThanItsGroupsIsNamedWhereTheDirectoryShowsIt) {
+  ObjectAccess access;
+  access.everyone = kSees;
+  access.entries = {Entry("u1000", PrincipalKind::kUser, kTags),
+                    Entry("g200", PrincipalKind::kGroup, kLoads)};
+  access.lesser = {Lesser("u1000", kTags, kLoads), Lesser("u1001", kSees, kLoads)};
+  const auto users = [&](AccessClass part) { return ProjectAcl(part, access, ByNumber()).users; };
+  EXPECT_EQ(users(AccessClass::kVersions), (std::vector<Acl::Named>{{1000, 01}, {1001, 0}}));
+  EXPECT_EQ(users(AccessClass::kVersionRoot), (std::vector<Acl::Named>{{1000, 02}, {1001, 0}}));
+  EXPECT_EQ(users(AccessClass::kInVersion), (std::vector<Acl::Named>{{1000, 0}, {1001, 0}}));
+  EXPECT_EQ(users(AccessClass::kModel), (std::vector<Acl::Named>{{1000, 07}})) << "the group says no more";
+  access.lesser[1].of_groups = kTags;
+  EXPECT_EQ(users(AccessClass::kInVersion), (std::vector<Acl::Named>{{1000, 0}})) << "tags are set elsewhere";
+
+  // Whose number has another name before this one is somebody else.
+  IdLookup ids = ByNumber();
+  ids.called = [](const std::vector<std::string>&) { return std::vector<uid_t>(); };
+  EXPECT_TRUE(ProjectAcl(AccessClass::kInVersion, access, ids).users.empty());
 }
 
 TEST(Access, PastTheKernelsLimitEverybodyIsLetThrough) {

@@ -45,6 +45,7 @@ void EnterOwnHost(const std::string& directory, size_t more) {
     if (user->gid == user->uid) group += fmt::format("{}:x:{}:\n", user->name, user->gid);
   }
   group += fmt::format("{}:x:{}:{}\n", kScience, kDora.gid, kSam.name);
+  group += fmt::format("{}:x:{}:\n", kGates, kGatesId);
   for (size_t i = 1; i <= more; ++i)
     passwd += fmt::format("mfs-{}:x:{}:{}::/:/bin/sh\n", i, 70000 + i, 70000 + i);
   std::ofstream(directory + "/passwd") << passwd;

@@ -9,6 +9,7 @@
 //   mfs-eve   60005   whom nothing is granted to
 //   MFS-Carl  60006   whom the registry may spell otherwise
 //   root              like anybody else
+// A group mfs-gates (60200) has no members: who runs as it is one.
 // The metastore's admin is a name that no uid has.
 #pragma once
 
@@ -42,6 +43,8 @@ inline const User kEve{"mfs-eve", 60005, 60005, {}};
 inline const User kCarl{"MFS-Carl", 60006, 60006, {}};
 inline const User kRootUser{"root", 0, 0, {}};
 inline const std::string kScience = "mfs-science";
+inline const std::string kGates = "mfs-gates";
+inline constexpr gid_t kGatesId = 60200;
 
 // What `work` answers (0 to 255, as a rule an errno) in a process of that user.
 int As(const User& user, const std::function<int()>& work);
