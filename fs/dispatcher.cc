@@ -19,8 +19,8 @@ namespace {
 constexpr size_t kNamesForMessages = 16384;
 constexpr size_t kRenameThreads = 4;
 constexpr size_t kMaxQueuedRenames = 1024;
-// A commit keeps its thread for as long as it hashes, so nothing else is to wait for one of these threads.
-// Those past the first few wait on their threads, where a signal finds them.
+// A commit keeps its thread for as long as it hashes or waits for its turn (fs/slots.h), where a signal finds
+// it; nothing else is to wait for one of these threads.
 constexpr size_t kCommitThreads = 256;
 
 // Serial numbers go on rising over restarts, so that a handle of an earlier process is never taken for
@@ -55,7 +55,6 @@ Dispatcher::Dispatcher(Options options)
       names_(kNamesForMessages),
       renames_(kRenameThreads, kMaxQueuedRenames),
       commits_(kCommitThreads, kMaxQueuedRenames),
-      commit_slots_(kCommitsAtOnce),
       next_serial_(FirstSerial(*options_.clock)) {
   static_assert(kOpNames.size() == static_cast<size_t>(Op::kCount));
   static_assert(kOpNames.size() <= kOps);
@@ -286,18 +285,13 @@ void Dispatcher::Rename(Call call, NodeId parent, std::string name, NodeId new_p
   // std::function wants to be copied, which a call owed an answer cannot be.
   auto shared = std::make_shared<Call>(std::move(call));
   shared->set_target(new_parent, new_name);
-  const bool from_versions = Parse(parent).kind == NodeKind::kVersions;
   const bool accepted =
-      (from_versions ? commits_ : renames_)
+      (Parse(parent).kind == NodeKind::kVersions ? commits_ : renames_)
           .Run([this, shared, parent, name = std::move(name), new_parent, new_name = std::move(new_name),
-                flags, from_versions] {
+                flags] {
             try {
-              const Outcome<void> renamed = [&]() -> Outcome<void> {
+              const Outcome<void> renamed = [&] {
                 const Interruption interruption(shared->reply, ending_.get_token());
-                const auto slot = from_versions ? commit_slots_.Take(interruption.token()) : std::nullopt;
-                if (from_versions && !slot) {
-                  return Refuse(EINTR, "the rename was given up while it waited for other commits");
-                }
                 Request request = shared->request();
                 request.stop = interruption.token();
                 return ZoneOf(parent).Rename(request, parent, name, new_parent, new_name, flags);

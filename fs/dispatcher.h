@@ -30,7 +30,6 @@
 #include "fs/open_modes.h"
 #include "fs/refusals.h"
 #include "fs/reply.h"
-#include "fs/slots.h"
 #include "fs/zone.h"
 #include "store/host_identities.h"
 
@@ -140,7 +139,6 @@ class Dispatcher : public Statistics {
   std::stop_source ending_;
   Executor renames_;
   Executor commits_;  // renames out of a versions/, which may take as long as all the bytes take to hash
-  Slots commit_slots_;
 
   std::atomic<uint64_t> next_serial_;
   std::atomic<uint64_t> next_request_{1};

@@ -13,6 +13,7 @@
 #include "fs/decisions.h"
 #include "fs/drafts_zone.h"
 #include "fs/rename_refusal.h"
+#include "fs/slots.h"
 #include "fs/tree_cache.h"
 #include "store/names.h"
 
@@ -360,6 +361,14 @@ class VersionsZone : public Zone {
                                   model.next_version));
       }
     }
+    // Until its turn comes the draft is as it was, and may be written to.
+    const std::optional<Slots::Slot> slot = slots_.Take(request.stop);
+    if (!slot) {
+      return Refuse(
+          EINTR, fmt::format("the commit of draft {} was given up while it waited for others on this mount, "
+                             "of which {} hash at a time; rename it again",
+                             Printable(name), kCommitsAtOnce));
+    }
     if (!drafts_.WaitForWriters(*record, Deadline::After(kWaitForWriters))) {
       return tl::unexpected(StillWritten(name));
     }
@@ -467,6 +476,7 @@ class VersionsZone : public Zone {
   }
 
   Context& context_;
+  Slots slots_{kCommitsAtOnce};
   DraftTable& drafts_;
   Leases& leases_;
 };

@@ -173,7 +173,12 @@ TEST(CommitMount, CommitsThatHashHoldUpNobodyElse) {
     ASSERT_EQ(Shell(fmt::format("ln -sfn ../versions/{} {}/aliases/Champion", number, other)).output, "");
     EXPECT_EQ(ReadLinkOf(other + "/aliases/Champion"), fmt::format("../versions/{}", number));
   }
-  EXPECT_EQ(Errno(::rename((other + "/versions/draft/a").c_str(), (other + "/versions/draft/b").c_str())), 0);
+  const std::string draft = other + "/versions/draft";
+  EXPECT_EQ(Errno(::rename((draft + "/a").c_str(), (draft + "/b").c_str())), 0);
+  EXPECT_EQ(Errno(::rename(draft.c_str(), (other + "/versions/renamed").c_str())), 0);
+  EXPECT_EQ(Errno(::rename((other + "/versions/renamed").c_str(), (other + "/aliases/renamed").c_str())),
+            EPERM);
+  EXPECT_EQ(Errno(::rename((other + "/versions/renamed").c_str(), (other + "/versions/9").c_str())), ERANGE);
   EXPECT_EQ(sealed(), static_cast<ptrdiff_t>(kCommitsAtOnce)) << "they are at it all the while";
 
   const auto waiting =
@@ -182,7 +187,7 @@ TEST(CommitMount, CommitsThatHashHoldUpNobodyElse) {
   waiting->renaming->Signal(SIGUSR1);
   ASSERT_TRUE(waiting->renaming->Ends());
   EXPECT_EQ(WEXITSTATUS(waiting->renaming->status()), EINTR);
-  EXPECT_NE(mounted.Errors().find("given up while it waited for other commits"), std::string::npos);
+  EXPECT_NE(mounted.Errors().find("given up while it waited for others"), std::string::npos);
   for (Commit& each : commits) {
     if (&each == &*waiting) continue;
     each.renaming->Signal(SIGKILL);
