@@ -54,7 +54,15 @@ AuditSpool::~AuditSpool() {
     thread = std::move(thread_);
     work_.NotifyAll();
   }
-  if (thread.joinable()) thread.join();
+  if (thread.joinable()) {
+    thread.join();
+  } else {
+    Run();
+  }
+}
+
+void AuditSpool::StartThread() {
+  if (!thread_.joinable()) thread_ = TryStartThread([this] { Run(); });
 }
 
 void AuditSpool::Add(AuditRecord record) {
@@ -70,7 +78,7 @@ void AuditSpool::Add(AuditRecord record) {
   }
   queue_.push_back(std::move(record));
   ++added_;
-  if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
+  StartThread();
   work_.NotifyOne();
 }
 
@@ -183,6 +191,11 @@ Status AuditSpool::Flush() {
   CloseWindows(Which::kAll);
   const uint64_t through = added_;
   const uint64_t failures = failures_;
+  StartThread();
+  if (!thread_.joinable() && committed_ < through) {
+    return Error(Code::kUnavailable,
+                 "the host has no thread that could write to the audit log; end some processes");
+  }
   work_.NotifyOne();
   while (committed_ < through && failures_ == failures) moved_.Wait(mu_);
   return committed_ >= through ? OkStatus() : outcome_;

@@ -58,7 +58,8 @@ class AuditSpool {
   AuditSpool(const AuditSpool&) = delete;
   AuditSpool& operator=(const AuditSpool&) = delete;
 
-  // `record` has everything but its place in the chain.
+  // `record` has everything but its place in the chain. Where the host has no thread to write it down, it
+  // waits for the next call that finds one.
   void Add(AuditRecord record);
 
   // Returns when everything that was added before is committed, or answers why it cannot be; it waits on
@@ -77,6 +78,7 @@ class AuditSpool {
   using Windows = std::list<Window>;
 
   void Run();
+  void StartThread() REQUIRES(mu_);
   // True where the record was counted and is not to be queued.
   bool Coalesce(const AuditRecord& record) REQUIRES(mu_);
   // A new window, for which the oldest ends where there are too many.

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <future>
 #include <optional>
 #include <stop_token>
@@ -9,6 +10,8 @@
 #include <thread>
 #include <utility>
 
+#include "cas/parallel.h"
+#include "tests/cas/no_more_threads.h"
 #include "tests/cas/test_support.h"
 
 namespace modelfs::cas {
@@ -114,6 +117,24 @@ TEST(DraftHashes, TheThreadGoesWhenNothingIsLeftAndComesBack) {
     while (ThreadsOfThisProcess() > before) std::this_thread::yield();
     EXPECT_TRUE(hashes.Settle({}).contains(file));
   }
+}
+
+TEST(DraftHashes, WhereTheHostHasNoThreadAFileStaysUnknown) {
+  SKIP_UNDER_SANITIZERS();
+  DraftHashes hashes([](DraftNode, const std::stop_token&) { return std::optional(HashOf("bytes")); });
+  {
+    const NoMoreThreads none;
+    hashes.Closed(7);
+    EXPECT_TRUE(hashes.Settle({}).empty());
+    std::atomic<size_t> done = 0;
+    EXPECT_TRUE(ParallelFor(100, 4, [&](size_t) -> Status {
+                  ++done;
+                  return OkStatus();
+                }).ok());
+    EXPECT_EQ(done, 100U) << "and others do what they can alone";
+  }
+  hashes.Closed(7);
+  while (hashes.Settle({}).empty()) hashes.Closed(7);
 }
 
 TEST(DraftHashes, TheFileUnderWayIsStoppedByTheEnd) {

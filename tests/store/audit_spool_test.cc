@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/cas/no_more_threads.h"
 #include "tests/store/registry_fixture.h"
 
 namespace modelfs::store {
@@ -123,6 +124,28 @@ TEST(AuditSpool, WhatIsWaitingIsCommittedWhenItGoes) {
 }
 
 // Whoever makes each refused request a little different fills the log no faster.
+TEST(AuditSpool, WhereTheHostHasNoThreadRecordsWaitForOne) {
+  SKIP_UNDER_SANITIZERS();
+  FakeClock clock;
+  FakeLog log;
+  {
+    AuditSpool spool(log.Commit(), clock, {});
+    {
+      const NoMoreThreads none;
+      spool.Add(Open("a"));
+      EXPECT_EQ(Outcome(spool.Flush()), "unavailable");
+    }
+    EXPECT_EQ(Outcome(spool.Flush()), "ok");
+    EXPECT_EQ(log.lines(), Lines{"open a"});
+  }
+  {
+    const NoMoreThreads none;
+    AuditSpool spool(log.Commit(), clock, {});
+    spool.Add(Open("b"));
+  }
+  EXPECT_EQ(log.lines(), (Lines{"open a", "open b"})) << "and are written when it goes";
+}
+
 TEST(AuditSpool, RefusalsThatDifferInWhatWasAskedForAreAFewAndACount) {
   FakeLog log;
   FakeClock clock;
