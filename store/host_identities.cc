@@ -9,14 +9,19 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <array>
 #include <cerrno>
 #include <charconv>
+#include <climits>
+#include <deque>
 #include <filesystem>
 #include <fstream>
 #include <limits>
 #include <map>
+#include <string>
 #include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "cas/base/fd.h"
 #include "cas/base/text.h"
@@ -296,45 +301,87 @@ struct ReadMap {
 bool IsTrusted(uid_t owner) { return owner == 0 || owner == ::geteuid(); }
 bool OthersMayWrite(const struct stat& info) { return (info.st_mode & (S_IWGRP | S_IWOTH)) != 0; }
 
-// Whoever may write `directory`, or one above it, may put another file in the map's place: what is asked of
-// the map is asked of them, as sshd's StrictModes does. In a sticky one (/tmp) only owners rename and remove.
-Status CheckDirectories(std::filesystem::path directory) {
+// Whoever may write a directory on the way to the map may put another file in its place: what is asked of the
+// map is asked of each, as sshd's StrictModes does. In a sticky one (/tmp) only owners rename and remove.
+Status CheckDirectory(const Fd& directory, const std::string& path) {
   // What stat(2) says of an owner who has no number in this user namespace, such as that of / in a rootless
   // container; nobody is a user of that number.
   constexpr uid_t kUnmapped = 65'534;
-  while (true) {
-    struct stat info = {};
-    if (::stat(directory.c_str(), &info) != 0) return ErrnoError(errno, directory.string());
-    const bool writable = OthersMayWrite(info) && (info.st_mode & S_ISVTX) == 0;
-    if (writable || (!IsTrusted(info.st_uid) && info.st_uid != kUnmapped)) {
-      return Error(Code::kPermissionDenied,
-                   fmt::format("nobody but root or the user who mounts may be able to write {} and replace "
-                               "the map: chown it and chmod go-w, or keep the map elsewhere",
-                               directory.string()));
-    }
-    if (!directory.has_relative_path()) return OkStatus();
-    directory = directory.parent_path();
-  }
+  struct stat info = {};
+  if (::fstat(directory.get(), &info) != 0) return ErrnoError(errno, path);
+  const bool writable = OthersMayWrite(info) && (info.st_mode & S_ISVTX) == 0;
+  if (!writable && (IsTrusted(info.st_uid) || info.st_uid == kUnmapped)) return OkStatus();
+  return Error(
+      Code::kPermissionDenied,
+      fmt::format("nobody but root or the user who mounts may be able to write {} and replace the map: "
+                  "chown it and chmod go-w, or keep the map elsewhere",
+                  path));
 }
 
-// The directories of the file, and those of a link that leads to it.
-Status CheckPlace(const std::string& file) {
+// In front of what is to be walked yet.
+void Prepend(const std::filesystem::path& path, std::deque<std::string>& rest) {
+  std::vector<std::string> names;
+  for (const std::filesystem::path& name : path.relative_path()) {
+    if (!name.empty() && name != ".") names.push_back(name.string());
+  }
+  rest.insert(rest.begin(), names.begin(), names.end());
+}
+
+// The map, along every directory and link that leads to it, as path_resolution(7) has it: a link in between
+// may be anybody's, and what is checked by its path may be another one a moment later.
+Result<Fd> OpenMapFile(const std::string& file) {
+  constexpr int kMostLinks = 40;
   std::error_code error;
-  const std::filesystem::path named = std::filesystem::absolute(file, error);
-  if (error) return ErrnoError(error.value(), file);
-  const std::filesystem::path of_link = std::filesystem::canonical(named.parent_path(), error);
-  if (error) return ErrnoError(error.value(), file);
-  RETURN_IF_ERROR(CheckDirectories(of_link));
-  const std::filesystem::path real = std::filesystem::canonical(named, error);
-  if (error) return ErrnoError(error.value(), file);
-  if (real.parent_path() == of_link) return OkStatus();
-  return CheckDirectories(real.parent_path());
+  std::filesystem::path at = "/";
+  std::deque<std::string> rest;
+  Prepend(std::filesystem::absolute(file, error), rest);
+  Fd directory(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  if (error || !directory.valid()) return ErrnoError(error ? error.value() : errno, file);
+  RETURN_IF_ERROR(CheckDirectory(directory, at.string()));
+  for (int links = 0; !rest.empty();) {
+    const std::string name = rest.front();
+    rest.pop_front();
+    const std::string shown = (at / name).lexically_normal().string();
+    struct stat info = {};
+    if (::fstatat(directory.get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0)
+      return ErrnoError(errno, shown);
+    if (S_ISLNK(info.st_mode)) {
+      if (!IsTrusted(info.st_uid)) {
+        return Error(
+            Code::kPermissionDenied,
+            fmt::format("the link {} belongs to somebody else than root or the user who mounts: name the "
+                        "file that it leads to",
+                        shown));
+      }
+      if (++links > kMostLinks) return ErrnoError(ELOOP, file);
+      std::array<char, PATH_MAX> target{};
+      const ssize_t length = ::readlinkat(directory.get(), name.c_str(), target.data(), target.size());
+      if (length < 0) return ErrnoError(errno, shown);
+      const std::filesystem::path leads_to(std::string(target.data(), static_cast<size_t>(length)));
+      Prepend(leads_to, rest);
+      if (!leads_to.is_absolute()) continue;
+      directory = Fd(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+      at = "/";
+    } else if (rest.empty()) {
+      // Whoever could put a FIFO or a device there must not keep anybody waiting for its other end.
+      Fd map(
+          ::openat(directory.get(), name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
+      if (!map.valid()) return ErrnoError(errno, shown);
+      return map;
+    } else {
+      directory = Fd(::openat(directory.get(), name.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW));
+      at = shown;
+    }
+    if (!directory.valid()) return ErrnoError(errno, shown);
+    RETURN_IF_ERROR(CheckDirectory(directory, at.string()));
+  }
+  return ErrnoError(EISDIR, file);
 }
 
 Result<ReadMap> ReadMapFile(const std::string& file) {
-  // Whoever could put a FIFO or a device in its place must not keep anybody waiting for its other end.
-  const Fd fd(::open(file.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY));
-  if (!fd.valid()) return ErrnoError(errno, fmt::format("identity map {}", file));
+  const Result<Fd> opened = OpenMapFile(file);
+  if (!opened.ok()) return opened.error().Wrap(fmt::format("identity map {}", file));
+  const Fd& fd = *opened;
   struct stat info = {};
   if (::fstat(fd.get(), &info) != 0) return ErrnoError(errno, fmt::format("identity map {}", file));
   if (!S_ISREG(info.st_mode)) {
@@ -346,9 +393,6 @@ Result<ReadMap> ReadMapFile(const std::string& file) {
         fmt::format("identity map {}: it says who is who, so nobody but root or the user who mounts may be "
                     "able to write it: chown it, and chmod go-w",
                     file));
-  }
-  if (const Status place = CheckPlace(file); !place.ok()) {
-    return place.error().Wrap(fmt::format("identity map {}", file));
   }
   std::string text;
   std::vector<char> buffer(size_t{64} << 10U);

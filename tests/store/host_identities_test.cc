@@ -333,6 +333,29 @@ TEST(HostIdentities, AMappingFileInADirectoryThatOthersCanWriteIsRefused) {
   ASSERT_TRUE(host.OpenMap(outside).ok());
   ASSERT_EQ(::chmod(inside.c_str(), 0777), 0);
   EXPECT_FALSE(host.OpenMap(outside).ok());
+  // A link in between, and one among the directories on the way.
+  ASSERT_EQ(::chmod(inside.c_str(), 0755), 0);
+  const std::string open_to_all = host.directory() + "/open";
+  std::filesystem::create_directories(open_to_all);
+  std::filesystem::create_symlink(file, open_to_all + "/link");
+  std::filesystem::create_symlink(inside, open_to_all + "/folder");
+  std::filesystem::create_symlink(open_to_all + "/link", host.directory() + "/by-link");
+  std::filesystem::create_symlink("open/folder/map", host.directory() + "/by-folder");
+  for (const char* name : {"/by-link", "/by-folder"}) {
+    SCOPED_TRACE(name);
+    ASSERT_EQ(::chmod(open_to_all.c_str(), 0755), 0);
+    const auto opened = host.OpenMap(host.directory() + name);
+    EXPECT_TRUE(opened.ok()) << opened.error().message();
+    ASSERT_EQ(::chmod(open_to_all.c_str(), 0777), 0);
+    EXPECT_FALSE(host.OpenMap(host.directory() + name).ok());
+  }
+  if (self != 0) return;
+  ASSERT_EQ(::chmod(open_to_all.c_str(), 01777), 0);
+  EXPECT_TRUE(host.OpenMap(host.directory() + "/by-link").ok());
+  ASSERT_EQ(::lchown((open_to_all + "/link").c_str(), kAnother, kAnother), 0);
+  EXPECT_FALSE(host.OpenMap(host.directory() + "/by-link").ok()) << "anybody may put a link there";
+  std::filesystem::create_symlink("round", host.directory() + "/round");
+  EXPECT_FALSE(host.OpenMap(host.directory() + "/round").ok());
 }
 
 TEST(HostIdentities, AMapThatIsNoFileIsRefusedAndHoldsNobodyUp) {
