@@ -556,8 +556,8 @@ class LmdbKv : public Kv {
       // lets readers have it a moment later (mdb.c, mdb_env_write_meta: the page, then mti_txnid).
       const Result<Newest> now = ReadNewest();
       if (!now.ok() || now->revision > after) return;  // an error shows itself at the caller's next call
-      const auto wait = now->more_to_come ? std::min(next_look, poll_every_) : poll_every_;
-      next_look = now->more_to_come ? next_look * 2 : kFirstLook;
+      const auto wait = now->more_to_come ? next_look : poll_every_;
+      next_look = now->more_to_come ? std::min(next_look * 2, poll_every_) : kFirstLook;
       const auto left = std::min<std::chrono::steady_clock::duration>(
           wait, deadline.at() - std::chrono::steady_clock::now());
       const auto left_ms = std::chrono::ceil<std::chrono::milliseconds>(left).count();
