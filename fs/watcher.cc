@@ -157,7 +157,8 @@ class Watcher::Impl {
     const auto now = context_.registry->CurrentRevision();
     if (!now.ok()) return false;
     context_.trees->DropAll();
-    if (context_.acls != nullptr) context_.acls->AllChanged();
+    // As where uids changed hands: among what was missed may be an owner who is no principal any more.
+    if (context_.acls != nullptr) context_.acls->IdsChanged();
     size_t room = kResyncNames;
     TellChildren(store::kMetastoreId, stop, room);
     if (context_.log != nullptr) {
