@@ -326,14 +326,16 @@ TEST(ReadingMount, AFileThatWasHealedIsNeverReadAsItWasDamaged) {
     world.Commit(model, {{"weights", bytes}});  // the same content, by another process
     ASSERT_TRUE(Eventually([&] { return ::access((versions + "2").c_str(), F_OK) == 0; }));
     EXPECT_EQ(ReadPath(versions + "2/weights"), bytes);
-    EXPECT_EQ(OpenErrno(versions + "1/weights", O_RDONLY), EIO);
-    EXPECT_NE(ReadPath(served.path(".modelfs/errors")).find("the damaged file is still open"),
-              std::string::npos)
-        << ReadPath(served.path(".modelfs/errors"));
+    // By the nodeid of who has it open, or by the one that its name leads to since it was verified.
+    const std::string failed = fmt::format("<errno {}>", EIO);
+    std::string read = ReadPath(versions + "1/weights");
+    EXPECT_TRUE(read == failed || read == bytes) << read;
+    if (read == failed) {
+      const std::string errors = ReadPath(served.path(".modelfs/errors"));
+      EXPECT_NE(errors.find("the damaged file is still open"), std::string::npos) << errors;
+    }
     before.Reset();
-    std::string read;
-    EXPECT_TRUE(Eventually(
-        [&] { return (read = ReadPath(versions + "1/weights")) != fmt::format("<errno {}>", EIO); }));
+    EXPECT_TRUE(Eventually([&] { return (read = ReadPath(versions + "1/weights")) != failed; }));
     EXPECT_EQ(read, bytes);
   }
 }

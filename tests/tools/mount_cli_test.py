@@ -295,8 +295,13 @@ class Background(Case):
             os.rmdir(versions + "1")
 
             def waits():
-                links = (os.path.join(f"/proc/{pid}/fd", fd) for fd in os.listdir(f"/proc/{pid}/fd"))
-                return any(os.path.lexists(link) and os.readlink(link) == lock for link in links)
+                for descriptor in os.listdir(f"/proc/{pid}/fd"):
+                    try:
+                        if os.readlink(f"/proc/{pid}/fd/{descriptor}") == lock:
+                            return True
+                    except FileNotFoundError:  # closed since it was listed
+                        pass
+                return False
 
             wait_for(waits, "the sweep")
             self.ok("umount", self.mnt)
