@@ -207,7 +207,9 @@ class Channel : public FuseChannel {
     if (result == -ENOSYS) fuse_lowlevel_notify_inval_entry(session_, parent, name.data(), name.size());
   }
 
-  void InvalidateAttr(NodeId node) override { fuse_lowlevel_notify_inval_inode(session_, node, -1, 0); }
+  void InvalidateAttr(NodeId node) override {
+    if (node != kRootNode) fuse_lowlevel_notify_inval_inode(session_, node, -1, 0);
+  }
 
  private:
   // A mount by mount(2), which is what passthrough needs. kPermissionDenied where only fusermount3 may.

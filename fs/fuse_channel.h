@@ -65,6 +65,9 @@ class FuseChannel {
   // As fuse_lowlevel_notify_expire_entry (_inval_entry where the kernel cannot expire) and
   // _inval_inode(ino, -1, 0). Never from a thread that answers requests.
   virtual void InvalidateEntry(NodeId parent, std::string_view name) = 0;
+  // Nothing is told of the root. The kernel lets nobody into it before it has its attributes, and drops those
+  // that an invalidation overtook on their way (Linux fs/fuse/inode.c, attr_version), so whoever came first
+  // to a new mount would be refused.
   virtual void InvalidateAttr(NodeId node) = 0;
 };
 

@@ -36,6 +36,9 @@ ObjectId ObjectOf(NodeId node) {
   return parts.object;
 }
 
+// Of the root's attributes only the times change, of which the kernel is told nothing (fs/fuse_channel.h).
+constexpr double kRootAttrTtlS = 1;
+
 ObjectKind ChildKind(ObjectKind parent) {
   CHECK(parent != ObjectKind::kModel);
   return static_cast<ObjectKind>(static_cast<uint8_t>(parent) + 1);
@@ -217,7 +220,7 @@ Outcome<Entry> ObjectsZone::Lookup(const Request& /*request*/, NodeId parent, st
 Outcome<Attr> ObjectsZone::GetAttr(const Request& /*request*/, NodeId node) {
   const auto object = Get(node);
   if (!object.ok()) return RefuseNode(object.error());
-  return Attr{ObjectStat(context_, *object), kNamesTtlS};
+  return Attr{ObjectStat(context_, *object), node == kRootNode ? kRootAttrTtlS : kNamesTtlS};
 }
 
 Outcome<NodeId> ObjectsZone::ParentOf(NodeId directory) {

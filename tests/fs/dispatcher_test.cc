@@ -262,5 +262,18 @@ TEST(Dispatcher, ASmallReadCostsTwoRoundTrips) {
   EXPECT_EQ(requests, "open release ");
 }
 
+// Until the kernel has the root's attributes nobody comes in, and an invalidation on their way costs them.
+TEST(Dispatcher, NoInvalidationOfTheRootReachesTheKernel) {
+  NEEDS_FUSE();
+  ToyZone zone;
+  ToyMount mount(zone);
+  struct stat attr = {};
+  ASSERT_EQ(::stat(mount.path().c_str(), &attr), 0);
+  const uint64_t asked = mount.Requests("getattr");
+  mount.channel().InvalidateAttr(kRootNode);
+  ASSERT_EQ(::stat(mount.path().c_str(), &attr), 0);
+  EXPECT_EQ(mount.Requests("getattr"), asked);
+}
+
 }  // namespace
 }  // namespace modelfs::fs

@@ -69,6 +69,7 @@ TEST(ObjectsZone, DirectoriesShowTheMountsUserAndTheLastChange) {
   EXPECT_EQ(attr->attr.st_gid, gid_t{1234});
   EXPECT_EQ(attr->attr.st_mtim.tv_sec, info->updated_at_ms / 1000);
   EXPECT_EQ(attr->attr.st_nlink, nlink_t{4});
+  EXPECT_EQ(zone->GetAttr(world.request, kRootNode)->ttl_s, 1) << "the kernel is told nothing of it";
 }
 
 TEST(ObjectsZone, HiddenNamesAreFoundAndNotListed) {

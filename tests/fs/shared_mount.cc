@@ -189,20 +189,16 @@ std::string SharedMount::MakeModel(const std::string& name) {
   const int made = As(kAnn, [&] {
     ::umask(022);
     const std::string draft = model + "/versions/draft";
-    // What was granted a moment ago, the kernel is being told of: until then it may say no by itself.
-    int error = 0;
-    Eventually([&] { return (error = Errno(::mkdir(model.c_str(), 0755))) != EACCES; });
-    if (error != 0) return error;
+    if (::mkdir(model.c_str(), 0755) != 0) return errno;
     if (::mkdir(draft.c_str(), 0755) != 0) return errno;
     if (::mkdir((draft + "/data").c_str(), 0755) != 0) return errno;
-    if (error = WriteFile(draft + "/MLmodel",
-                          "flavors: {}\nsignature:\n  inputs: '[{\"type\": \"double\"}]'\n"
-                          "  outputs: '[{\"type\": \"double\"}]'\n");
-        error != 0) {
+    if (const int error = WriteFile(draft + "/MLmodel",
+                                    "flavors: {}\nsignature:\n  inputs: '[{\"type\": \"double\"}]'\n"
+                                    "  outputs: '[{\"type\": \"double\"}]'\n")) {
       return error;
     }
-    if (error = WriteFile(draft + "/data/weights", "weights of " + name); error != 0) return error;
-    if (error = WriteFile(draft + "/run.sh", "#!/bin/sh\nexit 0\n"); error != 0) return error;
+    if (const int error = WriteFile(draft + "/data/weights", "weights of " + name)) return error;
+    if (const int error = WriteFile(draft + "/run.sh", "#!/bin/sh\nexit 0\n")) return error;
     if (::chmod((draft + "/run.sh").c_str(), 0755) != 0) return errno;
     if (::rename(draft.c_str(), (model + "/versions/1").c_str()) != 0) return errno;
     return Errno(::symlink("../versions/1", (model + "/aliases/Champion").c_str()));
