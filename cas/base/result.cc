@@ -61,7 +61,7 @@ Code CodeOfErrno(int errno_value) {
   }
 }
 
-// What to do about an errno whose own words do not say where the limit stands.
+// What to do about an errno whose own words do not say it.
 std::string_view AdviceFor(int errno_value) {
   switch (errno_value) {
     case EMFILE:
@@ -70,6 +70,9 @@ std::string_view AdviceFor(int errno_value) {
              "service) and start it again";
     case ENFILE:
       return "; raise the host's limit (sysctl fs.file-max)";
+    case ENOSPC:
+    case EDQUOT:
+      return "; make room on that disk: in a registry delete versions, then run `modelfs gc`";
     default:
       return "";
   }

@@ -464,8 +464,7 @@ class LmdbKv : public Kv {
       if (left == kReserveBytes || (left > 0 && !env_->HasReserve(left))) {
         return env_->Failure(
             ENOSPC,
-            "the disk is full (what is left is kept for deleting models and versions, and for taking rights "
-            "away); make room on it, or delete versions and run `modelfs gc`");
+            "what is left of the disk is kept for deleting models and versions, and for taking rights away");
       }
     }
     Head head;
