@@ -10,11 +10,11 @@
 #include <cerrno>
 #include <memory>
 #include <optional>
-#include <unordered_set>
 
 #include "cas/base/fd.h"
 #include "cas/base/text.h"
 #include "cas/source_directory.h"
+#include "cas/target_directory.h"
 
 namespace modelfs::cas {
 namespace {
@@ -202,36 +202,20 @@ Result<Tree> ReadTree(BlobStore& store, const Digest& digest) {
 
 Status ExportTree(BlobStore& store, const Tree& tree, const std::string& directory,
                   const LocalStore::Progress& progress) {
-  Files& files = RealFiles();
-  RETURN_IF_ERROR(files.MakeDirectories(directory));
-  ASSIGN_OR_RETURN(const std::vector<std::string> present, files.List(directory));
-  if (!present.empty()) {
-    return Error(Code::kFailedPrecondition, directory + ": is not empty; name a new or an empty directory");
-  }
-  std::unordered_set<std::string> made;
+  ASSIGN_OR_RETURN(TargetDirectory target, TargetDirectory::Open(directory));
   uint64_t done = 0;
   for (const TreeEntry& entry : tree.entries()) {
-    const std::string path = directory + "/" + entry.path;
-    // For people, not private like the store's own: what mkdir(1) would give.
-    const bool is_file = entry.kind == EntryKind::kFile;
-    for (size_t slash = entry.path.find('/'); slash != std::string::npos || !is_file;
-         slash = entry.path.find('/', slash + 1)) {
-      std::string folder = directory + "/" + entry.path.substr(0, slash);
-      if (made.insert(folder).second && ::mkdir(folder.c_str(), 0777) != 0) {
-        return ErrnoError(errno, "mkdir " + folder);
-      }
-      if (slash == std::string::npos) break;
+    if (entry.kind != EntryKind::kFile) {
+      RETURN_IF_ERROR(target.MakeDirectory(entry.path));
+      continue;
     }
-    if (!is_file) continue;
     ASSIGN_OR_RETURN(const std::shared_ptr<OpenBlob> blob, store.Open(entry.blob));
-    const Fd out(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC,
-                        entry.executable ? 0777 : 0666));
-    if (!out.valid()) return ErrnoError(errno, "create " + path);
-    RETURN_IF_ERROR(CopyBlob(*blob, out.get(), path));
+    ASSIGN_OR_RETURN(const Fd out, target.CreateFile(entry.path, entry.executable ? 0777 : 0666));
+    RETURN_IF_ERROR(CopyBlob(*blob, out.get(), directory + "/" + entry.path));
     done += entry.blob.size_bytes;
     if (progress) progress(done);
   }
-  return OkStatus();
+  return target.Finish();
 }
 
 }  // namespace modelfs::cas

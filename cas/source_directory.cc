@@ -25,11 +25,11 @@ std::optional<std::string> RealPath(const std::string& path) {
   return std::string(resolved.get());
 }
 
-// What open(2) says of a name that is gone, or stands for something else than it did: a symlink now
-// (ELOOP, with O_DIRECTORY ENOTDIR), no directory any more, a socket.
-bool HasChanged(int error) { return error == ENOENT || error == ENOTDIR || error == ELOOP || error == ENXIO; }
-
 }  // namespace
+
+bool NameHasChanged(int errno_value) {
+  return errno_value == ENOENT || errno_value == ENOTDIR || errno_value == ELOOP || errno_value == ENXIO;
+}
 
 Result<SourceDirectory> SourceDirectory::Open(const std::string& path) {
   const std::optional<std::string> real = RealPath(path);
@@ -88,7 +88,7 @@ Result<Fd> SourceDirectory::OpenBelow(std::string_view relative, int flags) cons
     // O_PATH needs no more than the right to pass through.
     Fd next(::openat(folder.valid() ? folder.get() : directory_.get(), name.c_str(),
                      (last ? flags : O_PATH | O_DIRECTORY) | O_NOFOLLOW | O_CLOEXEC));
-    if (!next.valid() && HasChanged(errno)) {
+    if (!next.valid() && NameHasChanged(errno)) {
       return Error(Code::kAborted,
                    Shown(relative) + ": changed while it was read; try again when nobody writes to it");
     }

@@ -14,6 +14,10 @@
 
 namespace modelfs::cas {
 
+// What open(2) and O_NOFOLLOW say of a name that is gone, or stands for something else than it did: a symlink
+// now (ELOOP, with O_DIRECTORY ENOTDIR), no directory any more, a socket.
+bool NameHasChanged(int errno_value);
+
 // Paths are relative to the directory, without ".", ".." and symlinks on the way; "" is the directory itself.
 // Thread-safe. What was seen at a path and is not there any more, or is something else, is kAborted.
 class SourceDirectory {

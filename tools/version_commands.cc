@@ -271,7 +271,6 @@ Status RunDownload(const Cli& cli, const DownloadArguments& arguments) {
   }
   ASSIGN_OR_RETURN(const cas::Tree tree, cas::ReadTree(*home->blobs, version.tree));
 
-  std::error_code failure;
   std::string target = files::path(arguments.directory).lexically_normal().string();
   while (target.size() > 1 && target.back() == '/') target.pop_back();
   if (const Result<MountedPath> mounted = FindMount(target); mounted.ok() && !IsInDraft(mounted->below)) {
@@ -282,28 +281,9 @@ Status RunDownload(const Cli& cli, const DownloadArguments& arguments) {
                     "another model: modelfs cp {} C.S.M",
                     Printable(target), VersionName(version)));
   }
-  const bool exists = files::exists(target, failure);
-  if (exists && (!files::is_directory(target, failure) || !files::is_empty(target, failure))) {
-    return Error(
-        Code::kAlreadyExists,
-        fmt::format("{} exists and is not an empty directory; nothing was written", Printable(target)));
-  }
-  // Beside the target and renamed at the end, so that the directory is there whole or not at all.
-  const std::string writing_to = exists ? target : fmt::format("{}.download-{}", target, ::getpid());
   Progress progress("download " + VersionName(version), [&version] { return version.total_bytes; });
-  Status exported = cas::ExportTree(*home->blobs, tree, writing_to,
-                                    [&progress](uint64_t done_bytes) { progress.Update(done_bytes); });
-  if (exported.ok() && !exists && ::rename(writing_to.c_str(), target.c_str()) != 0) {
-    exported = ErrnoError(errno, fmt::format("{}: rename", Printable(target)));
-  }
-  if (exported.ok()) return OkStatus();
-  if (exists) {
-    for (const auto& entry : files::directory_iterator(target, failure))
-      files::remove_all(entry.path(), failure);
-  } else {
-    files::remove_all(writing_to, failure);
-  }
-  return exported;
+  return cas::ExportTree(*home->blobs, tree, target,
+                         [&progress](uint64_t done_bytes) { progress.Update(done_bytes); });
 }
 
 // --- resolve ---

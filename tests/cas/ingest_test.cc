@@ -1,10 +1,19 @@
 #include "cas/ingest.h"
 
+#include <fcntl.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <atomic>
+#include <cstdio>
 #include <filesystem>
+#include <functional>
+#include <set>
+#include <stop_token>
+#include <thread>
+#include <utility>
 
 #include "tests/cas/test_support.h"
 
@@ -44,7 +53,7 @@ TEST(Ingest, ADirectoryGoesInAndComesOutTheSame) {
 
   const Status again = ExportTree(*store, tree, home / "out", nullptr);
   ASSERT_FALSE(again.ok());
-  EXPECT_EQ(again.error().code(), Code::kFailedPrecondition);
+  EXPECT_EQ(again.error().code(), Code::kAlreadyExists);
 }
 
 TEST(Ingest, TheSameFilesAreTheSameTree) {
@@ -164,6 +173,106 @@ TEST(Ingest, TheDirectoryItselfMayBeReachedThroughSymlinks) {
 }
 
 // Thirty pairs of symlinks, each pair to the folder of the next, stand for a thousand million directories.
+// Of a directory that another user can write into: `swap` is what they do after the first file.
+Status ExportWhile(const TempDirectory& home, const std::function<void()>& swap) {
+  const auto store = OpenStore(home);
+  fs::create_directories(home / "model/sub/deep");
+  WriteFile(home / "model/a", "first");
+  WriteFile(home / "model/sub/b", "second");
+  WriteFile(home / "model/sub/deep/c", "third");
+  fs::create_directories(home / "outside/deep");
+  WriteFile(home / "outside/deep/kept", "kept");
+  const Tree tree = IngestDirectory(*store, home / "model", kNow, nullptr).value().tree;
+  bool swapped = false;
+  return ExportTree(*store, tree, home / "out", [&](uint64_t done_bytes) {
+    // By then a file is in "sub".
+    if (done_bytes > 5 && !std::exchange(swapped, true)) swap();
+  });
+}
+
+void SwapForLink(const TempDirectory& home, const std::string& name, const std::string& target) {
+  fs::rename(home / name, home / "was");
+  fs::create_directory_symlink(home / target, home / name);
+}
+
+std::set<std::string> NamesBelow(const std::string& directory) {
+  std::set<std::string> names;
+  for (const auto& entry : fs::recursive_directory_iterator(directory))
+    names.insert(entry.path().lexically_relative(directory));
+  return names;
+}
+
+TEST(Ingest, WritesNothingOutsideWhenAFolderBecomesASymlinkMeanwhile) {
+  const TempDirectory home;
+  fs::create_directory(home / "out");
+  const Status refused = ExportWhile(home, [&] { SwapForLink(home, "out/sub", "outside"); });
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code(), Code::kAborted);
+  EXPECT_EQ(refused.error().message(),
+            home / "out/sub: changed while it was written; try again where nobody else writes");
+  EXPECT_EQ(NamesBelow(home / "outside"), (std::set<std::string>{"deep", "deep/kept"}));
+  EXPECT_TRUE(fs::is_empty(home / "out")) << "nothing is left of what was written";
+}
+
+TEST(Ingest, ADirectoryThatBecameASymlinkIsNeitherWrittenNorEmptied) {
+  for (const bool is_new : {false, true}) {
+    SCOPED_TRACE(is_new);
+    const TempDirectory home;
+    fs::create_directories(home / "precious/sub");
+    WriteFile(home / "precious/a", "kept");
+    if (!is_new) fs::create_directory(home / "out");
+    const Status refused = ExportWhile(home, [&] {
+      const std::string name = is_new ? fmt::format("out.download-{}", ::getpid()) : "out";
+      SwapForLink(home, name, "precious");
+      fs::rename(home / "was/sub", home / "gone");  // so that it fails, and clears up
+    });
+    ASSERT_FALSE(refused.ok());
+    EXPECT_EQ(refused.error().code(), Code::kAborted);
+    EXPECT_EQ(NamesBelow(home / "precious"), (std::set<std::string>{"a", "sub"}));
+    EXPECT_EQ(ReadFile(home / "precious/a"), "kept");
+    EXPECT_EQ(fs::exists(home / "out"), !is_new);
+  }
+}
+
+TEST(Ingest, ANewDirectoryIsNotPutWhereASymlinkCameMeanwhile) {
+  const TempDirectory home;
+  const Status refused =
+      ExportWhile(home, [&] { fs::create_directory_symlink(home / "outside", home / "out"); });
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().code(), Code::kAlreadyExists);
+  EXPECT_TRUE(fs::is_symlink(home / "out"));
+  EXPECT_EQ(NamesBelow(home / "outside"), (std::set<std::string>{"deep", "deep/kept"}));
+  EXPECT_FALSE(fs::exists(home / fmt::format("out.download-{}", ::getpid())));
+}
+
+// Between the mkdir of a folder and its opening, too: as fast as another process can do it.
+TEST(Ingest, WritesNothingOutsideWhateverOthersSwapMeanwhile) {
+  const TempDirectory home;
+  const auto store = OpenStore(home);
+  constexpr int kFolders = 20;
+  for (int i = 0; i < kFolders; ++i) {
+    fs::create_directories(home / fmt::format("model/d{}", i));
+    WriteFile(home / fmt::format("model/d{}/f", i), "x");
+    fs::create_directory_symlink("../outside", home / fmt::format("link{}", i));
+  }
+  const Tree tree = IngestDirectory(*store, home / "model", kNow, nullptr).value().tree;
+  fs::create_directory(home / "outside");
+  std::atomic<int> round = 0;
+  std::jthread attacker([&](const std::stop_token& stop) {
+    for (int i = 0; !stop.stop_requested(); i = (i + 1) % kFolders) {
+      ::renameat2(AT_FDCWD, (home / fmt::format("link{}", i)).c_str(), AT_FDCWD,
+                  (home / fmt::format("out{}/d{}", round.load(), i)).c_str(), RENAME_EXCHANGE);
+    }
+  });
+  for (; round < 10; ++round) {
+    const std::string out = home / fmt::format("out{}", round.load());
+    fs::create_directory(out);
+    const Status exported = ExportTree(*store, tree, out, nullptr);
+    EXPECT_TRUE(exported.ok() || exported.error().code() == Code::kAborted) << exported.error().message();
+    EXPECT_TRUE(fs::is_empty(home / "outside"));
+  }
+}
+
 TEST(Ingest, SymlinksThatMultiplyAreNotFollowedForEver) {
   const TempDirectory home;
   const auto store = OpenStore(home);
