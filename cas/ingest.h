@@ -31,8 +31,8 @@ Result<Digest> PutTree(BlobStore& store, const Tree& tree, Epoch epoch);
 // Reads and decodes. kDataLoss, kNotFound as BlobStore::ReadAll.
 Result<Tree> ReadTree(BlobStore& store, const Digest& digest);
 
-// Writes a tree's files into `directory`, a new or an empty one. A new one is there whole or not at all; on an
-// error nothing is left of what was written. Bytes are verified on the way, and cloned by the file system
+// Writes a tree's files into `directory`, a new or an empty one. A new one is there whole or not at all; on
+// an error nothing is left of what was written. Bytes are verified on the way, and cloned by the file system
 // where it can (copy_file_range). Nothing outside of `directory` is written or removed, also while others
 // change what is in it.
 //   kAlreadyExists   it holds something, or is no directory; nothing was written

@@ -64,7 +64,8 @@ Result<TargetDirectory> TargetDirectory::Open(const std::string& path) {
   return OpenNew(path, whole);
 }
 
-Result<TargetDirectory> TargetDirectory::OpenNew(const std::string& path, const std::filesystem::path& whole) {
+Result<TargetDirectory> TargetDirectory::OpenNew(const std::string& path,
+                                                 const std::filesystem::path& whole) {
   const std::filesystem::path above = whole.has_parent_path() ? whole.parent_path() : ".";
   RETURN_IF_ERROR(RealFiles().MakeDirectories(above.string()));
   Fd parent(::open(above.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));

@@ -11,17 +11,18 @@
 #include <sys/uio.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <cerrno>
 #include <chrono>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
 #include <thread>
 #include <vector>
 
 #include "cas/base/fd.h"
+#include "cas/base/privileges.h"
 #include "cas/base/thread.h"
 #include "fs/fuse_wire.h"
 #include "fs/mount_point.h"
@@ -34,6 +35,19 @@ constexpr auto kDrainTime = std::chrono::seconds(5);
 // A write or a read: the kernel's own limit is 256 pages (FUSE_MAX_MAX_PAGES).
 constexpr unsigned kMaxWriteBytes = 1U << 20U;
 constexpr unsigned kMaxBackground = 64;
+
+// What the kernel itself does for every mount: for mount(2) and for fusermount3(1).
+struct KernelOption {
+  bool FuseChannel::Options::*set;
+  unsigned long flag;
+  const char* word;
+};
+constexpr std::array kKernelOptions = {
+    KernelOption{&FuseChannel::Options::read_only, MS_RDONLY, "ro"},
+    KernelOption{&FuseChannel::Options::no_exec, MS_NOEXEC, "noexec"},
+    KernelOption{&FuseChannel::Options::no_atime, MS_NOATIME, "noatime"},
+    KernelOption{&FuseChannel::Options::synchronous, MS_SYNCHRONOUS, "sync"},
+};
 
 int WakeSignal() { return SIGRTMIN + 5; }
 
@@ -237,21 +251,18 @@ class Channel : public FuseChannel {
 };
 
 Result<Fd> Channel::MountByHand() {
-  Fd device(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
+  Fd device;
+  if (options_.device != nullptr) device = std::move(*options_.device);
   if (!device.valid()) {
-    const int errno_value = errno;
-    if (errno_value == ENOENT || errno_value == ENODEV || errno_value == ENXIO) {
-      return Error(Code::kPermissionDenied,
-                   "mount: /dev/fuse is missing; load the kernel's fuse module (modprobe fuse), or give the "
-                   "container the device");
-    }
-    return ErrnoError(errno_value, "mount: /dev/fuse");
+    ASSIGN_OR_RETURN(device, OpenDevice());
   }
   std::string data = fmt::format("fd={},rootmode=40000,user_id={},group_id={},default_permissions",
                                  device.get(), ::geteuid(), ::getegid());
   if (options_.allow_other) data += ",allow_other";
-  const unsigned long flags =
-      MS_NOSUID | MS_NODEV | (options_.read_only ? static_cast<unsigned long>(MS_RDONLY) : 0UL);
+  unsigned long flags = MS_NOSUID | MS_NODEV;
+  for (const KernelOption& option : kKernelOptions) {
+    if (options_.*option.set) flags |= option.flag;
+  }
   if (::mount(options_.source.c_str(), options_.mount_point.c_str(), kMountType, flags, data.c_str()) != 0) {
     const int errno_value = errno;
     if (errno_value == ENODEV) {
@@ -270,7 +281,7 @@ Status Channel::Open(const fuse_lowlevel_ops& operations, void* userdata) {
 
   std::vector<std::string> words = {"modelfs"};
   Fd device;
-  if (::geteuid() == 0) {
+  if (HasAdminCapability()) {
     Result<Fd> mounted = MountByHand();
     if (mounted.ok()) {
       device = *std::move(mounted);
@@ -279,11 +290,16 @@ Status Channel::Open(const fuse_lowlevel_ops& operations, void* userdata) {
     }
   }
   if (!mounted_) {
+    RETURN_IF_ERROR(OpenDevice());  // as libfuse will: it would say why not on stderr, and nothing to us
     // fusermount3 splits at commas: a source with one cannot be told to it.
     std::string source = options_.source.find(',') == std::string::npos ? options_.source : "modelfs";
     words.emplace_back("-o");
-    words.push_back(fmt::format("default_permissions,subtype=modelfs,fsname={}{}{}", source,
-                                options_.allow_other ? ",allow_other" : "", options_.read_only ? ",ro" : ""));
+    std::string text = fmt::format("default_permissions,subtype=modelfs,fsname={}{}", source,
+                                   options_.allow_other ? ",allow_other" : "");
+    for (const KernelOption& option : kKernelOptions) {
+      if (options_.*option.set) text += fmt::format(",{}", option.word);
+    }
+    words.push_back(std::move(text));
   }
   std::vector<char*> arguments;
   arguments.reserve(words.size());
@@ -331,7 +347,7 @@ Status Channel::ExchangeInit() {
   InitExchange exchange;
   exchange.want_links_kept = !options_.allow_other;
   exchange.want_acls = options_.posix_acls;
-  exchange.want_passthrough = options_.passthrough && ::geteuid() == 0;
+  exchange.want_passthrough = options_.passthrough && HasAdminCapability();
   fuse_buf buffer = {};
   init_exchange = &exchange;
   int count = 0;
@@ -360,7 +376,7 @@ void Channel::ProbePassthrough(const InitExchange& exchange) {
   if (!options_.passthrough) {
     passthrough_reason_ = "switched off";
   } else if (!exchange.want_passthrough) {
-    passthrough_reason_ = "it needs a daemon that runs as root";
+    passthrough_reason_ = "it needs CAP_SYS_ADMIN, which a mount by root has";
   } else if (!exchange.kernel_passes_through) {
     passthrough_reason_ = "this kernel cannot (Linux 6.9 and later with CONFIG_FUSE_PASSTHROUGH can)";
   } else {
@@ -382,12 +398,8 @@ void Channel::ProbePassthrough(const InitExchange& exchange) {
 
 void Channel::RaiseReadAhead() {
   if (options_.read_ahead_kib == 0) return;
-  const std::optional<MountEntry> mount = FindMount(options_.mount_point);
-  if (!mount) return;
-  const std::string name = fmt::format("/sys/class/bdi/{}/read_ahead_kb", mount->device);
-  std::ofstream file(name);
-  file << options_.read_ahead_kib << std::flush;
-  if (!file) log_->debug("read_ahead_unchanged file={}", name);
+  const Status raised = SetReadAhead(options_.mount_point, options_.read_ahead_kib);
+  if (!raised.ok()) log_->debug("read_ahead_unchanged error=\"{}\"", raised.error().message());
 }
 
 void Channel::StartWorker() {

@@ -14,6 +14,7 @@
 #include <string>
 #include <string_view>
 
+#include "cas/base/fd.h"
 #include "cas/base/result.h"
 #include "fs/node_id.h"
 
@@ -32,8 +33,12 @@ class FuseChannel {
     std::string mount_point;         // canonical, free (fs/mount_point.h)
     std::string source = "modelfs";  // what mountinfo shows as the device
     bool allow_other = false;
-    bool posix_acls = false;  // the kernel asks for system.posix_acl_access and enforces it
+    bool posix_acls = false;     // the kernel asks for system.posix_acl_access and enforces it
+    std::shared_ptr<Fd> device;  // as MountOptions has it
     bool read_only = false;
+    bool no_exec = false;
+    bool no_atime = false;
+    bool synchronous = false;
     bool passthrough = true;
     uint32_t read_ahead_kib = 1024;
     int max_threads = 32;

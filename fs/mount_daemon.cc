@@ -112,7 +112,11 @@ class Daemon : public MountDaemon {
     mounting.source = options_.source;
     mounting.allow_other = options_.allow_other;
     mounting.posix_acls = options_.allow_other;
+    mounting.device = std::move(options_.device);
     mounting.read_only = options_.read_only;
+    mounting.no_exec = options_.no_exec;
+    mounting.no_atime = options_.no_atime;
+    mounting.synchronous = options_.synchronous;
     mounting.passthrough = options_.passthrough;
     mounting.read_ahead_kib = options_.read_ahead_kib;
     ASSIGN_OR_RETURN(channel_,

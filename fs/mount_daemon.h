@@ -6,6 +6,7 @@
 #include <memory>
 #include <string>
 
+#include "cas/base/fd.h"
 #include "cas/base/result.h"
 #include "cas/blob_store.h"
 #include "cas/draft_store.h"
@@ -22,7 +23,11 @@ struct MountOptions {
   std::string mount_point;         // an existing directory
   std::string source = "modelfs";  // what mountinfo shows as the device: the registry's home
   bool allow_other = false;        // shared: for every user of the host, as far as grants go (fs/access.h)
+  std::shared_ptr<Fd> device;      // /dev/fuse, opened by who had more rights; taken; null: opened here
   bool read_only = false;
+  bool no_exec = false;            // the kernel runs no program from it
+  bool no_atime = false;           // shown in the mount table; access times are not kept either way
+  bool synchronous = false;        // the kernel follows each write with an fsync
   bool passthrough = true;         // false: never use it, for comparison and old kernels
   uint32_t read_ahead_kib = 1024;  // written to the mount's bdi; 0 leaves the kernel's 128
   int64_t draft_lifetime_s = int64_t{7} * 24 * 60 * 60;

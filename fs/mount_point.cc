@@ -14,47 +14,62 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <charconv>
 #include <chrono>
 #include <climits>
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <fstream>
-#include <set>
+#include <sstream>
 #include <string_view>
 #include <vector>
 
 #include "cas/base/clock.h"
 #include "cas/base/fd.h"
+#include "cas/base/privileges.h"
 #include "fs/mount_daemon.h"
+#include "store/user_label.h"
 
 extern char** environ;
 
 namespace modelfs::fs {
 namespace {
 
-// proc(5): space, tab, newline and backslash stand as \ooo.
-std::string Unescaped(std::string_view field) {
+// mountinfo writes space, tab, newline and backslash as a backslash and three octal digits (proc(5)).
+std::string Unescaped(std::string_view text) {
+  const auto octal = [](char c) { return c >= '0' && c <= '7'; };
   std::string out;
-  for (size_t i = 0; i < field.size(); ++i) {
-    if (field[i] == '\\' && i + 3 < field.size()) {
-      out += static_cast<char>((field[i + 1] - '0') * 64 + (field[i + 2] - '0') * 8 + (field[i + 3] - '0'));
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '\\' && i + 3 < text.size() && octal(text[i + 1]) && octal(text[i + 2]) &&
+        octal(text[i + 3])) {
+      out += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0'));
       i += 3;
     } else {
-      out += field[i];
+      out += text[i];
     }
   }
   return out;
 }
 
-std::vector<std::string_view> Fields(std::string_view line) {
+std::vector<std::string_view> Fields(std::string_view line, char separator) {
   std::vector<std::string_view> fields;
   while (!line.empty()) {
-    const size_t end = line.find(' ');
+    const size_t end = line.find(separator);
     fields.push_back(line.substr(0, end));
     line.remove_prefix(end == std::string_view::npos ? line.size() : end + 1);
   }
   return fields;
+}
+
+// The options that the kernel itself puts there for a FUSE file system (fuse_show_options).
+void ReadFuseOptions(std::string_view options, MountEntry& entry) {
+  constexpr std::string_view kUser = "user_id=";
+  for (const std::string_view option : Fields(options, ',')) {
+    if (option == "allow_other") entry.shared = true;
+    if (!option.starts_with(kUser)) continue;
+    std::from_chars(option.data() + kUser.size(), option.data() + option.size(), entry.user);
+  }
 }
 
 bool IsDeadErrno(int errno_value) {
@@ -114,7 +129,7 @@ Status RunFusermount(const std::string& mount_point, bool lazy) {
   while (::waitpid(child, &status, 0) < 0 && errno == EINTR) {
   }
   if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return OkStatus();
-  return Error(Code::kFailedPrecondition, fmt::format("unmount {}: busy or not yours", mount_point));
+  return Error(Code::kFailedPrecondition, fmt::format("unmount {}: busy", mount_point));
 }
 
 // Processes that stand in or hold something below `mount_point`, as "123 (python3)". Only what /proc lets
@@ -172,17 +187,37 @@ std::vector<std::string> HoldersOf(const std::string& mount_point) {
 
 }  // namespace
 
+std::vector<MountEntry> ParseMountInfo(std::string_view text) {
+  std::vector<MountEntry> mounts;
+  for (const std::string_view line : Fields(text, '\n')) {
+    // id, parent, major:minor, root, mount point, options, optional fields..., "-", type, source, options
+    const std::vector<std::string_view> fields = Fields(line, ' ');
+    const auto dash = std::find(fields.begin(), fields.end(), "-");
+    if (fields.size() < 5 || fields.end() - dash < 3) continue;
+    MountEntry entry{.path = Unescaped(fields[4]),
+                     .device = std::string(fields[2]),
+                     .type = Unescaped(*(dash + 1)),
+                     .source = Unescaped(*(dash + 2))};
+    if (entry.type.starts_with("fuse") && fields.end() - dash > 3) ReadFuseOptions(*(dash + 3), entry);
+    mounts.push_back(std::move(entry));
+  }
+  return mounts;
+}
+
+Result<std::vector<MountEntry>> ReadMountInfo() {
+  std::ifstream file("/proc/self/mountinfo");
+  std::ostringstream text;
+  text << file.rdbuf();
+  if (!file) return Error(Code::kInternal, "/proc/self/mountinfo: cannot be read; is /proc mounted?");
+  return ParseMountInfo(text.str());
+}
+
 std::optional<MountEntry> FindMount(const std::string& mount_point) {
   std::optional<MountEntry> found;
-  std::ifstream mounts("/proc/self/mountinfo");
-  for (std::string line; std::getline(mounts, line);) {
-    // id, parent, major:minor, root, mount point, options, optional fields..., "-", type, source, options
-    const std::vector<std::string_view> fields = Fields(line);
-    if (fields.size() < 10 || Unescaped(fields[4]) != mount_point) continue;
-    size_t dash = 6;
-    while (dash < fields.size() && fields[dash] != "-") ++dash;
-    if (dash + 2 >= fields.size()) continue;
-    found = MountEntry{std::string(fields[2]), Unescaped(fields[dash + 1]), Unescaped(fields[dash + 2])};
+  Result<std::vector<MountEntry>> mounts = ReadMountInfo();
+  if (!mounts.ok()) return found;
+  for (MountEntry& mount : *mounts) {
+    if (mount.path == mount_point) found = std::move(mount);
   }
   return found;
 }
@@ -243,6 +278,41 @@ Status AbortConnection(const std::string& mount_point) {
                                 mount_point));
 }
 
+Result<Fd> OpenDevice() {
+  Fd device(::open("/dev/fuse", O_RDWR | O_CLOEXEC));
+  if (device.valid()) return device;
+  const int errno_value = errno;
+  if (errno_value == ENOENT || errno_value == ENODEV || errno_value == ENXIO) {
+    return Error(Code::kPermissionDenied,
+                 "mount: /dev/fuse is missing; load the kernel's fuse module (modprobe fuse), or give the "
+                 "container the device");
+  }
+  if (errno_value == EACCES) {
+    return Error(
+        Code::kPermissionDenied,
+        fmt::format("mount: {} may not open /dev/fuse; have root give it back the rights that it has by "
+                    "default: chmod 666 /dev/fuse",
+                    store::UserLabel(::geteuid())));
+  }
+  if (errno_value == EPERM) {
+    return Error(Code::kPermissionDenied,
+                 "mount: /dev/fuse is there, but this container may not open it; start it with the device "
+                 "(--device /dev/fuse)");
+  }
+  return ErrnoError(errno_value, "mount: /dev/fuse");
+}
+
+Status SetReadAhead(const std::string& mount_point, uint32_t read_ahead_kib) {
+  const std::optional<MountEntry> mount = FindMount(mount_point);
+  if (!mount) return OkStatus();
+  const std::string name = fmt::format("/sys/class/bdi/{}/read_ahead_kb", mount->device);
+  const Fd file(::open(name.c_str(), O_WRONLY | O_CLOEXEC));
+  const std::string text = std::to_string(read_ahead_kib);
+  if (file.valid() && ::write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()))
+    return OkStatus();
+  return ErrnoError(errno, name);
+}
+
 Result<std::string> PrepareMountPoint(const std::string& path) {
   const Result<std::string> found = Canonical(path);
   if (!found.ok() && found.error().code() == Code::kNotFound) {
@@ -301,6 +371,11 @@ Status Unmount(const std::string& mount_point, bool lazy) {
   const std::optional<MountEntry> mount = FindMount(canonical);
   if (!mount || mount->type != kMountType) {
     return Error(Code::kNotFound, fmt::format("unmount {}: no registry is mounted there", mount_point));
+  }
+  if (!HasAdminCapability() && mount->user != ::geteuid()) {
+    return Error(Code::kPermissionDenied,
+                 fmt::format("unmount {}: it is a mount of {}; that user or root can unmount it", mount_point,
+                             store::UserLabel(mount->user)));
   }
   Status detached = Detach(canonical, lazy);
   if (detached.ok() || detached.error().code() != Code::kFailedPrecondition) return detached;

@@ -21,6 +21,7 @@ MAY_INCLUDE = {
     "store/kv": ("cas/base/",),
     "store": ("store/kv/kv.h", "cas/blob_store.h", "cas/tree.h", "cas/ingest.h", "cas/files.h", "cas/base/"),
     "fs": ("store/registry.h", "store/audit_json.h", "store/caller.h", "store/host_identities.h", "store/names.h",
+           "store/user_label.h",
            "cas/blob_store.h", "cas/draft_store.h", "cas/tree.h", "cas/ingest.h", "cas/base/"),
     "api": ("store/registry.h", "store/audit_json.h", "store/caller.h", "store/names.h", "cas/blob_store.h", "cas/tree.h",
             "cas/base/"),

@@ -46,7 +46,7 @@ constexpr std::chrono::milliseconds kLockPoll{20};
 
 // flock(2) that waits cannot be told to stop.
 Result<Fd> BeTheOnlySweeper(const std::string& lock_path, const std::stop_token& stop) {
-  Fd lock(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
+  Fd lock(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!lock.valid()) return ErrnoError(errno, fmt::format("{}: open", lock_path));
   while (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
     if (errno != EINTR && errno != EWOULDBLOCK) return ErrnoError(errno, fmt::format("{}: flock", lock_path));

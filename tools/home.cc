@@ -1,18 +1,25 @@
 #include "tools/home.h"
 
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
+#include <optional>
 #include <system_error>
 #include <utility>
 
 #include "cas/base/clock.h"
+#include "cas/base/fd.h"
+#include "cas/base/privileges.h"
 #include "cas/base/text.h"
+#include "cas/files.h"
 #include "store/kv/lmdb_file.h"
 #include "store/kv/lmdb_kv.h"
+#include "store/user_label.h"
 
 namespace modelfs::tools {
 namespace {
@@ -48,6 +55,81 @@ bool AnyEntry(const std::filesystem::path& directory, Wanted is_wanted) {
     if (is_wanted(entry.path())) return true;
   }
   return false;
+}
+
+constexpr const char* kHowOthersReachIt =
+    "belongs to another user; other users of this host reach it through a mount that its user made with -o "
+    "allow_other, or make one of their own with modelfs init";
+
+// Its names are looked up from here on, whatever becomes of its own. Invalid, with errno, where there is
+// none.
+Fd HoldDirectory(int above, const std::string& path) {
+  return Fd(::openat(above, path.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+}
+
+// Nothing of another user's is used, nor of what others could have put there.
+Status CheckOwner(const Fd& home, const std::string& path) {
+  struct stat info = {};
+  if (::fstat(home.get(), &info) != 0) return ErrnoError(errno, path);
+  if (info.st_uid == ::geteuid()) return OkStatus();
+  const std::string owner = store::UserLabel(info.st_uid);
+  if (::geteuid() != 0) {
+    return Error(Code::kPermissionDenied, fmt::format("{} (of {}) {}", path, owner, kHowOthersReachIt));
+  }
+  return Error(
+      Code::kPermissionDenied,
+      fmt::format("{0} belongs to {1}, and what root does there its owner could not use: run this as "
+                  "that user (setpriv --reuid {2} --regid {3} --init-groups modelfs ...); of all "
+                  "commands root runs modelfs mount on it, which goes on as that user",
+                  path, owner, info.st_uid, info.st_gid));
+}
+
+// A part that is reached through a symlink, or that is another user's, is not used. What mkfs(8) leaves is
+// none.
+Status CheckPart(const Fd& directory, const std::string& path, const std::string& name) {
+  struct stat info = {};
+  if (::fstatat(directory.get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0 || name == "lost+found")
+    return OkStatus();  // gone meanwhile
+  if (S_ISLNK(info.st_mode)) {
+    return Error(
+        Code::kFailedPrecondition,
+        fmt::format("{0}/{1} is a symlink, and nothing of a registry is reached through one: put what it "
+                    "leads to in its place; to have it on another disk, mount that one there "
+                    "(mount --bind)",
+                    path, Printable(name)));
+  }
+  if (info.st_uid == ::geteuid()) return OkStatus();
+  return Error(
+      Code::kPermissionDenied,
+      fmt::format("{0}/{1} belongs to {2} and not, as {0} does, to {3}; give it back, as root: chown -R "
+                  "--no-dereference {4} {0}",
+                  path, Printable(name), store::UserLabel(info.st_uid), store::UserLabel(::geteuid()),
+                  ::geteuid()));
+}
+
+Status CheckParts(const Fd& directory, const std::string& path) {
+  struct stat info = {};
+  if (!directory.valid() || ::fstat(directory.get(), &info) != 0) return ErrnoError(errno, path);
+  if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
+    return Error(Code::kFailedPrecondition,
+                 fmt::format("other users can write in {0} and put what they like in the place of its files: "
+                             "chmod go-w {0}",
+                             path));
+  }
+  ASSIGN_OR_RETURN(
+      const std::vector<std::string> names,
+      cas::ListDirectory(Fd(::openat(directory.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)), path));
+  for (const std::string& name : names) RETURN_IF_ERROR(CheckPart(directory, path, name));
+  return OkStatus();
+}
+
+// Another user's home, as seen by root.
+std::optional<struct stat> AnothersHome(const std::string& path) {
+  const Fd home = HoldDirectory(AT_FDCWD, path);
+  struct stat info = {};
+  const bool anothers =
+      ::geteuid() == 0 && home.valid() && ::fstat(home.get(), &info) == 0 && info.st_uid != 0;
+  return anothers ? std::optional(info) : std::nullopt;
 }
 
 // Whether there are blobs or drafts: things of a registry's that only its data.mdb gives a name and a right
@@ -160,16 +242,18 @@ Result<std::string> HomePath(std::string_view option, const std::vector<const Pl
 
 Status CheckUsable(const std::string& home) {
   const std::string directory = RegistryDirectory(home);
+  // By descriptors, so that what is checked is one directory, whatever becomes of its name.
+  const Fd opened = HoldDirectory(AT_FDCWD, home);
   struct stat info = {};
-  if (::stat(directory.c_str(), &info) != 0) {
-    if (errno != EACCES) return OkStatus();
-    return Error(
-        Code::kPermissionDenied,
-        fmt::format(
-            "{} belongs to another user; other users of this host reach it through a mount that its user "
-            "made with -o allow_other, or make one of their own with modelfs init",
-            home));
+  if (!opened.valid()) {
+    if (errno == EACCES) return Error(Code::kPermissionDenied, fmt::format("{} {}", home, kHowOthersReachIt));
+    return OkStatus();
   }
+  if (::fstatat(opened.get(), "registry", &info, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
+    return OkStatus();
+  RETURN_IF_ERROR(CheckOwner(opened, home));
+  RETURN_IF_ERROR(CheckParts(opened, home));
+  RETURN_IF_ERROR(CheckParts(HoldDirectory(opened.get(), "registry"), directory));
   if (::access(directory.c_str(), W_OK) != 0 && errno == EROFS) {
     return Error(
         Code::kFailedPrecondition,
@@ -181,10 +265,18 @@ Status CheckUsable(const std::string& home) {
   return OkStatus();
 }
 
+Status BecomeOwnerOf(const std::string& home) {
+  const std::optional<struct stat> info = AnothersHome(home);
+  return info ? BecomeUser(info->st_uid, info->st_gid) : OkStatus();
+}
+
+bool WouldBecomeOwnerOf(const std::string& home) { return AnothersHome(home).has_value(); }
+
 Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolicy signature,
                 const std::string& identity_map) {
   // First of all: in a mount of modelfs each directory that is made is a catalog, schema or model of others.
   RETURN_IF_ERROR(store::CheckFileSystem(InnermostThere(path)));
+  if (const Fd there = HoldDirectory(AT_FDCWD, path); there.valid()) RETURN_IF_ERROR(CheckOwner(there, path));
   RETURN_IF_ERROR(CheckNewHome(path));
   RETURN_IF_ERROR(MakePrivateDirectory(path));
   RETURN_IF_ERROR(MakePrivateDirectory(RegistryDirectory(path)));

@@ -53,12 +53,25 @@ Result<std::string> HomePath(std::string_view option, const std::vector<const Pl
 Error NoRegistry(const std::string& home);
 
 // Whether this process can open a registry there, as far as its directory says; OK where there is none.
-//   kPermissionDenied     it is another user's
-//   kFailedPrecondition   it lies on a file system that is read-only
+//   kPermissionDenied     it is another user's, or something in it is; the message names whom. Root, too,
+//   works
+//                         in homes of its own only: what it leaves in others their users could not use, and
+//                         what they put there would have root open what they like
+//   kFailedPrecondition   others can write in it, a part of it is a symlink, or it lies on a file system that
+//                         is read-only
 Status CheckUsable(const std::string& home);
+
+// For a mount, which root may make of another user's home: this process goes on as that user, with
+// CAP_SYS_ADMIN alone, so that it parses nothing of theirs as root and leaves nothing that they cannot use.
+// Call before any thread is started. Anybody else's process stays as it is, as does root in a home of its
+// own.
+Status BecomeOwnerOf(const std::string& home);
+// Whether that would change anything.
+bool WouldBecomeOwnerOf(const std::string& home);
 
 // Makes the folders and the registry's first record, also where an init was killed half-way.
 //   kAlreadyExists        there is a registry
+//   kPermissionDenied     the directory is another user's
 //   kFailedPrecondition   the directory holds something else, or would lie on a file system that cannot
 //                         hold a registry (a network's, a mount of modelfs); nothing was made
 //   kDataLoss             it holds the artifacts of a registry whose data.mdb is gone: a new one would let

@@ -23,6 +23,7 @@
 #include "tools/gc.h"
 #include "tools/mount_options.h"
 #include "tools/mounts.h"
+#include "tools/read_ahead.h"
 
 namespace modelfs::tools {
 namespace {
@@ -117,6 +118,17 @@ Status Serve(const std::string& home_path, const fs::MountOptions& options, cons
              const std::string& identity_map, const std::function<void()>& on_ready) {
   SignalThread signals;
   RaiseFileLimit();
+  ReadAheadKeeper read_ahead;
+  fs::MountOptions mounting = options;
+  if (WouldBecomeOwnerOf(home_path)) {
+    read_ahead.Start(options.mount_point, options.read_ahead_kib);
+    ASSIGN_OR_RETURN(Fd device, fs::OpenDevice());
+    mounting.device = std::make_shared<Fd>(std::move(device));
+  }
+  RETURN_IF_ERROR(BecomeOwnerOf(home_path));
+  RETURN_IF_ERROR(CheckUsable(home_path));  // before there is a log in it
+  std::error_code failure;
+  if (!files::is_directory(home_path + "/registry", failure)) return NoRegistry(home_path);
   std::unique_ptr<MountRegistration> registration;  // the last to go: umount waits for it
   ASSIGN_OR_RETURN(const std::shared_ptr<spdlog::logger> log, MakeLogger(log_options));
   ExplainMapFaults(log_options);
@@ -131,10 +143,11 @@ Status Serve(const std::string& home_path, const fs::MountOptions& options, cons
   parts.drafts = home->drafts.get();
   parts.log = log;
   parts.reclaim = [&home](const std::stop_token& stop) { Reclaim(*home, stop); };
-  ASSIGN_OR_RETURN(const std::unique_ptr<fs::MountDaemon> daemon, fs::MountDaemon::Mount(parts, options));
+  ASSIGN_OR_RETURN(const std::unique_ptr<fs::MountDaemon> daemon, fs::MountDaemon::Mount(parts, mounting));
   signals.Start(*log, *daemon);
 
   Status served = daemon->Serve([&] {
+    read_ahead.MountIsUp();
     Result<std::unique_ptr<MountRegistration>> written =
         MountRegistration::Write(home_path, options.mount_point, SystemClock().NowMs());
     if (written.ok()) {
@@ -213,8 +226,6 @@ Status RunMount(const Cli& cli, const MountArguments& arguments) {
   if (log.file.empty()) log.file = home + "/mount.log";
   std::error_code failure;
   if (const files::path whole = files::absolute(log.file, failure); !failure) log.file = whole.string();
-  RETURN_IF_ERROR(CheckUsable(home));  // before there is a log in it
-  if (!files::is_directory(home + "/registry", failure)) return NoRegistry(home);
   return RunDetached([&](Waiter& waiter) -> Status {
     if (::chdir("/") != 0) return ErrnoError(errno, "/: chdir");  // hold no other file system busy
     return Serve(home, options, log, identity_map, [&waiter] { waiter.Ready(); });
@@ -248,12 +259,11 @@ Status RunUmount(const Cli& /*cli*/, const UmountArguments& arguments) {
   // So that the registry is at rest when we return: scripts go on to copy it, or to mount it again.
   const Deadline deadline = Deadline::After(kDrainWait);
   while (true) {
-    const Result<std::vector<MountRecord>> records = MountsOf(home);
-    if (!records.ok()) return OkStatus();
-    const auto left = std::find_if(records->begin(), records->end(), [&](const MountRecord& record) {
+    const std::vector<MountRecord> records = MountsOf(home);
+    const auto left = std::find_if(records.begin(), records.end(), [&](const MountRecord& record) {
       return record.mount_point == mount_point;
     });
-    if (left == records->end()) return OkStatus();
+    if (left == records.end()) return OkStatus();
     if (deadline.Passed()) {
       return Error(
           Code::kDeadlineExceeded,
@@ -283,7 +293,9 @@ void AddMountCommands(Cli& cli) {
                       "Go into the background, once the mount answers; log to HOME/mount.log");
     command
         ->add_option("-o,--options", arguments->options,
-                     "ro, allow_other, nopassthrough, identity_map=FILE; mount(8)'s are taken too")
+                     "ro, noexec, sync, noatime, allow_other, nopassthrough, identity_map=FILE; those that "
+                     "only mount(8) "
+                     "and systemd mean are passed over")
         ->type_name("OPTS")
         ->allow_extra_args(false);
     OnRun(*command, cli, arguments, RunMount);

@@ -11,35 +11,68 @@
 namespace modelfs::tools {
 namespace {
 
-// Ours is nosuid, nodev whatever these say; the rest is mount(8)'s or systemd's business.
-constexpr std::array<std::string_view, 24> kPassedOver = {
-    "rw",     "auto",  "noauto", "_netdev", "nofail",   "dev",        "nodev",    "suid",
-    "nosuid", "exec",  "noexec", "user",    "nouser",   "users",      "owner",    "group",
-    "sync",   "async", "atime",  "noatime", "relatime", "norelatime", "defaults", "nomand"};
+using Options = fs::MountOptions;
+
+// Words that set something. A later one holds over an earlier one, as for mount(8).
+struct Word {
+  std::string_view name;
+  void (*apply)(Options& options);
+};
+constexpr std::array kWords = {
+    Word{"allow_other", [](Options& options) { options.allow_other = true; }},
+    Word{"nopassthrough", [](Options& options) { options.passthrough = false; }},
+    Word{"ro", [](Options& options) { options.read_only = true; }},
+    Word{"rw", [](Options& options) { options.read_only = false; }},
+    Word{"noexec", [](Options& options) { options.no_exec = true; }},
+    Word{"exec", [](Options& options) { options.no_exec = false; }},
+    Word{"sync", [](Options& options) { options.synchronous = true; }},
+    Word{"async", [](Options& options) { options.synchronous = false; }},
+    Word{"noatime", [](Options& options) { options.no_atime = true; }},
+    Word{"atime", [](Options& options) { options.no_atime = false; }},
+    Word{"relatime", [](Options& options) { options.no_atime = false; }},
+    Word{"norelatime", [](Options& options) { options.no_atime = false; }},
+    // mount(8): these imply noexec, unless exec follows.
+    Word{"user", [](Options& options) { options.no_exec = true; }},
+    Word{"users", [](Options& options) { options.no_exec = true; }},
+};
+
+// What they ask for is so already, or they are mount(8)'s and systemd's own: when to mount, and who may.
+constexpr std::array<std::string_view, 11> kPassedOver = {"defaults", "nosuid", "nodev",   "nomand",
+                                                          "auto",     "noauto", "_netdev", "nofail",
+                                                          "nouser",   "owner",  "group"};
 
 constexpr std::string_view kIdentityMap = "identity_map=";
 
-Status Apply(std::string_view word, fs::MountOptions& options, std::string& identity_map) {
-  if (word == "allow_other") {
-    options.allow_other = true;
-  } else if (word == "ro") {
-    options.read_only = true;
-  } else if (word == "nopassthrough") {
-    options.passthrough = false;
-  } else if (word.starts_with(kIdentityMap)) {
-    identity_map = word.substr(kIdentityMap.size());
-    if (identity_map.empty()) {
-      return Error(Code::kInvalidArgument,
-                   "mount option identity_map names no file; write identity_map=FILE");
-    }
-  } else if (word.substr(0, 2) != "x-" && word.substr(0, 5) != "user=" && word.substr(0, 8) != "comment=" &&
-             std::find(kPassedOver.begin(), kPassedOver.end(), word) == kPassedOver.end()) {
-    return Error(Code::kInvalidArgument,
-                 fmt::format("mount option \"{}\" is not known; there are ro, allow_other, nopassthrough and "
-                             "identity_map=FILE",
-                             Printable(word)));
+bool IsPassedOver(std::string_view word) {
+  return word.starts_with("x-") || word.starts_with("user=") || word.starts_with("comment=") ||
+         std::find(kPassedOver.begin(), kPassedOver.end(), word) != kPassedOver.end();
+}
+
+Status Apply(std::string_view word, Options& options, std::string& identity_map) {
+  const auto known =
+      std::find_if(kWords.begin(), kWords.end(), [&](const Word& each) { return each.name == word; });
+  if (known != kWords.end()) {
+    known->apply(options);
+    return OkStatus();
   }
-  return OkStatus();
+  if (word.starts_with(kIdentityMap)) {
+    identity_map = word.substr(kIdentityMap.size());
+    if (!identity_map.empty()) return OkStatus();
+    return Error(Code::kInvalidArgument, "mount option identity_map names no file; write identity_map=FILE");
+  }
+  if (word == "suid" || word == "dev") {
+    return Error(
+        Code::kInvalidArgument,
+        fmt::format("mount option \"{0}\" cannot be had: every mount of a registry is no{0}; leave it "
+                    "out",
+                    word));
+  }
+  if (IsPassedOver(word)) return OkStatus();
+  return Error(
+      Code::kInvalidArgument,
+      fmt::format("mount option \"{}\" is not known; there are ro, noexec, sync, noatime, allow_other, "
+                  "nopassthrough and identity_map=FILE",
+                  Printable(word)));
 }
 
 }  // namespace

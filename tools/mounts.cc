@@ -1,5 +1,6 @@
 #include "tools/mounts.h"
 
+#include <dirent.h>
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/file.h>
@@ -12,8 +13,9 @@
 #include <filesystem>
 #include <fstream>
 #include <nlohmann/json.hpp>
-#include <system_error>
+#include <optional>
 
+#include "cas/base/chandle.h"
 #include "fs/mount_point.h"
 
 namespace modelfs::tools {
@@ -21,14 +23,64 @@ namespace {
 
 constexpr size_t kRecordMaxBytes = 64 << 10;
 
-std::string DirectoryOf(const std::string& home) { return home + "/mounts"; }
+// More than any home has, and few enough to be looked at by somebody else.
+constexpr size_t kMostRecords = 1000;
 
-// Nothing for a file that is no record of ours.
+// The directory at an absolute path without symlinks, as a mount's source is, or nothing where there is none
+// or a symlink is on the way. What other users put there is not waited for: on a FUSE file system, whose
+// daemon could be theirs, there is no home.
+Fd OpenWithoutLinks(const std::string& path) {
+  const Result<std::vector<fs::MountEntry>> mounts = fs::ReadMountInfo();
+  if (!mounts.ok() || path.substr(0, 1) != "/") return {};
+  const fs::MountEntry* below = nullptr;
+  for (const fs::MountEntry& mount : *mounts) {
+    if (IsWithin(path, mount.path) && (below == nullptr || mount.path.size() >= below->path.size()))
+      below = &mount;
+  }
+  if (below != nullptr && below->type.starts_with("fuse")) return {};
+  Fd directory(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  for (const std::filesystem::path& name : std::filesystem::path(path).relative_path()) {
+    if (!directory.valid() || name == "..") return {};
+    directory = Fd(::openat(directory.get(), name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  }
+  return directory;
+}
+
+// Of HOME/mounts: whose it is.
+std::optional<uid_t> OwnerOf(const Fd& directory) {
+  struct stat info = {};
+  if (!directory.valid() || ::fstat(directory.get(), &info) != 0) return std::nullopt;
+  return info.st_uid;
+}
+
+// A small regular file of `owner`'s, open without waiting; nothing for anything else.
+Fd OpenRecord(const Fd& directory, const std::string& name, uid_t owner) {
+  Fd file(::openat(directory.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
+  struct stat info = {};
+  if (!file.valid() || ::fstat(file.get(), &info) != 0) return {};
+  const bool a_record =
+      S_ISREG(info.st_mode) && info.st_uid == owner && info.st_size <= static_cast<off_t>(kRecordMaxBytes);
+  return a_record ? std::move(file) : Fd();
+}
+
 std::string ReadSmallFile(int fd) {
   std::string text(kRecordMaxBytes, '\0');
   const ssize_t count = ::pread(fd, text.data(), text.size(), 0);
   text.resize(count > 0 ? static_cast<size_t>(count) : 0);
   return text;
+}
+
+// Nothing for a text that is no record of ours.
+std::optional<MountRecord> ParseRecord(const std::string& text) {
+  const nlohmann::json record = nlohmann::json::parse(text, nullptr, false);
+  if (!record.is_object()) return std::nullopt;
+  const auto mount_point = record.find("mount_point");
+  const auto pid = record.find("pid");
+  const auto since_ms = record.find("since_ms");
+  if (mount_point == record.end() || !mount_point->is_string()) return std::nullopt;
+  if (pid == record.end() || !pid->is_number_integer()) return std::nullopt;
+  if (since_ms == record.end() || !since_ms->is_number_integer()) return std::nullopt;
+  return MountRecord{mount_point->get<std::string>(), pid->get<pid_t>(), since_ms->get<int64_t>()};
 }
 
 // A process that has died and whose parent, or one of its own threads, has not seen the end of it. One that
@@ -47,45 +99,56 @@ bool IsZombie(pid_t pid) {
 Result<std::unique_ptr<MountRegistration>> MountRegistration::Write(const std::string& home,
                                                                     const std::string& mount_point,
                                                                     int64_t since_ms) {
-  const std::string directory = DirectoryOf(home);
-  if (::mkdir(directory.c_str(), 0700) != 0 && errno != EEXIST) {
-    return ErrnoError(errno, fmt::format("{}: mkdir", directory));
-  }
-  const std::string path = fmt::format("{}/{}.json", directory, ::getpid());
-  const std::string temporary = path + ".new";
-  Fd file(::open(temporary.c_str(), O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600));
-  if (!file.valid()) return ErrnoError(errno, fmt::format("{}: open", temporary));
+  const std::string path = home + "/mounts";
+  if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return ErrnoError(errno, path + ": mkdir");
+  Fd directory(::open(path.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!directory.valid()) return ErrnoError(errno, path + ": open");
+  std::string name = fmt::format("{}.json", ::getpid());
+  const std::string temporary = name + ".new";
+  ::unlinkat(directory.get(), temporary.c_str(), 0);  // of a killed process with the same number
+  Fd file(
+      ::openat(directory.get(), temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
+  const auto failed = [&](std::string_view call) {
+    return ErrnoError(errno, fmt::format("{}/{}: {}", path, temporary, call));
+  };
+  if (!file.valid()) return failed("open");
   // Locked before it gets its name: a reader never finds it unlocked while we live.
-  if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0)
-    return ErrnoError(errno, fmt::format("{}: flock", temporary));
+  if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) return failed("flock");
   const nlohmann::ordered_json record = {
       {"mount_point", mount_point}, {"pid", ::getpid()}, {"since_ms", since_ms}};
   const std::string text = record.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace) + "\n";
-  if (::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size())) {
-    return ErrnoError(errno, fmt::format("{}: write", temporary));
-  }
-  if (::rename(temporary.c_str(), path.c_str()) != 0)
-    return ErrnoError(errno, fmt::format("{}: rename", path));
-  return std::unique_ptr<MountRegistration>(new MountRegistration(path, std::move(file)));
+  if (::write(file.get(), text.data(), text.size()) != static_cast<ssize_t>(text.size()))
+    return failed("write");
+  if (::renameat(directory.get(), temporary.c_str(), directory.get(), name.c_str()) != 0)
+    return failed("rename");
+  return std::unique_ptr<MountRegistration>(
+      new MountRegistration(std::move(directory), std::move(name), std::move(file)));
 }
 
-MountRegistration::~MountRegistration() { ::unlink(path_.c_str()); }
+MountRegistration::~MountRegistration() { ::unlinkat(directory_.get(), name_.c_str(), 0); }
 
-Result<std::vector<MountRecord>> MountsOf(const std::string& home) {
+std::vector<MountRecord> MountsOf(const std::string& home) {
   std::vector<MountRecord> mounts;
-  std::error_code failure;
-  for (const auto& entry : std::filesystem::directory_iterator(DirectoryOf(home), failure)) {
-    if (entry.path().extension() != ".json") continue;
-    const Fd file(::open(entry.path().c_str(), O_RDONLY | O_CLOEXEC));
-    if (!file.valid()) continue;  // gone meanwhile
+  const Fd directory = OpenWithoutLinks(home + "/mounts");
+  const std::optional<uid_t> owner = OwnerOf(directory);
+  if (!owner) return mounts;
+  const bool ours = *owner == ::geteuid();
+  const CHandle<DIR, closedir> names(
+      ::fdopendir(::openat(directory.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)));
+  if (names == nullptr) return mounts;
+  for (size_t seen = 0; ours || seen < kMostRecords; ++seen) {
+    const dirent* entry = ::readdir(names.get());
+    if (entry == nullptr) break;
+    const std::string name = entry->d_name;
+    if (!name.ends_with(".json")) continue;
+    const Fd file = OpenRecord(directory, name, *owner);
+    if (!file.valid()) continue;  // gone meanwhile, or none of a mount's
     if (::flock(file.get(), LOCK_SH | LOCK_NB) == 0) {
-      ::unlink(entry.path().c_str());
+      if (ours) ::unlinkat(directory.get(), name.c_str(), 0);
       continue;
     }
-    const nlohmann::json record = nlohmann::json::parse(ReadSmallFile(file.get()), nullptr, false);
-    if (!record.is_object() || !record["mount_point"].is_string()) continue;
-    mounts.push_back({record["mount_point"].get<std::string>(), record.value("pid", 0),
-                      record.value("since_ms", int64_t{0})});
+    if (std::optional<MountRecord> record = ParseRecord(ReadSmallFile(file.get())))
+      mounts.push_back(*std::move(record));
   }
   std::sort(mounts.begin(), mounts.end(),
             [](const MountRecord& a, const MountRecord& b) { return a.mount_point < b.mount_point; });
@@ -93,9 +156,9 @@ Result<std::vector<MountRecord>> MountsOf(const std::string& home) {
 }
 
 Result<bool> EndIfKilled(const MountPoint& mount) {
-  ASSIGN_OR_RETURN(const std::vector<MountRecord> records, MountsOf(mount.source));
+  if (mount.user != ::geteuid()) return false;
   bool killed = false;
-  for (const MountRecord& record : records) {
+  for (const MountRecord& record : MountsOf(mount.source)) {
     if (record.mount_point != mount.path) continue;
     if (!IsZombie(record.pid)) return false;  // a later one, on top of it
     killed = true;

@@ -20,7 +20,7 @@ struct MountRecord {
   int64_t since_ms = 0;
 };
 
-// The caller's own record; taken back when it goes.
+// The caller's own record, in a home of its own; taken back when it goes.
 class MountRegistration {
  public:
   // `since_ms` is the time of day.
@@ -31,17 +31,22 @@ class MountRegistration {
   MountRegistration& operator=(const MountRegistration&) = delete;
 
  private:
-  MountRegistration(std::string path, Fd lock) : path_(std::move(path)), lock_(std::move(lock)) {}
-  const std::string path_;
+  MountRegistration(Fd directory, std::string name, Fd lock)
+      : directory_(std::move(directory)), name_(std::move(name)), lock_(std::move(lock)) {}
+  const Fd directory_;
+  const std::string name_;
   const Fd lock_;
 };
 
 // Whether the daemon of this mount was killed and did not get away: a thread of it that the kernel does not
 // let go keeps the connection up, and whoever asks the mount something would wait for ever. Then the
-// connection is ended (fs::AbortConnection), and those who wait have their error.
+// connection is ended (fs::AbortConnection), and those who wait have their error. Of another user's mount it
+// is false: what the records say there is that user's word.
 Result<bool> EndIfKilled(const MountPoint& mount);
 
-// The mounts of a home that are up, by mount point. Clears the records of dead ones.
-Result<std::vector<MountRecord>> MountsOf(const std::string& home);
+// The mounts of a home that are up, by mount point. In a home of the caller's it clears the records of dead
+// ones. Another user's home is read as what it is, somebody's text: nothing in it is changed, waited for or
+// reached through a symlink, and of more than a home has nothing is looked at. Empty where there is no home.
+std::vector<MountRecord> MountsOf(const std::string& home);
 
 }  // namespace modelfs::tools

@@ -1,15 +1,14 @@
 #include "tools/names.h"
 
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 #include <filesystem>
-#include <fstream>
-#include <sstream>
 #include <system_error>
 
 #include "cas/base/text.h"
+#include "store/user_label.h"
 
 namespace modelfs::tools {
 namespace {
@@ -22,22 +21,6 @@ std::vector<std::string_view> Split(std::string_view text, char separator) {
     if (at == std::string_view::npos) return parts;
     text.remove_prefix(at + 1);
   }
-}
-
-// mountinfo writes space, tab, newline and backslash as a backslash and three octal digits (proc(5)).
-std::string Unescaped(std::string_view text) {
-  const auto octal = [](char c) { return c >= '0' && c <= '7'; };
-  std::string out;
-  for (size_t i = 0; i < text.size(); ++i) {
-    if (text[i] == '\\' && i + 3 < text.size() && octal(text[i + 1]) && octal(text[i + 2]) &&
-        octal(text[i + 3])) {
-      out += static_cast<char>((text[i + 1] - '0') * 64 + (text[i + 2] - '0') * 8 + (text[i + 3] - '0'));
-      i += 3;
-    } else {
-      out += text[i];
-    }
-  }
-  return out;
 }
 
 // `path` made absolute, with "." and ".." taken out by text.
@@ -69,24 +52,22 @@ Error NotMounted(std::string_view path) {
 
 }  // namespace
 
-std::vector<MountPoint> ParseMountInfo(std::string_view text) {
-  std::vector<MountPoint> mounts;
-  for (const std::string_view line : Split(text, '\n')) {
-    const std::vector<std::string_view> fields = Split(line, ' ');
-    // 36 35 98:0 /root /mnt options [optional fields...] - fstype source options
-    const auto dash = std::find(fields.begin(), fields.end(), "-");
-    if (fields.size() < 5 || fields.end() - dash < 3 || *(dash + 1) != "fuse.modelfs") continue;
-    mounts.push_back({Unescaped(fields[4]), Unescaped(*(dash + 2))});
-  }
+Result<std::vector<MountPoint>> ReadMounts() {
+  ASSIGN_OR_RETURN(std::vector<MountPoint> mounts, fs::ReadMountInfo());
+  std::erase_if(mounts, [](const MountPoint& mount) { return mount.type != fs::kMountType; });
   return mounts;
 }
 
-Result<std::vector<MountPoint>> ReadMounts() {
-  std::ifstream file("/proc/self/mountinfo");
-  std::ostringstream text;
-  text << file.rdbuf();
-  if (!file) return Error(Code::kInternal, "/proc/self/mountinfo: cannot be read; is /proc mounted?");
-  return ParseMountInfo(text.str());
+bool IsOurs(const MountPoint& mount) { return mount.shared || mount.user == ::geteuid(); }
+
+Result<std::string> HomeOf(const MountPoint& mount) {
+  if (mount.user == 0 || mount.user == ::geteuid()) return mount.source;
+  return Error(
+      Code::kPermissionDenied,
+      fmt::format("{} is a mount of {}, and only that user's commands open its registry: work in the "
+                  "mount itself, or name a registry of your own with -r HOME and what is in it as "
+                  "catalog.schema.model",
+                  Printable(mount.path), store::UserLabel(mount.user)));
 }
 
 std::optional<MountedPath> FindMount(const std::vector<MountPoint>& mounts, std::string_view path,
@@ -184,7 +165,7 @@ Result<Place> ParsePlace(std::string_view text) {
   const auto by_path = [&text]() -> Result<Place> {
     ASSIGN_OR_RETURN(const MountedPath found, FindMount(text));
     ASSIGN_OR_RETURN(Place place, PlaceBelowMount(found.below));
-    place.home = found.mount.source;
+    ASSIGN_OR_RETURN(place.home, HomeOf(found.mount));
     return place;
   };
   if (IsPath(text)) return by_path();

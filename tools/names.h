@@ -10,20 +10,24 @@
 #include <vector>
 
 #include "cas/base/result.h"
+#include "fs/mount_point.h"
 #include "store/names.h"
 
 namespace modelfs::tools {
 
 // A mount of ours, as the kernel lists it.
-struct MountPoint {
-  std::string path;    // absolute
-  std::string source;  // the registry's home, as it was given to the mount
-};
+using MountPoint = fs::MountEntry;
 
-// The mounts with file system type fuse.modelfs in the text of /proc/self/mountinfo (proc(5)), in the
-// kernel's order: a later one hides an earlier one at the same path.
-std::vector<MountPoint> ParseMountInfo(std::string_view text);
+// The mounts with file system type fuse.modelfs, in the kernel's order.
 Result<std::vector<MountPoint>> ReadMounts();
+
+// Whether the kernel lets this process into a mount: it is shared, or this user's own.
+bool IsOurs(const MountPoint& mount);
+
+// The registry that a mount says it is of, for a command to open. Its user could say any, and have somebody
+// else's command change what it does not mean, so only root and the user of this process are believed.
+//   kPermissionDenied   the mount is another user's
+Result<std::string> HomeOf(const MountPoint& mount);
 
 struct Latest {};  // versions/latest: the newest READY version
 

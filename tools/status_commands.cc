@@ -68,14 +68,21 @@ Result<std::string> ReadMountFile(const MountPoint& mount, const std::string& na
   return ErrnoError(errno, path);
 }
 
-// The mounts that a command speaks of: the one at or above `path`, else all of ours on this host, of the
-// registry where one is named.
+// Private mounts of others are not asked: the kernel answers that by itself.
+Result<std::vector<MountPoint>> OurMounts() {
+  ASSIGN_OR_RETURN(std::vector<MountPoint> mounts, ReadMounts());
+  std::erase_if(mounts, [](const MountPoint& mount) { return !IsOurs(mount); });
+  return mounts;
+}
+
+// The mounts that a command speaks of: the one at or above `path`, else all on this host that are the
+// caller's to ask, of the registry where one is named.
 Result<std::vector<MountPoint>> MountsFor(const Cli& cli, const std::string& path) {
   if (!path.empty()) {
     ASSIGN_OR_RETURN(const MountedPath found, FindMount(path));
     return std::vector<MountPoint>{found.mount};
   }
-  ASSIGN_OR_RETURN(std::vector<MountPoint> mounts, ReadMounts());
+  ASSIGN_OR_RETURN(std::vector<MountPoint> mounts, OurMounts());
   const Result<std::string> home = HomePath(cli.globals.registry);
   if (home.ok()) std::erase_if(mounts, [&](const MountPoint& mount) { return mount.source != *home; });
   return mounts;
@@ -84,8 +91,8 @@ Result<std::vector<MountPoint>> MountsFor(const Cli& cli, const std::string& pat
 // What is said where MountsFor finds none.
 std::string NothingMounted(const Cli& cli, std::string_view command) {
   const Result<std::string> home = HomePath(cli.globals.registry);
-  if (!home.ok()) return "nothing is mounted";
-  const Result<std::vector<MountPoint>> others = ReadMounts();
+  if (!home.ok()) return "nothing is mounted that is yours to ask";
+  const Result<std::vector<MountPoint>> others = OurMounts();
   std::string text = fmt::format("{} is not mounted", Printable(*home));
   if (others.ok() && !others->empty()) {
     text += fmt::format("; {1} of another registry is: to ask that one, modelfs {0} {1}", command,
@@ -218,6 +225,7 @@ Status RunWhy(const Cli& cli, const WhyArguments& arguments) {
     below = found.below;
   }
   size_t shown = 0;
+  size_t answered = 0;  // mounts
   JsonList list;
   std::optional<Error> failure;
   for (const MountPoint& mount : mounts) {
@@ -226,6 +234,7 @@ Status RunWhy(const Cli& cli, const WhyArguments& arguments) {
       failure = std::move(refusals).error();
       continue;
     }
+    ++answered;
     for (Json& refusal : *refusals) {
       ++shown;
       if (arguments.json) {
@@ -252,9 +261,9 @@ Status RunWhy(const Cli& cli, const WhyArguments& arguments) {
     list.End();
   } else if (mounts.empty()) {
     PrintLine(NothingMounted(cli, "why"));
-  } else if (shown == 0 && !failure) {
-    PrintLine(arguments.path.empty() ? "nothing was refused; a directory that the kernel closed by itself "
-                                       "leaves no trace: modelfs why PATH"
+  } else if (shown == 0 && answered > 0) {
+    PrintLine(arguments.path.empty() ? "no refusal of yours was kept; where the kernel closes a directory by "
+                                       "itself none is: ask modelfs why PATH"
                                      : "nothing was refused there");
   }
   if (failure) return *failure;
@@ -316,8 +325,8 @@ Status RunCommit(const Cli& cli, const CommitArguments& arguments) {
   if (!IsInDraft(draft.below) || !versions_below.ends_with("/versions")) return refuse();
   ASSIGN_OR_RETURN(Place model_place, PlaceBelowMount(versions_below));
   if (model_place.name.parts.size() != 3 || model_place.HasVersion()) return refuse();
+  ASSIGN_OR_RETURN(model_place.home, HomeOf(draft.mount));
   RETURN_IF_ERROR(CheckAnswers(draft.mount));
-  model_place.home = draft.mount.source;
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&model_place}));
 
   // By number rather than as "next", so that the number is known and it is this draft's.

@@ -301,7 +301,7 @@ Status RunResolve(const Cli& cli, const ResolveArguments& arguments) {
     return Error(Code::kFailedPrecondition,
                  fmt::format("{} is {}, not READY", VersionName(version), store::StatusName(version.status)));
   }
-  ASSIGN_OR_RETURN(const std::vector<MountRecord> mounts, MountsOf(home->path));
+  const std::vector<MountRecord> mounts = MountsOf(home->path);
   std::string path;
   if (!mounts.empty()) {
     const std::vector<std::string>& parts = version.model_name.parts;

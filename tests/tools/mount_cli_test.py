@@ -96,8 +96,8 @@ class Case(unittest.TestCase):
         self.assertEqual((done.returncode, done.stderr), (0, ""), arguments)
         return done.stdout
 
-    def refused(self, exit_code, *arguments, says=""):
-        done = self.run_command(*arguments)
+    def refused(self, exit_code, *arguments, says="", **environment):
+        done = self.run_command(*arguments, **environment)
         self.assertEqual(done.returncode, exit_code, f"{arguments}: {done.stdout}{done.stderr}")
         self.assertIn(says, done.stderr)
 
@@ -412,8 +412,8 @@ class Names(Case):
         for path in ("new", "prod/new", "prod/ml/new", "prod/ml/iris/new", "prod/ml/iris/versions/1/new",
                      "prod/ml/iris/versions/7", "prod/ml/iris/aliases/New", ".modelfs/new"):
             self.refused(2, "download", "prod.ml.iris/1", os.path.join(self.mnt, path), says="MODEL/versions/DRAFT")
-        self.assertEqual(self.ok("why"), "nothing was refused; a directory that the kernel closed by itself leaves no "
-                                         "trace: modelfs why PATH\n")
+        self.assertEqual(self.ok("why"), "no refusal of yours was kept; where the kernel closes a directory by itself "
+                                         "none is: ask modelfs why PATH\n")
         self.ok("download", "prod.ml.iris/1", self.path("versions/again"))
         self.ok("download", "prod.ml.iris/1", self.path("versions/again/within"))
         with open(self.path("versions/again/within/sub/w")) as file:
@@ -520,7 +520,7 @@ class Names(Case):
         self.assertEqual(self.ok("resolve", "prod.ml.iris@Champion"), "prod.ml.iris/1\n")
 
     def test_why_filters_by_path_and_says_when_there_is_nothing(self):
-        self.assertIn("nothing was refused;", self.ok("why"))
+        self.assertIn("no refusal of yours was kept;", self.ok("why"))
         with self.assertRaises(OSError):
             os.mkdir(self.path("versions/4"))
         with self.assertRaises(OSError):

@@ -9,24 +9,39 @@ namespace {
 
 constexpr const char* kMountInfo =
     "21 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw\n"
-    "90 21 0:50 / /models rw,nosuid,nodev shared:2 master:3 - fuse.modelfs /home/ann/registry rw\n"
-    "91 21 0:51 / /mnt/with\\040space\\134 rw - fuse.modelfs /r\\0402 rw\n"
-    "92 90 0:52 / /models/prod ro - fuse.modelfs /inner ro\n"
-    "93 21 0:53 / /other rw - fuse.sshfs ann@host: rw\n"
+    "90 21 0:50 / /models rw,nosuid,nodev shared:2 master:3 - fuse.modelfs /home/ann/registry "
+    "rw,user_id=1000,group_id=100,default_permissions,allow_other\n"
+    "91 21 0:51 / /mnt/with\\040space\\134 rw - fuse.modelfs /r\\0402,allow_other,user_id=0 "
+    "rw,user_id=4294967294,group_id=0\n"
+    "92 90 0:52 / /models/prod ro - fuse.modelfs /inner ro,user_id=0,group_id=0\n"
+    "93 21 0:53 / /other rw - fuse.sshfs ann@host: rw,user_id=7,group_id=0\n"
     "broken line\n";
 
-TEST(MountInfo, KeepsOurMountsOnlyAndReadsOctalEscapes) {
-  const std::vector<MountPoint> mounts = ParseMountInfo(kMountInfo);
+std::vector<MountPoint> OursIn(std::string_view text) {
+  std::vector<MountPoint> mounts = fs::ParseMountInfo(text);
+  std::erase_if(mounts, [](const MountPoint& mount) { return mount.type != fs::kMountType; });
+  return mounts;
+}
+
+TEST(MountInfo, ReadsOctalEscapesAndWhoseAMountIs) {
+  EXPECT_EQ(fs::ParseMountInfo(kMountInfo).size(), 5U);
+  const std::vector<MountPoint> mounts = OursIn(kMountInfo);
   ASSERT_EQ(mounts.size(), 3U);
   EXPECT_EQ(mounts[0].path, "/models");
   EXPECT_EQ(mounts[0].source, "/home/ann/registry");
+  EXPECT_EQ(mounts[0].device, "0:50");
+  EXPECT_EQ(mounts[0].user, 1000U);
+  EXPECT_TRUE(mounts[0].shared);
   EXPECT_EQ(mounts[1].path, "/mnt/with space\\");
-  EXPECT_EQ(mounts[1].source, "/r 2");
+  EXPECT_EQ(mounts[1].source, "/r 2,allow_other,user_id=0") << "which its user could choose";
+  EXPECT_EQ(mounts[1].user, 4294967294U);
+  EXPECT_FALSE(mounts[1].shared);
   EXPECT_EQ(mounts[2].path, "/models/prod");
+  EXPECT_EQ(mounts[2].user, 0U);
 }
 
 TEST(MountInfo, FindsTheInnermostMountOfAPath) {
-  const std::vector<MountPoint> mounts = ParseMountInfo(kMountInfo);
+  const std::vector<MountPoint> mounts = OursIn(kMountInfo);
   struct Row {
     const char* path;
     const char* working_directory;

@@ -1,5 +1,6 @@
 // The command's smaller parts: progress line, log, mount options, mount records, the way to the background.
 #include <fcntl.h>
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <spdlog/logger.h>
 #include <sys/wait.h>
@@ -97,13 +98,12 @@ TEST(Log, TheLevelMovesWhileItRunsAndStaysWithinItsEnds) {
 TEST(MountOptions, SetWhatTheySayAndPassOverWhatMountMeansForItself) {
   fs::MountOptions options;
   std::string identity_map = "/etc/before";
-  ASSERT_TRUE(
-      ApplyMountOptions({"ro,allow_other", "nopassthrough,rw,_netdev,x-systemd.automount,nofail,,defaults"},
-                        options, identity_map)
-          .ok());
+  ASSERT_TRUE(ApplyMountOptions(
+                  {"ro,allow_other", "nopassthrough,nodev,_netdev,x-systemd.automount,nofail,,defaults"},
+                  options, identity_map)
+                  .ok());
   EXPECT_EQ(identity_map, "/etc/before");
-  ASSERT_TRUE(
-      ApplyMountOptions({"rw,identity_map=/etc/modelfs users.map,nofail"}, options, identity_map).ok());
+  ASSERT_TRUE(ApplyMountOptions({"identity_map=/etc/modelfs users.map,nofail"}, options, identity_map).ok());
   EXPECT_EQ(identity_map, "/etc/modelfs users.map");
   EXPECT_TRUE(options.allow_other);
   EXPECT_TRUE(options.read_only);
@@ -116,6 +116,35 @@ TEST(MountOptions, SetWhatTheySayAndPassOverWhatMountMeansForItself) {
   }
 }
 
+TEST(MountOptions, TheLaterOfTwoHoldsAndNoWordIsAcceptedForNothing) {
+  struct Row {
+    const char* words;
+    bool read_only, no_exec, synchronous, no_atime;
+  };
+  std::string identity_map;
+  for (const Row& row :
+       {Row{"noexec", false, true, false, false}, Row{"noexec,exec", false, false, false, false},
+        Row{"user", false, true, false, false}, Row{"users,exec", false, false, false, false},
+        Row{"owner,group", false, false, false, false}, Row{"ro,rw", false, false, false, false},
+        Row{"rw,ro", true, false, false, false}, Row{"sync", false, false, true, false},
+        Row{"sync,async", false, false, false, false}, Row{"noatime", false, false, false, true},
+        Row{"noatime,relatime", false, false, false, false}}) {
+    SCOPED_TRACE(row.words);
+    fs::MountOptions options;
+    ASSERT_TRUE(ApplyMountOptions({row.words}, options, identity_map).ok());
+    EXPECT_EQ(options.read_only, row.read_only);
+    EXPECT_EQ(options.no_exec, row.no_exec);
+    EXPECT_EQ(options.synchronous, row.synchronous);
+    EXPECT_EQ(options.no_atime, row.no_atime);
+  }
+  for (const char* word : {"suid", "dev"}) {
+    fs::MountOptions options;
+    const Status refused = ApplyMountOptions({word}, options, identity_map);
+    ASSERT_FALSE(refused.ok());
+    EXPECT_NE(refused.error().message().find(fmt::format("is no{}; leave it out", word)), std::string::npos);
+  }
+}
+
 TEST(MountRecords, ShowTheLivingAndClearTheDead) {
   const ScratchDirectory home;
   {
@@ -123,15 +152,14 @@ TEST(MountRecords, ShowTheLivingAndClearTheDead) {
     ASSERT_TRUE(mine.ok()) << mine.error().message();
     std::ofstream(home / "mounts/999999.json") << R"({"mount_point":"/dead","pid":999999,"since_ms":1})";
     const auto mounts = MountsOf(home.path());
-    ASSERT_TRUE(mounts.ok());
-    ASSERT_EQ(mounts->size(), 1U);
-    EXPECT_EQ(mounts->front().mount_point, "/models");
-    EXPECT_EQ(mounts->front().pid, ::getpid());
-    EXPECT_EQ(mounts->front().since_ms, 42);
+    ASSERT_EQ(mounts.size(), 1U);
+    EXPECT_EQ(mounts.front().mount_point, "/models");
+    EXPECT_EQ(mounts.front().pid, ::getpid());
+    EXPECT_EQ(mounts.front().since_ms, 42);
     EXPECT_FALSE(std::filesystem::exists(home / "mounts/999999.json"));
   }
-  EXPECT_TRUE(MountsOf(home.path())->empty());
-  EXPECT_TRUE(MountsOf(home / "nothing")->empty());
+  EXPECT_TRUE(MountsOf(home.path()).empty());
+  EXPECT_TRUE(MountsOf(home / "nothing").empty());
 }
 
 TEST(Detach, TheForegroundLearnsWhetherItWorked) {
