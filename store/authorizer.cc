@@ -12,13 +12,8 @@
 #include "store/keys.h"
 
 namespace modelfs::store {
-namespace {
 
-// Bounds of what is kept for one epoch; what is beyond them is worked out again.
-constexpr size_t kMostIdentities = 10'000;
-constexpr size_t kMostFacts = 200'000;
-
-// From the metastore down to the object.
+// Of the way from the metastore down to an object.
 struct Level {
   ObjectId id = kMetastoreId;
   ObjectKind kind = ObjectKind::kMetastore;
@@ -26,20 +21,58 @@ struct Level {
   GrantsRecord grants;
 };
 
+// One of what a caller lacks: any of these privileges, on the level of that number.
+struct Missing {
+  std::vector<Privilege> privileges;
+  size_t depth = 0;
+};
+
+namespace {
+
+// Bounds of what is kept for one epoch; what is beyond them is worked out again.
+constexpr size_t kMostIdentities = 10'000;
+constexpr size_t kMostFacts = 200'000;
+
+Result<Level> LevelOf(View& view, const StoredObject& stored) {
+  Level level;
+  level.id = stored.record.id;
+  level.kind = stored.record.kind;
+  ASSIGN_OR_RETURN(level.owner, view.OwnerOf(stored.record));
+  ASSIGN_OR_RETURN(level.grants, view.Grants(level.id));
+  return level;
+}
+
 Result<std::vector<Level>> LevelsOf(View& view, ObjectId object) {
   std::vector<Level> levels;
   for (ObjectId at = object;;) {
     ASSIGN_OR_RETURN(const StoredObject stored, view.Object(at));
-    Level level;
-    level.id = at;
-    level.kind = stored.record.kind;
-    ASSIGN_OR_RETURN(level.owner, view.OwnerOf(stored.record));
-    ASSIGN_OR_RETURN(level.grants, view.Grants(at));
+    ASSIGN_OR_RETURN(Level level, LevelOf(view, stored));
     levels.push_back(std::move(level));
     if (at == kMetastoreId) break;
     at = stored.parent;
   }
   std::reverse(levels.begin(), levels.end());
+  return levels;
+}
+
+// Of what has that name, or would have it: what is not there, nobody owns and nothing is granted on.
+Result<std::vector<Level>> LevelsOf(View& view, const FullName& name) {
+  ASSIGN_OR_RETURN(std::optional<StoredObject> at, view.Object(kMetastoreId));
+  std::vector<Level> levels(1);
+  ASSIGN_OR_RETURN(levels.back(), LevelOf(view, *at));
+  for (const std::string& part : name.parts) {
+    Level level;
+    level.kind = static_cast<ObjectKind>(static_cast<unsigned>(levels.back().kind) + 1);
+    if (at) {
+      Result<StoredObject> child = view.Child(at->record.id, part);
+      if (!child.ok() && child.error().code() != Code::kNotFound) return child.error();
+      at = child.ok() ? std::optional<StoredObject>(*std::move(child)) : std::nullopt;
+    }
+    if (at) {
+      ASSIGN_OR_RETURN(level, LevelOf(view, *at));
+    }
+    levels.push_back(std::move(level));
+  }
   return levels;
 }
 
@@ -126,16 +159,63 @@ std::string Quoted(std::string_view name) {
   return Printable(quoted) + "`";
 }
 
-// `what` is refused since the gate of a catalog or schema is closed to the caller.
-Error GateIsClosed(const std::string& what, ObjectKind kind, const FullName& container,
-                   const Caller& caller) {
-  const std::string gate =
-      PrivilegeSqlName(kind == ObjectKind::kCatalog ? Privilege::kUseCatalog : Privilege::kUseSchema);
-  return {
-      Code::kPermissionDenied,
-      fmt::format("{}: it lacks {} on {} {}; whoever may grant there can give it: GRANT {} ON {} {} TO {}",
-                  what, gate, KindName(kind), container.ToString(), gate, ObjectType(kind),
-                  container.ToString(), Quoted(caller.principal))};
+// The gates that are closed to `identity` among the levels before `end`.
+std::vector<Missing> ClosedGates(const std::vector<Level>& levels, const Identity& identity, size_t end) {
+  std::vector<Missing> closed;
+  bool owns_catalog = false;
+  PrivilegeSet effective;
+  for (size_t depth = 0; depth < end; ++depth) {
+    const Level& level = levels[depth];
+    effective =
+        (level.kind == ObjectKind::kCatalog ? PrivilegeSet() : effective) | GrantedAt(level, identity);
+    if (level.kind == ObjectKind::kCatalog) owns_catalog = identity.Is(level.owner);
+    if (level.kind != ObjectKind::kCatalog && level.kind != ObjectKind::kSchema) continue;
+    const Privilege gate =
+        level.kind == ObjectKind::kCatalog ? Privilege::kUseCatalog : Privilege::kUseSchema;
+    if (owns_catalog || identity.Is(level.owner) || effective.Has(gate)) continue;
+    closed.push_back({.privileges = {gate}, .depth = depth});
+  }
+  return closed;
+}
+
+// The name of the level of that number; of the object itself, which is the last, only where it may be told.
+std::string NameAt(const FullName& name, size_t depth, bool told) {
+  if (!told && depth == name.parts.size()) return "…";
+  FullName at;
+  at.parts.assign(name.parts.begin(), name.parts.begin() + static_cast<ptrdiff_t>(depth));
+  return at.ToString();
+}
+
+// "USE CATALOG on catalog prod and EXECUTE on model prod.ml.iris"
+std::string ListOf(const std::vector<Missing>& missing, const std::vector<Level>& levels,
+                   const FullName& name, bool told) {
+  std::string list;
+  for (const Missing& each : missing) {
+    // Of many one is named: what each would do besides is of no help here.
+    constexpr size_t kNamed = 2;
+    std::string privileges = PrivilegeSqlName(each.privileges.front());
+    if (each.privileges.size() == kNamed) privileges += " or " + PrivilegeSqlName(each.privileges.back());
+    if (each.privileges.size() > kNamed) privileges += " or another privilege";
+    if (!list.empty()) list += &each == &missing.back() ? " and " : ", ";
+    list += privileges;
+    if (each.depth == 0 || (!told && each.depth == name.parts.size())) continue;
+    list += fmt::format(" on {} {}", KindName(levels[each.depth].kind),
+                        Printable(NameAt(name, each.depth, told)));
+  }
+  return list;
+}
+
+// The statements that would give it, the first of each where several would.
+std::string StatementsOf(const std::vector<Missing>& missing, const std::vector<Level>& levels,
+                         const FullName& name, bool told, const Caller& caller) {
+  std::string statements;
+  for (const Missing& each : missing) {
+    if (!statements.empty()) statements += "; ";
+    const std::string on = each.depth == 0 ? "" : " " + NameAt(name, each.depth, told);
+    statements += fmt::format("GRANT {} ON {}{} TO {}", PrivilegeSqlName(each.privileges.front()),
+                              ObjectType(levels[each.depth].kind), on, Quoted(caller.principal));
+  }
+  return statements;
 }
 
 Error NamedAsAGroup(const Caller& caller) {
@@ -328,6 +408,31 @@ Status Authorizer::Check(View& view, const Caller& caller, Operation operation, 
   if (caller.role == Caller::Role::kUpkeep) {
     return Error(Code::kPermissionDenied, "the program itself changes nothing in nobody's name");
   }
+  RETURN_IF_ERROR(CheckHasName(view, caller));
+  ASSIGN_OR_RETURN(const Facts facts, FactsOf(view, caller, object));
+  // The names of catalogs and schemas never change, so whoever has the id of one had its name.
+  const bool told = facts.kind != ObjectKind::kModel || named == Named::kByCaller ||
+                    Allows(*RowOf(Operation::kSee, facts.kind), facts);
+  ASSIGN_OR_RETURN(const StoredObject stored, view.Object(object));
+  ASSIGN_OR_RETURN(const FullName name, view.NameOf(stored));
+  ASSIGN_OR_RETURN(const std::vector<Level> levels, LevelsOf(view, object));
+  ASSIGN_OR_RETURN(const Error refusal,
+                   Refusal(view, caller, *RowOf(operation, facts.kind), levels, name, told));
+  return refusal;
+}
+
+Status Authorizer::CheckSeeByName(View& view, const Caller& caller, const FullName& name) const {
+  if (caller.role == Caller::Role::kUpkeep) return OkStatus();
+  RETURN_IF_ERROR(CheckHasName(view, caller));
+  ASSIGN_OR_RETURN(const std::vector<Level> levels, LevelsOf(view, name));
+  ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> identity, IdentityOf(view, caller));
+  const OperationRow* row = RowOf(Operation::kSee, levels.back().kind);
+  if (Allows(*row, Weigh(levels, *identity))) return OkStatus();
+  ASSIGN_OR_RETURN(const Error refusal, Refusal(view, caller, *row, levels, name, true));
+  return refusal;
+}
+
+Status Authorizer::CheckHasName(View& view, const Caller& caller) const {
   if (IsNobody(caller.principal)) {
     return Error(
         Code::kPermissionDenied,
@@ -337,13 +442,7 @@ Status Authorizer::Check(View& view, const Caller& caller, Operation operation, 
   }
   ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> self, view.FindPrincipal(caller.principal));
   if (self && self->kind == PrincipalKind::kGroup) return NamedAsAGroup(caller);
-  ASSIGN_OR_RETURN(const Facts facts, FactsOf(view, caller, object));
-  const OperationRow* row = RowOf(operation, facts.kind);
-  // The names of catalogs and schemas never change, so whoever has the id of one had its name.
-  const bool told = facts.kind != ObjectKind::kModel || named == Named::kByCaller ||
-                    Allows(*RowOf(Operation::kSee, facts.kind), facts);
-  ASSIGN_OR_RETURN(const Error refusal, Refusal(view, caller, *row, facts, object, told));
-  return refusal;
+  return OkStatus();
 }
 
 Status Authorizer::CheckInside(View& view, const Caller& caller, ObjectId container) const {
@@ -357,62 +456,97 @@ Status Authorizer::CheckInside(View& view, const Caller& caller, ObjectId contai
   view.NoteRefused({Operation::kSee, container});
   ASSIGN_OR_RETURN(const StoredObject stored, view.Object(container));
   ASSIGN_OR_RETURN(const FullName name, view.NameOf(stored));
-  return GateIsClosed(fmt::format("{} may not see what is in {} {}", Printable(caller.principal),
-                                  KindName(facts.kind), name.ToString()),
-                      facts.kind, name, caller);
+  ASSIGN_OR_RETURN(const std::vector<Level> levels, LevelsOf(view, container));
+  ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> identity, IdentityOf(view, caller));
+  const std::vector<Missing> missing = ClosedGates(levels, *identity, levels.size());
+  ASSIGN_OR_RETURN(const std::string help, HowToGet(view, caller, levels, missing, name, true));
+  return Error(Code::kPermissionDenied,
+               fmt::format("{} may not see what is in {} {}: it lacks {}; {}", Printable(caller.principal),
+                           KindName(facts.kind), Printable(name.ToString()),
+                           ListOf(missing, levels, name, true), help));
 }
 
-// Says what is missing in the words of a GRANT that would help; what the object is called, where it may be
-// told.
+// Whom to ask for what is missing, and for which statements: an owner of where most of it can be granted, and
+// the metastore's admin, whom everybody may know.
+Result<std::string> Authorizer::HowToGet(View& view, const Caller& caller, const std::vector<Level>& levels,
+                                         const std::vector<Missing>& missing, const FullName& name,
+                                         bool told) const {
+  const size_t top = std::min_element(missing.begin(), missing.end(), [](const auto& a, const auto& b) {
+                       return a.depth < b.depth;
+                     })->depth;
+  std::string whom;
+  if (top > 0) {
+    ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> identity, IdentityOf(view, caller));
+    const Facts facts = Weigh({levels.begin(), levels.begin() + static_cast<ptrdiff_t>(top) + 1}, *identity);
+    const Level& level = levels[top];
+    const bool named = told || top < name.parts.size();
+    whom = fmt::format("the owner of {} {}", KindName(level.kind), Printable(NameAt(name, top, told)));
+    if (!named) whom = fmt::format("its owner");
+    // What is hidden from the caller has an owner as what is absent: one that is not told.
+    if (level.owner != kNobodyId && named && Allows(*RowOf(Operation::kSee, level.kind), facts)) {
+      ASSIGN_OR_RETURN(const PrincipalInfo owner, view.Principal(level.owner));
+      if (!owner.deleted) whom += fmt::format(" ({})", Printable(owner.name));
+    }
+    whom += " or ";
+  }
+  whom += "a metastore admin";
+  if (levels.front().owner != kNobodyId) {
+    ASSIGN_OR_RETURN(const PrincipalInfo admin, view.Principal(levels.front().owner));
+    if (!admin.deleted) whom += fmt::format(" ({})", Printable(admin.name));
+  }
+  return fmt::format("{} can give {}: {}", whom, missing.size() == 1 ? "it" : "them",
+                     StatementsOf(missing, levels, name, told, caller));
+}
+
+// Says all that is missing, on the way and on the object itself, in the words of the GRANTs that would help;
+// what the object is called, where it may be told.
 Result<Error> Authorizer::Refusal(View& view, const Caller& caller, const OperationRow& row,
-                                  const Facts& facts, ObjectId object, bool told) const {
-  ASSIGN_OR_RETURN(const StoredObject stored, view.Object(object));
-  ASSIGN_OR_RETURN(const FullName name, view.NameOf(stored));
-  const std::string who = Printable(caller.principal);
+                                  const std::vector<Level>& levels, const FullName& name, bool told) const {
+  ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> identity, IdentityOf(view, caller));
+  const Facts facts = Weigh(levels, *identity);
   std::string shown = "this registry";
   if (facts.kind != ObjectKind::kMetastore) {
-    shown = told ? fmt::format("{} {}", KindName(facts.kind), name.ToString())
+    shown = told ? fmt::format("{} {}", KindName(facts.kind), Printable(name.ToString()))
                  : fmt::format("this {}", KindName(facts.kind));
   }
-  std::string message = fmt::format("{} may not {} {}", who, row.verb, shown);
+  const std::string message = fmt::format("{} may not {} {}", Printable(caller.principal), row.verb, shown);
 
-  // The first gate that is closed, unless the way there is not what is missing.
+  const size_t depth = levels.size() - 1;
+  const bool owns = row.owner && facts.owner;
+  const bool only_owner = row.owner && !owns && row.any_of.empty();
+  const PrivilegeSet wanted = row.any_of.empty() || owns ? row.and_also : row.any_of;
+  std::vector<Missing> missing;
   const bool needs_reach = row.reach == Reach::kNeeded || row.reach == Reach::kNeededByAdmin;
   if (needs_reach && !facts.reach && !(row.reach == Reach::kNeeded && facts.admin)) {
-    ASSIGN_OR_RETURN(const std::vector<Level> levels, LevelsOf(view, object));
-    ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> identity, IdentityOf(view, caller));
-    for (size_t depth = 2; depth < levels.size(); ++depth) {
-      const Facts above = Weigh({levels.begin(), levels.begin() + static_cast<ptrdiff_t>(depth)}, *identity);
-      if (above.in_reach) continue;
-      FullName container;
-      container.parts.assign(name.parts.begin(), name.parts.begin() + static_cast<ptrdiff_t>(depth) - 1);
-      return GateIsClosed(message, above.kind, container, caller);
+    missing = ClosedGates(levels, *identity, depth);
+  }
+  // Of the object itself: a privilege, and its own gate where one goes with it (USE SCHEMA with CREATE
+  // MODEL).
+  const bool enough = owns && (row.and_also.empty() || facts.kind != ObjectKind::kModel);
+  bool lacks_privilege = false;
+  if (!enough && !only_owner && !wanted.empty()) {
+    lacks_privilege =
+        owns ? !facts.owns_schema && !facts.on_schema.HasAny(wanted) : !facts.effective.HasAny(wanted);
+    if (lacks_privilege) {
+      std::vector<Privilege> privileges = wanted.ToList();
+      const auto execute = std::find(privileges.begin(), privileges.end(), Privilege::kExecute);
+      if (execute != privileges.end()) std::iter_swap(privileges.begin(), execute);
+      // What a model's owner needs of the schema is granted there.
+      const bool on_schema =
+          facts.kind == ObjectKind::kModel && !Grantable(facts.kind).Has(privileges.front());
+      missing.push_back({.privileges = std::move(privileges), .depth = on_schema ? depth - 1 : depth});
+    }
+    if (!owns && !row.and_also.empty() && !facts.admin) {
+      for (Missing& gate : ClosedGates(levels, *identity, levels.size())) {
+        if (gate.depth == depth) missing.push_back(std::move(gate));
+      }
     }
   }
-  const PrivilegeSet wanted = row.any_of.empty() || (row.owner && facts.owner) ? row.and_also : row.any_of;
-  const bool only_owner = row.owner && !facts.owner && row.any_of.empty();
-  if (!wanted.empty() && !only_owner) {
-    std::string privileges;
-    for (const Privilege each : wanted.ToList()) {
-      privileges += fmt::format("{}{}", privileges.empty() ? "" : " or ", PrivilegeSqlName(each));
-    }
-    std::string also;
-    if (row.owner && !facts.owner && !row.and_also.empty() && !facts.in_reach) {
-      also = fmt::format(" and {}", PrivilegeSqlName(row.and_also.ToList().front()));
-    }
-    const Privilege first = wanted.Has(Privilege::kExecute) ? Privilege::kExecute : wanted.ToList().front();
-    // What a model's owner needs of the schema is granted there.
-    const bool on_schema = facts.kind == ObjectKind::kModel && !Grantable(facts.kind).Has(first);
-    std::string on(ObjectType(on_schema ? ObjectKind::kSchema : facts.kind));
-    if (on_schema) {
-      on += " " + name.Parent().ToString();
-    } else if (facts.kind != ObjectKind::kMetastore) {
-      on += told ? " " + name.ToString() : " …";
-    }
+  if (!missing.empty()) {
+    ASSIGN_OR_RETURN(const std::string help, HowToGet(view, caller, levels, missing, name, told));
     return Error(Code::kPermissionDenied,
-                 fmt::format("{}: it lacks {}{}{}; for example GRANT {} ON {} TO {}", message, privileges,
-                             also, row.owner && !facts.owner ? ", and does not own it" : "",
-                             PrivilegeSqlName(first), on, Quoted(caller.principal)));
+                 fmt::format("{}: it lacks {}{}; {}", message, ListOf(missing, levels, name, told),
+                             row.owner && !owns && lacks_privilege ? ", and does not own it" : "", help));
   }
   if (row.admin && !row.owner) {
     return Error(Code::kPermissionDenied, fmt::format("{}: that is for a metastore admin", message));

@@ -54,6 +54,9 @@ struct Visibility {
   std::unordered_set<ObjectId> some;  // where not `all` or not `full`: those to be asked about one by one
 };
 
+struct Level;
+struct Missing;
+
 // Thread-safe.
 class Authorizer {
  public:
@@ -68,6 +71,10 @@ class Authorizer {
   // kNotFound: no such object.
   Status Check(View& view, const Caller& caller, Operation operation, ObjectId object,
                Named named = Named::kIfSeen) const;
+  // Whether the caller may see what has that name, or would see it: what is hidden and what is absent are
+  // refused in the same words, but for what the caller itself holds there. OK says nothing of whether it is
+  // there.
+  Status CheckSeeByName(View& view, const Caller& caller, const FullName& name) const;
   // Whether the caller may learn what is in a container and what is not. kPermissionDenied, in words that
   // tell neither.
   Status CheckInside(View& view, const Caller& caller, ObjectId container) const;
@@ -112,8 +119,12 @@ class Authorizer {
   Result<Identity> IdentityOfCaller(View& view, const Caller& caller) const;
   Result<Identity> ComputeIdentity(View& view, PrincipalId self,
                                    const std::vector<std::string>& groups) const;
-  Result<Error> Refusal(View& view, const Caller& caller, const OperationRow& row, const Facts& facts,
-                        ObjectId object, bool told) const;
+  // kPermissionDenied for somebody who can hold no privilege, whatever is granted.
+  Status CheckHasName(View& view, const Caller& caller) const;
+  Result<Error> Refusal(View& view, const Caller& caller, const OperationRow& row,
+                        const std::vector<Level>& levels, const FullName& name, bool told) const;
+  Result<std::string> HowToGet(View& view, const Caller& caller, const std::vector<Level>& levels,
+                               const std::vector<Missing>& missing, const FullName& name, bool told) const;
 
   const RegistrySettings settings_;
   mutable std::atomic<uint64_t> next_identity_{1};

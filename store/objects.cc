@@ -106,8 +106,17 @@ Result<ObjectInfo> EmbeddedRegistryImpl::LookupIn(View& view, const Caller& call
 }
 
 Result<ObjectInfo> EmbeddedRegistryImpl::Lookup(const Caller& caller, const FullName& name) {
-  return Inspect(caller, Operation::kUse, kMetastoreId,
-                 [&](View& view) { return LookupIn(view, caller, name); });
+  return Inspect(caller, Operation::kUse, kMetastoreId, [&](View& view) -> Result<ObjectInfo> {
+    Result<ObjectInfo> found = LookupIn(view, caller, name);
+    if (found.ok()) return found;
+    // All that is missing, on the way and at its end, in one answer.
+    const Status seen = authorizer_.CheckSeeByName(view, caller, name);
+    if (seen.ok()) return found;
+    if (found.error().code() == Code::kPermissionDenied) return seen.error();
+    if (found.error().code() != Code::kNotFound) return found;
+    return Error(Code::kNotFound,
+                 fmt::format("{}; if there is one: {}", found.error().message(), seen.error().message()));
+  });
 }
 
 Result<ObjectInfo> EmbeddedRegistryImpl::LookupChild(const Caller& caller, ObjectId parent,
