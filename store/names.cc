@@ -4,6 +4,8 @@
 
 #include <algorithm>
 #include <array>
+#include <optional>
+#include <string>
 
 #include "cas/base/text.h"
 #include "store/registry.h"
@@ -12,6 +14,7 @@ namespace modelfs::store {
 namespace {
 
 constexpr std::string_view kModelScheme = "models:/";
+constexpr size_t kMostParts = 3;  // of a full name
 
 bool IsDigit(char c) { return c >= '0' && c <= '9'; }
 bool IsUpper(char c) { return c >= 'A' && c <= 'Z'; }
@@ -38,6 +41,60 @@ bool HasSpace(std::string_view text) {
   return text.find(' ') != std::string_view::npos ||
          std::any_of(kWideSpaces.begin(), kWideSpaces.end(),
                      [&](std::string_view space) { return text.find(space) != std::string_view::npos; });
+}
+
+// What a name breaks of the rules; nothing where it is one.
+std::optional<std::string_view> WhyNotAName(std::string_view name) {
+  if (name.size() > kNameMaxBytes) return "is longer than 255 bytes; write a shorter one";
+  if (!IsValidUtf8(name)) return "is not valid UTF-8";
+  if (name.find('.') != std::string_view::npos) {
+    return "contains a dot, which separates catalog, schema and model; use _ or - instead";
+  }
+  if (name.find('@') != std::string_view::npos) return "contains @, which introduces an alias";
+  if (name.find('/') != std::string_view::npos) return "contains a slash";
+  if (HasSpace(name)) return "contains a space; use _ or - instead";
+  if (HasHiddenCharacters(name)) {
+    return "contains a control, bidirectional, zero-width or otherwise invisible character";
+  }
+  if (!IsNfc(name)) {
+    return "is not in Unicode normalisation form C (another spelling of the same letters is)";
+  }
+  if (!IsLowerCase(name)) return "contains upper-case letters; names are lower case";
+  return std::nullopt;
+}
+
+// The name nearest to one that people have elsewhere ("Qwen2.5-7B-Instruct"); nothing where there is none.
+std::optional<std::string> NearestName(std::string_view name) {
+  std::string nearest = LowerCase(name);
+  for (const std::string_view space : kWideSpaces) {
+    for (size_t at = 0; (at = nearest.find(space, at)) != std::string::npos; ++at) {
+      nearest.replace(at, space.size(), " ");
+    }
+  }
+  constexpr std::string_view kSeparators = ".@/ ";
+  std::replace_if(
+      nearest.begin(), nearest.end(), [&](char c) { return kSeparators.find(c) != std::string_view::npos; },
+      '-');
+  if (nearest.empty() || WhyNotAName(nearest)) return std::nullopt;
+  return nearest;
+}
+
+// The same of a name of several parts: what is too many is taken for one name with dots in it.
+std::optional<std::string> NearestFullName(std::string_view dotted) {
+  std::string nearest;
+  for (size_t part = 1;; ++part) {
+    const size_t dot = part < kMostParts ? dotted.find('.') : std::string_view::npos;
+    const std::optional<std::string> name = NearestName(dotted.substr(0, dot));
+    if (!name) return std::nullopt;
+    nearest += *name;
+    if (dot == std::string_view::npos) return nearest;
+    nearest += '.';
+    dotted.remove_prefix(dot + 1);
+  }
+}
+
+std::string Instead(const std::optional<std::string>& nearest) {
+  return nearest ? fmt::format("; \"{}\" is allowed", *nearest) : "";
 }
 
 // The temporary symlink that coreutils' `ln -sf` renames into place (gnulib, force-link.c): "Cu" and six
@@ -74,24 +131,10 @@ Status CheckText(std::string_view what, std::string_view text, size_t most_chara
 }  // namespace
 
 Status CheckObjectName(std::string_view name) {
-  const auto refuse = [&](std::string_view rule) { return Refusal("name", name, rule); };
   if (name.empty()) return Error(Code::kInvalidArgument, "a name may not be empty");
-  if (name.size() > kNameMaxBytes) return refuse("is longer than 255 bytes; write a shorter one");
-  if (!IsValidUtf8(name)) return refuse("is not valid UTF-8");
-  if (name.find('.') != std::string_view::npos) {
-    return refuse("contains a dot, which separates catalog, schema and model; use _ or - instead");
-  }
-  if (name.find('@') != std::string_view::npos) return refuse("contains @, which introduces an alias");
-  if (name.find('/') != std::string_view::npos) return refuse("contains a slash");
-  if (HasSpace(name)) return refuse("contains a space; use _ or - instead");
-  if (HasHiddenCharacters(name)) {
-    return refuse("contains a control, bidirectional, zero-width or otherwise invisible character");
-  }
-  if (!IsNfc(name)) {
-    return refuse("is not in Unicode normalisation form C (another spelling of the same letters is)");
-  }
-  if (!IsLowerCase(name)) return refuse("contains upper-case letters; names are lower case");
-  return OkStatus();
+  const std::optional<std::string_view> rule = WhyNotAName(name);
+  if (!rule) return OkStatus();
+  return Refusal("name", name, std::string(*rule) + Instead(NearestName(name)));
 }
 
 Status CheckAliasName(std::string_view name) {
@@ -141,17 +184,20 @@ Status CheckDescription(std::string_view text) {
 }
 
 Result<FullName> FullName::Parse(std::string_view dotted) {
-  constexpr size_t kMostParts = 3;
   FullName name;
   for (std::string_view rest = dotted;;) {
     const size_t dot = rest.find('.');
     const std::string_view part = rest.substr(0, dot);
     if (name.parts.size() == kMostParts) {
-      return Refusal("name", dotted, "has more than three parts; write catalog.schema.model");
+      return Refusal(
+          "name", dotted,
+          "has more than three parts; write catalog.schema.model" + Instead(NearestFullName(dotted)));
     }
-    if (Status checked = CheckObjectName(part); !checked.ok()) {
-      if (part.size() == dotted.size()) return checked.error();
-      return checked.error().Wrap(fmt::format("\"{}\"", Shown(dotted)));
+    if (part.size() == dotted.size() || part.empty()) {
+      RETURN_IF_ERROR(CheckObjectName(part));
+    } else if (const std::optional<std::string_view> rule = WhyNotAName(part)) {
+      const Error refusal = Refusal("name", part, std::string(*rule) + Instead(NearestFullName(dotted)));
+      return refusal.Wrap(fmt::format("\"{}\"", Shown(dotted)));
     }
     name.parts.emplace_back(part);
     if (dot == std::string_view::npos) return name;

@@ -86,6 +86,42 @@ TEST(ObjectName, AttacksAreRefusedAndOrdinaryNamesAreNot) {
   }
 }
 
+TEST(ObjectName, ARefusalSuggestsTheNearestNameThatIsAllowed) {
+  const struct {
+    std::string name;
+    std::string suggested;  // empty: there is none
+  } rows[] = {
+      {"Qwen2.5-7B-Instruct", "qwen2-5-7b-instruct"},
+      {"Meta Llama", "meta-llama"},
+      {"a\u3000b", "a-b"},
+      {"o/model", "o-model"},
+      {"model@Champion", "model-champion"},
+      {"ÄRGER", "ärger"},
+      {"a\u200Bb", ""},
+      {"a\x80", ""},
+      {std::string(256, 'a'), ""},
+      {"", ""},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.name);
+    const std::string said = CheckObjectName(row.name).error().message();
+    if (row.suggested.empty()) {
+      EXPECT_EQ(said.find("is allowed"), std::string::npos) << said;
+      continue;
+    }
+    EXPECT_NE(said.find("; \"" + row.suggested + "\" is allowed"), std::string::npos) << said;
+    EXPECT_TRUE(CheckObjectName(row.suggested).ok());
+  }
+  const auto full = [](std::string_view name) { return FullName::Parse(name).error().message(); };
+  EXPECT_NE(full("prod.ml.Qwen2.5-7B-Instruct").find("; \"prod.ml.qwen2-5-7b-instruct\" is allowed"),
+            std::string::npos)
+      << full("prod.ml.Qwen2.5-7B-Instruct");
+  EXPECT_NE(full("prod.ml.v2.5").find("; \"prod.ml.v2-5\" is allowed"), std::string::npos)
+      << full("prod.ml.v2.5");
+  EXPECT_NE(full("Prod.ML").find("; \"prod.ml\" is allowed"), std::string::npos) << full("Prod.ML");
+  EXPECT_EQ(full("prod..m").find("is allowed"), std::string::npos) << full("prod..m");
+}
+
 TEST(AliasName, KeepsCaseAndRefusesWhatLooksLikeAVersionOrATemporaryName) {
   const NameRow rows[] = {
       {"usual", "Champion", true},
