@@ -98,3 +98,14 @@ void AuditDecision(const Context& context, const Request& request, store::Operat
 }
 
 }  // namespace modelfs::fs
+tl::unexpected<Refusal> RefuseCaller(const Context& context, const store::Target& target,
+                                     const Error& error) {
+  if (error.code() == Code::kNotFound && target.version) {
+    const auto there = context.registry->GetVersion(context.daemon, target.object, *target.version);
+    // Its name is for who may see it, which was not asked.
+    if (!there.ok() && there.error().code() == Code::kNotFound)
+      return Refuse(ESTALE, "this version was deleted");
+  }
+  return RefuseCaller(context, target.object, error);
+}
+

@@ -47,4 +47,6 @@ void AuditDecision(const Context& context, const Request& request, store::Operat
                    store::ObjectId object, const Status& decision,
                    std::map<std::string, std::string> params = {});
 
+// Likewise about a version, which is ESTALE where somebody has deleted it meanwhile.
+tl::unexpected<Refusal> RefuseCaller(const Context& context, const store::Target& target, const Error& error);
 }  // namespace modelfs::fs

@@ -403,11 +403,11 @@ Outcome<std::string> InfoZone::InfoText(const Request& request, const NodeParts&
   }
   if (parts.info == InfoFile::kLineageJson) {
     const auto lineage = context_.registry->Lineage(request.caller, parts.object, parts.version_number);
-    if (!lineage.ok()) return RefuseCaller(context_, parts.object, lineage.error());
+    if (!lineage.ok()) return RefuseCaller(context_, {parts.object, parts.version_number}, lineage.error());
     return Dump(LineageJson(*lineage), 2);
   }
   const auto version = context_.registry->GetVersion(request.caller, parts.object, parts.version_number);
-  if (!version.ok()) return RefuseCaller(context_, parts.object, version.error());
+  if (!version.ok()) return RefuseCaller(context_, {parts.object, parts.version_number}, version.error());
   const auto tags = context_.registry->Tags(context_.daemon, {parts.object, parts.version_number});
   if (!tags.ok()) return Refuse(tags.error());
   return Dump(VersionJson(*version, *tags), 2);

@@ -91,6 +91,8 @@ class TreeCache::Impl {
     }
     Result<cas::Tree> tree = cas::ReadTree(blobs_, info.tree);
     if (!tree.ok()) {
+      // Another process may have deleted the version, and a sweep its tree, after the record was read.
+      if (const auto now = registry_.GetVersionById(daemon_, version); !now.ok()) return now.error();
       const std::string subject =
           fmt::format("{}/{}: its list of files", info.model_name.ToString(), info.number);
       // A READY version's tree is never removed, so its absence is damage and not a missing name.

@@ -242,6 +242,9 @@ class TreesZone : public Zone {
 
   Outcome<Found> Find(NodeId node);
   std::string PathOf(const CachedVersion& version, uint32_t node) const;
+  // For a file that cannot be opened. Another process may delete a version, and a sweep its blobs, before the
+  // watcher hears of that: then the cached list of files is old, and nothing is damaged.
+  bool WasDeleted(store::VersionId version) const;
   tl::unexpected<Refusal> ReadOnly(const Request& request, NodeId node, std::string_view name) const;
   void BlobIsNative(const Digest& blob);
 
@@ -339,6 +342,13 @@ void TreesZone::BlobIsNative(const Digest& blob) {
 
 std::string TreesZone::PathOf(const CachedVersion& version, uint32_t node) const {
   std::string path;
+bool TreesZone::WasDeleted(store::VersionId version) const {
+  const auto now = context_.registry->GetVersionById(context_.daemon, version);
+  if (now.ok() || now.error().code() != Code::kNotFound) return false;
+  context_.trees->Drop(version);
+  return true;
+}
+
   for (const cas::TreeIndex::Node* at = version.tree->Get(node); node != 0;
        node = at->parent, at = version.tree->Get(node)) {
     path = path.empty() ? std::string(at->name) : fmt::format("{}/{}", at->name, path);
@@ -457,6 +467,9 @@ Outcome<std::string> TreesZone::GetXattr(const Request& request, NodeId node, st
   if (!IsRegistryXattr(name))
     return Refuse(ENODATA, fmt::format("{}: there is no such attribute here", name));
   const auto found = Find(node);
+    if (WasDeleted(found->parts.version)) {
+      return Refuse(ESTALE, fmt::format("{}: the version was deleted", subject));
+    }
   if (!found) return tl::unexpected(found.error());
   if (found->parts.tree_node == 0) return GetVersionXattr(context_, request, *found->version, name);
   if (found->node->file != nullptr) {

@@ -144,7 +144,7 @@ Outcome<void> SetOwner(const Context& context, const Request& request, const sto
       May(context, request, store::Operation::kSetOwner, target.object)) {
     return Refuse(EINVAL, set.error().message());
   }
-  return RefuseCaller(context, target.object, set.error());
+  return RefuseCaller(context, target, set.error());
 }
 
 Outcome<void> SetDescription(const Context& context, const Request& request, const store::Target& target,
@@ -159,7 +159,7 @@ Outcome<void> SetDescription(const Context& context, const Request& request, con
     if ((flags & XATTR_REPLACE) != 0 && comment->empty()) return NoSuchXattr(kDescription);
   }
   const Status set = context.registry->SetDescription(request.caller, target, text);
-  if (!set.ok()) return RefuseCaller(context, target.object, set.error());
+  if (!set.ok()) return RefuseCaller(context, target, set.error());
   return {};
 }
 
@@ -194,7 +194,7 @@ Outcome<std::string> GetVersionXattr(const Context& context, const Request& requ
   }
   if (name == "user.modelfs.cached") return CachedOfVersion(context, version.tree->tree());
   const auto info = context.registry->GetVersionById(request.caller, version.info.id);
-  if (!info.ok()) return RefuseCaller(context, version.info.model, info.error());
+  if (!info.ok()) return RefuseCaller(context, {version.info.model, version.info.number}, info.error());
   return GetFrom(context, {info->model, info->number}, VersionFacts(*info), info->comment, name);
 }
 
@@ -204,7 +204,7 @@ Outcome<std::vector<std::string>> ListVersionXattrs(const Context& context, cons
     return tl::unexpected(may.error());
   }
   const auto info = context.registry->GetVersionById(request.caller, version.info.id);
-  if (!info.ok()) return RefuseCaller(context, version.info.model, info.error());
+  if (!info.ok()) return RefuseCaller(context, {version.info.model, version.info.number}, info.error());
   Facts facts = VersionFacts(*info);
   facts["cached"];  // only its name is wanted here
   return ListFrom(context, {info->model, info->number}, facts, info->comment);
@@ -251,7 +251,7 @@ Outcome<void> SetXattrOf(const Context& context, const Request& request, const s
       return NoSuchXattr(name);
     }
   }
-  return RefuseCaller(context, target.object, set.error());
+  return RefuseCaller(context, target, set.error());
 }
 
 Outcome<void> RemoveXattrOf(const Context& context, const Request& request, const store::Target& target,
@@ -263,7 +263,7 @@ Outcome<void> RemoveXattrOf(const Context& context, const Request& request, cons
     if (!comment) return tl::unexpected(comment.error());
     if (comment->empty()) return NoSuchXattr(name);
     const Status set = context.registry->SetDescription(request.caller, target, "");
-    if (!set.ok()) return RefuseCaller(context, target.object, set.error());
+    if (!set.ok()) return RefuseCaller(context, target, set.error());
     return {};
   }
   if (name.starts_with(kFactPrefix)) return RefuseFact(subject, name);
@@ -273,7 +273,7 @@ Outcome<void> RemoveXattrOf(const Context& context, const Request& request, cons
       May(context, request, store::Operation::kTag, target.object)) {
     return NoSuchXattr(name);
   }
-  return RefuseCaller(context, target.object, removed.error());
+  return RefuseCaller(context, target, removed.error());
 }
 
 }  // namespace modelfs::fs

@@ -145,6 +145,32 @@ TEST(TreesZone, AVersionDeletedMeanwhileIsReadToTheEndAndNotOpenedAgain) {
   EXPECT_EQ(ErrnoOf(zone->GetAttr(world.request, file.node)), ESTALE);
 }
 
+// Before the watcher has heard of it, as in another mount of the same registry.
+TEST(TreesZone, AVersionDeletedAndSweptIsGoneAndNotDamaged) {
+  ZoneWorld world;
+  const store::ObjectId model = world.Make("prod.ml.iris");
+  const auto version = world.Commit(model, kFiles);
+  const auto never_read = world.Commit(model, {{"other", "files"}});
+  const auto zone = MakeTreesZone(world.context);
+  const Entry file = Find(*zone, world.request, RootOf(version), {"data", "model.bin"});
+  const auto other = world.OtherProcess();
+  ASSERT_TRUE(other->DeleteVersion(world.caller, model, 1).ok());
+  EXPECT_EQ(ErrnoOf(zone->GetXattr(world.request, RootOf(version), "user.modelfs.status")), ESTALE);
+  EXPECT_EQ(ErrnoOf(zone->ListXattr(world.request, RootOf(version))), ESTALE);
+  EXPECT_EQ(ErrnoOf(zone->SetXattr(world.request, RootOf(version), "user.tag.x", "v", 0)), ESTALE);
+  ASSERT_TRUE(world.blobs->Sweep({}, {.revision = UINT64_MAX}, false).ok());
+
+  const auto opened = zone->Open(world.request, file.node, O_RDONLY);
+  EXPECT_EQ(ErrnoOf(opened), ESTALE) << MessageOf(opened);
+  EXPECT_EQ(MessageOf(opened), "prod.ml.iris/1: data/model.bin: the version was deleted");
+  EXPECT_EQ(ErrnoOf(zone->Lookup(world.request, RootOf(version), "data")), ESTALE) << "and is not kept";
+
+  // The version that is there and whose list of files is not, is damaged, until it is deleted, too.
+  EXPECT_EQ(ErrnoOf(zone->Lookup(world.request, RootOf(never_read), "other")), EIO);
+  ASSERT_TRUE(other->DeleteVersion(world.caller, model, 2).ok());
+  EXPECT_EQ(ErrnoOf(zone->Lookup(world.request, RootOf(never_read), "other")), ESTALE);
+}
+
 TEST(TreesZone, AFlippedBitIsAnErrorAndNeverAWrongByte) {
   ZoneWorld world;
   const auto version = world.Commit(world.Make("prod.ml.iris"), kFiles);
