@@ -5,6 +5,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/statvfs.h>
 
+#include <climits>
 #include <exception>
 #include <utility>
 #include <vector>
@@ -37,6 +38,13 @@ bool IsCounted(NodeId node) {
 bool IsReady(NodeId node) {
   const NodeKind kind = Parse(node).kind;
   return kind == NodeKind::kTree || kind == NodeKind::kAliasTree;
+}
+
+bool IsTooLong(std::string_view name) { return name.size() > NAME_MAX; }
+
+Refusal NameTooLong(std::string_view name) {
+  return {ENAMETOOLONG,
+          fmt::format("a name has {} bytes at the most, and this one {}", NAME_MAX, name.size())};
 }
 
 fuse_entry_param ParamOf(const Entry& entry) {
@@ -261,6 +269,8 @@ void Dispatcher::SetAttr(Call& call, NodeId node, const struct stat& attr, int t
   call.reply.Attr(shown, changed->ttl_s);
   GaveAttrs(call, std::span(&node, 1));
 }
+  // <model>@<Alias> is two names in one; nothing else that long is there.
+  if (IsTooLong(name) && (!entry || entry->node == 0)) return Answer(call, NameTooLong(name));
 
 void Dispatcher::MakeNode(Call& call, NodeId parent, const char* name, mode_t mode) {
   if (!S_ISREG(mode) && !IsReady(parent)) {
@@ -307,6 +317,10 @@ void Dispatcher::Rename(Call call, NodeId parent, std::string name, NodeId new_p
     Answer(*shared,
            {EBUSY, fmt::format("{} renames are waiting already, or the host has no thread for one more; "
                                "try again",
+  if (IsTooLong(new_name)) {
+    call.set_target(new_parent, new_name);
+    return Answer(call, NameTooLong(new_name));
+  }
                                kMaxQueuedRenames)});
   }
 }
@@ -315,7 +329,7 @@ void Dispatcher::StatFs(Call& call) {
   struct statvfs numbers = {};
   if (!options_.space_path.empty()) ::statvfs(options_.space_path.c_str(), &numbers);
   if (numbers.f_bsize == 0) numbers.f_bsize = numbers.f_frsize = 4096;
-  numbers.f_namemax = 255;
+  numbers.f_namemax = NAME_MAX;
   // Names are not inodes here: nothing useful can be said about how many more there may be.
   numbers.f_files = numbers.f_ffree = numbers.f_favail = 0;
   call.reply.FileSystem(numbers);

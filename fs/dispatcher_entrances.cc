@@ -31,6 +31,7 @@ struct Dispatcher::Entrances {
       Dispatcher& self = Self(request);
       Call call(self, request, op, node, name);
       try {
+        if (op != Op::kLookup && IsTooLong(name)) return self.Answer(call, NameTooLong(name));
         function(self, call);
       } catch (const std::bad_alloc&) {
         self.Answer(call, {ENOMEM, "the daemon is out of memory"});

@@ -71,6 +71,9 @@ bool IsCounted(NodeId node);
 bool IsReady(NodeId node);
 fuse_entry_param ParamOf(const Entry& entry);
 
+// Longer than any name here (statfs(2), f_namemax), and the answer.
+bool IsTooLong(std::string_view name);
+Refusal NameTooLong(std::string_view name);
 struct Dispatcher::OpenFile {
   NodeId node = 0;
   std::shared_ptr<FileHandle> handle;
