@@ -78,9 +78,10 @@ unsigned PermissionsFor(AccessClass part, const store::ObjectRights& rights) {
     case AccessClass::kInfoVersions:
       return open_and_change(rights.get, false);
     case AccessClass::kVersionRoot:
-      return (rights.get || rights.read_files ? kRead : 0U) | (rights.read_files ? kSearch : 0U) | tag;
+      return (rights.get || rights.read_files ? kRead : 0U) | (rights.read_files ? kSearch | kWrite : 0U) |
+             tag;
     case AccessClass::kInVersion:
-      return open_and_change(rights.read_files, false);
+      return open_and_change(false, rights.read_files);
   }
   return 0;
 }
@@ -89,7 +90,6 @@ unsigned MaskFor(AccessClass part) {
   switch (part) {
     case AccessClass::kInfo:
     case AccessClass::kInfoVersions:
-    case AccessClass::kInVersion:
       return kRead | kSearch;
     default:
       return kAll;

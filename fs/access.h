@@ -44,8 +44,9 @@ enum class AccessClass : uint8_t {
 
 // rwx, as in a mode's lowest three bits. `w` lets tags be set, or names be made and removed. In a container
 // that is everyone who may enter it: something in it may be one's own, and deleted, whatever one may create
-// there; and who may not is told why by the daemon, where the kernel would only say EACCES. `w` alone lets
-// tags be set by who may not look inside.
+// there; and who may not is told why by the daemon, where the kernel would only say EACCES. So is everyone
+// who may read a version, in which nothing can be changed. `w` alone lets tags be set by who may not look
+// inside.
 unsigned PermissionsFor(AccessClass part, const store::ObjectRights& rights);
 
 // Longer ACLs than 507 named entries do not fit the kernel's buffer: it answers E2BIG to everyone but root.

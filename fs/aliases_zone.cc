@@ -122,6 +122,22 @@ class AliasesZone : public Zone {
 
   Outcome<NodeId> ParentOf(NodeId directory) override { return ObjectNode(Parse(directory).object); }
 
+  Outcome<Place> PlaceOf(NodeId node) override {
+    const NodeParts parts = Parse(node);
+    if (parts.kind == NodeKind::kAliases) return Place{ObjectNode(parts.object), "aliases"};
+    if (parts.kind != NodeKind::kAliasLink) return Zone::PlaceOf(node);
+    const Result<store::VersionInfo> version =
+        context_.registry->GetVersionById(context_.daemon, parts.version);
+    if (!version.ok()) return Refuse(version.error());
+    if (parts.slot == kLatestSlot) return Place{VersionsNode(version->model), "latest"};
+    const Result<ObjectInfo> model = context_.registry->Get(context_.daemon, version->model);
+    if (!model.ok()) return Refuse(model.error());
+    for (const AliasInfo& alias : model->aliases) {
+      if (alias.slot == parts.slot) return Place{AliasesNode(model->id), alias.name};
+    }
+    return Zone::PlaceOf(node);
+  }
+
   // rsync and tar finish a link or directory by setting its times and owner: that changes nothing here.
   Outcome<Attr> SetAttr(const Request& request, NodeId node, const AttrChange& change) override {
     Outcome<Attr> attr = GetAttr(request, node);

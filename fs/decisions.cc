@@ -78,6 +78,22 @@ std::string ShownName(const Context& context, const Request& request, const stor
   return fmt::format("this version of {}", version.model_name.ToString());
 }
 
+std::string ShownNumber(const Context& context, const Request& request, const store::VersionInfo& version) {
+  return MayKnowNumbers(context, request, version.model) ? std::to_string(version.number) : "N";
+}
+
+std::string NeverChanges(std::string_view number) {
+  return fmt::format(
+      "a READY version never changes; make a draft of it with `cp -r versions/{} versions/draft`, change "
+      "that, "
+      "and `mv versions/draft versions/next`",
+      number);
+}
+
+std::string HowToCopy(std::string_view from, std::string_view to) {
+  return fmt::format("modelfs cp {} {}", from, to);
+}
+
 std::string NameOf(const store::VersionInfo& version) {
   return fmt::format("{}/{}", version.model_name.ToString(), version.number);
 }
@@ -91,13 +107,6 @@ tl::unexpected<Refusal> RefuseCaller(const Context& context, store::ObjectId obj
                                                  : Refuse(there.error());
 }
 
-void AuditDecision(const Context& context, const Request& request, store::Operation operation,
-                   store::ObjectId object, const Status& decision,
-                   std::map<std::string, std::string> params) {
-  context.registry->RecordAudit(request.caller, operation, object, decision, std::move(params));
-}
-
-}  // namespace modelfs::fs
 tl::unexpected<Refusal> RefuseCaller(const Context& context, const store::Target& target,
                                      const Error& error) {
   if (error.code() == Code::kNotFound && target.version) {
@@ -109,3 +118,10 @@ tl::unexpected<Refusal> RefuseCaller(const Context& context, const store::Target
   return RefuseCaller(context, target.object, error);
 }
 
+void AuditDecision(const Context& context, const Request& request, store::Operation operation,
+                   store::ObjectId object, const Status& decision,
+                   std::map<std::string, std::string> params) {
+  context.registry->RecordAudit(request.caller, operation, object, decision, std::move(params));
+}
+
+}  // namespace modelfs::fs

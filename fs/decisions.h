@@ -5,6 +5,7 @@
 
 #include <map>
 #include <string>
+#include <string_view>
 
 #include "fs/context.h"
 #include "fs/node_id.h"
@@ -34,12 +35,20 @@ bool MayKnowName(const Context& context, const Request& request, NodeId node);
 std::string ShownName(const Context& context, const Request& request, const store::ObjectInfo& object);
 // Likewise the version, as NameOf; and without its number to who may see the model, not its versions.
 std::string ShownName(const Context& context, const Request& request, const store::VersionInfo& version);
+// The version's number, and "N" to who may not know it.
+std::string ShownNumber(const Context& context, const Request& request, const store::VersionInfo& version);
+// What is said to who would change something in a READY version of that number.
+std::string NeverChanges(std::string_view number);
+// The command that copies a model, or one of its versions, by their names.
+std::string HowToCopy(std::string_view from, std::string_view to);
 // "prod.ml.iris/3", for whom it was permitted to see.
 std::string NameOf(const store::VersionInfo& version);
 
 // For what a registry call in the caller's name answered about an object whose name the kernel knows: what is
 // hidden from the caller is then not absent but EACCES.
 tl::unexpected<Refusal> RefuseCaller(const Context& context, store::ObjectId object, const Error& error);
+// Likewise about a version, which is ESTALE where somebody has deleted it meanwhile.
+tl::unexpected<Refusal> RefuseCaller(const Context& context, const store::Target& target, const Error& error);
 
 // The mount's word to the audit log about what it decided itself: an open, let through or refused, once for
 // each handle; or another refusal. The one place for it.
@@ -47,6 +56,4 @@ void AuditDecision(const Context& context, const Request& request, store::Operat
                    store::ObjectId object, const Status& decision,
                    std::map<std::string, std::string> params = {});
 
-// Likewise about a version, which is ESTALE where somebody has deleted it meanwhile.
-tl::unexpected<Refusal> RefuseCaller(const Context& context, const store::Target& target, const Error& error);
 }  // namespace modelfs::fs

@@ -163,7 +163,30 @@ std::string Dispatcher::PathFor(const Call& call) {
       if (!options_.may_know_name(request, node)) return "...";
     }
   }
-  return call.PathIn(names_);
+  return call.PathBy([this](NodeId node, std::string_view name) { return PathOf(node, name); });
+}
+
+std::string Dispatcher::PathOf(NodeId node, std::string_view name) {
+  // Longer than any path the kernel passes (PATH_MAX is 4096), and an end to a circle of old hints.
+  constexpr int kMaxDepth = 2048;
+  std::string path = name.empty() ? "" : "/" + std::string(name);
+  for (int depth = 0; node != kRootNode; ++depth) {
+    const std::optional<Place> place = depth < kMaxDepth ? PlaceOf(node) : std::nullopt;
+    if (!place) return "..." + path;
+    path.insert(0, "/" + place->name);
+    node = place->parent;
+  }
+  return path.empty() ? "/" : path;
+}
+
+std::optional<Place> Dispatcher::PlaceOf(NodeId node) {
+  std::optional<Place> hint = IsCounted(node) ? names_.Find(node) : std::nullopt;
+  if (hint) {
+    const Outcome<Entry> there = ZoneOf(hint->parent).Lookup(Request(), hint->parent, hint->name);
+    if (there && there->node == node) return hint;
+  }
+  if (Outcome<Place> place = ZoneOf(node).PlaceOf(node)) return *std::move(place);
+  return hint;
 }
 
 void Dispatcher::Answer(Call& call, const Refusal& refusal) {
@@ -182,6 +205,7 @@ void Dispatcher::Answer(Call& call, const Refusal& refusal) {
     record.path = PathFor(call);
     record.errno_value = refusal.errno_value;
     record.message = refusal.message;
+    record.family = call.Family(refusal.errno_value);
     options_.log->debug("refused request_id={} operation={} path={} uid={} errno={} message=\"{}\"",
                         call.request().caller.request_id, record.operation, record.path, record.uid,
                         record.errno_value, record.message);
@@ -215,11 +239,12 @@ void Dispatcher::Forgotten(NodeId node, uint64_t lookups) {
     }
     lookups_.erase(found);
   }
+  names_.Forget(node);
   ZoneOf(node).Forget(node);
 }
 
 bool Dispatcher::AnswerEntry(Call& call, NodeId parent, std::string_view name, const Entry& entry) {
-  names_.Remember(entry.node, parent, name);
+  if (IsCounted(entry.node)) names_.Remember(entry.node, parent, name);
   CountLookup(entry.node);
   if (call.reply.Entry(ParamOf(entry))) {
     GaveAttrs(call, std::span(&entry.node, 1));
@@ -244,6 +269,8 @@ void Dispatcher::GaveAttrs(const Call& call, std::span<const NodeId> nodes) {
 
 void Dispatcher::Lookup(Call& call, NodeId parent, const char* name) {
   const Outcome<Entry> entry = ZoneOf(parent).Lookup(call.request(), parent, name);
+  // <model>@<Alias> is two names in one; nothing else that long is there.
+  if (IsTooLong(name) && (!entry || entry->node == 0)) return Answer(call, NameTooLong(name));
   if (!entry) return Answer(call, entry.error());
   if (entry->node == 0) {
     call.reply.Entry(ParamOf(*entry));  // a name that is not there, which the kernel may remember
@@ -269,8 +296,6 @@ void Dispatcher::SetAttr(Call& call, NodeId node, const struct stat& attr, int t
   call.reply.Attr(shown, changed->ttl_s);
   GaveAttrs(call, std::span(&node, 1));
 }
-  // <model>@<Alias> is two names in one; nothing else that long is there.
-  if (IsTooLong(name) && (!entry || entry->node == 0)) return Answer(call, NameTooLong(name));
 
 void Dispatcher::MakeNode(Call& call, NodeId parent, const char* name, mode_t mode) {
   if (!S_ISREG(mode) && !IsReady(parent)) {
@@ -292,6 +317,10 @@ void Dispatcher::Rename(Call call, NodeId parent, std::string name, NodeId new_p
                    "nothing here leaves a whiteout behind (RENAME_WHITEOUT): rename without that flag; a "
                    "mount of modelfs cannot be the upper layer of an overlay"});
   }
+  if (IsTooLong(new_name)) {
+    call.set_target(new_parent, new_name);
+    return Answer(call, NameTooLong(new_name));
+  }
   // std::function wants to be copied, which a call owed an answer cannot be.
   auto shared = std::make_shared<Call>(std::move(call));
   shared->set_target(new_parent, new_name);
@@ -307,7 +336,6 @@ void Dispatcher::Rename(Call call, NodeId parent, std::string name, NodeId new_p
                 return ZoneOf(parent).Rename(request, parent, name, new_parent, new_name, flags);
               }();
               if (!renamed) return Answer(*shared, renamed.error());
-              names_.Renamed(parent, name, new_parent, new_name);
               shared->reply.Ok();
             } catch (const std::exception& e) {
               Answer(*shared, {EIO, fmt::format("internal error: {}", e.what())});
@@ -317,10 +345,6 @@ void Dispatcher::Rename(Call call, NodeId parent, std::string name, NodeId new_p
     Answer(*shared,
            {EBUSY, fmt::format("{} renames are waiting already, or the host has no thread for one more; "
                                "try again",
-  if (IsTooLong(new_name)) {
-    call.set_target(new_parent, new_name);
-    return Answer(call, NameTooLong(new_name));
-  }
                                kMaxQueuedRenames)});
   }
 }

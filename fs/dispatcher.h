@@ -14,6 +14,7 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <stop_token>
 #include <string>
@@ -89,6 +90,10 @@ class Dispatcher : public Statistics {
   void NameCaller(Request& request);
   // As the caller may know it; "..." where not.
   std::string PathFor(const Call& call);
+  // Below the mount point, starting with '/'; with "..." instead, where a node's place is not known. `name`,
+  // where not empty, is a name in directory `node`.
+  std::string PathOf(NodeId node, std::string_view name);
+  std::optional<Place> PlaceOf(NodeId node);
 
   // Every failure passes here: it is remembered and the kernel gets its errno.
   void Answer(Call& call, const Refusal& refusal);

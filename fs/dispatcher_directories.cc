@@ -5,13 +5,6 @@
 #include "fs/dispatcher_impl.h"
 
 namespace modelfs::fs {
-namespace {
-
-// READDIRPLUS answers lookups by the thousand: only the front of a listing is remembered for messages.
-constexpr uint64_t kListedNamesForMessages = 1024;
-
-}  // namespace
-
 void Dispatcher::OpenDir(Call& call, NodeId node, const fuse_file_info& info) {
   const Outcome<OpenedDirectory> opened = ZoneOf(node).OpenDirectory(call.request(), node);
   if (!opened) return Answer(call, opened.error());
@@ -111,8 +104,8 @@ void Dispatcher::ReadDir(Call& call, NodeId node, size_t size_bytes, uint64_t of
     if (!room_left) break;
     if (with_attrs && listed.entry) {
       if (options_.acls != nullptr) told.push_back(entry.ino);
-      if (index < kListedNamesForMessages) names_.Remember(entry.ino, node, listed.name);
       if (IsCounted(entry.ino)) {
+        names_.Remember(entry.ino, node, listed.name);
         CountLookup(entry.ino);
         counted.push_back(entry.ino);
       }

@@ -76,7 +76,7 @@ void Dispatcher::Create(Call& call, NodeId parent, const char* name, mode_t mode
   const Outcome<CreatedFile> created = ZoneOf(parent).Create(call.request(), parent, name, mode, info.flags);
   if (!created) return Answer(call, created.error());
   const NodeId node = created->entry.node;
-  names_.Remember(node, parent, name);
+  if (IsCounted(node)) names_.Remember(node, parent, name);
   auto file = std::make_shared<OpenFile>();
   file->node = node;
   file->handle = created->file.handle;

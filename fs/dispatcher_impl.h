@@ -8,9 +8,11 @@
 //   dispatcher_entrances.cc     libfuse's callbacks
 #pragma once
 
+#include <fmt/core.h>
 #include <fuse_lowlevel.h>
 
 #include <array>
+#include <cerrno>
 #include <cstddef>
 #include <memory>
 #include <string>
@@ -69,11 +71,11 @@ inline constexpr std::array<const char*, 31> kOpNames = {
 bool IsCounted(NodeId node);
 // In a READY version, which refuses every new name, of whatever kind, in its own words.
 bool IsReady(NodeId node);
-fuse_entry_param ParamOf(const Entry& entry);
-
 // Longer than any name here (statfs(2), f_namemax), and the answer.
 bool IsTooLong(std::string_view name);
 Refusal NameTooLong(std::string_view name);
+fuse_entry_param ParamOf(const Entry& entry);
+
 struct Dispatcher::OpenFile {
   NodeId node = 0;
   std::shared_ptr<FileHandle> handle;
@@ -138,10 +140,17 @@ class Dispatcher::Call {
   std::vector<NodeId> nodes() const {
     return target_ != 0 ? std::vector<NodeId>{node_, target_} : std::vector<NodeId>{node_};
   }
-  std::string PathIn(const NodeNames& names) const {
-    std::string path = names.PathOf(node_, name_);
-    if (target_ != 0) path += " -> " + names.PathOf(target_, target_name_);
+  // Its path, and where it leads, by what `path_of` says of a node and a name in it.
+  template <typename PathOf>
+  std::string PathBy(const PathOf& path_of) const {
+    std::string path = path_of(node_, name_);
+    if (target_ != 0) path += " -> " + path_of(target_, target_name_);
     return path;
+  }
+  // Refusals of one kind that `modelfs why` shows as one: in a READY version all of an operation are.
+  // Python's import wants to write a file beside each that it reads.
+  std::string Family(int errno_value) const {
+    return errno_value == EROFS && IsReady(node_) ? fmt::format("version {}", Parse(node_).version) : "";
   }
 
   Reply reply;

@@ -204,6 +204,21 @@ class DraftsZone : public Zone {
     return DraftNodeId(at.draft, *parent);
   }
 
+  Outcome<Place> PlaceOf(NodeId node) override {
+    const NodeParts at = Parse(node);
+    const RecordPtr record = drafts_.Get(at.draft);
+    if (record == nullptr) return Zone::PlaceOf(node);
+    if (at.draft_node == cas::kDraftRoot) return Place{VersionsNode(record->model), drafts_.NameOf(*record)};
+    std::optional<std::pair<cas::DraftNode, std::string>> found;
+    if (const Result<cas::DraftNode> parent = record->draft->Parent(at.draft_node); parent.ok()) {
+      found = FindIn(*record->draft, {*parent}, at.draft_node, Search::kThere);
+    } else {
+      found = FindIn(*record->draft, {cas::kDraftRoot}, at.draft_node, Search::kBelow);
+    }
+    if (!found) return Zone::PlaceOf(node);
+    return Place{DraftNodeId(at.draft, found->first), std::move(found->second)};
+  }
+
   Outcome<Attr> SetAttr(const Request& request, NodeId node, const AttrChange& change) override {
     const NodeParts at = Parse(node);
     Outcome<RecordPtr> record = Writable(request, at.draft);
@@ -415,6 +430,25 @@ class DraftsZone : public Zone {
   }
 
  private:
+  enum class Search { kThere, kBelow };
+  // A directory and a name there that leads to `wanted`: in `directories`, or anywhere below. A file knows
+  // its directory no more than in any file system.
+  static std::optional<std::pair<cas::DraftNode, std::string>> FindIn(cas::Draft& draft,
+                                                                      std::vector<cas::DraftNode> directories,
+                                                                      cas::DraftNode wanted, Search search) {
+    while (!directories.empty()) {
+      const cas::DraftNode directory = directories.back();
+      directories.pop_back();
+      Result<std::vector<cas::DraftEntry>> entries = draft.List(directory);
+      if (!entries.ok()) continue;  // no directory, or gone meanwhile
+      for (cas::DraftEntry& entry : *entries) {
+        if (entry.node == wanted) return std::pair(directory, std::move(entry.name));
+        if (search == Search::kBelow) directories.push_back(entry.node);
+      }
+    }
+    return std::nullopt;
+  }
+
   Outcome<void> Own(const Request& request, const DraftTable::Record& record, store::Operation operation) {
     return PermitDraft(context_, request, drafts_, record, operation);
   }

@@ -7,7 +7,9 @@
 #include <cerrno>
 #include <cstring>
 #include <nlohmann/json.hpp>
+#include <optional>
 #include <utility>
+#include <variant>
 
 #include "cas/base/check.h"
 #include "cas/base/text.h"
@@ -38,8 +40,8 @@ struct Question {
   std::optional<store::ObjectKind> of = {};  // nothing: of each kind
 };
 constexpr Question kQuestions[] = {
-    {store::Operation::kGet, "read"},
     {store::Operation::kReadFiles, "read_files", store::ObjectKind::kModel},
+    {store::Operation::kGet, "read"},
     {store::Operation::kCreateSchema, "create_schema", store::ObjectKind::kCatalog},
     {store::Operation::kCreateModel, "create_model", store::ObjectKind::kSchema},
     {store::Operation::kCreateVersion, "create_version", store::ObjectKind::kModel},
@@ -249,6 +251,7 @@ class InfoZone : public Zone {
   Outcome<Entry> Lookup(const Request& request, NodeId parent, std::string_view name) override;
   Outcome<Attr> GetAttr(const Request& request, NodeId node) override;
   Outcome<NodeId> ParentOf(NodeId directory) override;
+  Outcome<Place> PlaceOf(NodeId node) override;
   Outcome<OpenedFile> Open(const Request& request, NodeId node, int flags) override;
   Outcome<OpenedDirectory> OpenDirectory(const Request& request, NodeId node) override;
   Outcome<std::string> GetXattr(const Request& request, NodeId node, std::string_view name) override;
@@ -263,7 +266,9 @@ class InfoZone : public Zone {
   Outcome<std::string> ControlText(const Request& request, NodeId node);
   Outcome<std::string> InfoText(const Request& request, const NodeParts& parts);
   Outcome<std::string> Activity(const Request& request, store::ObjectId model);
-  std::string AccessText(const store::Caller& caller, std::string_view name);
+  std::string AccessText(const Request& request, std::string_view name);
+  std::string VersionText(const Request& request, const ObjectInfo& model,
+                          const std::variant<std::monostate, VersionNumber, std::string>& which);
 
   // `parts` names a file or directory that exists whenever its model (and version) does.
   Outcome<struct stat> InfoStat(const NodeParts& parts);
@@ -344,6 +349,42 @@ Outcome<NodeId> InfoZone::ParentOf(NodeId directory) {
   return InfoNode(parts.object, InfoFile::kDirectory);
 }
 
+Outcome<Place> InfoZone::PlaceOf(NodeId node) {
+  switch (node) {
+    case kControlDirectory:
+      return Place{kRootNode, ".modelfs"};
+    case kControlStatus:
+      return Place{kControlDirectory, "status"};
+    case kControlMetrics:
+      return Place{kControlDirectory, "metrics"};
+    case kControlErrors:
+      return Place{kControlDirectory, "errors"};
+    default:
+      break;
+  }
+  const NodeParts parts = Parse(node);
+  if (parts.kind != NodeKind::kInfo) return Zone::PlaceOf(node);
+  const NodeId directory = InfoNode(parts.object, InfoFile::kDirectory);
+  const std::string numbered = fmt::format("{}{}", parts.version_number, kJsonSuffix);
+  switch (parts.info) {
+    case InfoFile::kDirectory:
+      return Place{ObjectNode(parts.object), ".info"};
+    case InfoFile::kModelJson:
+      return Place{directory, "model.json"};
+    case InfoFile::kVersionsDirectory:
+      return Place{directory, "versions"};
+    case InfoFile::kVersionJson:
+      return Place{InfoNode(parts.object, InfoFile::kVersionsDirectory), numbered};
+    case InfoFile::kLineageDirectory:
+      return Place{directory, "lineage"};
+    case InfoFile::kLineageJson:
+      return Place{InfoNode(parts.object, InfoFile::kLineageDirectory), numbered};
+    case InfoFile::kActivity:
+      return Place{directory, "activity.jsonl"};
+  }
+  return Zone::PlaceOf(node);
+}
+
 Outcome<std::string> InfoZone::ControlText(const Request& request, NodeId node) {
   if (node == kControlErrors) {
     return context_.refusals != nullptr ? context_.refusals->AsJsonLines(request.caller.uid) : std::string();
@@ -363,30 +404,55 @@ Outcome<std::string> InfoZone::Activity(const Request& request, store::ObjectId 
   return text;
 }
 
+std::string AccessLine(std::string_view operation, const Status& allowed) {
+  Json line{{"operation", operation}, {"allowed", allowed.ok()}};
+  if (!allowed.ok()) line["message"] = allowed.error().message();
+  return Dump(line, -1);
+}
+
 // One JSON object a line. Of what is hidden from the caller, the registry's own sentence, as of what is not
 // there.
-std::string InfoZone::AccessText(const store::Caller& caller, std::string_view name) {
-  const auto answer = [](std::string_view operation, const Status& allowed) {
-    Json line{{"operation", operation}, {"allowed", allowed.ok()}};
-    if (!allowed.ok()) line["message"] = allowed.error().message();
-    return Dump(line, -1);
-  };
-  const auto full_name = store::FullName::Parse(name);
-  if (!full_name.ok()) return answer("see", full_name.error());
-  const auto object = context_.registry->Lookup(caller, *full_name);
-  if (!object.ok()) return answer("see", object.error());
+std::string InfoZone::AccessText(const Request& request, std::string_view name) {
+  // A catalog or schema is no model, and so has no version.
+  const auto spec = store::ModelSpec::Parse(name);
+  const auto full_name = spec.ok() ? Result<store::FullName>(spec->model) : store::FullName::Parse(name);
+  if (!full_name.ok()) return AccessLine("see", full_name.error());
+  const auto object = context_.registry->Lookup(request.caller, *full_name);
+  if (!object.ok()) return AccessLine("see", object.error());
   std::string text;
   for (const Question& question : kQuestions) {
     if (question.of.value_or(object->kind) != object->kind) continue;
-    text += answer(question.name, context_.registry->CheckAccess(caller, question.operation, object->id));
+    text += AccessLine(question.name,
+                       context_.registry->CheckAccess(request.caller, question.operation, object->id));
   }
+  if (spec.ok()) text += VersionText(request, *object, spec->version);
   return text;
+}
+
+// That a READY version never changes, where the kernel refuses by itself to change something in it.
+std::string InfoZone::VersionText(const Request& request, const ObjectInfo& model,
+                                  const std::variant<std::monostate, VersionNumber, std::string>& which) {
+  std::optional<VersionNumber> number;
+  if (const auto* given = std::get_if<VersionNumber>(&which)) number = *given;
+  if (const auto* alias = std::get_if<std::string>(&which)) {
+    const auto found = context_.registry->ResolveAlias(request.caller, model.id, *alias);
+    if (found.ok()) number = found->number;
+  }
+  if (!number) return "";
+  const auto version = context_.registry->GetVersion(request.caller, model.id, *number);
+  if (!version.ok() || version->status != store::VersionStatus::kReady) return "";
+  return AccessLine(
+      "change_files",
+      Error(Code::kFailedPrecondition,
+            fmt::format("{}: {}. Modes, owners and times of its files stay, too. To delete the version as a "
+                        "whole: `rmdir versions/{}`",
+                        NameOf(*version), NeverChanges(std::to_string(*number)), *number)));
 }
 
 Outcome<std::string> InfoZone::GetXattr(const Request& request, NodeId node, std::string_view name) {
   if (node != kControlDirectory || !name.starts_with(kAccessPrefix))
     return Zone::GetXattr(request, node, name);
-  return AccessText(request.caller, name.substr(kAccessPrefix.size()));
+  return AccessText(request, name.substr(kAccessPrefix.size()));
 }
 
 Outcome<std::string> InfoZone::InfoText(const Request& request, const NodeParts& parts) {

@@ -5,9 +5,9 @@
 //   /.modelfs/errors    the reader's own last refusals, one JSON object a line (`modelfs why`)
 //   <model>/.info/model.json, versions/<N>.json, lineage/<N>.json, activity.jsonl
 //
-// and an attribute of /.modelfs, user.modelfs.access.<name>: what the reader may do with the catalog, schema
-// or model of that name and, of the rest, why not. An attribute, because a name's lookup may not depend on
-// who asks.
+// and an attribute of /.modelfs, user.modelfs.access.<name>: what the reader may do with the catalog, schema,
+// model or version of that name and, of the rest, why not. An attribute, because a name's lookup may not
+// depend on who asks.
 //
 // What a file says is made when it is opened and stays so for that handle. Sizes show as 0, as in
 // proc(5): read to the end. Field names: docs/mount.md.

@@ -1,14 +1,18 @@
-// Where the kernel met each node last, so that a refusal can name a path. For messages only: bounded, and
-// a path through names that changed or were evicted since may be old or begin with "...".
+// Where the kernel met a node last: for those that cannot tell by themselves or only slowly (fs/zone.h,
+// Zone::PlaceOf), which are the files of drafts and held names. Hints for messages, and bounded: the one that
+// was used longest ago makes room.
 #pragma once
 
 #include <cstddef>
-#include <string>
+#include <list>
+#include <optional>
 #include <string_view>
 #include <unordered_map>
+#include <utility>
 
 #include "cas/base/thread.h"
 #include "fs/node_id.h"
+#include "fs/zone.h"
 
 namespace modelfs::fs {
 
@@ -18,20 +22,17 @@ class NodeNames {
   explicit NodeNames(size_t max_nodes) : max_nodes_(max_nodes) {}
 
   void Remember(NodeId node, NodeId parent, std::string_view name);
-  void Renamed(NodeId parent, std::string_view name, NodeId new_parent, std::string_view new_name);
-
-  // Below the mount point, starting with '/'. `name`, where not empty, is a name in directory `node`.
-  std::string PathOf(NodeId node, std::string_view name = {}) const;
+  void Forget(NodeId node);
+  // It may be called otherwise by now.
+  std::optional<Place> Find(NodeId node);
 
  private:
-  struct Place {
-    NodeId parent = 0;
-    std::string name;
-  };
+  using Recent = std::list<std::pair<NodeId, Place>>;  // the one that was used last first
 
   const size_t max_nodes_;
-  mutable Mutex mu_;
-  std::unordered_map<NodeId, Place> places_ GUARDED_BY(mu_);
+  Mutex mu_;
+  Recent recent_ GUARDED_BY(mu_);
+  std::unordered_map<NodeId, Recent::iterator> places_ GUARDED_BY(mu_);
 };
 
 }  // namespace modelfs::fs

@@ -1,9 +1,11 @@
 #include "fs/objects_zone.h"
 
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <deque>
 #include <optional>
 #include <unordered_map>
 #include <utility>
@@ -11,10 +13,12 @@
 
 #include "cas/base/check.h"
 #include "cas/base/text.h"
+#include "cas/base/thread.h"
 #include "fs/attrs.h"
 #include "fs/decisions.h"
 #include "fs/draft_table.h"
 #include "fs/info_zone.h"
+#include "fs/refusals.h"
 #include "fs/rename_refusal.h"
 #include "fs/tree_cache.h"
 #include "fs/xattrs.h"
@@ -111,6 +115,64 @@ class ChildrenHandle : public DirectoryHandle {
   bool complete_ = false;
 };
 
+// Threads that copy a whole model into a new one, as `cp -r` and shutil.copytree do, by what they ask for:
+// they list a model, make another, and look for `versions` and `aliases` in it to make those, too. These are
+// there, so the kernel answers that mkdir by itself and nothing else tells what was tried. Bounded;
+// thread-safe.
+class ModelCopies {
+ public:
+  void Listed(pid_t thread, ObjectId model) {
+    MutexLock lock(mu_);
+    Of(thread).source = model;
+  }
+
+  void Made(pid_t thread, ObjectId model) {
+    MutexLock lock(mu_);
+    Copy& copy = Of(thread);
+    copy.made = model;
+    copy.asked_for = 0;
+  }
+
+  // `part` of `model` was looked up. The model that is being copied into it, once both parts were.
+  std::optional<ObjectId> LookedUp(pid_t thread, ObjectId model, std::string_view part) {
+    MutexLock lock(mu_);
+    const auto copy =
+        std::find_if(copies_.begin(), copies_.end(), [&](const Copy& each) { return each.thread == thread; });
+    if (copy == copies_.end() || copy->made != model || copy->source == 0 || copy->source == model)
+      return std::nullopt;
+    copy->asked_for |= part == "versions" ? 1U : 2U;
+    if (copy->asked_for != 3U) return std::nullopt;
+    const ObjectId source = copy->source;
+    copies_.erase(copy);
+    return source;
+  }
+
+ private:
+  static constexpr size_t kThreads = 64;
+  struct Copy {
+    pid_t thread = 0;
+    ObjectId source = 0;
+    ObjectId made = 0;
+    unsigned asked_for = 0;
+  };
+
+  Copy& Of(pid_t thread) REQUIRES(mu_) {
+    const auto known =
+        std::find_if(copies_.begin(), copies_.end(), [&](const Copy& each) { return each.thread == thread; });
+    Copy copy{.thread = thread};
+    if (known != copies_.end()) {
+      copy = *known;
+      copies_.erase(known);
+    } else if (copies_.size() == kThreads) {
+      copies_.pop_front();
+    }
+    return copies_.emplace_back(copy);
+  }
+
+  Mutex mu_;
+  std::deque<Copy> copies_ GUARDED_BY(mu_);  // the one that asked last comes last
+};
+
 class ObjectsZone : public Zone {
  public:
   explicit ObjectsZone(Context& context) : context_(context) {}
@@ -118,6 +180,7 @@ class ObjectsZone : public Zone {
   Outcome<Entry> Lookup(const Request& request, NodeId parent, std::string_view name) override;
   Outcome<Attr> GetAttr(const Request& request, NodeId node) override;
   Outcome<NodeId> ParentOf(NodeId directory) override;
+  Outcome<Place> PlaceOf(NodeId node) override;
   Outcome<Attr> SetAttr(const Request& request, NodeId node, const AttrChange& change) override;
   Outcome<Entry> MakeDirectory(const Request& request, NodeId parent, std::string_view name,
                                mode_t mode) override;
@@ -149,6 +212,7 @@ class ObjectsZone : public Zone {
   // A name in `container`, as a sentence begins with it.
   std::string SubjectOf(const Request& request, const ObjectInfo& container, std::string_view name) const;
 
+  void NoteLookup(const Request& request, const ObjectInfo& model, std::string_view part);
   Outcome<Entry> LookupAlias(ObjectId schema, std::string_view model, std::string_view alias);
   Entry ObjectEntry(const ObjectInfo& object) const {
     return {ObjectNode(object.id), ObjectStat(context_, object), kNamesTtlS, kNamesTtlS};
@@ -158,7 +222,29 @@ class ObjectsZone : public Zone {
   }
 
   Context& context_;
+  ModelCopies copies_;
 };
+
+// A refusal that is the kernel's, and that is remembered here for who runs into it.
+void ObjectsZone::NoteLookup(const Request& request, const ObjectInfo& model, std::string_view part) {
+  const std::optional<ObjectId> source_id = copies_.LookedUp(request.pid, model.id, part);
+  if (!source_id || context_.refusals == nullptr || model.next_version != 1) return;
+  if (context_.draft_table != nullptr && !context_.draft_table->List(model.id).empty()) return;
+  const auto source = context_.registry->Get(context_.daemon, *source_id);
+  if (!source.ok()) return;
+  const std::vector<std::string>& parts = model.full_name.parts;
+  RefusalRecord record;
+  record.uid = request.caller.uid;
+  record.operation = "mkdir";
+  record.path = fmt::format("/{}/versions", fmt::join(parts, "/"));
+  record.errno_value = EEXIST;
+  record.message = fmt::format(
+      "a new model has its versions/ and aliases/ at once, and a version appears by a commit, so `cp -r` "
+      "cannot "
+      "copy a model as a whole; this can: {}",
+      HowToCopy(source->full_name.ToString(), model.full_name.ToString()));
+  context_.refusals->Record(std::move(record));
+}
 
 std::string ObjectsZone::SubjectOf(const Request& request, const ObjectInfo& container,
                                    std::string_view name) const {
@@ -192,7 +278,7 @@ Outcome<Entry> ObjectsZone::LookupAlias(ObjectId schema, std::string_view model,
   return entry;
 }
 
-Outcome<Entry> ObjectsZone::Lookup(const Request& /*request*/, NodeId parent, std::string_view name) {
+Outcome<Entry> ObjectsZone::Lookup(const Request& request, NodeId parent, std::string_view name) {
   if (parent == kRootNode && name == ".modelfs") return ControlDirectoryEntry(context_);
   const ObjectId object = ObjectOf(parent);
 
@@ -201,6 +287,7 @@ Outcome<Entry> ObjectsZone::Lookup(const Request& /*request*/, NodeId parent, st
     const auto info = context_.registry->Get(context_.daemon, object);
     if (!info.ok()) return RefuseNode(info.error());
     if (info->kind == ObjectKind::kModel) {
+      if (name != ".info") NoteLookup(request, *info, name);
       if (name == "versions") return PartEntry(VersionsNode(object), *info);
       if (name == "aliases") return PartEntry(AliasesNode(object), *info);
       return InfoDirectoryEntry(context_, *info);
@@ -228,6 +315,12 @@ Outcome<NodeId> ObjectsZone::ParentOf(NodeId directory) {
   const auto object = Get(directory);
   if (!object.ok()) return RefuseNode(object.error());
   return ObjectNode(object->parent);
+}
+
+Outcome<Place> ObjectsZone::PlaceOf(NodeId node) {
+  auto object = Get(node);
+  if (!object.ok()) return Refuse(object.error());
+  return Place{ObjectNode(object->parent), std::move(object->name)};
 }
 
 Outcome<Attr> ObjectsZone::SetAttr(const Request& request, NodeId node, const AttrChange& change) {
@@ -265,6 +358,7 @@ Outcome<Entry> ObjectsZone::MakeDirectory(const Request& request, NodeId parent,
   }
   const auto created = context_.registry->Create(request.caller, container->id, name, "");
   if (!created.ok()) return RefuseCaller(context_, container->id, created.error());
+  if (created->kind == ObjectKind::kModel) copies_.Made(request.pid, created->id);
   return ObjectEntry(*created);
 }
 
@@ -388,6 +482,7 @@ Outcome<OpenedDirectory> ObjectsZone::OpenDirectory(const Request& request, Node
     }
   }
   if (object->kind == ObjectKind::kModel) {
+    copies_.Listed(request.pid, object->id);
     const Entry aliases = PartEntry(AliasesNode(object->id), *object);
     const Entry versions = PartEntry(VersionsNode(object->id), *object);
     return OpenedDirectory{MakeDirectoryHandle({{"aliases", aliases.node, S_IFDIR, aliases},

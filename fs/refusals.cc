@@ -2,8 +2,10 @@
 
 #include <fmt/core.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string_view>
+#include <utility>
 
 #include "cas/base/text.h"
 
@@ -36,6 +38,12 @@ std::string ErrnoName(int errno_value) {
   return name != nullptr ? name : fmt::format("errno {}", errno_value);
 }
 
+bool IsRepeat(const RefusalRecord& now, const RefusalRecord& before) {
+  if (now.operation != before.operation || now.errno_value != before.errno_value) return false;
+  if (!now.family.empty()) return now.family == before.family;
+  return before.family.empty() && now.path == before.path && now.message == before.message;
+}
+
 }  // namespace
 
 void Refusals::Record(RefusalRecord record) {
@@ -50,8 +58,27 @@ void Refusals::Record(RefusalRecord record) {
     by_user_.erase(oldest);
   }
   std::deque<RefusalRecord>& records = by_user_[record.uid];
+  record.first_ms = record.time_ms;
+  const auto earlier = std::find_if(records.begin(), records.end(),
+                                    [&](const RefusalRecord& each) { return IsRepeat(record, each); });
+  if (earlier != records.end()) {
+    record.count += earlier->count;
+    record.first_ms = earlier->first_ms;
+    records.erase(earlier);
+  }
   records.push_back(std::move(record));
-  if (records.size() > kKeptPerUser) records.pop_front();
+  if (records.size() > kKeptPerUser) MakeRoom(records);
+}
+
+void Refusals::MakeRoom(std::deque<RefusalRecord>& records) {
+  using Kind = std::pair<std::string_view, int>;
+  const auto kind_of = [](const RefusalRecord& record) { return Kind(record.operation, record.errno_value); };
+  std::map<Kind, size_t> counts;
+  for (const RefusalRecord& each : records) ++counts[kind_of(each)];
+  const auto most = std::max_element(counts.begin(), counts.end(),
+                                     [](const auto& a, const auto& b) { return a.second < b.second; });
+  records.erase(std::find_if(records.begin(), records.end(),
+                             [&](const RefusalRecord& each) { return kind_of(each) == most->first; }));
 }
 
 std::vector<RefusalRecord> Refusals::Of(uid_t uid) const {
@@ -64,10 +91,12 @@ std::vector<RefusalRecord> Refusals::Of(uid_t uid) const {
 std::string Refusals::AsJsonLines(uid_t uid) const {
   std::string out;
   for (const RefusalRecord& record : Of(uid)) {
-    out += fmt::format(R"({{"time_ms":{},"operation":{},"path":{},"errno":{},"errno_name":{},"message":{}}})"
+    out += fmt::format(R"({{"time_ms":{},"operation":{},"path":{},"errno":{},"errno_name":{},"message":{},)"
+                       R"("count":{},"first_time_ms":{}}})"
                        "\n",
                        record.time_ms, Quoted(record.operation), Quoted(record.path), record.errno_value,
-                       Quoted(ErrnoName(record.errno_value)), Quoted(record.message));
+                       Quoted(ErrnoName(record.errno_value)), Quoted(record.message), record.count,
+                       record.first_ms);
   }
   return out;
 }

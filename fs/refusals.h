@@ -22,9 +22,17 @@ struct RefusalRecord {
   std::string path;       // below the mount point, starting with '/'; for rename "<from> -> <to>"
   int errno_value = 0;
   std::string message;
+  // Refusals of one operation, errno and family are kept as one, with the newest's path and message. Where it
+  // is empty, only those of one path and message are.
+  std::string family = {};
+  // Set by Record: how often it was refused, and when for the first time.
+  uint64_t count = 1;
+  int64_t first_ms = 0;
 };
 
-// Thread-safe; bounded: the last kKeptPerUser of each of the last kUsers users.
+// Thread-safe; bounded: kKeptPerUser of each of the last kUsers users. Where there is no room, the oldest of
+// the operation and errno that has most goes: what a program is refused by the thousand pushes nothing else
+// out.
 class Refusals {
  public:
   static constexpr size_t kKeptPerUser = 256;
@@ -33,12 +41,14 @@ class Refusals {
   explicit Refusals(const Clock& clock) : clock_(clock) {}
 
   void Record(RefusalRecord record);
-  std::vector<RefusalRecord> Of(uid_t uid) const;  // oldest first
+  std::vector<RefusalRecord> Of(uid_t uid) const;  // by when each was refused last, oldest first
   // As /.modelfs/errors shows them: one JSON object a line, with time_ms, operation, path, errno,
-  // errno_name and message.
+  // errno_name, message, count and first_time_ms.
   std::string AsJsonLines(uid_t uid) const;
 
  private:
+  static void MakeRoom(std::deque<RefusalRecord>& records);
+
   const Clock& clock_;
   mutable Mutex mu_;
   std::map<uid_t, std::deque<RefusalRecord>> by_user_ GUARDED_BY(mu_);

@@ -187,6 +187,7 @@ class TreesZone : public Zone {
   Outcome<Entry> Lookup(const Request& request, NodeId parent, std::string_view name) override;
   Outcome<Attr> GetAttr(const Request& request, NodeId node) override;
   Outcome<NodeId> ParentOf(NodeId directory) override;
+  Outcome<Place> PlaceOf(NodeId node) override;
   Outcome<OpenedFile> Open(const Request& request, NodeId node, int flags) override;
   Outcome<OpenedDirectory> OpenDirectory(const Request& request, NodeId node) override;
   void Forget(NodeId node) override { names_.Remove(node); }
@@ -211,10 +212,10 @@ class TreesZone : public Zone {
   Outcome<Entry> MakeSymlink(const Request& request, NodeId parent, std::string_view name,
                              std::string_view target) override;
   Outcome<void> Unlink(const Request& request, NodeId parent, std::string_view name) override {
-    return ReadOnly(request, parent, name);
+    return RefuseRemoval(request, parent, name);
   }
   Outcome<void> RemoveDirectory(const Request& request, NodeId parent, std::string_view name) override {
-    return ReadOnly(request, parent, name);
+    return RefuseRemoval(request, parent, name);
   }
   Outcome<void> Rename(const Request& request, NodeId parent, std::string_view name, NodeId /*new_parent*/,
                        std::string_view /*new_name*/, unsigned /*flags*/) override {
@@ -241,11 +242,12 @@ class TreesZone : public Zone {
   };
 
   Outcome<Found> Find(NodeId node);
-  std::string PathOf(const CachedVersion& version, uint32_t node) const;
   // For a file that cannot be opened. Another process may delete a version, and a sweep its blobs, before the
   // watcher hears of that: then the cached list of files is old, and nothing is damaged.
   bool WasDeleted(store::VersionId version) const;
+  std::string PathOf(const CachedVersion& version, uint32_t node) const;
   tl::unexpected<Refusal> ReadOnly(const Request& request, NodeId node, std::string_view name) const;
+  tl::unexpected<Refusal> RefuseRemoval(const Request& request, NodeId parent, std::string_view name) const;
   void BlobIsNative(const Digest& blob);
 
   Context& context_;
@@ -340,8 +342,6 @@ void TreesZone::BlobIsNative(const Digest& blob) {
     context_.notifier->EntryChanged(each.parent, each.name);
 }
 
-std::string TreesZone::PathOf(const CachedVersion& version, uint32_t node) const {
-  std::string path;
 bool TreesZone::WasDeleted(store::VersionId version) const {
   const auto now = context_.registry->GetVersionById(context_.daemon, version);
   if (now.ok() || now.error().code() != Code::kNotFound) return false;
@@ -349,6 +349,8 @@ bool TreesZone::WasDeleted(store::VersionId version) const {
   return true;
 }
 
+std::string TreesZone::PathOf(const CachedVersion& version, uint32_t node) const {
+  std::string path;
   for (const cas::TreeIndex::Node* at = version.tree->Get(node); node != 0;
        node = at->parent, at = version.tree->Get(node)) {
     path = path.empty() ? std::string(at->name) : fmt::format("{}/{}", at->name, path);
@@ -368,12 +370,19 @@ tl::unexpected<Refusal> TreesZone::ReadOnly(const Request& request, NodeId node,
   std::string subject = ShownName(context_, request, info);
   if (!path.empty()) subject += fmt::format(": {}", Printable(path));
   if (!name.empty()) subject += fmt::format("{}{}", path.empty() ? ": " : "/", Printable(name));
-  const std::string number =
-      MayKnowNumbers(context_, request, info.model) ? std::to_string(info.number) : "N";
-  return Refuse(EROFS,
-                fmt::format("{}: a READY version never changes; make a draft of it with `cp -r versions/{} "
-                            "versions/draft`, change that, and `mv versions/draft versions/next`",
-                            subject, number));
+  return Refuse(EROFS, fmt::format("{}: {}", subject, NeverChanges(ShownNumber(context_, request, info))));
+}
+
+// As `rm -r versions/N` hears it, which begins with the files.
+tl::unexpected<Refusal> TreesZone::RefuseRemoval(const Request& request, NodeId parent,
+                                                 std::string_view name) const {
+  Refusal refusal = ReadOnly(request, parent, name).value();
+  const auto version = context_.trees->Get(Parse(parent).version);
+  if (version.ok()) {
+    refusal.message += fmt::format(". To delete the version as a whole: `rmdir versions/{}`",
+                                   ShownNumber(context_, request, (*version)->info));
+  }
+  return tl::unexpected<Refusal>(std::move(refusal));
 }
 
 Outcome<Entry> TreesZone::MakeSymlink(const Request& request, NodeId parent, std::string_view name,
@@ -422,6 +431,28 @@ Outcome<NodeId> TreesZone::ParentOf(NodeId directory) {
   return ObjectNode(model->parent);
 }
 
+Outcome<Place> TreesZone::PlaceOf(NodeId node) {
+  const auto found = Find(node);
+  if (!found) return tl::unexpected(found.error());
+  const NodeParts& parts = found->parts;
+  const store::VersionInfo& info = found->version->info;
+  if (parts.tree_node != 0) {
+    const uint32_t parent = found->node->parent;
+    return Place{parts.kind == NodeKind::kTree ? TreeNode(parts.version, parent, Flavour::kCached)
+                                               : AliasTreeNode(parts.slot, parts.version, parent),
+                 std::string(found->node->name)};
+  }
+  if (parts.kind == NodeKind::kAliasTree) {
+    const auto model = context_.registry->Get(context_.daemon, info.model);
+    if (!model.ok()) return Refuse(model.error());
+    for (const store::AliasInfo& alias : model->aliases) {
+      if (alias.slot == parts.slot)
+        return Place{ObjectNode(model->parent), fmt::format("{}@{}", model->name, alias.name)};
+    }
+  }
+  return Place{VersionsNode(info.model), std::to_string(info.number)};
+}
+
 Outcome<OpenedFile> TreesZone::Open(const Request& request, NodeId node, int flags) {
   if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0) return ReadOnly(request, node, "");
   const auto found = Find(node);
@@ -436,6 +467,9 @@ Outcome<OpenedFile> TreesZone::Open(const Request& request, NodeId node, int fla
       fmt::format("{}: {}", NameOf(found->version->info), Printable(found->node->file->path));
   const auto blob = context_.blobs->Open(digest);
   if (!blob.ok()) {
+    if (WasDeleted(found->parts.version)) {
+      return Refuse(ESTALE, fmt::format("{}: the version was deleted", subject));
+    }
     const Error error = blob.error().Wrap(subject);
     // The version lists it, so that it is not there is damage; ENOENT would deny the file.
     if (error.code() == Code::kNotFound) return Refuse(EIO, error.message() + "; run `modelfs fsck`");
@@ -467,9 +501,6 @@ Outcome<std::string> TreesZone::GetXattr(const Request& request, NodeId node, st
   if (!IsRegistryXattr(name))
     return Refuse(ENODATA, fmt::format("{}: there is no such attribute here", name));
   const auto found = Find(node);
-    if (WasDeleted(found->parts.version)) {
-      return Refuse(ESTALE, fmt::format("{}: the version was deleted", subject));
-    }
   if (!found) return tl::unexpected(found.error());
   if (found->parts.tree_node == 0) return GetVersionXattr(context_, request, *found->version, name);
   if (found->node->file != nullptr) {

@@ -78,6 +78,7 @@ class VersionsZone : public Zone {
   }
 
   Outcome<NodeId> ParentOf(NodeId directory) override { return ObjectNode(Parse(directory).object); }
+  Outcome<Place> PlaceOf(NodeId node) override { return Place{ObjectNode(Parse(node).object), "versions"}; }
 
   // rsync and tar finish a directory by setting its times: that changes nothing here.
   Outcome<Attr> SetAttr(const Request& request, NodeId node, const AttrChange& change) override {
@@ -274,10 +275,11 @@ class VersionsZone : public Zone {
 
   static Outcome<void> CheckDraftName(const store::ObjectInfo& model, std::string_view name) {
     if (IsAllDigits(name)) {
-      return Refuse(EPERM,
-                    fmt::format("a version appears complete or not at all, so versions/{} cannot be made "
-                                "empty; write a draft and rename it: {}",
-                                name, HowToCommit(model)));
+      return Refuse(
+          EPERM, fmt::format("a version appears complete or not at all, so versions/{} cannot be made "
+                             "empty; write a draft and rename it: {}; or, of what is a version or model here "
+                             "already: {}",
+                             name, HowToCommit(model), HowToCopy("SOURCE", model.full_name.ToString())));
     }
     if (name == kNext || name == kLatest) {
       return Refuse(EPERM, fmt::format("`{}` is reserved; choose another name for the draft: {}", name,

@@ -58,6 +58,7 @@ Refusal Zone::Unsupported(std::string_view operation) const {
                  fmt::format("{}: this directory is the registry's own and does not allow it", operation)};
 }
 
+Outcome<Place> Zone::PlaceOf(NodeId) { return Refuse(ENOENT, "no name leads there"); }
 Outcome<Attr> Zone::SetAttr(const Request&, NodeId, const AttrChange&) {
   return tl::unexpected(Unsupported("changing attributes"));
 }

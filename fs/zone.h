@@ -82,6 +82,12 @@ struct Attr {
   double ttl_s = 0;
 };
 
+// A node's directory and its name there.
+struct Place {
+  NodeId parent = 0;
+  std::string name;
+};
+
 // What SETATTR asks for; absent fields stay.
 struct AttrChange {
   std::optional<mode_t> mode;
@@ -164,6 +170,8 @@ class Zone {
   virtual Outcome<Entry> Lookup(const Request& request, NodeId parent, std::string_view name) = 0;
   virtual Outcome<Attr> GetAttr(const Request& request, NodeId node) = 0;
   virtual Outcome<NodeId> ParentOf(NodeId directory) = 0;  // for ".."
+  // Where the node is, for messages. ENOENT where no name leads to it, or where only its last LOOKUP knows.
+  virtual Outcome<Place> PlaceOf(NodeId node);
 
   virtual Outcome<Attr> SetAttr(const Request& request, NodeId node, const AttrChange& change);
   virtual Outcome<std::string> ReadLink(const Request& request, NodeId node);

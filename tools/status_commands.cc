@@ -1,16 +1,20 @@
 // status, why, commit: what is asked of a mount that is up, through its own files.
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <fmt/ranges.h>
 #include <linux/limits.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <set>
 #include <sstream>
+#include <variant>
 
 #include "cas/base/error_table.h"
 #include "cas/base/fd.h"
@@ -169,41 +173,95 @@ struct WhyArguments {
   bool json = false;
 };
 
+// A path below a mount as the version that it leads to now, where it is by an alias: a file of a version has
+// one path in the mount's memory, whichever way one came.
+std::string ThroughAlias(const MountPoint& mount, const std::string& below) {
+  const Result<Place> place = PlaceBelowMount(below);
+  if (!place.ok() || std::holds_alternative<std::monostate>(place->version) ||
+      std::holds_alternative<store::VersionNumber>(place->version)) {
+    return below;
+  }
+  const std::string model = "/" + fmt::format("{}", fmt::join(place->name.parts, "/"));
+  const auto* alias = std::get_if<std::string>(&place->version);
+  const std::string link =
+      mount.path + model + (alias != nullptr ? "/aliases/" + *alias : std::string("/versions/latest"));
+  char target[PATH_MAX];
+  const ssize_t size = ::readlink(link.c_str(), target, sizeof target);
+  if (size <= 0) return below;
+  const std::string_view leads_to(target, static_cast<size_t>(size));
+  const std::string_view number = leads_to.substr(leads_to.rfind('/') + 1);
+  return fmt::format("{}/versions/{}{}{}", model, number, place->inside.empty() ? "" : "/", place->inside);
+}
+
+bool IsWithinBelow(std::string_view path, std::string_view asked) {
+  return asked == "/" || path == asked ||
+         (path.size() > asked.size() && path[asked.size()] == '/' && path.substr(0, asked.size()) == asked);
+}
+
 // Whether a refusal about `path` ("/a/b", or "/a/b -> /a/c" for rename) concerns `asked` or what is in it.
-bool Concerns(std::string_view path, std::string_view asked) {
-  const auto within = [asked](std::string_view one) {
-    return asked == "/" || one == asked ||
-           (one.size() > asked.size() && one[asked.size()] == '/' && one.substr(0, asked.size()) == asked);
+bool Concerns(const MountPoint& mount, const std::string& path, const std::string& asked) {
+  if (asked == "/") return true;
+  const std::string asked_version = ThroughAlias(mount, asked);
+  const auto within = [&](const std::string& one) {
+    return IsWithinBelow(one, asked) || IsWithinBelow(ThroughAlias(mount, one), asked_version);
   };
   const size_t arrow = path.find(" -> ");
-  if (arrow == std::string_view::npos) return within(path);
+  if (arrow == std::string::npos) return within(path);
   return within(path) || within(path.substr(0, arrow)) || within(path.substr(arrow + 4));
 }
 
+// "/c/s/m" of a longer path.
+std::string ModelOf(const std::string& below) {
+  size_t end = 0;
+  for (int part = 0; part < 3 && end != std::string::npos; ++part) end = below.find('/', end + 1);
+  return below.substr(0, end);
+}
+
+// As ParsePlace takes it.
+std::string NameOf(const Place& place) {
+  std::string name = place.name.ToString();
+  if (const auto* number = std::get_if<store::VersionNumber>(&place.version))
+    name += fmt::format("/{}", *number);
+  if (const auto* alias = std::get_if<std::string>(&place.version)) name += "@" + *alias;
+  return name;
+}
+
+// Where what has that name is below a mount.
+std::string BelowMount(const Place& place) {
+  std::string below;
+  for (const std::string& part : place.name.parts) below += "/" + part;
+  if (const auto* number = std::get_if<store::VersionNumber>(&place.version))
+    below += fmt::format("/versions/{}", *number);
+  if (const auto* alias = std::get_if<std::string>(&place.version)) below += "@" + *alias;
+  return below;
+}
+
 // The refusals of a mount that concern `below`, oldest first.
-Result<std::vector<Json>> Refusals(const MountPoint& mount, std::string_view below) {
+Result<std::vector<Json>> Refusals(const MountPoint& mount, const std::string& below) {
   ASSIGN_OR_RETURN(const std::string text, ReadMountFile(mount, "errors"));
   std::vector<Json> refusals;
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) {
     Json refusal = Json::parse(line, nullptr, false);
-    if (refusal.is_object() && Concerns(refusal.value("path", ""), below))
+    if (refusal.is_object() && Concerns(mount, refusal.value("path", ""), below))
       refusals.push_back(std::move(refusal));
   }
   return refusals;
 }
 
-// What the caller may not do with the catalog, schema or model that `below` is or is in: where the kernel
-// closes a directory by itself, no request and so no refusal reaches the mount. Nothing where it is none of
-// the registry's.
+// What the caller may not do with the catalog, schema, model or version that `below` is or is in: where the
+// kernel closes a directory by itself, no request and so no refusal reaches the mount. Nothing where it is
+// none of the registry's.
 std::vector<Json> Lacking(const MountPoint& mount, const std::string& below) {
   std::vector<Json> lacking;
-  const Result<Place> place = PlaceBelowMount(below);
+  Result<Place> place = PlaceBelowMount(ThroughAlias(mount, below));
+  // A draft's model, and what is beside versions/ and aliases/, say as much as can be said.
+  if (!place.ok()) place = PlaceBelowMount(ModelOf(below));
   if (!place.ok() || place->name.parts.empty()) return lacking;
   std::string text(XATTR_SIZE_MAX, '\0');
   const ssize_t size =
-      ::getxattr((mount.path + "/.modelfs").c_str(),
-                 ("user.modelfs.access." + place->name.ToString()).c_str(), text.data(), text.size());
+      ::getxattr((mount.path + "/.modelfs").c_str(), ("user.modelfs.access." + NameOf(*place)).c_str(),
+                 text.data(), text.size());
   if (size < 0) return lacking;  // a name beyond XATTR_NAME_MAX
   text.resize(static_cast<size_t>(size));
   std::istringstream lines(text);
@@ -214,54 +272,83 @@ std::vector<Json> Lacking(const MountPoint& mount, const std::string& below) {
   return lacking;
 }
 
-Status RunWhy(const Cli& cli, const WhyArguments& arguments) {
-  std::string below = "/";
+// What is asked about: all of some mounts, or a path below one; a name means the same path below each.
+struct Asked {
   std::vector<MountPoint> mounts;
-  if (arguments.path.empty()) {
-    ASSIGN_OR_RETURN(mounts, MountsFor(cli, ""));
-  } else {
-    ASSIGN_OR_RETURN(const MountedPath found, FindMount(arguments.path));
-    mounts = {found.mount};
-    below = found.below;
+  std::string below = "/";
+};
+
+Result<Asked> WhatIsAsked(const Cli& cli, const std::string& text) {
+  Asked asked;
+  if (text.empty()) {
+    ASSIGN_OR_RETURN(asked.mounts, MountsFor(cli, ""));
+    return asked;
   }
-  size_t shown = 0;
-  size_t answered = 0;  // mounts
+  const Result<Place> named = ParsePlace(text);
+  // "Upper", typed where it was refused, is no name and may be a path; "prod.ml.Upper" is meant as a name.
+  const bool meant_as_name = std::count(text.begin(), text.end(), '.') >= 2;
+  if (!IsPath(text) && !named.ok() && meant_as_name) return named.error();
+  if (IsPath(text) || !named.ok() || !named->home.empty()) {
+    ASSIGN_OR_RETURN(MountedPath found, FindMount(text));
+    asked.mounts = {std::move(found.mount)};
+    asked.below = std::move(found.below);
+    return asked;
+  }
+  asked.below = BelowMount(*named);
+  // Standing in a mount, the name is one there.
+  if (const Result<MountedPath> here = FindMount("."); here.ok() && IsOurs(here->mount)) {
+    asked.mounts = {here->mount};
+  } else {
+    ASSIGN_OR_RETURN(asked.mounts, MountsFor(cli, ""));
+  }
+  return asked;
+}
+
+std::string RefusalText(const MountPoint& mount, const Json& refusal) {
+  const int64_t last_ms = refusal.value("time_ms", int64_t{0});
+  const int64_t first_ms = refusal.value("first_time_ms", last_ms);
+  const auto count = refusal.value("count", uint64_t{1});
+  std::string text =
+      fmt::format("{}  {} {}{}: {}: {}", LocalTime(last_ms), refusal.value("operation", "?"), mount.path,
+                  refusal.value("path", "?"), refusal.value("errno_name", "?"), refusal.value("message", ""));
+  if (count > 1) text += fmt::format(" ({} such refusals since {})", count, LocalTime(first_ms));
+  return Printable(text);
+}
+
+Status RunWhy(const Cli& cli, const WhyArguments& arguments) {
+  ASSIGN_OR_RETURN(const Asked asked, WhatIsAsked(cli, arguments.path));
   JsonList list;
+  std::set<std::string> shown;
+  const auto show = [&](const MountPoint& mount, Json& answer, std::string text) {
+    if (arguments.json) {
+      answer["mount_point"] = mount.path;
+      list.Add(answer);
+    } else if (!shown.contains(text)) {
+      PrintLine(text);
+    }
+    shown.insert(std::move(text));
+  };
+  size_t answered = 0;  // mounts
   std::optional<Error> failure;
-  for (const MountPoint& mount : mounts) {
-    Result<std::vector<Json>> refusals = Refusals(mount, below);
+  for (const MountPoint& mount : asked.mounts) {
+    Result<std::vector<Json>> refusals = Refusals(mount, asked.below);
     if (!refusals.ok()) {
       failure = std::move(refusals).error();
       continue;
     }
     ++answered;
-    for (Json& refusal : *refusals) {
-      ++shown;
-      if (arguments.json) {
-        refusal["mount_point"] = mount.path;
-        list.Add(refusal);
-        continue;
-      }
-      PrintLine(Printable(fmt::format("{}  {} {}{}: {}: {}", LocalTime(refusal.value("time_ms", int64_t{0})),
-                                      refusal.value("operation", "?"), mount.path, refusal.value("path", "?"),
-                                      refusal.value("errno_name", "?"), refusal.value("message", ""))));
-    }
+    std::reverse(refusals->begin(), refusals->end());  // what was tried last is what one asks about
+    for (Json& refusal : *refusals) show(mount, refusal, RefusalText(mount, refusal));
     if (arguments.path.empty()) continue;
-    for (Json& access : Lacking(mount, below)) {
-      ++shown;
-      if (arguments.json) {
-        access["mount_point"] = mount.path;
-        list.Add(access);
-      } else {
-        PrintLine(Printable(access.value("message", "?")));
-      }
+    for (Json& access : Lacking(mount, asked.below)) {
+      show(mount, access, Printable(access.value("message", "?")));
     }
   }
   if (arguments.json) {
     list.End();
-  } else if (mounts.empty()) {
+  } else if (asked.mounts.empty()) {
     PrintLine(NothingMounted(cli, "why"));
-  } else if (shown == 0 && answered > 0) {
+  } else if (shown.empty() && answered > 0) {
     PrintLine(arguments.path.empty() ? "no refusal of yours was kept; where the kernel closes a directory by "
                                        "itself none is: ask modelfs why PATH"
                                      : "nothing was refused there");
@@ -378,8 +465,10 @@ void AddStatusCommands(Cli& cli) {
     CLI::App* command = AddCommand(
         *cli.app, "why", "Explain what a mount has refused you lately, and what you may not do at a path",
         "modelfs why /models/prod/ml_team/iris_model/versions");
-    command->add_option("PATH", arguments->path,
-                        "Only what concerns this path or is in it; and what you may not do there");
+    command->add_option(
+        "PATH", arguments->path,
+        "Only what concerns this path, or C.S.M, C.S.M/N or C.S.M@ALIAS, or is in it; and what you "
+        "may not do there, what is missing for it, and whom to ask");
     command->add_flag("--json", arguments->json, "Print JSON");
     OnRun(*command, cli, arguments, RunWhy);
   }

@@ -719,6 +719,108 @@ TEST(SharedByUsers, ChangesAreDecidedByTheRegistryAndExplained) {
   EXPECT_EQ(As(kAnn, [&] { return Errno(::rmdir(model.c_str())); }), 0) << shared.mounted().Errors();
 }
 
+// Who may read a version, its owner included. What the kernel asks us is EROFS; of files it answers by
+// itself, from their owner and mode (docs/mount.md).
+TEST(SharedByUsers, NobodyChangesAReadyVersionAndEveryCallHasItsErrno) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  const std::string model = shared.MakeModel("ready");
+  shared.Grant("cat.sch.ready", kBob.name, {Privilege::kExecute});
+  struct Row {
+    const char* name;
+    int want;
+    std::function<int(const std::string& directory, const std::string& file)> act;
+  };
+  const std::string inside = model + "/versions/1";
+  const auto set_times = [](const std::string& path, const timespec* times) {
+    return Errno(::utimensat(AT_FDCWD, path.c_str(), times, 0));
+  };
+  const std::vector<Row> rows = {
+      {"create", EROFS,
+       [](const auto& d, const auto&) {
+         return Errno(::open((d + "/new").c_str(), O_CREAT | O_WRONLY, 0644));
+       }},
+      {"mknod", EROFS,
+       [](const auto& d, const auto&) { return Errno(::mknod((d + "/new").c_str(), S_IFREG, 0)); }},
+      {"mkdir", EROFS,
+       [](const auto& d, const auto&) { return Errno(::mkdir((d + "/__pycache__").c_str(), 0755)); }},
+      {"symlink", EROFS,
+       [](const auto& d, const auto&) { return Errno(::symlink("x", (d + "/new").c_str())); }},
+      {"unlink", EROFS, [](const auto&, const auto& f) { return Errno(::unlink(f.c_str())); }},
+      {"rename within", EROFS,
+       [](const auto& d, const auto& f) { return Errno(::rename(f.c_str(), (d + "/new").c_str())); }},
+      {"rename out", EROFS,
+       [&](const auto&, const auto& f) {
+         return Errno(::rename(f.c_str(), (model + "@Champion/new").c_str()));
+       }},
+      {"touch of a directory", EROFS, [&](const auto& d, const auto&) { return set_times(d, nullptr); }},
+      {"setxattr of a directory", EROFS,
+       [](const auto& d, const auto&) { return Errno(::setxattr(d.c_str(), "user.x", "v", 1, 0)); }},
+      {"open for writing", EACCES,
+       [](const auto&, const auto& f) { return Errno(::open(f.c_str(), O_WRONLY)); }},
+      {"truncate", EACCES, [](const auto&, const auto& f) { return Errno(::truncate(f.c_str(), 0)); }},
+      {"touch of a file", EACCES, [&](const auto&, const auto& f) { return set_times(f, nullptr); }},
+      {"setxattr of a file", EACCES,
+       [](const auto&, const auto& f) { return Errno(::setxattr(f.c_str(), "user.x", "v", 1, 0)); }},
+      {"chmod of a file", EPERM, [](const auto&, const auto& f) { return Errno(::chmod(f.c_str(), 0600)); }},
+      {"chown of a file", EPERM,
+       [](const auto&, const auto& f) { return Errno(::chown(f.c_str(), 60002, 60002)); }},
+      {"times of a file", EPERM,
+       [&](const auto&, const auto& f) {
+         const std::array<timespec, 2> times = {timespec{1, 0}, timespec{1, 0}};
+         return set_times(f, times.data());
+       }},
+      {"chmod of a directory", EPERM,
+       [](const auto& d, const auto&) { return Errno(::chmod(d.c_str(), 0700)); }},
+      {"chown of a directory", EPERM,
+       [](const auto& d, const auto&) { return Errno(::chown(d.c_str(), 60002, 60002)); }},
+  };
+  const std::vector<std::pair<std::string, std::string>> places = {
+      {inside, inside + "/MLmodel"},
+      {inside + "/data", inside + "/data/weights"},
+      {model + "@Champion", model + "@Champion/MLmodel"},
+      {model + "@Champion/data", model + "@Champion/data/weights"},
+  };
+  for (const User& user : {kBob, kAnn}) {
+    for (const auto& [directory, file] : places) {
+      for (const Row& row : rows) {
+        EXPECT_EQ(As(user, [&] { return row.act(directory, file); }), row.want)
+            << user.name << ": " << row.name << " in " << directory;
+      }
+    }
+  }
+  // Which of the two, the host's fs.protected_hardlinks decides: it is about files of others.
+  for (const User& user : {kBob, kAnn}) {
+    const int link =
+        As(user, [&] { return Errno(::link(places[1].second.c_str(), (places[1].first + "/new").c_str())); });
+    EXPECT_TRUE(link == EROFS || link == EPERM) << user.name << ": " << link;
+  }
+  // Root, whom the kernel lets through, is answered by us.
+  for (const Row& row : rows) {
+    EXPECT_EQ(As(kRootUser, [&] { return row.act(places[1].first, places[1].second); }), EROFS) << row.name;
+  }
+  // Whatever was answered, the sentence is there: kept where we were asked, and for `why PATH` in any case.
+  const auto told = [&](const std::string& file, const std::string& attribute) {
+    return As(kBob, [&] {
+      std::string text = attribute.empty() ? ReadFile(file) : std::string(65536, ' ');
+      if (!attribute.empty() && ::getxattr(file.c_str(), attribute.c_str(), text.data(), text.size()) <= 0)
+        return errno;
+      return text.find("a READY version never changes") != std::string::npos ? 0 : 100;
+    });
+  };
+  EXPECT_EQ(told(shared.path() + "/.modelfs/errors", ""), 0);
+  EXPECT_EQ(told(shared.path() + "/.modelfs", "user.modelfs.access.cat.sch.ready/1"), 0);
+  EXPECT_EQ(told(shared.path() + "/.modelfs", "user.modelfs.access.cat.sch.ready@Champion"), 0);
+  EXPECT_EQ(told(shared.path() + "/.modelfs", "user.modelfs.access.cat.sch.ready"), 100);
+  // One line for each operation of each user, however many files it was.
+  EXPECT_EQ(As(kBob,
+               [&] {
+                 const std::string errors = ReadFile(shared.path() + "/.modelfs/errors");
+                 return std::count(errors.begin(), errors.end(), '\n') <= 16 ? 0 : 100;
+               }),
+            0);
+}
+
 TEST(SharedByUsers, GetfaclShowsWhatWasGrantedAndSetfaclIsAMatterOfGrant) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;

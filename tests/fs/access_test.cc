@@ -81,11 +81,12 @@ TEST(Access, EachPartOfAnObjectShowsItsOwnRights) {
       {"BROWSE reads model.json", AccessClass::kInfo, kSees, 05},
       {"and no version's", AccessClass::kInfoVersions, kSees, 0},
       {"EXECUTE does", AccessClass::kInfoVersions, kLoads, 05},
-      {"EXECUTE loads a version", AccessClass::kVersionRoot, kLoads, 05},
+      {"EXECUTE loads a version", AccessClass::kVersionRoot, kLoads, 07},
       {"MANAGE reads its attributes, not its files", AccessClass::kVersionRoot, kManages, 04},
       {"APPLY TAG sets its tags, unseen", AccessClass::kVersionRoot, kTags, 02},
       {"the owner loads and tags it", AccessClass::kVersionRoot, kOwns, 07},
-      {"the owner changes nothing in it", AccessClass::kInVersion, kOwns, 05},
+      {"whoever may load it hears from the daemon that it never changes", AccessClass::kInVersion, kLoads, 07},
+      {"the owner, too", AccessClass::kInVersion, kOwns, 07},
       {"MANAGE opens nothing in it", AccessClass::kInVersion, kManages, 0},
   };
   for (const auto& row : kRows) {
@@ -121,10 +122,10 @@ TEST(Access, UsersServicePrincipalsAndHostGroupsBecomeEntriesById) {
 TEST(Access, WhatEveryoneMayIsInEveryEntry) {
   ObjectAccess access;
   access.everyone = kLoads;
-  access.entries = {Entry("u1000", PrincipalKind::kUser, kTags),
-                    Entry("g200", PrincipalKind::kGroup, kAddsVersions),
+  access.entries = {Entry("u1000", PrincipalKind::kUser, kAddsVersions),
+                    Entry("g200", PrincipalKind::kGroup, kTags),
                     Entry("u1002", PrincipalKind::kUser, kSees)};
-  const Acl acl = ProjectAcl(AccessClass::kVersionRoot, access, ByNumber());
+  const Acl acl = ProjectAcl(AccessClass::kVersions, access, ByNumber());
   EXPECT_EQ(acl.other, 05U);
   EXPECT_EQ(acl.group, 05U) << "who is in the directory's group is not everyone's lesser";
   EXPECT_EQ(acl.users, (std::vector<Acl::Named>{{1000, 07}})) << "an entry that says no more is not needed";

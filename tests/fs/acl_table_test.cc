@@ -80,11 +80,11 @@ TEST(AclTable, EveryDirectoryShowsTheGrantsOfItsObject) {
   EXPECT_EQ(NamedOn(table, ObjectNode(at.model)), with({ann + ":7", group + ":5"}));
   EXPECT_EQ(NamedOn(table, VersionsNode(at.model)), with({ann + ":1", group + ":5"}));
   EXPECT_EQ(NamedOn(table, AliasesNode(at.model)), with({group + ":5"}));
-  EXPECT_EQ(NamedOn(table, TreeNode(at.version.id, 0, Flavour::kCached)), with({ann + ":2", group + ":5"}));
-  EXPECT_EQ(NamedOn(table, AliasTreeNode(3, at.version.id, 0)), with({ann + ":2", group + ":5"}));
+  EXPECT_EQ(NamedOn(table, TreeNode(at.version.id, 0, Flavour::kCached)), with({ann + ":2", group + ":7"}));
+  EXPECT_EQ(NamedOn(table, AliasTreeNode(3, at.version.id, 0)), with({ann + ":2", group + ":7"}));
   const uint32_t data = *world.trees->Get(at.version.id).value()->tree->Child(0, "data");
   const uint32_t file = *world.trees->Get(at.version.id).value()->tree->Child(0, "model.bin");
-  EXPECT_EQ(NamedOn(table, TreeNode(at.version.id, data, Flavour::kCached)).back(), group + ":5");
+  EXPECT_EQ(NamedOn(table, TreeNode(at.version.id, data, Flavour::kCached)).back(), group + ":7");
   EXPECT_EQ(NamedOn(table, InfoNode(at.model, InfoFile::kDirectory)).back(), group + ":5");
 
   for (const NodeId none :
@@ -241,7 +241,7 @@ TEST(AclTable, WhatStatShowsDependsOnTheOwnerAndOnNoGrant) {
   const auto tree = world.trees->Get(at.version.id).value()->tree;
   const NodeId data = TreeNode(at.version.id, *tree->Child(0, "data"), Flavour::kCached);
   const NodeId file = TreeNode(at.version.id, *tree->Child(0, "model.bin"), Flavour::kCached);
-  EXPECT_EQ(stat_of(*trees, data).st_mode & ALLPERMS, 0750U);
+  EXPECT_EQ(stat_of(*trees, data).st_mode & ALLPERMS, 0770U);
   EXPECT_EQ(stat_of(*trees, file).st_mode & ALLPERMS, 0644U);
   for (const DirectoryEntry& entry : ListAll(*zone, world.request, ObjectNode(at.schema), true)) {
     EXPECT_EQ(entry.entry->attr.st_mode & ALLPERMS, 0770U);

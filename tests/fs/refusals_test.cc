@@ -2,6 +2,9 @@
 
 #include <gtest/gtest.h>
 
+#include <string>
+#include <vector>
+
 #include "fs/node_names.h"
 
 namespace modelfs::fs {
@@ -20,7 +23,8 @@ TEST(Refusals, ShowsEachUserTheirOwnAsJsonLines) {
   refusals.Record({0, 8, "mkdir", "/c", 13, "not yours"});
   EXPECT_EQ(refusals.AsJsonLines(7),
             "{\"time_ms\":1700000000000,\"operation\":\"open\",\"path\":\"/a/\\\"b\\\"\\u000a\",\"errno\":30,"
-            "\"errno_name\":\"EROFS\",\"message\":\"read-only\"}\n");
+            "\"errno_name\":\"EROFS\",\"message\":\"read-only\",\"count\":1,"
+            "\"first_time_ms\":1700000000000}\n");
   EXPECT_EQ(refusals.Of(8).size(), 1U);
   EXPECT_TRUE(refusals.Of(9).empty());
 }
@@ -36,18 +40,63 @@ TEST(Refusals, KeepsTheLastOfTheLastUsers) {
   EXPECT_EQ(refusals.Of(100).size(), 1U);
 }
 
-TEST(NodeNames, WalksUpToTheRoot) {
-  NodeNames names(3);
-  names.Remember(10, kRootNode, "prod");
-  names.Remember(11, 10, "ml");
-  EXPECT_EQ(names.PathOf(11), "/prod/ml");
-  EXPECT_EQ(names.PathOf(11, "new"), "/prod/ml/new");
-  EXPECT_EQ(names.PathOf(kRootNode), "/");
-  EXPECT_EQ(names.PathOf(99, "x"), ".../x");
-  names.Renamed(10, "ml", 10, "nlp");
-  EXPECT_EQ(names.PathOf(11), "/prod/nlp");
-  names.Remember(10, 11, "cycle");
-  EXPECT_EQ(names.PathOf(11).substr(0, 3), "...");
+TEST(Refusals, ARepeatIsCountedAndNotKeptAgain) {
+  const FixedClock clock;
+  Refusals refusals(clock);
+  refusals.Record({10, 7, "open", "/a", 13, "not yours"});
+  refusals.Record({20, 7, "open", "/b", 13, "not yours"});
+  refusals.Record({30, 7, "open", "/a", 13, "not yours"});
+  refusals.Record({40, 7, "open", "/a", 13, "for another reason"});
+  std::vector<RefusalRecord> kept = refusals.Of(7);
+  ASSERT_EQ(kept.size(), 3U);
+  EXPECT_EQ(kept[0].path, "/b");
+  EXPECT_EQ(kept[1].path, "/a") << "by when it was refused last";
+  EXPECT_EQ(kept[1].count, 2U);
+  EXPECT_EQ(kept[1].first_ms, 10);
+  EXPECT_EQ(kept[1].time_ms, 30);
+  EXPECT_EQ(kept[2].count, 1U);
+
+  // Of one family only the operation and errno have to be the same, and the newest's words stay.
+  for (int i = 0; i < 233; ++i) {
+    refusals.Record({50 + i, 7, "mkdir", "/v/" + std::to_string(i), 30, "never changes", "version 1"});
+  }
+  refusals.Record({300, 7, "mkdir", "/w", 30, "never changes", "version 2"});
+  refusals.Record({301, 7, "unlink", "/v/0", 30, "never changes", "version 1"});
+  kept = refusals.Of(7);
+  ASSERT_EQ(kept.size(), 6U);
+  EXPECT_EQ(kept[3].path, "/v/232");
+  EXPECT_EQ(kept[3].count, 233U);
+  EXPECT_EQ(kept[3].first_ms, 50);
+}
+
+TEST(Refusals, WhatIsRefusedByTheThousandPushesNothingElseOut) {
+  const FixedClock clock;
+  Refusals refusals(clock);
+  refusals.Record({1, 7, "rename", "/draft -> /3", 34, "not the next number"});
+  for (int i = 0; i < 5000; ++i) refusals.Record({2 + i, 7, "create", std::to_string(i), 22, "no name"});
+  refusals.Record({6000, 7, "open", "/x", 13, "not yours"});
+  const std::vector<RefusalRecord> kept = refusals.Of(7);
+  EXPECT_EQ(kept.size(), Refusals::kKeptPerUser);
+  EXPECT_EQ(kept.front().operation, "rename");
+  EXPECT_EQ(kept[kept.size() - 2].path, "4999");
+  EXPECT_EQ(kept.back().operation, "open");
+}
+
+TEST(NodeNames, TheOneUsedLongestAgoMakesRoom) {
+  NodeNames names(2);
+  names.Remember(10, kRootNode, "old");
+  names.Remember(11, 10, "second");
+  EXPECT_EQ(names.Find(10)->name, "old");
+  names.Remember(12, 10, "third");
+  EXPECT_FALSE(names.Find(11));
+  ASSERT_TRUE(names.Find(10));
+  ASSERT_TRUE(names.Find(12));
+  EXPECT_EQ(names.Find(12)->parent, NodeId{10});
+  names.Remember(12, 11, "renamed");
+  EXPECT_EQ(names.Find(12)->name, "renamed");
+  names.Forget(12);
+  names.Forget(12);
+  EXPECT_FALSE(names.Find(12));
 }
 
 }  // namespace

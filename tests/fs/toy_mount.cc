@@ -183,6 +183,15 @@ Outcome<Attr> ToyZone::GetAttr(const Request&, NodeId node) {
   return attr;
 }
 
+Outcome<Place> ToyZone::PlaceOf(NodeId node) {
+  MutexLock lock(mu_);
+  const Outcome<uint32_t> index = IndexOf(node);
+  for (const auto& [name, known] : names_) {
+    if (index && known == *index) return Place{kRootNode, name};
+  }
+  return Refuse(ENOENT, "no such node");
+}
+
 Outcome<Attr> ToyZone::SetAttr(const Request& request, NodeId node, const AttrChange& change) {
   {
     MutexLock lock(mu_);

@@ -65,6 +65,7 @@ class ToyZone : public Zone {
   Outcome<Entry> Lookup(const Request&, NodeId parent, std::string_view name) override;
   Outcome<Attr> GetAttr(const Request&, NodeId node) override;
   Outcome<NodeId> ParentOf(NodeId) override { return kRootNode; }
+  Outcome<Place> PlaceOf(NodeId node) override;
   Outcome<Attr> SetAttr(const Request&, NodeId node, const AttrChange& change) override;
   Outcome<CreatedFile> Create(const Request&, NodeId parent, std::string_view name, mode_t, int) override;
   Outcome<void> Unlink(const Request&, NodeId parent, std::string_view name) override;

@@ -271,6 +271,147 @@ TEST(WritingMount, EveryRefusalHasItsErrnoAndItsSentence) {
   EXPECT_EQ(ReadFile(versions + "3/sub/file"), "bytes");
 }
 
+TEST(WritingMount, ANameOf256BytesIsTooLongForEveryCall) {
+  SKIP_WITHOUT_MOUNT();
+  Mounted mounted;
+  mounted.Start();
+  const std::string model = mounted.MakeModel(kModel);
+  mounted.MakeVersion(model, {{"sub/file", "x"}});
+  ASSERT_EQ(MakeDirectory(model + "/versions/draft"), 0);
+  ASSERT_EQ(WriteFile(model + "/versions/draft/file", "x"), 0);
+  ASSERT_EQ(Link("../versions/1", model + "/aliases/Champion"), 0);
+  struct Row {
+    const char* name;
+    std::function<int(const std::string& path)> act;
+  };
+  const std::string draft_file = model + "/versions/draft/file";
+  const std::vector<Row> rows = {
+      {"stat",
+       [](const std::string& p) {
+         struct stat attr = {};
+         return Errno(::lstat(p.c_str(), &attr));
+       }},
+      {"open", [](const std::string& p) { return OpenErrno(p, O_RDONLY); }},
+      {"create", [](const std::string& p) { return OpenErrno(p, O_CREAT | O_EXCL | O_WRONLY); }},
+      {"mkdir", [](const std::string& p) { return MakeDirectory(p); }},
+      {"mknod", [](const std::string& p) { return Errno(::mknod(p.c_str(), S_IFREG | 0644, 0)); }},
+      {"symlink", [](const std::string& p) { return Link("../versions/1", p); }},
+      {"link", [&](const std::string& p) { return Errno(::link(draft_file.c_str(), p.c_str())); }},
+      {"unlink", [](const std::string& p) { return Errno(::unlink(p.c_str())); }},
+      {"rmdir", [](const std::string& p) { return Errno(::rmdir(p.c_str())); }},
+      {"rename from", [&](const std::string& p) { return Rename(p, model + "/versions/other"); }},
+      {"rename to", [&](const std::string& p) { return Rename(draft_file, p); }},
+      {"rename of an alias to", [&](const std::string& p) { return Rename(model + "/aliases/Champion", p); }},
+      {"getxattr",
+       [](const std::string& p) {
+         char v;
+         return Errno(static_cast<int>(::getxattr(p.c_str(), "user.x", &v, 1)));
+       }},
+  };
+  for (const char* place :
+       {"", "/prod", "/prod/ml", "/prod/ml/iris", "/prod/ml/iris/versions", "/prod/ml/iris/aliases",
+        "/prod/ml/iris/versions/draft", "/prod/ml/iris/versions/1", "/prod/ml/iris/versions/1/sub",
+        "/prod/ml/iris@Champion", "/prod/ml/iris/.info", "/.modelfs"}) {
+    for (const std::string& name :
+         {std::string(256, 'n'), std::string(1000, 'n'), "a@" + std::string(254, 'n')}) {
+      for (const Row& row : rows) {
+        EXPECT_EQ(row.act(mounted.mount() + place + "/" + name), ENAMETOOLONG) << row.name << " in " << place;
+      }
+    }
+  }
+  EXPECT_NE(mounted.Errors().find("255 bytes at the most, and this one 1000"), std::string::npos);
+  EXPECT_EQ(MakeDirectory(model + "/versions/draft/" + std::string(255, 'n')), 0);
+
+  // <model>@<Alias> holds two names, and each may be as long as a name can be.
+  const std::string long_model = std::string(255, 'm');
+  mounted.MakeModel("prod/ml/" + long_model);
+  mounted.MakeVersion(mounted.path("prod/ml/" + long_model), {{"file", "here"}});
+  ASSERT_EQ(Link("../versions/1", mounted.path("prod/ml/" + long_model + "/aliases/Champion")), 0);
+  EXPECT_EQ(ReadFile(mounted.path("prod/ml/" + long_model + "@Champion/file")), "here");
+}
+
+// A node says by itself where it is, or is looked for: however many others were met since.
+TEST(WritingMount, ARefusalNamesItsPathHoweverManyNamesThereAre) {
+  SKIP_WITHOUT_MOUNT();
+  Mounted mounted;
+  mounted.Start();
+  const std::string model = mounted.MakeModel(kModel);
+  const std::string draft = model + "/versions/draft";
+  constexpr int kNames = 17'000;
+  ASSERT_EQ(MakeDirectory(draft), 0);
+  ASSERT_EQ(MakeDirectory(draft + "/sub"), 0);
+  for (int i = 0; i < kNames; ++i) ASSERT_EQ(WriteFile(fmt::format("{}/sub/f{}", draft, i), ""), 0);
+  const auto refuse = [&](const std::string& path) {
+    EXPECT_NE(Errno(::setxattr(path.c_str(), "trusted.x", "v", 1, 0)), 0);
+    const std::string below = path.substr(mounted.mount().size());
+    EXPECT_NE(mounted.Errors().find("\"path\":\"" + below + "\""), std::string::npos) << below;
+  };
+  refuse(draft);
+  refuse(draft + "/sub");
+  for (const int i : {0, 1, kNames / 2, kNames - 1}) refuse(fmt::format("{}/sub/f{}", draft, i));
+  ASSERT_EQ(Rename(draft + "/sub/f0", draft + "/moved"), 0);
+  refuse(draft + "/moved");
+  ASSERT_EQ(Rename(draft + "/sub", draft + "/other"), 0);
+  refuse(draft + "/other/f7");
+
+  ASSERT_EQ(Rename(draft, model + "/versions/1"), 0);
+  ASSERT_EQ(Link("../versions/1", model + "/aliases/Champion"), 0);
+  const std::string version = model + "/versions/1";
+  for (int i = 1; i < kNames; ++i) ASSERT_TRUE(Exists(fmt::format("{}/other/f{}", version, i)));
+  for (const int i : {1, 2, kNames - 1}) refuse(fmt::format("{}/other/f{}", version, i));
+  refuse(version + "/other");
+  refuse(version);
+  refuse(model + "@Champion");
+  refuse(model + "@Champion/other");
+  refuse(model);
+  refuse(mounted.path("prod"));
+  refuse(model + "/versions");
+  refuse(model + "/aliases");
+  refuse(model + "/.info/versions/1.json");
+  refuse(mounted.path(".modelfs/status"));
+}
+
+TEST(WritingMount, ACopyOfAWholeModelIsToldWhatCopiesOne) {
+  SKIP_WITHOUT_MOUNT();
+  Mounted mounted;
+  mounted.Start();
+  const std::string model = mounted.MakeModel(kModel);
+  mounted.MakeVersion(model, {{"file", "x"}});
+  ASSERT_EQ(Link("../versions/1", model + "/aliases/Champion"), 0);
+  mounted.MakeModel("staging/ml/elsewhere");
+  const auto copies = [&] {
+    size_t count = 0;
+    const std::string errors = mounted.Errors();
+    for (size_t at = 0; (at = errors.find("modelfs cp prod.ml.iris staging.ml.", at)) != std::string::npos;
+         ++at)
+      ++count;
+    return count;
+  };
+  EXPECT_NE(Shell(fmt::format("cp -r {} {}", model, mounted.path("staging/ml/iris"))).status, 0);
+  EXPECT_EQ(copies(), 1U) << mounted.Errors();
+  EXPECT_NE(mounted.Errors().find("modelfs cp prod.ml.iris staging.ml.iris\""), std::string::npos);
+  EXPECT_NE(mounted.Errors().find("\"path\":\"/staging/ml/iris/versions\""), std::string::npos);
+  EXPECT_NE(Shell(fmt::format("python3 -c 'import shutil; shutil.copytree(\"{}\", \"{}\")'", model,
+                              mounted.path("staging/ml/python")))
+                .status,
+            0);
+  EXPECT_EQ(copies(), 2U) << mounted.Errors();
+  // Into a model that is there the numbers are what stops it, and its sentence says so.
+  EXPECT_NE(Shell(fmt::format("cp -rT {} {}", model, mounted.path("staging/ml/elsewhere"))).status, 0);
+  EXPECT_NE(mounted.Errors().find("modelfs cp SOURCE staging.ml.elsewhere"), std::string::npos)
+      << mounted.Errors();
+  // Looking around is no copy.
+  EXPECT_EQ(Shell(fmt::format("python3 -c 'import os; os.listdir(\"{0}\"); os.mkdir(\"{1}\"); "
+                              "os.makedirs(\"{1}/versions/draft\"); os.listdir(\"{1}/aliases\")'",
+                              model, mounted.path("staging/ml/script")))
+                .output,
+            "");
+  EXPECT_EQ(copies(), 2U) << mounted.Errors();
+
+  EXPECT_NE(Shell("rm -r " + model + "/versions/1").status, 0);
+  EXPECT_NE(mounted.Errors().find("`rmdir versions/1`"), std::string::npos) << mounted.Errors();
+}
+
 TEST(WritingMount, ADraftBecomesAVersionByRename) {
   SKIP_WITHOUT_MOUNT();
   Mounted mounted;

@@ -20,6 +20,7 @@ import struct
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -534,6 +535,93 @@ class Names(Case):
         self.assertIn("no such model", self.ok("why", self.mnt + "/prod/ml/none"))
         self.assertEqual(self.ok("why", self.path("versions/1")), "nothing was refused there\n")
         self.refused(2, "why", self.scratch, says="not under a mount")
+
+    def test_why_puts_the_last_first_and_counts_repeats(self):
+        with self.assertRaises(OSError):
+            os.mkdir(self.path("versions/4"))
+        for _ in range(3):
+            with self.assertRaises(OSError):
+                os.mkdir(self.path("versions/5"))
+        with self.assertRaises(OSError):
+            os.mkdir(self.path("versions/next"))
+        for arguments in ([], [self.path("versions")], ["prod.ml.iris"]):
+            lines = self.ok("why", *arguments).splitlines()
+            self.assertEqual([line.split()[3] for line in lines],
+                             [self.path("versions", name) + ":" for name in ("next", "5", "4")], lines)
+            self.assertIn("(3 such refusals since ", lines[1])
+        kept = json.loads(self.ok("why", "--json"))
+        self.assertEqual([each["count"] for each in kept], [1, 3, 1])
+        self.assertLessEqual(kept[1]["first_time_ms"], kept[1]["time_ms"])
+
+    def test_why_of_a_version_says_that_it_never_changes_whatever_way_one_came(self):
+        self.write("prod/ml/iris/versions/draft/sub/w", "x")
+        self.ok("commit", self.path("versions/draft"))
+        os.symlink("../versions/1", self.path("aliases/Champion"))
+        alias_directory = self.path() + "@Champion"
+        # As Python's import does beside each file that it reads.
+        for folder in ("", "/sub"):
+            for _ in range(100):
+                with self.assertRaises(OSError):
+                    os.mkdir(alias_directory + folder + "/__pycache__")
+        os.chdir(self.mnt)
+        self.addCleanup(os.chdir, "/")
+        for asked in (alias_directory, self.path("versions/1"), self.path("aliases/Champion"), "prod.ml.iris/1",
+                      "prod.ml.iris@Champion", "models:/prod.ml.iris@Champion", self.path("versions/1/sub"), "./prod/ml"):
+            with self.subTest(asked=asked):
+                lines = self.ok("why", asked).splitlines()
+                self.assertIn("mkdir", lines[0])
+                self.assertIn("(200 such refusals since ", lines[0])
+                self.assertEqual(len([line for line in lines if " mkdir " in line]), 1, lines)
+                if asked != "./prod/ml":
+                    self.assertIn("Modes, owners and times of its files stay, too", lines[-1])
+        self.assertIn("rmdir versions/1", self.ok("why", self.path("versions/1/never/refused")))
+        self.assertIn("no such model", self.ok("why", "prod.ml.none"))
+        self.refused(2, "why", "prod.ml.Qwen2.5", says="prod.ml.qwen2-5")
+
+    def test_who_reads_a_version_that_another_mount_deletes_hears_that_it_is_gone(self):
+        source = os.path.join(self.scratch, "model")
+        os.mkdir(source)
+        for i in range(40):
+            with open(f"{source}/w{i}", "w") as file:
+                file.write(f"{i}")
+        other = os.path.join(self.scratch, "other")
+        os.mkdir(other)
+        self.ok("mount", other, "-d")
+        self.addCleanup(self.run_command, "umount", other)
+        seen = set()
+        for number in range(1, 13):
+            for i in range(40):  # other bytes, so that nothing else needs them
+                with open(f"{source}/w{i}", "w") as file:
+                    file.write(f"{number} {i}")
+            self.ok("register", source, "prod.ml.iris")
+            version = f"{other}/prod/ml/iris/versions/{number}"
+            wait_for(lambda: os.path.isdir(version), "the version on the other mount")
+            os.listdir(version)
+            gone = threading.Event()
+
+            def read_on(version=version, gone=gone):
+                while not gone.is_set():
+                    for i in range(40):
+                        try:
+                            with open(f"{version}/w{i}") as file:
+                                file.read()
+                        except OSError as error:
+                            seen.add(error.errno)
+
+            readers = [threading.Thread(target=read_on) for _ in range(4)]
+            for reader in readers:
+                reader.start()
+            os.rmdir(self.path(f"versions/{number}"))
+            self.ok("gc")
+            gone.set()
+            for reader in readers:
+                reader.join()
+        self.assertLessEqual(seen, {errno.ENOENT, errno.ESTALE})
+        told = json.loads(self.ok("why", "--json"))
+        self.assertNotIn("fsck", json.dumps(told))
+        self.assertFalse(os.path.exists(self.home + "/quarantine"))
+        with open(self.home + "/mount.log") as log:
+            self.assertEqual([line for line in log if line.split()[2] == "E"], [])
 
     def test_a_mount_is_asked_by_its_path_whichever_registry_is_named(self):
         with self.assertRaises(OSError):
