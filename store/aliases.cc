@@ -56,6 +56,46 @@ void Save(Change& change, StoredObject& model) {
 
 }  // namespace
 
+Result<VersionId> EmbeddedRegistryImpl::PointAlias(Change& change, StoredObject& model,
+                                                   std::string_view alias, VersionNumber version,
+                                                   AliasMode mode) {
+  ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
+  RETURN_IF_ERROR(CheckProtected(change, change.caller(), model, {alias}));
+  ASSIGN_OR_RETURN(const VersionRecord record, change.Version(model, version));
+  if (record.status != VersionStatus::kReady) {
+    return Error(Code::kFailedPrecondition, fmt::format("{} version {} is {}; an alias needs a READY version",
+                                                        name.ToString(), version, StatusName(record.status)));
+  }
+  Aliases& aliases = model.record.aliases;
+  RETURN_IF_ERROR(CheckCaseTwins(aliases, name, alias, {}));
+  auto at = Find(aliases, alias);
+  if (at != aliases.end() && mode == AliasMode::kCreateOnly) {
+    return Error(Code::kAlreadyExists, fmt::format("{} has an alias {} already", name.ToString(), alias));
+  }
+  Change::Params params{{"full_name_arg", name.ToString()},
+                        {"alias_arg", std::string(alias)},
+                        {"version_num", std::to_string(version)}};
+  if (at == aliases.end()) {
+    if (aliases.size() >= kMaxAliasesPerModel) {
+      return Error(Code::kResourceExhausted,
+                   fmt::format("{} has {} aliases, the most there can be; remove one first", name.ToString(),
+                               aliases.size()));
+    }
+    const uint8_t slot = FreeSlot(aliases);
+    at = aliases.insert(aliases.end(), AliasInfo());
+    at->name = alias;
+    at->slot = slot;
+  } else {
+    params["previous_version_num"] = std::to_string(at->version);
+  }
+  at->version = version;
+  at->version_id = record.id;
+  at->updated_at_ms = change.now_ms();
+  Save(change, model);
+  change.Audit("setRegisteredModelAlias", name, model.record.id, std::move(params));
+  return record.id;
+}
+
 Status EmbeddedRegistryImpl::SetAlias(const Caller& caller, ObjectId model_id, std::string_view alias,
                                       VersionNumber version, AliasMode mode) {
   RETURN_IF_ERROR(CheckAliasName(alias));
@@ -64,44 +104,10 @@ Status EmbeddedRegistryImpl::SetAlias(const Caller& caller, ObjectId model_id, s
                     {{"alias_arg", std::string(alias)}, {"version_num", std::to_string(version)}}};
   return Mutate(caller, asked, [&](Change& change) -> Status {
     ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
-    ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
-    RETURN_IF_ERROR(CheckProtected(change, caller, model, {alias}));
-    ASSIGN_OR_RETURN(const VersionRecord record, change.Version(model, version));
-    if (record.status != VersionStatus::kReady) {
-      return Error(Code::kFailedPrecondition,
-                   fmt::format("{} version {} is {}; an alias needs a READY version", name.ToString(),
-                               version, StatusName(record.status)));
-    }
-    Aliases& aliases = model.record.aliases;
-    RETURN_IF_ERROR(CheckCaseTwins(aliases, name, alias, {}));
-    auto at = Find(aliases, alias);
-    if (at != aliases.end() && mode == AliasMode::kCreateOnly) {
-      return Error(Code::kAlreadyExists, fmt::format("{} has an alias {} already", name.ToString(), alias));
-    }
-    Change::Params params{{"full_name_arg", name.ToString()},
-                          {"alias_arg", std::string(alias)},
-                          {"version_num", std::to_string(version)}};
-    if (at == aliases.end()) {
-      if (aliases.size() >= kMaxAliasesPerModel) {
-        return Error(Code::kResourceExhausted,
-                     fmt::format("{} has {} aliases, the most there can be; remove one first",
-                                 name.ToString(), aliases.size()));
-      }
-      const uint8_t slot = FreeSlot(aliases);
-      at = aliases.insert(aliases.end(), AliasInfo());
-      at->name = alias;
-      at->slot = slot;
-    } else {
-      params["previous_version_num"] = std::to_string(at->version);
-    }
-    at->version = version;
-    at->version_id = record.id;
-    at->updated_at_ms = change.now_ms();
-    Save(change, model);
-    change.Audit("setRegisteredModelAlias", name, model_id, std::move(params));
+    ASSIGN_OR_RETURN(const VersionId id, PointAlias(change, model, alias, version, mode));
     change.Tell(EventKind::kAliasSet, model);
     change.event().version = version;
-    change.event().version_id = record.id;
+    change.event().version_id = id;
     change.event().aliases = {std::string(alias)};
     return OkStatus();
   });

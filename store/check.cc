@@ -91,6 +91,10 @@ class Checker {
     if (is(keys::MemberOf(0, 0)) && has_numbers(2)) return CheckMembership(entry);
     if (is(keys::Grants(0)) && has_numbers(1)) return CheckGrants(entry);
     if (is(keys::LeaseUntil(""))) return CheckLeaseUntil(entry);
+    if (is(keys::CopyUnderWay(0))) {
+      Decoded(ModelCopyRecord::Decode(entry.value, fmt::format("copy {}", keys::FirstNumber(key))));
+      return OkStatus();
+    }
     if (key == keys::Settings()) {
       Decoded(DecodeSettings(entry.value));
     } else if (key == keys::Counters()) {

@@ -1,6 +1,6 @@
 // The class behind EmbeddedRegistry::Open, in one file a subject: objects.cc, tags.cc, versions.cc,
-// aliases.cc, principals.cc, grants.cc, search.cc, audit.cc, audit_rotate.cc, leases.cc, sweep.cc, check.cc.
-// For those files only.
+// model_copy.cc, aliases.cc, principals.cc, grants.cc, search.cc, audit.cc, audit_rotate.cc, leases.cc,
+// sweep.cc, check.cc. For those files only.
 #pragma once
 
 #include <memory>
@@ -74,6 +74,9 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Status DeleteVersion(const Caller& caller, ObjectId model, VersionNumber number) override;
   Result<VersionInfo> CopyVersion(const Caller& caller, ObjectId source, VersionNumber number,
                                   ObjectId destination) override;
+  Result<ModelCopy> CopyModel(const Caller& caller, ObjectId source, ObjectId schema,
+                              std::string_view leaf) override;
+  Status CheckModelCopy(const Caller& caller, ObjectId source, ObjectId object) override;
 
   Status SetAlias(const Caller& caller, ObjectId model, std::string_view alias, VersionNumber version,
                   AliasMode mode) override;
@@ -237,9 +240,14 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   // kPermissionDenied where one of the aliases is protected and the caller is not of those who may move it.
   Status CheckProtected(View& view, const Caller& caller, const StoredObject& model,
                         const std::vector<std::string_view>& aliases);
+  Status CheckProtected(View& view, const Caller& caller, const Rules& rules,
+                        const std::vector<std::string_view>& aliases);
 
   // objects.cc
   enum class Detail { kThin, kFull };  // kThin: ObjectInfo::browse_only
+  // Puts a new object, whose place, name and kind are set, into its container, as the caller's own, and tells
+  // of it. The caller has checked that the name is free.
+  Status AddObject(Change& change, StoredObject& container, StoredObject& object, std::string_view comment);
   static Result<ObjectInfo> InfoOf(View& view, const StoredObject& object, FullName name, Detail detail);
   // As far as the caller may know it; kPermissionDenied where that is nothing. Of an object that the caller
   // named, or was checked for seeing.
@@ -268,11 +276,18 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Result<CheckedTree> CheckTree(const Digest& tree);
   // For a call that is under way: a refusal is recorded.
   Result<CheckedTree> CheckTree(const Caller& caller, const Asked& asked, const Digest& tree);
-  // Gives `record` the model's next number, and the fields that a new version has.
+  // Gives `record` the model's next number, or the one that was kept for it (a number below the next that no
+  // version had), and the fields that a new version has.
   Result<VersionNumber> AddVersion(Change& change, StoredObject& model, VersionRecord& record,
-                                   const NewVersion& fields);
+                                   const NewVersion& fields,
+                                   std::optional<VersionNumber> kept = std::nullopt);
+  // The one place that copies a version's record. Checks the right to read the source, that it is READY, and
+  // what the destination's containers ask for; the right to add to the destination is the caller's to check.
+  Result<VersionInfo> AddCopy(Change& change, const StoredObject& source, VersionNumber number,
+                              StoredObject& destination, std::optional<VersionNumber> kept);
   // kFailedPrecondition where the model's containers ask for a signature and there is none.
   Status CheckSignaturePolicy(View& view, const StoredObject& model, Signature signature);
+  static Status CheckSignaturePolicy(const Rules& rules, Signature signature);
   // Row 11 of the matrix: who began it, or the model's owner.
   Status CheckFinalizer(View& view, const Caller& caller, const StoredObject& model,
                         const VersionRecord& version);
@@ -281,6 +296,28 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
                      VersionNumber number, std::string_view reason);
   static void MakeReady(Change& change, VersionRecord& record, const Digest& tree,
                         const CheckedTree& checked);
+
+  // model_copy.cc
+  struct CopyPlan {
+    std::optional<StoredObject> destination;  // where it is there
+    bool whole = false;                       // with numbers, aliases, tags and description
+    std::vector<VersionNumber> versions;      // of the source, that are still to be copied
+  };
+  // What is to be done, all of it checked. `object` as CheckModelCopy's.
+  Result<CopyPlan> PlanCopy(View& view, const Caller& caller, ObjectId source, ObjectId object);
+  Result<CopyPlan> CheckedPlan(const Caller& caller, ObjectId source, ObjectId object,
+                               std::optional<std::string_view> leaf);
+  // Makes the destination. kAlreadyExists where somebody else did meanwhile.
+  Result<ObjectId> BeginCopy(const Caller& caller, ObjectId source, ObjectId schema, std::string_view leaf);
+  // Nothing where it was copied, or deleted from the source, meanwhile.
+  Result<std::optional<VersionNumber>> CopyStep(const Caller& caller, ObjectId source, VersionNumber number,
+                                                ObjectId destination, bool whole);
+  Status FinishCopy(const Caller& caller, ObjectId destination);
+
+  // aliases.cc
+  // Sets or moves an alias: all of SetAlias but the right to do it, and the event. Answers the version's id.
+  Result<VersionId> PointAlias(Change& change, StoredObject& model, std::string_view alias,
+                               VersionNumber version, AliasMode mode);
 
   // lineage.cc
   // What was recorded of where a version came from, by whom and when.
@@ -298,6 +335,10 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   static Result<bool> IsBy(View& view, const Stamp& stamp, const Caller& caller);
   static void AuditCreation(Change& change, const FullName& name, ObjectId model, VersionNumber number,
                             const VersionRecord& record, const NewVersion& fields);
+  // Of a model that is made as a copy.
+  static void AuditModelCopy(Change& change, const StoredObject& copy, const FullName& name,
+                             const StoredObject& source, const FullName& source_name,
+                             std::string_view comment, const std::map<std::string, std::string>& tags);
   // Clears in a record of a version's creation what the caller may not know of its source.
   Status MaskSource(View& view, const Caller& caller, AuditRecord& record);
 

@@ -416,6 +416,11 @@ Status EmbeddedRegistryImpl::CheckRoomIn(View& view, const StoredObject& holder)
 Status EmbeddedRegistryImpl::CheckProtected(View& view, const Caller& caller, const StoredObject& model,
                                             const std::vector<std::string_view>& aliases) {
   ASSIGN_OR_RETURN(const Rules rules, RulesFor(view, model));
+  return CheckProtected(view, caller, rules, aliases);
+}
+
+Status EmbeddedRegistryImpl::CheckProtected(View& view, const Caller& caller, const Rules& rules,
+                                            const std::vector<std::string_view>& aliases) {
   for (const std::string_view alias : aliases) {
     const auto found = rules.protected_aliases.find(FoldCase(alias));
     if (found == rules.protected_aliases.end()) continue;

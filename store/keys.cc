@@ -28,6 +28,7 @@ std::string Version(ObjectId model, VersionNumber number) { return Key('v', mode
 std::string VersionWhere(VersionId id) { return Key('w', id); }
 std::string Pending(ObjectId model, VersionNumber number) { return Key('p', model, number); }
 std::string Unfinished(ObjectId model) { return Key('x', model); }
+std::string CopyUnderWay(ObjectId model) { return Key('c', model); }
 std::string Description(ObjectId object, VersionNumber version) { return Key('d', object, version); }
 std::string Tag(ObjectId object, VersionNumber version, std::string_view key) {
   return Key('t', object, version, key);

@@ -31,6 +31,9 @@ std::string Pending(ObjectId model, VersionNumber number);
 // 'x' model(be64) -> nothing: the model is deleted and some of its versions' keys are still there
 std::string Unfinished(ObjectId model);
 
+// 'c' model(be64) -> ModelCopyRecord: the model is a copy that is not finished
+std::string CopyUnderWay(ObjectId model);
+
 // 'B' folded name -> principal id (EncodeNumber)
 std::string PrincipalName(std::string_view folded);
 // 'b' principal(be64) -> PrincipalRecord

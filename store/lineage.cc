@@ -113,6 +113,18 @@ void EmbeddedRegistryImpl::AuditCreation(Change& change, const FullName& name, O
   change.Audit("createModelVersion", name, model, std::move(params));
 }
 
+void EmbeddedRegistryImpl::AuditModelCopy(Change& change, const StoredObject& copy, const FullName& name,
+                                          const StoredObject& source, const FullName& source_name,
+                                          std::string_view comment,
+                                          const std::map<std::string, std::string>& tags) {
+  Change::Params params{{"name", copy.name},
+                        {"comment_bytes", std::to_string(comment.size())},
+                        {std::string(kSourceParam), SourceText(source_name, {source_name, {}})},
+                        {std::string(kSourceModelParam), std::to_string(source.record.id)}};
+  if (!tags.empty()) params["tags"] = ShownTags(tags);
+  change.Audit("createRegisteredModel", name, copy.record.id, std::move(params));
+}
+
 Status EmbeddedRegistryImpl::MaskSource(View& view, const Caller& caller, AuditRecord& record) {
   const auto text = record.params.find(std::string(kSourceParam));
   if (text == record.params.end()) return OkStatus();

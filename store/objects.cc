@@ -251,24 +251,31 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Create(const Caller& caller, ObjectId p
                    fmt::format("{}: the {} exists already", name.ToString(), KindName(object.record.kind)));
     }
     RETURN_IF_ERROR(authorizer_.Check(change, caller, CreateOperation(container.record.kind), parent));
-    RETURN_IF_ERROR(CheckRoomIn(change, container));
-    ASSIGN_OR_RETURN(object.record.id, change.NextObjectId());
-    ASSIGN_OR_RETURN(object.record.owner, authorizer_.EnsureSelf(change, caller));
-    object.record.created = object.record.updated = change.stamp();
-    object.record.has_description = !comment.empty();
-    if (!comment.empty()) change.Put(keys::Description(object.record.id, 0), EncodeText(comment));
-    change.PutObject(object);
-    change.Put(keys::Where(object.record.id), WhereRecord{parent, object.name}.Encode());
-    change.Put(keys::Holding(object.record.owner, parent, object.record.id), EncodeText(""));
-    ++container.record.children;
-    change.PutObject(container);
+    RETURN_IF_ERROR(AddObject(change, container, object, comment));
     change.Audit(fmt::format("create{}", ActionNoun(object.record.kind)), name, object.record.id,
                  {{"name", object.name}, {"comment_bytes", std::to_string(comment.size())}});
-    change.Tell(EventKind::kCreated, object);
     ASSIGN_OR_RETURN(ObjectInfo info, InfoOf(change, object, name, Detail::kFull));
     info.comment = comment;
     return info;
   });
+}
+
+Status EmbeddedRegistryImpl::AddObject(Change& change, StoredObject& container, StoredObject& object,
+                                       std::string_view comment) {
+  RETURN_IF_ERROR(CheckRoomIn(change, container));
+  ObjectRecord& record = object.record;
+  ASSIGN_OR_RETURN(record.id, change.NextObjectId());
+  ASSIGN_OR_RETURN(record.owner, authorizer_.EnsureSelf(change, change.caller()));
+  record.created = record.updated = change.stamp();
+  record.has_description = !comment.empty();
+  if (!comment.empty()) change.Put(keys::Description(record.id, 0), EncodeText(comment));
+  change.PutObject(object);
+  change.Put(keys::Where(record.id), WhereRecord{object.parent, object.name}.Encode());
+  change.Put(keys::Holding(record.owner, object.parent, record.id), EncodeText(""));
+  ++container.record.children;
+  change.PutObject(container);
+  change.Tell(EventKind::kCreated, object);
+  return OkStatus();
 }
 
 Status EmbeddedRegistryImpl::Delete(const Caller& caller, ObjectId id, DeleteMode mode) {
@@ -307,6 +314,7 @@ Status EmbeddedRegistryImpl::Delete(const Caller& caller, ObjectId id, DeleteMod
     ASSIGN_OR_RETURN(const PrincipalId owner, change.OwnerOf(object.record));
     if (owner != kNobodyId) change.Delete(keys::Holding(owner, object.parent, id));
     change.Delete(keys::ContainerSettings(id));
+    change.Delete(keys::CopyUnderWay(id));
     if (object.record.has_description) change.Delete(keys::Description(id, 0));
     ASSIGN_OR_RETURN(const auto tags, change.Tags(id, 0));
     for (const auto& [key, value] : tags) change.Delete(keys::Tag(id, 0, key));

@@ -306,6 +306,30 @@ Result<VersionRecord> VersionRecord::Decode(std::string_view bytes, std::string_
   return record;
 }
 
+std::string ModelCopyRecord::Encode() const {
+  Encoder encoder = Begin();
+  encoder.Varint(source).Varint(end).Varint(done).Varint(aliases.size());
+  for (const auto& [alias, version] : aliases) encoder.String(alias).Varint(version);
+  return Sealed(encoder.Take());
+}
+
+Result<ModelCopyRecord> ModelCopyRecord::Decode(std::string_view bytes, std::string_view what) {
+  ASSIGN_OR_RETURN(const std::string_view body, Unsealed(bytes, what));
+  Decoder decoder(body);
+  ModelCopyRecord record;
+  record.source = decoder.Varint();
+  record.end = decoder.Varint();
+  record.done = decoder.Varint();
+  const uint64_t count = decoder.Varint();
+  if (count > kMaxAliasesPerModel) return Malformed(what);
+  for (uint64_t i = 0; i < count && decoder.ok(); ++i) {
+    std::string alias(decoder.String());
+    record.aliases[std::move(alias)] = decoder.Varint();
+  }
+  RETURN_IF_ERROR(decoder.Finish(what));
+  return record;
+}
+
 std::string VersionWhereRecord::Encode() const { return Sealed(Begin().Varint(model).Varint(number).Take()); }
 
 Result<VersionWhereRecord> VersionWhereRecord::Decode(std::string_view bytes, std::string_view what) {

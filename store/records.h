@@ -118,6 +118,18 @@ struct VersionRecord {
   static Result<VersionRecord> Decode(std::string_view bytes, std::string_view what);
 };
 
+// Of a model that is being made as a copy: what is still to be done. Written in the commit that makes the
+// model, with each version, and deleted in the last commit.
+struct ModelCopyRecord {
+  ObjectId source = 0;
+  VersionNumber end = 0;   // the source's next number when the copy began: later versions are not copied
+  VersionNumber done = 0;  // all up to this one were copied, or were gone from the source
+  std::map<std::string, VersionNumber> aliases;  // the source's when the copy began
+
+  std::string Encode() const;
+  static Result<ModelCopyRecord> Decode(std::string_view bytes, std::string_view what);
+};
+
 struct VersionWhereRecord {
   ObjectId model = 0;
   VersionNumber number = 0;

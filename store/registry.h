@@ -104,6 +104,17 @@ struct VersionInfo {
   std::string updated_by;
 };
 
+// What a copy of a whole model has done.
+struct ModelCopy {
+  ObjectInfo model;   // the destination
+  bool made = false;  // it is the copy's own: it has the source's numbers, aliases, tags and description
+  struct Version {
+    VersionNumber source = 0;
+    VersionNumber copy = 0;
+  };
+  std::vector<Version> versions;  // that this call has copied, by number
+};
+
 // What tags and descriptions hang on: an object, or one version of a model.
 struct Target {
   ObjectId object = 0;
@@ -388,6 +399,21 @@ class Registry {
   // tags and run id; `source` becomes "models:/<source>/<n>"; no aliases.
   virtual Result<VersionInfo> CopyVersion(const Caller& caller, ObjectId source, VersionNumber number,
                                           ObjectId destination) = 0;
+  // Copies a model to the name `leaf` in `schema`, one commit a version; READY versions only, each as
+  // CopyVersion does. Where nothing has that name, the copy is made with the source's description and tags,
+  // its versions keep their numbers (those that the source has given to others are not given again), and
+  // the last commit sets the aliases as they were at the start. Where a model has it, versions are added
+  // under its next numbers, without those of which it has a copy already; nothing else of it changes.
+  // Everything is checked before the first commit. A copy that was cut off is continued by the same call.
+  //   kInvalidArgument      source and destination are one model
+  //   kFailedPrecondition   a version has no signature, and the destination's containers require it
+  //   kResourceExhausted    the versions, or the model, are more than was set as a limit there
+  //   kPermissionDenied     also where an alias is protected there, and the caller may not set it
+  virtual Result<ModelCopy> CopyModel(const Caller& caller, ObjectId source, ObjectId schema,
+                                      std::string_view leaf) = 0;
+  // What CopyModel would refuse, for callers that make the schema first. `object` is the destination, or, of
+  // one that is not there yet, the innermost that is there of what will hold it.
+  virtual Status CheckModelCopy(const Caller& caller, ObjectId source, ObjectId object) = 0;
 
   // --- aliases ---
   enum class AliasMode { kSet, kCreateOnly };

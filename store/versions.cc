@@ -164,7 +164,11 @@ Status EmbeddedRegistryImpl::CheckSignaturePolicy(View& view, const StoredObject
                                                   Signature signature) {
   if (signature == Signature::kPresent) return OkStatus();
   ASSIGN_OR_RETURN(const Rules rules, RulesFor(view, model));
-  if (!rules.signature_required_by) return OkStatus();
+  return CheckSignaturePolicy(rules, signature);
+}
+
+Status EmbeddedRegistryImpl::CheckSignaturePolicy(const Rules& rules, Signature signature) {
+  if (signature == Signature::kPresent || !rules.signature_required_by) return OkStatus();
   return Error(
       Code::kFailedPrecondition,
       "there is no MLmodel file, and a signature is required of every version here; save the model with "
@@ -172,16 +176,19 @@ Status EmbeddedRegistryImpl::CheckSignaturePolicy(View& view, const StoredObject
 }
 
 Result<VersionNumber> EmbeddedRegistryImpl::AddVersion(Change& change, StoredObject& model,
-                                                       VersionRecord& record, const NewVersion& fields) {
+                                                       VersionRecord& record, const NewVersion& fields,
+                                                       std::optional<VersionNumber> kept) {
   RETURN_IF_ERROR(CheckRoomIn(change, model));
-  const VersionNumber number = model.record.next_version++;
+  const VersionNumber number = kept ? *kept : model.record.next_version++;
   ++model.record.children;
   record.source = ReadableText(fields.source);
   ASSIGN_OR_RETURN(record.source_model, SourceModel(change.snapshot(), record.source));
   record.run_id = fields.run_id;
   record.has_description = !fields.comment.empty();
   record.created = record.updated = change.stamp();
-  if (record.status == VersionStatus::kReady) model.record.latest_ready = number;
+  if (record.status == VersionStatus::kReady) {
+    model.record.latest_ready = std::max(model.record.latest_ready, number);
+  }
   change.TouchObject(model);
   change.PutVersion(model, number, record);
   change.Put(keys::VersionWhere(record.id), VersionWhereRecord{model.record.id, number}.Encode());
@@ -514,35 +521,43 @@ Result<VersionInfo> EmbeddedRegistryImpl::CopyVersion(const Caller& caller, Obje
                                                       VersionNumber number, ObjectId destination_id) {
   Asked asked{Operation::kCreateVersion, destination_id};
   return Mutate(caller, asked, [&](Change& change) -> Result<VersionInfo> {
-    RETURN_IF_ERROR(authorizer_.Check(change, caller, Operation::kReadFiles, source_id));
     ASSIGN_OR_RETURN(const StoredObject source, change.Model(source_id));
     ASSIGN_OR_RETURN(const FullName source_name, change.NameOf(source));
     asked.params["source"] = fmt::format("models:/{}/{}", source_name.ToString(), number);
-    // Expected to be there still when the copy is committed: until then it keeps the tree from a sweep.
-    ASSIGN_OR_RETURN(VersionRecord record, change.Version(source, number));
-    if (record.status != VersionStatus::kReady) {
-      return Error(Code::kFailedPrecondition,
-                   fmt::format("{} version {} is {}; only a READY version can be copied",
-                               source_name.ToString(), number, StatusName(record.status)));
-    }
     ASSIGN_OR_RETURN(StoredObject destination, change.Model(destination_id));
-    ASSIGN_OR_RETURN(const FullName name, change.NameOf(destination));
-    RETURN_IF_ERROR(CheckSignaturePolicy(change, destination, record.signature));
-    NewVersion fields;
-    fields.source = asked.params["source"];
-    fields.run_id = record.run_id;
-    if (record.has_description) {
-      ASSIGN_OR_RETURN(fields.comment, change.Description(source_id, number));
-    }
-    ASSIGN_OR_RETURN(fields.tags, change.Tags(source_id, number));
-    ASSIGN_OR_RETURN(record.id, change.NextVersionId());
-    ASSIGN_OR_RETURN(const VersionNumber copied, AddVersion(change, destination, record, fields));
-    AuditCreation(change, name, destination_id, copied, record, fields);
-    TellVersion(change, EventKind::kVersionReady, destination, copied, record.id);
-    ASSIGN_OR_RETURN(VersionInfo info, InfoOf(change, destination, copied, record));
-    info.comment = fields.comment;
-    return info;
+    return AddCopy(change, source, number, destination, std::nullopt);
   });
+}
+
+Result<VersionInfo> EmbeddedRegistryImpl::AddCopy(Change& change, const StoredObject& source,
+                                                  VersionNumber number, StoredObject& destination,
+                                                  std::optional<VersionNumber> kept) {
+  const ObjectId source_id = source.record.id;
+  RETURN_IF_ERROR(authorizer_.Check(change, change.caller(), Operation::kReadFiles, source_id));
+  ASSIGN_OR_RETURN(const FullName source_name, change.NameOf(source));
+  // Expected to be there still when the copy is committed: until then it keeps the tree from a sweep.
+  ASSIGN_OR_RETURN(VersionRecord record, change.Version(source, number));
+  if (record.status != VersionStatus::kReady) {
+    return Error(Code::kFailedPrecondition,
+                 fmt::format("{} version {} is {}; only a READY version can be copied",
+                             source_name.ToString(), number, StatusName(record.status)));
+  }
+  ASSIGN_OR_RETURN(const FullName name, change.NameOf(destination));
+  RETURN_IF_ERROR(CheckSignaturePolicy(change, destination, record.signature));
+  NewVersion fields;
+  fields.source = fmt::format("models:/{}/{}", source_name.ToString(), number);
+  fields.run_id = record.run_id;
+  if (record.has_description) {
+    ASSIGN_OR_RETURN(fields.comment, change.Description(source_id, number));
+  }
+  ASSIGN_OR_RETURN(fields.tags, change.Tags(source_id, number));
+  ASSIGN_OR_RETURN(record.id, change.NextVersionId());
+  ASSIGN_OR_RETURN(const VersionNumber copied, AddVersion(change, destination, record, fields, kept));
+  AuditCreation(change, name, destination.record.id, copied, record, fields);
+  TellVersion(change, EventKind::kVersionReady, destination, copied, record.id);
+  ASSIGN_OR_RETURN(VersionInfo info, InfoOf(change, destination, copied, record));
+  info.comment = fields.comment;
+  return info;
 }
 
 }  // namespace modelfs::store

@@ -279,11 +279,10 @@ Status RunRename(const Cli& cli, const RenameArguments& arguments) {
     ASSIGN_OR_RETURN(renamed, ParsePlace(leaf));
     if (renamed.HasVersion() || renamed.name.parts.size() != 3 ||
         renamed.name.Parent() != place.name.Parent()) {
-      return Error(
-          Code::kInvalidArgument,
-          fmt::format("a model is renamed within its schema {}; to have a version elsewhere, copy it: "
-                      "modelfs cp {}/N {}",
-                      place.name.Parent().ToString(), place.name.ToString(), Printable(leaf)));
+      return Error(Code::kInvalidArgument,
+                   fmt::format("a model is renamed within its schema {}; to have it elsewhere, copy it: "
+                               "modelfs cp {} {}",
+                               place.name.Parent().ToString(), place.name.ToString(), Printable(leaf)));
     }
     leaf = renamed.name.leaf();
   }

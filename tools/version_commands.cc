@@ -73,22 +73,21 @@ Status CheckSchema(Home& home, const store::FullName& model, Parents parents) {
                   model.ToString(), model.Parent().ToString(), model.Parent().ToString()));
 }
 
+// From the model upwards the first that is there: what is below it is to be made, and then one's own.
+Result<store::ObjectId> InnermostOf(Home& home, const store::FullName& model, Parents parents) {
+  for (store::FullName name = model; !name.parts.empty(); name.parts.pop_back()) {
+    const Result<store::ObjectInfo> found = home.registry->Lookup(home.caller, name);
+    if (found.ok()) return found->id;
+    if (found.error().code() != Code::kNotFound) return found.error();
+    if (name == model) RETURN_IF_ERROR(CheckSchema(home, model, parents));
+  }
+  return store::kMetastoreId;
+}
+
 // What can be said of the version before gigabytes are read: each change says it again.
 Status CheckNewVersion(Home& home, const store::FullName& model, Parents parents,
                        const store::NewVersion& fields, std::optional<store::VersionNumber> expected) {
-  // From the model upwards to the first that is there: what is below it is to be made, and then one's own.
-  store::FullName name = model;
-  store::ObjectId innermost = store::kMetastoreId;
-  while (!name.parts.empty()) {
-    const Result<store::ObjectInfo> found = home.registry->Lookup(home.caller, name);
-    if (!found.ok() && found.error().code() != Code::kNotFound) return found.error();
-    if (found.ok()) {
-      innermost = found->id;
-      break;
-    }
-    if (name == model) RETURN_IF_ERROR(CheckSchema(home, model, parents));
-    name.parts.pop_back();
-  }
+  ASSIGN_OR_RETURN(const store::ObjectId innermost, InnermostOf(home, model, parents));
   return home.registry->CheckNewVersion(home.caller, innermost, fields, expected);
 }
 
@@ -215,13 +214,67 @@ struct CpArguments {
   bool json = false;
 };
 
+void PrintModelCopy(const store::FullName& source, const store::ModelCopy& copy, bool as_json) {
+  const std::string name = copy.model.full_name.ToString();
+  const auto names = [&](const store::ModelCopy::Version& version) {
+    return std::pair(fmt::format("{}/{}", source.ToString(), version.source),
+                     fmt::format("{}/{}", name, version.copy));
+  };
+  if (as_json) {
+    Json json = ObjectJson(copy.model);
+    json["made"] = copy.made;
+    json["copied"] = Json::array();
+    for (const store::ModelCopy::Version& version : copy.versions) {
+      json["copied"].push_back({{"source_version", version.source}, {"version", version.copy}});
+    }
+    PrintJson(json);
+    return;
+  }
+  if (!copy.made && copy.versions.empty()) {
+    PrintLine(fmt::format("{} has a copy of every READY version of {} already; nothing was copied", name,
+                          source.ToString()));
+    return;
+  }
+  PrintLine(copy.made
+                ? fmt::format("{}: a copy of {}, with its version numbers, aliases, tags and description",
+                              name, source.ToString())
+                : fmt::format("{} was there: the versions have its next numbers; its aliases, tags and "
+                              "description are as they were",
+                              name));
+  Table table({"VERSION", "COPY OF"});
+  for (const store::ModelCopy::Version& version : copy.versions) {
+    const auto [from, to] = names(version);
+    table.Add({to, from});
+  }
+  Print(table.Render());
+}
+
+Status CopyModel(Home& home, const Place& from, const Place& to, const CpArguments& arguments) {
+  const Parents parents = arguments.parents ? Parents::kCreate : Parents::kMustExist;
+  ASSIGN_OR_RETURN(const store::ObjectInfo source, FindObject(home, from));
+  ASSIGN_OR_RETURN(const store::ObjectId innermost, InnermostOf(home, to.name, parents));
+  for (const std::string& part : to.name.parts) RETURN_IF_ERROR(store::CheckObjectName(part));
+  RETURN_IF_ERROR(home.registry->CheckModelCopy(home.caller, source.id, innermost));
+  const store::FullName schema_name = to.name.Parent();
+  store::ObjectInfo schema;
+  if (parents == Parents::kCreate) {
+    ASSIGN_OR_RETURN(schema, MakeObject(home, schema_name, "", parents));
+  } else {
+    ASSIGN_OR_RETURN(schema, home.registry->Lookup(home.caller, schema_name));
+  }
+  ASSIGN_OR_RETURN(const store::ModelCopy copy,
+                   home.registry->CopyModel(home.caller, source.id, schema.id, to.name.leaf()));
+  PrintModelCopy(from.name, copy, arguments.json);
+  return OkStatus();
+}
+
 Status RunCp(const Cli& cli, const CpArguments& arguments) {
   ASSIGN_OR_RETURN(const Place from, ParsePlace(arguments.source));
   ASSIGN_OR_RETURN(const Place to, ParsePlace(arguments.destination));
   if (to.HasVersion() || to.name.parts.size() != 3) {
     return Error(Code::kInvalidArgument,
-                 fmt::format("{} is no model; the copy becomes the next version of a model: write "
-                             "catalog.schema.model",
+                 fmt::format("{} is no model; a copy of a version becomes the next of a model, and a copy of "
+                             "a model a model: write catalog.schema.model",
                              Printable(arguments.destination)));
   }
   if (!from.inside.empty()) {
@@ -230,6 +283,7 @@ Status RunCp(const Cli& cli, const CpArguments& arguments) {
   }
   const Parents parents = arguments.parents ? Parents::kCreate : Parents::kMustExist;
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&from, &to}));
+  if (!from.HasVersion() && from.name.parts.size() == 3) return CopyModel(*home, from, to, arguments);
   ASSIGN_OR_RETURN(const store::VersionInfo source, FindVersion(*home, from));
   RETURN_IF_ERROR(CheckSchema(*home, to.name, parents));
   ASSIGN_OR_RETURN(const Destination destination, FindOrMakeModel(*home, to.name, parents));
@@ -348,10 +402,16 @@ void AddVersionCommands(Cli& cli) {
   }
   {
     auto arguments = std::make_shared<CpArguments>();
-    CLI::App* command =
-        AddCommand(*cli.app, "cp", "Copy a version to be the next of another model; no byte is copied",
-                   "modelfs cp staging.ml_team.iris_model@Champion prod.ml_team.iris_model");
-    command->add_option("SOURCE", arguments->source, "C.S.M/N or C.S.M@ALIAS")->required();
+    CLI::App* command = AddCommand(
+        *cli.app, "cp", "Copy a version to be the next of another model, or a whole model; no byte is copied",
+        "modelfs cp staging.ml_team.iris_model@Champion prod.ml_team.iris_model\n"
+        "modelfs cp prod.ml_team.iris_model archive.ml_team.iris_model");
+    command
+        ->add_option(
+            "SOURCE", arguments->source,
+            "C.S.M/N or C.S.M@ALIAS; C.S.M: every READY version, under its number where DEST is new, "
+            "with aliases, tags and description then; else under the next numbers")
+        ->required();
     command->add_option("DEST", arguments->destination, "The model: C.S.M; created if it does not exist")
         ->required();
     command->add_flag("-p,--parents", arguments->parents, "Create the catalog and schema too");

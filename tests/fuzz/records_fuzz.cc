@@ -15,6 +15,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size_bytes) {
     CHECK(record->Encode() == input);
   if (const auto record = VersionRecord::Decode(input, "version"); record.ok())
     CHECK(record->Encode() == input);
+  ModelCopyRecord::Decode(input, "copy").IgnoreError("only that it returns");
   if (const auto record = LeaseRecord::Decode(input, "lease"); record.ok()) CHECK(record->Encode() == input);
   DecodeSettings(input).IgnoreError("only that it returns");
   if (const auto record = DecodeAudit(input, "audit"); record.ok()) {

@@ -854,6 +854,56 @@ TEST(Access, CopyingNeedsTheSourcesBytesAndTheDestinationsVersions) {
   EXPECT_EQ(Outcome(registry.CopyVersion(bob, world.model, 1, other)), "permission denied");
 }
 
+// Everything is asked before the first commit: a copy that is refused has made nothing.
+TEST(Access, CopyingAModelNeedsEachStepsRight) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller bob = Someone("bob");
+  const ObjectId schema = registry.Create(world.ann, world.catalog, "other", "").value().id;
+  const auto copied = [&] { return Outcome(registry.CopyModel(bob, world.model, schema, "m")); };
+  const auto is_there = [&] { return registry.LookupChild(world.ann, schema, "m").ok(); };
+  ASSERT_OK(registry.SetAlias(world.ann, world.model, "Champion", 1));
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kUseCatalog, Privilege::kUseSchema}));
+  ASSERT_OK(world.Grant(schema, "bob", {Privilege::kCreateModel}));
+  EXPECT_EQ(copied(), "permission denied") << "the source's bytes";
+  ASSERT_OK(world.Grant(world.model, "bob", {Privilege::kExecute}));
+  ASSERT_OK(world.Revoke(schema, "bob", {Privilege::kCreateModel}));
+  EXPECT_EQ(copied(), "permission denied") << "a model there";
+  ASSERT_OK(world.Grant(schema, "bob", {Privilege::kCreateModel}));
+
+  const ContainerSettings guarded{.protected_aliases = {{"Champion", "eve"}}};
+  ASSERT_OK(registry.SetSettings(world.ann, schema, {}, guarded));
+  EXPECT_EQ(copied(), "permission denied") << "an alias that bob may not set";
+  const ContainerSettings strict{.signature_required = true};
+  ASSERT_OK(registry.SetSettings(world.ann, schema, guarded, strict));
+  EXPECT_EQ(copied(), "failed precondition") << "unsigned";
+  ASSERT_OK(world.Commit(world.model));
+  const ContainerSettings narrow{.max_versions = 1};
+  ASSERT_OK(registry.SetSettings(world.ann, schema, strict, narrow));
+  EXPECT_EQ(copied(), "limit reached") << "two versions";
+  const ContainerSettings full{.max_models = 0};
+  ASSERT_OK(registry.SetSettings(world.ann, schema, narrow, full));
+  EXPECT_EQ(copied(), "limit reached") << "no models";
+  EXPECT_FALSE(is_there());
+  EXPECT_EQ(Outcome(registry.CheckModelCopy(bob, world.model, schema)), "limit reached");
+  EXPECT_EQ(Outcome(registry.CheckModelCopy(bob, world.model, store::kMetastoreId)), "permission denied");
+  ASSERT_OK(registry.SetSettings(world.ann, schema, full, {}));
+
+  EXPECT_EQ(copied(), "ok");
+  const ObjectId copy = registry.LookupChild(world.ann, schema, "m")->id;
+  EXPECT_EQ(registry.Get(bob, copy)->owner, "bob");
+  EXPECT_EQ(registry.ResolveAlias(bob, copy, "Champion")->number, 1U);
+  // Into the model of somebody else: the right to make versions, and no other.
+  const ObjectId theirs = world.Make("prod.other.theirs");
+  const auto added = [&] { return Outcome(registry.CopyModel(bob, world.model, schema, "theirs")); };
+  EXPECT_EQ(added(), "permission denied");
+  ASSERT_OK(world.Grant(theirs, "bob", {Privilege::kCreateModelVersion}));
+  EXPECT_EQ(added(), "ok");
+  // The copy's parent is masked where it may not be seen, in its own record too.
+  const auto trail = registry.Activity(world.ann, copy, 100).value();
+  EXPECT_EQ(trail.front().params.at("source"), "models:/prod.ml.iris");
+}
+
 TEST(Access, AParentThatOneMayNotSeeIsMasked) {
   World world;
   Registry& registry = *world.registry;

@@ -49,6 +49,17 @@ TEST(Formats, AnObjectRecordOfFormatOneKeepsItsOwnersName) {
   EXPECT_EQ(decoded->Encode(), encoded);
 }
 
+TEST(Formats, AModelCopyRecordIsAsDocumented) {
+  ModelCopyRecord record;
+  record.source = 3;
+  record.end = 7;
+  record.done = 2;
+  record.aliases = {{"Champion", 4}};
+  const std::string encoded = record.Encode();
+  EXPECT_EQ(Hex(encoded), DocumentedBytes("model copy record"));
+  EXPECT_EQ(ModelCopyRecord::Decode(encoded, "example")->Encode(), encoded);
+}
+
 TEST(Formats, APrincipalRecordIsAsDocumented) {
   PrincipalRecord record;
   record.info.kind = PrincipalKind::kGroup;

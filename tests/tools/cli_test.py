@@ -977,6 +977,46 @@ class Story(Case):
             os.close(leader)
         self.assertEqual(self.json("ls", "prod.ml.iris"), [])
 
+    def test_a_whole_model_is_copied(self):
+        self.ready_registry()
+        self.ok("mkdir", "-p", "staging.ml")
+        for number in range(1, 5):
+            self.ok("register", self.model(files={"own": str(number).encode()}), "prod.ml.m")
+        self.ok("rm", "--yes", "prod.ml.m/2")
+        self.ok("rm", "--yes", "prod.ml.m/4")
+        self.ok("alias", "set", "prod.ml.m@Champion", "3")
+        self.ok("tag", "set", "prod.ml.m", "task", "regression")
+        self.ok("tag", "set", "prod.ml.m/1", "loss", "0.5")
+        self.ok("describe", "prod.ml.m", "about")
+
+        self.refused(3, "cp", "prod.ml.m", "none.ml.m", says="modelfs mkdir -p none.ml")
+        self.refused(2, "cp", "prod.ml.m", "prod.ml.m", says="onto itself")
+        self.refused(3, "cp", "prod.ml.none", "staging.ml.m")
+        self.refused(2, "cp", "prod.ml", "staging.ml.m")
+        self.ok("set", "staging", "max-versions", "1")
+        self.refused(6, "cp", "prod.ml.m", "staging.ml.m", says="max-versions")
+        self.refused(3, "show", "staging.ml.m")  # nothing was made
+        self.ok("set", "staging", "--unset", "max-versions")
+
+        done = self.json("cp", "prod.ml.m", "staging.ml.m")
+        self.assertEqual((done["full_name"], done["made"], done["comment"]), ("staging.ml.m", True, "about"))
+        self.assertEqual(done["copied"], [{"source_version": n, "version": n} for n in (1, 3)])
+        self.assertEqual(self.json("show", "staging.ml.m@Champion")["version"], 3)
+        self.assertEqual(self.json("show", "staging.ml.m")["tags"], {"task": "regression"})
+        self.assertEqual(self.json("show", "staging.ml.m/1")["tags"], {"loss": "0.5"})
+        self.assertIn("has a copy of every READY version", self.ok("cp", "prod.ml.m", "staging.ml.m"))
+        # The number of a version that the source lost is not given again.
+        self.assertEqual(self.ok("register", self.model(), "staging.ml.m"), "staging.ml.m/5\n")
+
+        said = self.ok("cp", "-p", "prod.ml.m", "new.made.m")
+        self.assertIn("new.made.m: a copy of prod.ml.m, with its version numbers", said)
+        self.ok("register", self.model(), "staging.ml.own")
+        said = self.ok("cp", "prod.ml.m", "staging.ml.own")
+        self.assertIn("staging.ml.own was there: the versions have its next numbers", said)
+        self.assertIn("staging.ml.own/3  prod.ml.m/3\n", said)
+        self.assertEqual(self.json("show", "staging.ml.own")["aliases"], [])
+        self.assertEqual(self.json("fsck")["registry_problems"], [])
+
     def test_gc_beside_registers_copies_and_removals_takes_nothing_that_is_needed(self):
         self.ready_registry()
         shared = {"shared": b"s" * 70000, "MLmodel": SIGNED_MLMODEL}
@@ -1035,6 +1075,50 @@ class Crashes(Case):
             self.skipTest("this build has no fail points")
         self.ready_registry()
         self.ok("register", self.model(), "prod.ml.iris")
+
+    def test_a_copy_of_a_model_that_was_killed_is_continued_by_the_same_command(self):
+        self.start()
+        for number in (2, 3, 4):
+            self.ok("register", self.model(files={"own": str(number).encode()}), "prod.ml.iris")
+        self.ok("rm", "--yes", "prod.ml.iris/2")
+        self.ok("alias", "set", "prod.ml.iris@Champion", "3")
+        self.ok("tag", "set", "prod.ml.iris", "task", "x")
+        want = {1: "models:/prod.ml.iris/1", 3: "models:/prod.ml.iris/3", 4: "models:/prod.ml.iris/4"}
+
+        def versions(name):
+            return {version["version"]: version["source"] for version in self.json("ls", name)}
+
+        points = [f"{point}:{n}" for point in ("copy.begun", "copy.version", "copy.finished", "kv.commit.begin",
+                                               "kv.commit.done") for n in range(1, 6)]
+        killed = 0
+        for index, point in enumerate(points):
+            name = f"prod.ml.copy{index}"
+            was_killed = self.killed(point, "cp", "prod.ml.iris", name)
+            killed += was_killed
+            if not was_killed:
+                self.assertEqual(versions(name), want, point)
+                continue
+            left = run("ls", "--json", name, home=self.home)
+            if left.returncode == 0 and self.json("show", name)["latest_version"] == 1:
+                # What is registered meanwhile has a number behind those that are kept for the copy.
+                self.assertEqual(self.ok("register", self.model(), name), f"{name}/5\n")
+            self.ok("cp", "prod.ml.iris", name)
+            found = versions(name)
+            self.assertEqual({n: s for n, s in found.items() if n < 5}, want, point)
+            self.assertEqual(self.json("show", name + "@Champion")["version"], 3, point)
+            self.assertEqual(self.json("show", name)["tags"], {"task": "x"}, point)
+            self.assertIn("has a copy of every", self.ok("cp", "prod.ml.iris", name), point)
+            self.assertEqual(versions(name), found, point)
+        # The model, three versions, the aliases: a commit each; two of one version's copies are the last.
+        self.assertEqual(killed, 1 + 3 + 1 + 5 + 5)
+        # A source that is gone takes what was not copied along; the copy stays what it is.
+        self.assertTrue(self.killed("copy.version:1", "cp", "prod.ml.iris", "prod.ml.half"))
+        self.ok("rm", "--yes", "prod.ml.iris")
+        self.refused(3, "cp", "prod.ml.iris", "prod.ml.half")
+        self.assertEqual(list(versions("prod.ml.half")), [1])
+        self.ok("rm", "--yes", "prod.ml.half")
+        self.assertEqual(self.json("fsck")["registry_problems"], [])
+        self.json("audit", "verify")
 
     def compiled_in(self):
         probe = os.path.join(self.scratch, "probe")
