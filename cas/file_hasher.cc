@@ -1,10 +1,7 @@
 #include "cas/file_hasher.h"
 
-#include <unistd.h>
-
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <deque>
 #include <thread>
 #include <vector>
@@ -112,6 +109,8 @@ class Lane {
   std::thread thread_;
 };
 
+Files& FilesOf(const HashOptions& options) { return options.files != nullptr ? *options.files : RealFiles(); }
+
 Error ChangedWhileRead(const std::string& name) {
   return {Code::kAborted, name + ": changed while it was read; try again when nobody writes to it"};
 }
@@ -153,7 +152,8 @@ Result<HashedFile> HashLarge(int fd, const std::string& name, uint64_t size_byte
       if (options.stop.stop_requested()) return Stopped(name);
       const BufferPool::Shared buffer = pool.Take();
       const uint64_t want = std::min<uint64_t>(kPieceBytes, size_bytes - offset);
-      ASSIGN_OR_RETURN(buffer->size_bytes, ReadFully(fd, name, offset, buffer->room().first(want)));
+      ASSIGN_OR_RETURN(buffer->size_bytes,
+                       ReadFully(FilesOf(options), fd, name, offset, buffer->room().first(want)));
       if (buffer->size_bytes != want) return ChangedWhileRead(name);
       whole_lane.Push(buffer);
       chunk_lane.Push(buffer);
@@ -162,7 +162,7 @@ Result<HashedFile> HashLarge(int fd, const std::string& name, uint64_t size_byte
       offset += want;
     }
     std::array<std::byte, 1> beyond{};
-    ASSIGN_OR_RETURN(const size_t more, ReadFully(fd, name, size_bytes, beyond));
+    ASSIGN_OR_RETURN(const size_t more, ReadFully(FilesOf(options), fd, name, size_bytes, beyond));
     if (more != 0) return ChangedWhileRead(name);
   }
   return Assemble(whole.Finish(), list, std::move(large));
@@ -174,17 +174,13 @@ Result<HashedFile> HashLarge(int fd, const std::string& name, uint64_t size_byte
 ChunkBuffer::ChunkBuffer() : bytes_(new std::byte[kChunkBytes + 1]) {}
 std::span<std::byte> ChunkBuffer::span() { return {bytes_.get(), kChunkBytes + 1}; }
 
-Result<size_t> ReadFully(int fd, const std::string& name, uint64_t offset_bytes, std::span<std::byte> out) {
+Result<size_t> ReadFully(Files& files, int fd, const std::string& name, uint64_t offset_bytes,
+                         std::span<std::byte> out) {
   size_t filled = 0;
   while (filled < out.size()) {
-    const ssize_t count =
-        ::pread(fd, out.data() + filled, out.size() - filled, static_cast<off_t>(offset_bytes + filled));
-    if (count < 0) {
-      if (errno == EINTR) continue;
-      return ErrnoError(errno, "read " + name);
-    }
+    ASSIGN_OR_RETURN(const size_t count, files.ReadAt(fd, name, offset_bytes + filled, out.subspan(filled)));
     if (count == 0) break;
-    filled += static_cast<size_t>(count);
+    filled += count;
   }
   return filled;
 }
@@ -195,7 +191,7 @@ Result<HashedFile> HashDescriptor(int fd, const std::string& name, uint64_t size
   if (options.stop.stop_requested()) return Stopped(name);
   ChunkBuffer buffer;
   const std::span<std::byte> bytes = buffer.span().first(size_bytes + 1);
-  ASSIGN_OR_RETURN(const size_t count, ReadFully(fd, name, 0, bytes));
+  ASSIGN_OR_RETURN(const size_t count, ReadFully(FilesOf(options), fd, name, 0, bytes));
   if (count != size_bytes) return ChangedWhileRead(name);
   HashedFile hashed;
   hashed.stored.blob = DigestOf(std::span<const std::byte>(bytes.first(count)));

@@ -44,10 +44,17 @@ class ChunkBuffer {
   std::unique_ptr<std::byte[]> bytes_;
 };
 
-// pread(2) until `out` is full or the file ends.
-Result<size_t> ReadFully(int fd, const std::string& name, uint64_t offset_bytes, std::span<std::byte> out);
+// Reads until `out` is full or the file ends; `name` is for messages.
+Result<size_t> ReadFully(Files& files, int fd, const std::string& name, uint64_t offset_bytes,
+                         std::span<std::byte> out);
+inline Result<size_t> ReadFully(int fd, const std::string& name, uint64_t offset_bytes,
+                                std::span<std::byte> out) {
+  return ReadFully(RealFiles(), fd, name, offset_bytes, out);
+}
 
 struct HashOptions {
+  // What the file is read through; null: the operating system.
+  Files* files = nullptr;
   // Each byte is appended here as well; may be null.
   WritableFile* copy = nullptr;
   // Called with the number of bytes done since the call before; may be empty.

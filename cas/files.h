@@ -76,6 +76,17 @@ class Files {
   virtual Status SetMtime(const std::string& path, int64_t mtime_s) = 0;
   // Names in a directory, unsorted, without "." and "..".
   virtual Result<std::vector<std::string>> List(const std::string& path) = 0;
+
+  // pread(2), once: as many bytes as there are, up to all of `out`; 0 at the end of the file.
+  virtual Result<size_t> ReadAt(int fd, const std::string& path, uint64_t offset_bytes,
+                                std::span<std::byte> out) = 0;
+  // Gives a file fs-verity (FS_IOC_ENABLE_VERITY): from then on nobody can write to it, and the kernel
+  // compares each page that it reads with what the file was, and answers EIO where they differ. Names,
+  // times and mode can still change. Reads the whole file. OK where it has it already.
+  //   kUnimplemented   the file system, or this kernel, has no fs-verity
+  //   kAborted         it is open for writing
+  virtual Status EnableVerity(const std::string& path) = 0;
+  virtual bool HasVerity(const std::string& path) = 0;
 };
 
 // The operating system's. Lives for the whole process.

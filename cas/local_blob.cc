@@ -69,9 +69,15 @@ Result<size_t> LocalBlob::Read(uint64_t offset_bytes, std::span<std::byte> out, 
       if (failed_.has_value()) return *failed_;
     }
   }
-  ASSIGN_OR_RETURN(const size_t count, ReadFully(file_.get(), digest_.ToString(), offset_bytes, out));
+  ASSIGN_OR_RETURN(const size_t count, ReadFile(offset_bytes, out));
   // A file that was cut short after it was verified: never let that pass for the end of the blob.
   if (count != out.size()) return core_->Quarantine(digest_, info_, "the file was cut short");
+  return count;
+}
+
+Result<size_t> LocalBlob::ReadFile(uint64_t offset_bytes, std::span<std::byte> out) {
+  Result<size_t> count = ReadFully(core_->files, file_.get(), digest_.ToString(), offset_bytes, out);
+  if (!count.ok()) return core_->ReadFailed(digest_, info_, count.error());
   return count;
 }
 
@@ -99,17 +105,18 @@ Status LocalBlob::CheckChunk(size_t chunk) {
   const uint64_t offset = chunk * kChunkBytes;
   const std::span<std::byte> bytes =
       VerifyBuffer().span().first(std::min(kChunkBytes, digest_.size_bytes - offset));
-  ASSIGN_OR_RETURN(const size_t count, ReadFully(file_.get(), digest_.ToString(), offset, bytes));
+  ASSIGN_OR_RETURN(const size_t count, ReadFile(offset, bytes));
   if (count == bytes.size() && Xxh3_128(bytes) == sums_->chunks[chunk]) return OkStatus();
   return core_->Quarantine(digest_, info_, fmt::format("chunk {} does not match its checksum", chunk));
 }
 
 Status LocalBlob::VerifyAsWhole(const std::stop_token& stop) {
   HashOptions options;
+  options.files = &core_->files;
   options.stop = stop;
   const Result<HashedFile> hashed =
       HashDescriptor(file_.get(), digest_.ToString(), info_.size_bytes, options);
-  if (!hashed.ok()) return hashed.error();
+  if (!hashed.ok()) return core_->ReadFailed(digest_, info_, hashed.error());
   if (hashed->stored.blob != digest_) {
     return core_->Quarantine(digest_, info_, "its bytes do not have that SHA-256");
   }
@@ -124,6 +131,7 @@ Status LocalBlob::VerifyAsWhole(const std::stop_token& stop) {
 void LocalBlob::Fail(const Error& error) {
   MutexLock lock(mu_);
   if (!failed_.has_value()) failed_ = error;
+  native_.store(false, std::memory_order_release);
   changed_.NotifyAll();
 }
 
@@ -142,6 +150,7 @@ Status LocalBlob::VerifyAll(const std::stop_token& stop) {
   // The stamp from before the check: a change that came during it makes the next Open check again.
   core_->MarkVerified(digest_, info_);
   MutexLock lock(mu_);
+  if (failed_.has_value()) return *failed_;
   native_.store(true, std::memory_order_release);
   changed_.NotifyAll();
   return OkStatus();

@@ -35,6 +35,9 @@ class LocalBlob : public OpenBlob {
   //   kCancelled  `stop` was requested
   Status VerifyAll(const std::stop_token& stop);
 
+  // It was found damaged: reads answer this error from now on, and it is native no more.
+  void Fail(const Error& error);
+
  private:
   enum class ChunkState : uint8_t { kUnknown, kBusy, kGood };
 
@@ -42,7 +45,7 @@ class LocalBlob : public OpenBlob {
   Status EnsureChunk(size_t chunk, const Deadline& deadline);
   Status CheckChunk(size_t chunk);
   Status VerifyAsWhole(const std::stop_token& stop);
-  void Fail(const Error& error);
+  Result<size_t> ReadFile(uint64_t offset_bytes, std::span<std::byte> out);
 
   const std::shared_ptr<StoreCore> core_;
   const Digest digest_;

@@ -17,6 +17,7 @@
 #include "cas/local_blob.h"
 #include "cas/parallel.h"
 #include "cas/publish_batch.h"
+#include "cas/scrub.h"
 #include "cas/source_directory.h"
 #include "cas/store_core.h"
 #include "cas/upkeep.h"
@@ -137,6 +138,8 @@ class LocalStore::Impl {
                                              const Progress& progress, const std::stop_token& stop);
   Result<HashedFile> HashFile(const std::string& path, Tally& tally, const std::stop_token& stop);
   Result<StoredFile> ReuseFile(const Digest& digest, Epoch epoch, const std::stop_token& stop);
+  // Who has this file of a blob open is answered `error` from now on.
+  void FailOpen(const Digest& digest, const FileInfo& info, const Error& error);
 
  private:
   // Calls `work(i, false)` for each file below `count`, several at once. Whatever answers false, being large,
@@ -298,6 +301,15 @@ void LocalStore::Impl::TellListener(const Digest& digest) {
   MutexLock lock(listener_mu_);
   telling_ = false;
   listener_idle_.NotifyAll();
+}
+
+void LocalStore::Impl::FailOpen(const Digest& digest, const FileInfo& info, const Error& error) {
+  std::shared_ptr<LocalBlob> blob;
+  {
+    MutexLock lock(open_mu_);
+    if (const auto at = open_.find(digest); at != open_.end()) blob = at->second.lock();
+  }
+  if (blob != nullptr && SameFile(blob->info(), info)) blob->Fail(error);
 }
 
 void LocalStore::Impl::VerifyLater(std::shared_ptr<LocalBlob> blob) {
@@ -566,6 +578,14 @@ std::string LocalStore::ObjectPath(const Digest& digest) const { return impl_->c
 Result<FsckReport> LocalStore::Fsck(bool quarantine, const Progress& progress) {
   return FsckStore(impl_->core(), impl_->hash_threads(), quarantine, progress);
 }
+
+void LocalStore::Scrub(const ScrubOptions& options, const std::stop_token& stop) {
+  Scrubber(impl_->core(), options, [this](const Digest& digest, const FileInfo& info, const Error& error) {
+    impl_->FailOpen(digest, info, error);
+  }).Run(stop);
+}
+
+ScrubState LocalStore::Scrubbed() { return LoadScrubState(impl_->core()); }
 
 Result<SweepReport> LocalStore::Sweep(const std::unordered_set<Digest>& live, Epoch horizon, bool dry_run,
                                       const std::stop_token& stop) {

@@ -22,9 +22,11 @@
 #include <unordered_set>
 #include <vector>
 
+#include "cas/base/clock.h"
 #include "cas/blob_store.h"
 #include "cas/file_hasher.h"
 #include "cas/files.h"
+#include "cas/scrub_state.h"
 
 namespace spdlog {
 class logger;
@@ -53,6 +55,15 @@ struct FsckReport {
   uint64_t blobs_checked = 0;
   uint64_t bytes_checked = 0;
   std::vector<DamagedBlob> damaged;  // wrong bytes, a wrong size, or a missing or wrong sums file
+};
+
+// How a scrub goes about it.
+struct ScrubOptions {
+  // Each blob is read once in so long.
+  std::chrono::milliseconds period = std::chrono::days(7);
+  const Clock* clock = &SystemClock();
+  // Returns at `until_ms` of the clock, or sooner. Empty: sleeps, no longer than until `stop` is requested.
+  std::function<void(int64_t until_ms, const std::stop_token& stop)> wait = {};
 };
 
 struct SweepReport {
@@ -124,6 +135,15 @@ class LocalStore : public BlobStore {
 
   // Reads and checks every blob. With `quarantine`, damaged ones are moved aside and no longer open.
   Result<FsckReport> Fsck(bool quarantine, const Progress& progress);
+
+  // Reads every blob from the disk once in a period and checks its SHA-256, evenly spread over that time,
+  // again and again until `stop` is requested. What was done stays known over restarts; of several processes
+  // one scrubs. What is damaged is moved aside, as by Fsck with `quarantine`, and readers that have it open
+  // through this store are answered kDataLoss. What the disk cannot read is reported and left where it is.
+  // Blobs get fs-verity where the file system has it. To be called by a thread of its own.
+  void Scrub(const ScrubOptions& options, const std::stop_token& stop);
+  // How far that is, by whichever process; also what the last Fsck found.
+  ScrubState Scrubbed();
 
   // Removes every blob that is not in `live` and whose epoch is before `horizon`, and staging files
   // whose epoch is before it. `live` holds blobs, chunk lists and trees. With `dry_run` it only counts.

@@ -1,5 +1,7 @@
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/fsverity.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -186,6 +188,41 @@ class OperatingSystemFiles : public Files {
     Fd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
     if (!directory.valid()) return Failed("open", path);
     return ListDirectory(std::move(directory), path);
+  }
+
+  Result<size_t> ReadAt(int fd, const std::string& path, uint64_t offset_bytes,
+                        std::span<std::byte> out) override {
+    while (true) {
+      const ssize_t count = ::pread(fd, out.data(), out.size(), static_cast<off_t>(offset_bytes));
+      if (count >= 0) return static_cast<size_t>(count);
+      if (errno != EINTR) return Failed("read", path);
+    }
+  }
+
+  Status EnableVerity(const std::string& path) override {
+    ASSIGN_OR_RETURN(const Fd fd, OpenRead(path));
+    fsverity_enable_arg verity{};
+    verity.version = 1;
+    verity.hash_algorithm = FS_VERITY_HASH_ALG_SHA256;
+    constexpr uint32_t kBlockBytes = 4096;  // the one that every kernel with fs-verity has
+    verity.block_size = kBlockBytes;
+    if (::ioctl(fd.get(), FS_IOC_ENABLE_VERITY, &verity) == 0 || errno == EEXIST) return OkStatus();
+    const Error failed = Failed("enable fs-verity for", path);
+    switch (errno) {
+      case ENOTTY:
+      case EOPNOTSUPP:
+        return Error(Code::kUnimplemented, failed.message());
+      case ETXTBSY:
+        return Error(Code::kAborted, failed.message());
+      default:
+        return failed;
+    }
+  }
+
+  bool HasVerity(const std::string& path) override {
+    struct statx info {};
+    return ::statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, STATX_MODE, &info) == 0 &&
+           (info.stx_attributes & STATX_ATTR_VERITY) != 0;
   }
 };
 

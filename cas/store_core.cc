@@ -236,6 +236,11 @@ Error StoreCore::Quarantine(const Digest& digest, const FileInfo& info, std::str
   return {Code::kDataLoss, fmt::format("{}: {}; it was moved to quarantine", digest.ToString(), reason)};
 }
 
+Error StoreCore::ReadFailed(const Digest& digest, const FileInfo& info, const Error& error) {
+  if (error.code() != Code::kDataLoss || !files.HasVerity(ObjectPath(digest))) return error;
+  return Quarantine(digest, info, "fs-verity found that its bytes changed on the disk");
+}
+
 Error StoreCore::Missing(const Digest& digest) {
   if (files.Stat(QuarantinePath(digest)).ok()) {
     return {Code::kDataLoss, digest.ToString() +

@@ -98,6 +98,9 @@ class StoreCore {
   // Moves a damaged blob aside if it still is the file `info` says, and answers the error to give to
   // whoever wanted its bytes. Takes the exclusive sweep lock.
   Error Quarantine(const Digest& digest, const FileInfo& info, std::string_view reason);
+  // The error of a read of a blob's file, after what it means: where the kernel found by fs-verity that the
+  // bytes are not the blob's, it is moved aside as by Quarantine. Any other disk that fails may be back soon.
+  Error ReadFailed(const Digest& digest, const FileInfo& info, const Error& error);
   // The error for a blob that is not there: kDataLoss where it lies in quarantine, else kNotFound.
   Error Missing(const Digest& digest);
 

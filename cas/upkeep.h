@@ -4,13 +4,20 @@
 
 #include <functional>
 #include <stop_token>
+#include <string_view>
 #include <unordered_set>
+#include <vector>
 
 #include "cas/local_store.h"
 #include "cas/store_core.h"
 
 namespace modelfs::cas {
 
+// The digests, sizes unknown, of the names in one shard ("2c") of objects/ or sums/, in order. A shard that
+// is not there is empty.
+Result<std::vector<Digest>> NamesIn(StoreCore& core, std::string_view folder, std::string_view shard);
+
+// Every blob is read from the disk, whatever the page cache holds.
 Result<FsckReport> FsckStore(StoreCore& core, size_t threads, bool quarantine,
                              const LocalStore::Progress& progress);
 Result<SweepReport> SweepStore(StoreCore& core, const std::unordered_set<Digest>& live, Epoch horizon,

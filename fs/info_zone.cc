@@ -138,7 +138,28 @@ Json LineageJson(const VersionInfo& version) {
               {"upstream", std::move(upstream)}};
 }
 
-Json StatusJson(const Context& context, const StatisticsSnapshot& numbers, const std::string& registry_id) {
+Json ScrubJson(const ScrubSource& source) {
+  const cas::ScrubState state = source.scrubbed ? source.scrubbed() : cas::ScrubState();
+  constexpr double kPercent = 100;
+  const auto percent = static_cast<int64_t>(state.Fraction() * kPercent);
+  return Json{{"period_s", source.period_ms / 1000},
+              {"began_at_ms", state.pass.began_at_ms},
+              {"percent", percent},
+              {"blobs", state.pass.blobs},
+              {"bytes", state.pass.bytes},
+              {"damaged", state.pass.damaged},
+              {"unchecked", state.pass.unchecked},
+              {"last_began_at_ms", state.last.began_at_ms},
+              {"last_ended_at_ms", state.last.ended_at_ms},
+              {"last_blobs", state.last.blobs},
+              {"last_bytes", state.last.bytes},
+              {"last_damaged", state.last.damaged},
+              {"last_unchecked", state.last.unchecked},
+              {"fs_verity", cas::VerityName(state.verity)}};
+}
+
+Json StatusJson(const Context& context, const StatisticsSnapshot& numbers, const std::string& registry_id,
+                const ScrubSource& scrub) {
   return Json{{"registry", registry_id},
               {"mount_point", context.mount_point},
               {"version", MODELFS_VERSION},
@@ -154,11 +175,12 @@ Json StatusJson(const Context& context, const StatisticsSnapshot& numbers, const
               {"open_directories", numbers.open_directories},
               {"native_handles", numbers.native_handles},
               {"drafts", numbers.drafts},
-              {"trees_cached", context.trees != nullptr ? context.trees->size() : 0}};
+              {"trees_cached", context.trees != nullptr ? context.trees->size() : 0},
+              {"scrub", ScrubJson(scrub)}};
 }
 
 // Prometheus' text exposition format, version 0.0.4.
-std::string MetricsText(const Context& context, const StatisticsSnapshot& numbers) {
+std::string MetricsText(const Context& context, const StatisticsSnapshot& numbers, const ScrubSource& scrub) {
   std::string text;
   const auto metric = [&text](std::string_view name, std::string_view type, std::string_view help) {
     text += fmt::format("# HELP {} {}\n# TYPE {} {}\n", name, help, name, type);
@@ -181,6 +203,11 @@ std::string MetricsText(const Context& context, const StatisticsSnapshot& number
         context.trees != nullptr ? context.trees->size() : 0);
   gauge("modelfs_passthrough", "1 where whole files are read by the kernel itself.",
         numbers.passthrough ? 1 : 0);
+  if (scrub.scrubbed) {
+    const cas::ScrubState state = scrub.scrubbed();
+    gauge("modelfs_scrub_damaged", "Artifacts that the present and the last whole scrub found damaged.",
+          state.pass.damaged + state.last.damaged);
+  }
   metric("modelfs_start_time_seconds", "gauge", "When the mount was made, in seconds since 1970.");
   text += fmt::format("modelfs_start_time_seconds {}.{:03}\n", numbers.started_at_ms / 1000,
                       numbers.started_at_ms % 1000);
@@ -246,7 +273,7 @@ Entry MakeEntry(NodeId node, const struct stat& attr) {
 
 class InfoZone : public Zone {
  public:
-  explicit InfoZone(Context& context) : context_(context) {}
+  InfoZone(Context& context, ScrubSource scrub) : context_(context), scrub_(std::move(scrub)) {}
 
   Outcome<Entry> Lookup(const Request& request, NodeId parent, std::string_view name) override;
   Outcome<Attr> GetAttr(const Request& request, NodeId node) override;
@@ -278,6 +305,7 @@ class InfoZone : public Zone {
   }
 
   Context& context_;
+  const ScrubSource scrub_;
 };
 
 Outcome<struct stat> InfoZone::InfoStat(const NodeParts& parts) {
@@ -389,11 +417,11 @@ Outcome<std::string> InfoZone::ControlText(const Request& request, NodeId node) 
   if (node == kControlErrors) {
     return context_.refusals != nullptr ? context_.refusals->AsJsonLines(request.caller.uid) : std::string();
   }
-  if (node == kControlMetrics) return MetricsText(context_, Numbers());
+  if (node == kControlMetrics) return MetricsText(context_, Numbers(), scrub_);
   CHECK(node == kControlStatus);
   const auto settings = context_.registry->Settings(context_.daemon);
   if (!settings.ok()) return Refuse(settings.error());
-  return Dump(StatusJson(context_, Numbers(), settings->id), 2);
+  return Dump(StatusJson(context_, Numbers(), settings->id, scrub_), 2);
 }
 
 Outcome<std::string> InfoZone::Activity(const Request& request, store::ObjectId model) {
@@ -528,7 +556,9 @@ Outcome<OpenedDirectory> InfoZone::OpenDirectory(const Request& request, NodeId 
 
 }  // namespace
 
-std::unique_ptr<Zone> MakeInfoZone(Context& context) { return std::make_unique<InfoZone>(context); }
+std::unique_ptr<Zone> MakeInfoZone(Context& context, ScrubSource scrub) {
+  return std::make_unique<InfoZone>(context, std::move(scrub));
+}
 
 Entry ControlDirectoryEntry(const Context& context) {
   const int64_t started_at_ms =

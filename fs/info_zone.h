@@ -14,10 +14,12 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <string>
 
+#include "cas/scrub_state.h"
 #include "fs/context.h"
 #include "fs/zone.h"
 
@@ -44,8 +46,14 @@ class Statistics {
   virtual StatisticsSnapshot Snapshot() const = 0;
 };
 
+// What the scrub of the artifacts is to say of itself.
+struct ScrubSource {
+  int64_t period_ms = 0;  // 0: this mount does none
+  std::function<cas::ScrubState()> scrubbed = {};
+};
+
 // Context::refusals and ::statistics may be null: the files are empty of what those would tell.
-std::unique_ptr<Zone> MakeInfoZone(Context& context);
+std::unique_ptr<Zone> MakeInfoZone(Context& context, ScrubSource scrub = {});
 
 // What a lookup of /.modelfs and of <model>/.info answers.
 Entry ControlDirectoryEntry(const Context& context);

@@ -5,8 +5,11 @@
 #include <sys/stat.h>
 
 #include <chrono>
+#include <stop_token>
+#include <thread>
 #include <utility>
 
+#include "cas/base/thread.h"
 #include "fs/acl_table.h"
 #include "fs/aliases_zone.h"
 #include "fs/context.h"
@@ -23,6 +26,7 @@
 #include "fs/objects_zone.h"
 #include "fs/reclaimer.h"
 #include "fs/refusals.h"
+#include "fs/thread_signals.h"
 #include "fs/tree_cache.h"
 #include "fs/trees_zone.h"
 #include "fs/versions_zone.h"
@@ -86,7 +90,8 @@ class Daemon : public MountDaemon {
     aliases_ = MakeAliasesZone(context_);
     files_ = MakeTreesZone(context_);
     in_drafts_ = MakeDraftsZone(context_, *drafts_, *leases_);
-    info_ = MakeInfoZone(context_);
+    info_ = MakeInfoZone(
+        context_, {.period_ms = parts_.scrub ? options_.scrub_period_ms : 0, .scrubbed = parts_.scrubbed});
     ASSIGN_OR_RETURN(watcher_, Watcher::Start(context_));
 
     Dispatcher::Options dispatching;
@@ -134,11 +139,21 @@ class Daemon : public MountDaemon {
 
   Status Serve(const std::function<void()>& ready) override {
     notifier_.Start(*channel_);
+    std::stop_source scrub_stop;
+    std::thread scrub;
     Status served = channel_->Loop([&] {
       parts_.log->info("mounted mount_point={} source={} passthrough={}", options_.mount_point,
                        options_.source, channel_->passthrough());
+      if (parts_.scrub) {
+        scrub = TryStartThread([this, stop = scrub_stop.get_token()] {
+          LeaveSignalsToOthers();
+          parts_.scrub(stop);
+        });
+      }
       if (ready) ready();
     });
+    scrub_stop.request_stop();
+    if (scrub.joinable()) scrub.join();
     notifier_.Stop();
     dispatcher_->Finish();
     parts_.log->info("unmounted mount_point={}", options_.mount_point);

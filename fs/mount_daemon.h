@@ -10,6 +10,7 @@
 #include "cas/base/result.h"
 #include "cas/blob_store.h"
 #include "cas/draft_store.h"
+#include "cas/scrub_state.h"
 #include "store/host_identities.h"
 #include "store/registry.h"
 
@@ -31,6 +32,7 @@ struct MountOptions {
   bool passthrough = true;         // false: never use it, for comparison and old kernels
   uint32_t read_ahead_kib = 1024;  // written to the mount's bdi; 0 leaves the kernel's 128
   int64_t draft_lifetime_s = int64_t{7} * 24 * 60 * 60;
+  int64_t scrub_period_ms = int64_t{7} * 24 * 60 * 60 * 1000;  // each blob is read once in so long; 0: never
 };
 
 // What the daemon works on. All outlive it.
@@ -43,6 +45,10 @@ struct MountParts {
   // Called, from a background thread and at most every few seconds, after something was deleted. Returns soon
   // once `stop` is requested, which the end of the daemon waits for.
   std::function<void(const std::stop_token& stop)> reclaim;
+  // Called in a thread of its own for as long as the mount serves; returns soon once `stop` is requested. And
+  // how far that is, for `status`.
+  std::function<void(const std::stop_token& stop)> scrub;
+  std::function<cas::ScrubState()> scrubbed;
 };
 
 class MountDaemon {

@@ -22,7 +22,7 @@ MAY_INCLUDE = {
     "store": ("store/kv/kv.h", "cas/blob_store.h", "cas/tree.h", "cas/ingest.h", "cas/files.h", "cas/base/"),
     "fs": ("store/registry.h", "store/audit_json.h", "store/caller.h", "store/host_identities.h", "store/names.h",
            "store/user_label.h",
-           "cas/blob_store.h", "cas/draft_store.h", "cas/tree.h", "cas/ingest.h", "cas/base/"),
+           "cas/blob_store.h", "cas/draft_store.h", "cas/tree.h", "cas/ingest.h", "cas/scrub_state.h", "cas/base/"),
     "api": ("store/registry.h", "store/audit_json.h", "store/caller.h", "store/names.h", "cas/blob_store.h", "cas/tree.h",
             "cas/base/"),
     "tools": ("cas/", "cas/base/", "store/", "store/kv/", "fs/", "api/"),

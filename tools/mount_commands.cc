@@ -3,6 +3,7 @@
 #include <pthread.h>
 #include <spdlog/logger.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
 
@@ -102,6 +103,15 @@ void RaiseFileLimit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+// This thread's share of disks (where the I/O scheduler heeds it) and processors is what others leave.
+void YieldToOthers() {
+  constexpr int kIoprioWhoProcess = 1;
+  constexpr int kIoprioIdle = 3 << 13;  // ioprio_set(2): IOPRIO_CLASS_IDLE
+  (void)::syscall(SYS_ioprio_set, kIoprioWhoProcess, 0, kIoprioIdle);
+  constexpr int kLeastNice = 19;
+  (void)::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kLeastNice);
+}
+
 void Reclaim(Home& home, const std::stop_token& stop) {
   const Result<Garbage> garbage = CollectGarbage(home, false, stop);
   if (!garbage.ok() && garbage.error().code() == Code::kCancelled) return;  // the next mount, or gc, does it
@@ -143,6 +153,15 @@ Status Serve(const std::string& home_path, const fs::MountOptions& options, cons
   parts.drafts = home->drafts.get();
   parts.log = log;
   parts.reclaim = [&home](const std::stop_token& stop) { Reclaim(*home, stop); };
+  if (mounting.scrub_period_ms > 0) {
+    parts.scrub = [&home, &mounting](const std::stop_token& stop) {
+      cas::ScrubOptions scrubbing;
+      YieldToOthers();
+      scrubbing.period = std::chrono::milliseconds(mounting.scrub_period_ms);
+      home->blobs->Scrub(scrubbing, stop);
+    };
+  }
+  parts.scrubbed = [&home] { return home->blobs->Scrubbed(); };
   ASSIGN_OR_RETURN(const std::unique_ptr<fs::MountDaemon> daemon, fs::MountDaemon::Mount(parts, mounting));
   signals.Start(*log, *daemon);
 
@@ -293,9 +312,8 @@ void AddMountCommands(Cli& cli) {
                       "Go into the background, once the mount answers; log to HOME/mount.log");
     command
         ->add_option("-o,--options", arguments->options,
-                     "ro, noexec, sync, noatime, allow_other, nopassthrough, identity_map=FILE; those that "
-                     "only mount(8) "
-                     "and systemd mean are passed over")
+                     "ro, noexec, sync, noatime, allow_other, nopassthrough, scrub_days=N, "
+                     "identity_map=FILE; those that only mount(8) and systemd mean are passed over")
         ->type_name("OPTS")
         ->allow_extra_args(false);
     OnRun(*command, cli, arguments, RunMount);

@@ -4,6 +4,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cctype>
+#include <cstdlib>
+#include <string>
 #include <string_view>
 
 #include "cas/base/text.h"
@@ -42,6 +45,23 @@ constexpr std::array<std::string_view, 11> kPassedOver = {"defaults", "nosuid", 
                                                           "nouser",   "owner",  "group"};
 
 constexpr std::string_view kIdentityMap = "identity_map=";
+constexpr std::string_view kScrubDays = "scrub_days=";
+
+Status ApplyScrubDays(const std::string& days, fs::MountOptions& options) {
+  constexpr double kMostDays = 3650;
+  constexpr double kMillisecondsPerDay = 24.0 * 60 * 60 * 1000;
+  char* end = nullptr;
+  const double number = std::strtod(days.c_str(), &end);
+  const bool whole = !days.empty() && std::isdigit(static_cast<unsigned char>(days[0])) != 0 && *end == '\0';
+  if (!whole || !(number <= kMostDays) || (number > 0 && number * kMillisecondsPerDay < 1)) {
+    return Error(Code::kInvalidArgument,
+                 fmt::format("mount option scrub_days=\"{}\" is no number of days; write scrub_days=7, "
+                             "scrub_days=0.5, or scrub_days=0 for no scrub",
+                             Printable(days)));
+  }
+  options.scrub_period_ms = static_cast<int64_t>(number * kMillisecondsPerDay);
+  return OkStatus();
+}
 
 bool IsPassedOver(std::string_view word) {
   return word.starts_with("x-") || word.starts_with("user=") || word.starts_with("comment=") ||
@@ -60,6 +80,9 @@ Status Apply(std::string_view word, Options& options, std::string& identity_map)
     if (!identity_map.empty()) return OkStatus();
     return Error(Code::kInvalidArgument, "mount option identity_map names no file; write identity_map=FILE");
   }
+  if (word.starts_with(kScrubDays)) {
+    return ApplyScrubDays(std::string(word.substr(kScrubDays.size())), options);
+  }
   if (word == "suid" || word == "dev") {
     return Error(
         Code::kInvalidArgument,
@@ -71,7 +94,7 @@ Status Apply(std::string_view word, Options& options, std::string& identity_map)
   return Error(
       Code::kInvalidArgument,
       fmt::format("mount option \"{}\" is not known; there are ro, noexec, sync, noatime, allow_other, "
-                  "nopassthrough and identity_map=FILE",
+                  "nopassthrough, scrub_days=N and identity_map=FILE",
                   Printable(word)));
 }
 

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <filesystem>
 #include <utility>
 
@@ -157,6 +158,35 @@ Status FakeFiles::SetMtime(const std::string& path, int64_t mtime_s) {
 Result<std::vector<std::string>> FakeFiles::List(const std::string& path) {
   RETURN_IF_ERROR(Call("readdir", path));
   return RealFiles().List(path);
+}
+
+Result<size_t> FakeFiles::ReadAt(int fd, const std::string& path, uint64_t offset_bytes,
+                                 std::span<std::byte> out) {
+  struct stat info {};
+  CHECK(::fstat(fd, &info) == 0);
+  {
+    MutexLock lock(mu_);
+    const auto verity = verity_bytes_.find(info.st_ino);
+    const bool changed =
+        verity != verity_bytes_.end() && verity->second != ReadFile("/proc/self/fd/" + std::to_string(fd));
+    if (changed || path == unreadable_) return ErrnoError(EIO, "read " + path);
+  }
+  return RealFiles().ReadAt(fd, path, offset_bytes, out);
+}
+Status FakeFiles::EnableVerity(const std::string& path) {
+  RETURN_IF_ERROR(Call("ioctl", path));
+  if (verity_ == Verity::kNone) return Error(Code::kUnimplemented, "ioctl " + path + ": not supported");
+  if (verity_ == Verity::kOpenForWriting) return Error(Code::kAborted, "ioctl " + path + ": text file busy");
+  ASSIGN_OR_RETURN(const FileInfo info, RealFiles().Stat(path));
+  Pin(path);
+  MutexLock lock(mu_);
+  verity_bytes_.emplace(info.inode, ReadFile(path));
+  return OkStatus();
+}
+bool FakeFiles::HasVerity(const std::string& path) {
+  const Result<FileInfo> info = RealFiles().Stat(path);
+  MutexLock lock(mu_);
+  return info.ok() && verity_bytes_.contains(info->inode);
 }
 
 void FakeFiles::PowerCut(UnsyncedNames names) {

@@ -54,6 +54,17 @@ class FakeFiles : public Files {
   Status SetMode(const std::string& path, uint32_t mode) override;
   Status SetMtime(const std::string& path, int64_t mtime_s) override;
   Result<std::vector<std::string>> List(const std::string& path) override;
+  Result<size_t> ReadAt(int fd, const std::string& path, uint64_t offset_bytes,
+                        std::span<std::byte> out) override;
+  Status EnableVerity(const std::string& path) override;
+  bool HasVerity(const std::string& path) override;
+
+  // Whether the file system has fs-verity; at first it has none. Reads of a file that has it and whose bytes
+  // changed since then fail as the kernel fails them.
+  enum class Verity { kNone, kSupported, kOpenForWriting };
+  void SetVerity(Verity verity) { verity_ = verity; }
+  // As a disk that cannot read this file any more, where `path` is not empty.
+  void BreakReadsOf(std::string path) { unreadable_ = std::move(path); }
 
  private:
   friend class FakeWritableFile;
@@ -77,6 +88,9 @@ class FakeFiles : public Files {
   bool fault_fired_ = false;
   Names synced_names_ GUARDED_BY(mu_);
   std::map<uint64_t, std::string> synced_bytes_ GUARDED_BY(mu_);
+  Verity verity_ = Verity::kNone;
+  std::string unreadable_;
+  std::map<uint64_t, std::string> verity_bytes_ GUARDED_BY(mu_);  // by inode
 };
 
 }  // namespace modelfs::cas

@@ -9,6 +9,7 @@ import errno
 import fcntl
 import itertools
 import glob
+import hashlib
 import json
 import os
 import resource
@@ -126,6 +127,80 @@ class Background(Case):
         self.assertEqual(len(os.listdir(os.path.join(self.home, "drafts"))), 1)
         self.ok("mount", self.mnt, "-d")
         self.assertEqual(os.listdir(os.path.join(self.mnt, "a/b/stays/versions")), ["small"])
+        self.ok("umount", self.mnt)
+
+    def test_a_mount_scrubs_and_rot_on_the_disk_is_found(self):
+        source = os.path.join(self.scratch, "src")
+        os.mkdir(source)
+        with open(os.path.join(source, "weights"), "wb") as file:
+            file.write(b"w" * 300000)
+        self.ok("register", "-p", source, "a.b.m")
+        self.ok("mount", self.mnt, "-d", "-o", "scrub_days=0.00001")  # 0.9 s
+        path = os.path.join(self.mnt, "a/b/m/versions/1/weights")
+        with open(path, "rb") as file:
+            self.assertEqual(file.read(), b"w" * 300000)
+
+        def scrub():
+            return json.loads(self.ok("status", self.mnt, "--json"))[0]["scrub"]
+
+        def wait_for(condition):
+            deadline = time.monotonic() + 60
+            while not condition(scrub()):
+                self.assertLess(time.monotonic(), deadline, scrub())
+
+        wait_for(lambda state: state["last_blobs"] >= 2)  # the file, and the list of the version's files
+        self.assertEqual(scrub()["last_damaged"], 0)
+        self.assertIn(scrub()["fs_verity"], ("on", "not supported"))
+        nice = []  # of the daemon's threads: proc(5), stat, field 19
+        for stat in glob.glob(f"/proc/{self.daemon_pid()}/task/*/stat"):
+            with open(stat) as text:
+                nice.append(int(text.read().rpartition(")")[2].split()[16]))
+        self.assertEqual(nice.count(19), 1, "the scrub leaves the processor to others")
+        digest = hashlib.sha256(b"w" * 300000).hexdigest()
+        blob = os.path.join(self.home, "objects", digest[:2], digest[2:])
+        os.chmod(blob, 0o600)
+        with open(blob, "r+b") as file:
+            file.seek(150000)
+            file.write(b"W")
+        wait_for(lambda state: state["damaged"] + state["last_damaged"] > 0)
+        self.assertFalse(os.path.exists(blob))
+        self.assertTrue(os.path.exists(os.path.join(self.home, "quarantine", digest)))
+        with self.assertRaises(OSError) as refused:
+            open(path, "rb")
+        self.assertEqual(refused.exception.errno, errno.EIO)
+        with open(self.mnt + "/.modelfs/metrics") as metrics:
+            self.assertIn("modelfs_scrub_damaged ", metrics.read())
+        self.assertIn("quarantine", self.ok("why", path))
+        self.ok("umount", self.mnt)
+        with open(self.home + "/mount.log") as log:
+            self.assertEqual(log.read().count("blob_quarantined"), 1)
+        # Registering the same file again heals it.
+        self.ok("register", source, "a.b.m")
+        self.ok("mount", self.mnt, "-d", "-o", "scrub_days=0")
+        self.assertEqual(scrub()["period_s"], 0)
+        with open(path, "rb") as file:
+            self.assertEqual(file.read(), b"w" * 300000)
+        self.ok("umount", self.mnt)
+
+    def test_a_model_that_was_copied_is_in_the_mount_at_once(self):
+        source = os.path.join(self.scratch, "src")
+        os.mkdir(source)
+        for text in ("one", "two", "three"):
+            with open(os.path.join(source, "weights"), "w") as file:
+                file.write(text)
+            self.ok("register", "-p", source, "a.b.m")
+        self.ok("rm", "--yes", "a.b.m/2")
+        self.ok("alias", "set", "a.b.m@Champion", "3")
+        self.ok("mount", self.mnt, "-d")
+        copy = os.path.join(self.mnt, "a/b/copy")
+        self.assertFalse(os.path.exists(copy + "/versions/3"))  # what the kernel may keep of a name
+        self.assertEqual(os.listdir(self.mnt + "/a/b"), ["m"])
+        self.ok("cp", "a.b.m", "a.b.copy")
+        self.assertEqual(sorted(os.listdir(self.mnt + "/a/b")), ["copy", "m"])
+        self.assertEqual(sorted(os.listdir(copy + "/versions")), ["1", "3"])
+        self.assertEqual(os.readlink(copy + "/aliases/Champion"), "../versions/3")
+        with open(copy + "@Champion/weights") as file:
+            self.assertEqual(file.read(), "three")
         self.ok("umount", self.mnt)
 
     def test_mount_returns_when_it_answers_and_umount_when_it_is_over(self):

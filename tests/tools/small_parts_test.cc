@@ -108,7 +108,13 @@ TEST(MountOptions, SetWhatTheySayAndPassOverWhatMountMeansForItself) {
   EXPECT_TRUE(options.allow_other);
   EXPECT_TRUE(options.read_only);
   EXPECT_FALSE(options.passthrough);
-  for (const std::string word : {"turbo", "identity_map=", "identity_map"}) {
+  EXPECT_EQ(options.scrub_period_ms, 7 * 24 * 60 * 60 * 1000);
+  ASSERT_TRUE(ApplyMountOptions({"scrub_days=0.5"}, options, identity_map).ok());
+  EXPECT_EQ(options.scrub_period_ms, 12 * 60 * 60 * 1000);
+  ASSERT_TRUE(ApplyMountOptions({"scrub_days=0"}, options, identity_map).ok());
+  EXPECT_EQ(options.scrub_period_ms, 0);
+  for (const std::string word : {"turbo", "identity_map=", "identity_map", "scrub_days=", "scrub_days=-1",
+                                 "scrub_days=nan", "scrub_days=7d", "scrub_days=1e9", "scrub_days=1e-99"}) {
     const Status refused = ApplyMountOptions({"rw," + word}, options, identity_map);
     ASSERT_FALSE(refused.ok());
     EXPECT_EQ(refused.error().code(), Code::kInvalidArgument);
