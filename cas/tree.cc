@@ -12,7 +12,9 @@
 namespace modelfs::cas {
 namespace {
 
-constexpr std::string_view kMagic = "MFT\x01";  // the last byte is the version
+constexpr std::string_view kMagic = "MFT";  // then the version
+constexpr uint8_t kVersion = 1;
+constexpr uint8_t kVersionOfNewerNames = 2;
 
 // An entry's flags byte: its kind in the low two bits, then these. The rest is zero.
 constexpr uint8_t kKindMask = 0x03;
@@ -118,6 +120,7 @@ Result<Tree> Tree::Make(std::vector<TreeEntry> entries) {
       }
       tree.total_bytes_ += entry.blob.size_bytes;
     }
+    tree.newer_names_ = tree.newer_names_ || IsNewerFileName(entry.path);
     previous = entry.path;
   }
   tree.entries_ = std::move(entries);
@@ -126,7 +129,7 @@ Result<Tree> Tree::Make(std::vector<TreeEntry> entries) {
 
 std::string Tree::Encode() const {
   Encoder out;
-  out.Raw(kMagic).Varint(entries_.size());
+  out.Raw(kMagic).U8(newer_names_ ? kVersionOfNewerNames : kVersion).Varint(entries_.size());
   for (const TreeEntry& entry : entries_) {
     auto flags = static_cast<uint8_t>(entry.kind);
     if (entry.executable) flags |= kExecutableFlag;
@@ -144,7 +147,11 @@ Result<Tree> Tree::Decode(std::string_view encoded) {
     return Error(Code::kDataLoss, "tree: " + std::string(why));
   };
   Decoder in(encoded);
-  if (in.Raw(kMagic.size()) != kMagic) return refuse("does not begin with its magic number and version 1");
+  if (in.Raw(kMagic.size()) != kMagic) return refuse("does not begin with its magic number");
+  const uint8_t version = in.U8();
+  if (version != kVersion && version != kVersionOfNewerNames) {
+    return refuse(fmt::format("is of version {}, which a later modelfs wrote", version));
+  }
   const uint64_t count = in.Varint();
   if (!in.ok() || count > in.remaining() / kSmallestEntryBytes) {
     return refuse("is shorter than its number of entries");
@@ -166,6 +173,8 @@ Result<Tree> Tree::Decode(std::string_view encoded) {
   if (!sorted) return refuse("the entries are not in order");
   Result<Tree> tree = Make(std::move(entries));
   if (!tree.ok()) return refuse(tree.error().message());
+  if (tree->newer_names_ != (version == kVersionOfNewerNames))
+    return refuse("its names are of another version");
   return tree;
 }
 
@@ -175,6 +184,22 @@ const TreeEntry* Tree::Find(std::string_view path) const {
       [](const TreeEntry& entry, std::string_view want) { return PathLess(entry.path, want); });
   if (at == entries_.end() || at->path != path || at->kind != EntryKind::kFile) return nullptr;
   return &*at;
+}
+
+std::vector<std::string> Leftovers(const Tree& tree) {
+  std::vector<std::string> found;
+  for (const std::string_view name : {".git", "__pycache__", ".cache/huggingface"}) {
+    const std::string inside = fmt::format("/{}/", name);
+    for (const TreeEntry& entry : tree.entries()) {
+      const std::string path = "/" + entry.path + "/";
+      const size_t at = path.find(inside);
+      if (at == std::string::npos || (entry.kind == EntryKind::kFile && at + inside.size() == path.size()))
+        continue;
+      found.push_back(path.substr(1, at + inside.size() - 2));
+      break;
+    }
+  }
+  return found;
 }
 
 TreeIndex::TreeIndex(Tree tree) : tree_(std::move(tree)) {
@@ -225,6 +250,16 @@ std::optional<uint32_t> TreeIndex::Child(uint32_t directory, std::string_view na
                        [this](uint32_t child, std::string_view want) { return nodes_[child].name < want; });
   if (at == node->children.end() || nodes_[*at].name != name) return std::nullopt;
   return *at;
+}
+
+std::optional<uint32_t> TreeIndex::At(std::string_view path) const {
+  std::optional<uint32_t> node = 0;
+  while (!path.empty() && node.has_value()) {
+    const size_t slash = std::min(path.find('/'), path.size());
+    node = Child(*node, path.substr(0, slash));
+    path.remove_prefix(std::min(slash + 1, path.size()));
+  }
+  return node;
 }
 
 }  // namespace modelfs::cas

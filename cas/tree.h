@@ -42,6 +42,7 @@ class Tree {
   // kDataLoss for anything that Encode would not have written.
   static Result<Tree> Decode(std::string_view encoded);
 
+  // In version 2 where a name needs it (IsNewerFileName), else in version 1.
   std::string Encode() const;
 
   const std::vector<TreeEntry>& entries() const { return entries_; }
@@ -55,7 +56,13 @@ class Tree {
   std::vector<TreeEntry> entries_;
   uint64_t total_bytes_ = 0;
   size_t file_count_ = 0;
+  bool newer_names_ = false;
 };
+
+// Directories that people rarely mean to publish, by the path of the first of each kind: `.git`,
+// `__pycache__`, and
+// `.cache/huggingface`, which a download of the Hugging Face Hub leaves behind. For a hint.
+std::vector<std::string> Leftovers(const Tree& tree);
 
 // A tree as directories and files with numbers, for walking. Node 0 is the root; the others are
 // numbered in the order of the tree's paths (a directory before what is in it), so a node's number
@@ -80,6 +87,8 @@ class TreeIndex {
   const Node* Get(uint32_t number) const { return number < nodes_.size() ? &nodes_[number] : nullptr; }
   // A child's number, or nothing.
   std::optional<uint32_t> Child(uint32_t directory, std::string_view name) const;
+  // The node of a path, "" the root, or nothing.
+  std::optional<uint32_t> At(std::string_view path) const;
 
  private:
   Tree tree_;

@@ -3,10 +3,13 @@
 #include <fmt/core.h>
 #include <utf8proc.h>
 
+#include <algorithm>
 #include <array>
 #include <cstdlib>
 #include <memory>
 #include <optional>
+
+#include "cas/base/unassigned.h"
 
 namespace modelfs {
 namespace {
@@ -64,6 +67,48 @@ bool IsHidden(utf8proc_int32_t code_point) {
   }
 }
 
+bool IsWithin(utf8proc_int32_t code_point, utf8proc_int32_t first, utf8proc_int32_t last) {
+  return first <= code_point && code_point <= last;
+}
+
+// Not ever to be assigned (Unicode, section 23.7).
+bool IsNoncharacter(utf8proc_int32_t code_point) {
+  return (code_point & 0xFFFE) == 0xFFFE || IsWithin(code_point, 0xFDD0, 0xFDEF);
+}
+
+bool IsUnassigned(utf8proc_int32_t code_point) {
+  const auto* at = std::lower_bound(std::begin(kUnassigned), std::end(kUnassigned), code_point,
+                                    [](const CodePoints& range, int want) { return range.last < want; });
+  return at != std::end(kUnassigned) && at->first <= code_point;
+}
+
+// In a file's name since version 2 of a tree's encoding.
+bool IsNewer(utf8proc_int32_t code_point) {
+  switch (code_point) {
+    case 0x034F:  // combining grapheme joiner
+    case 0x200C:  // zero width non-joiner: between letters of Persian, say
+    case 0x200D:  // zero width joiner: of emoji and of letters
+    case 0x2060:  // word joiner
+      return true;
+    default:
+      break;
+  }
+  const bool selector = IsWithin(code_point, 0xFE00, 0xFE0F) || IsWithin(code_point, 0xE0100, 0xE01EF) ||
+                        IsWithin(code_point, 0x180B, 0x180D) || code_point == 0x180F;
+  const bool tag = IsWithin(code_point, 0xE0020, 0xE007F);  // in flags
+  return selector || tag || IsUnassigned(code_point);
+}
+
+// Refused in a file's name.
+bool IsRefused(utf8proc_int32_t code_point) {
+  if (IsNewer(code_point)) return false;
+  // Assigned, though this host may not know it yet.
+  if (utf8proc_category(code_point) == UTF8PROC_CATEGORY_CN && !IsWithin(code_point, 0xE0000, 0xE0FFF)) {
+    return IsNoncharacter(code_point);
+  }
+  return IsHidden(code_point);
+}
+
 }  // namespace
 
 bool IsValidUtf8(std::string_view text) {
@@ -99,6 +144,12 @@ bool HasHiddenCharacters(std::string_view text) {
   return !EachCodePoint(text, [](utf8proc_int32_t code_point) { return !IsHidden(code_point); });
 }
 
+bool IsNewerFileName(std::string_view name) {
+  const auto is_ascii = [](char c) { return static_cast<unsigned char>(c) < 0x80; };
+  if (std::all_of(name.begin(), name.end(), is_ascii)) return false;
+  return !EachCodePoint(name, [](utf8proc_int32_t code_point) { return !IsNewer(code_point); });
+}
+
 std::string Printable(std::string_view text) {
   std::string out;
   while (!text.empty()) {
@@ -106,7 +157,7 @@ std::string Printable(std::string_view text) {
     const utf8proc_ssize_t length =
         utf8proc_iterate(Bytes(text), static_cast<utf8proc_ssize_t>(text.size()), &code_point);
     const size_t step = length <= 0 ? 1 : static_cast<size_t>(length);
-    if (length <= 0 || IsHidden(code_point)) {
+    if (length <= 0 || IsRefused(code_point)) {
       for (const char c : text.substr(0, step)) {
         out += fmt::format("\\x{:02x}", static_cast<unsigned char>(c));
       }
@@ -129,8 +180,8 @@ Status CheckPathComponent(std::string_view component) {
   if (component.find('/') != std::string_view::npos) return refuse("contains a slash");
   if (component.find('\0') != std::string_view::npos) return refuse("contains a NUL byte");
   if (!IsValidUtf8(component)) return refuse("is not valid UTF-8");
-  if (HasHiddenCharacters(component)) {
-    return refuse("contains a control, bidirectional, zero-width or otherwise invisible character");
+  if (!EachCodePoint(component, [](utf8proc_int32_t code_point) { return !IsRefused(code_point); })) {
+    return refuse("contains a control, bidirectional or invisible character");
   }
   return OkStatus();
 }

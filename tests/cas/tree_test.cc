@@ -71,7 +71,12 @@ TEST(Tree, RefusesPathsThatCannotBeStored) {
       {"overlong UTF-8", "a\xc0\xaf"},
       {"surrogate", "a\xed\xa0\x80"},
       {"bidi override", "a\xe2\x80\xae"},
-      {"zero width joiner", "a\xe2\x80\x8d"},
+      {"zero width space", "a\u200b"},
+      {"right-to-left mark", "a\u200f"},
+      {"soft hyphen", "a\u00ad"},
+      {"noncharacter", "a\ufdd0"},
+      {"private use", "a\ue000"},
+      {"deprecated tag", "a\U000e0001"},
       {"byte order mark", "\xef\xbb\xbfMLmodel"},
       {"escape", "a\x1b[2J"},
       {"delete", "a\x7f"},
@@ -83,6 +88,48 @@ TEST(Tree, RefusesPathsThatCannotBeStored) {
     ASSERT_FALSE(tree.ok());
     EXPECT_EQ(tree.error().code(), Code::kInvalidArgument);
   }
+}
+
+// Ordinary text of people: emoji of several, flags, Persian, characters that no table of ours knows.
+TEST(Tree, NamesThatNeedVersion2GetItAndNoOthers) {
+  const struct {
+    const char* name;
+    const char* path;
+    char version;
+  } rows[] = {
+      {"ASCII", "MLmodel", 1},
+      {"letters", "modèle/データ", 1},
+      {"an emoji", "\U0001F600", 1},
+      {"ZWJ", "\U0001F469\u200d\U0001F4BB.png", 2},
+      {"variation selector", "\u2764\ufe0f", 2},
+      {"ideographic variation", "\u845b\U000e0100", 2},
+      {"ZWNJ", "\u0646\u0645\u06cc\u200c\u062e\u0648\u0627\u0647\u0645", 2},
+      {"flag of Scotland", "\U0001F3F4\U000E0067\U000E0062\U000E0073\U000E0063\U000E0074\U000E007F", 2},
+      {"Unicode 15.1", "\U0002EBF0", 1},
+      {"Unicode 16: Garay", "\U00010D50", 2},
+      {"Unicode 17 or later", "dir/\U0001FADF\U00020000", 2},
+  };
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.name);
+    const Result<Tree> tree = Tree::Make({File("a"), File(row.path)});
+    ASSERT_TRUE(tree.ok()) << tree.error().message();
+    std::string encoded = tree->Encode();
+    EXPECT_EQ(encoded[3], row.version);
+    const Result<Tree> decoded = Tree::Decode(encoded);
+    ASSERT_TRUE(decoded.ok()) << decoded.error().message();
+    EXPECT_EQ(decoded->Encode(), encoded);
+    encoded[3] = static_cast<char>(3 - row.version);
+    EXPECT_EQ(Tree::Decode(encoded).error().code(), Code::kDataLoss) << "a second encoding of one tree";
+  }
+}
+
+TEST(Tree, LeftoversAreDirectoriesOfTheirNames) {
+  const Tree tree = Tree::Make({File(".gitignore"), File("a/.git/config"), File("b/.git/config"),
+                                File("x.__pycache__"), File(".cache/other"), EmptyDirectory("__pycache__")})
+                        .value();
+  EXPECT_EQ(Leftovers(tree), (std::vector<std::string>{"a/.git", "__pycache__"}));
+  const Tree hub = Tree::Make({File("d/.cache/huggingface/download/x"), File("__pycache__")}).value();
+  EXPECT_EQ(Leftovers(hub), (std::vector<std::string>{"d/.cache/huggingface"}));
 }
 
 TEST(Tree, BoundsLengthAndDepth) {
@@ -166,6 +213,13 @@ TEST(TreeIndex, NumbersNodesInPathOrder) {
   EXPECT_EQ(index.Child(5, "a.safetensors"), 6U);
   EXPECT_EQ(index.Child(5, "a"), std::nullopt);
   EXPECT_EQ(index.Child(1, "x"), std::nullopt);
+}
+
+TEST(TreeIndex, FindsPaths) {
+  const TreeIndex index(Sample());
+  EXPECT_EQ(index.At(""), 0U);
+  EXPECT_EQ(index.At("bin/run.sh"), index.Child(*index.At("bin"), "run.sh"));
+  EXPECT_EQ(index.At("none/run.sh"), std::nullopt);
 }
 
 TEST(TreeIndex, FindsEveryPathOfADeepAndWideTree) {
