@@ -1,11 +1,10 @@
 #include <fcntl.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
 
 #include "cas/draft_impl.h"
+#include "cas/store_core.h"
 
 namespace modelfs::cas {
 namespace {
@@ -15,20 +14,15 @@ constexpr size_t kCopyBytes = size_t{1} << 20U;
 constexpr uint64_t kWritebackBytes = uint64_t{8} << 20U;
 
 // Copies a piece of a blob into a file; short only at the blob's end.
-Result<uint64_t> CopyPiece(OpenBlob& blob, uint64_t from, uint64_t length, int out, uint64_t to) {
+Result<uint64_t> CopyPiece(OpenBlob& blob, uint64_t from, uint64_t length, EditableFile& out, uint64_t to) {
   const uint64_t size_bytes = blob.digest().size_bytes;
   length = from >= size_bytes ? 0 : std::min(length, size_bytes - from);
   uint64_t done = 0;
   if (const std::optional<int> native = blob.NativeFd(); native.has_value()) {
-    auto in_offset = static_cast<off64_t>(from);
-    auto out_offset = static_cast<off64_t>(to);
     while (done < length) {
-      const ssize_t count = ::copy_file_range(*native, &in_offset, out, &out_offset, length - done, 0);
-      if (count < 0 && errno == EINTR) continue;
-      if (count < 0 && (errno == ENOSPC || errno == EDQUOT)) return ErrnoError(errno, "write to the draft");
-      // A file system that cannot, or nothing copied: the loop below says what is the matter.
-      if (count <= 0) break;
-      done += static_cast<uint64_t>(count);
+      ASSIGN_OR_RETURN(const uint64_t count, out.CopyAt(to + done, *native, from + done, length - done));
+      if (count == 0) break;
+      done += count;
     }
   }
   std::vector<std::byte> buffer(std::min<uint64_t>(kCopyBytes, length - done));
@@ -43,14 +37,6 @@ Result<uint64_t> CopyPiece(OpenBlob& blob, uint64_t from, uint64_t length, int o
   return length;
 }
 
-// Best effort: this process remembers it in any case.
-void SetAtime(const std::string& path, const timespec& atime) {
-  const timespec times[2] = {atime, {.tv_sec = 0, .tv_nsec = UTIME_OMIT}};
-  (void)::utimensat(AT_FDCWD, path.c_str(), times, AT_SYMLINK_NOFOLLOW);
-}
-
-void Mark(const std::string& path) { SetAtime(path, {.tv_sec = kLostBytesAtimeS, .tv_nsec = 0}); }
-
 }  // namespace
 
 // --- handles ---
@@ -64,7 +50,7 @@ Result<size_t> DraftFileImpl::Read(uint64_t offset_bytes, std::span<std::byte> o
   // copy of that would be a file that nobody doubts.
   if (open_->lost_bytes) return LostSomeBytes("read");
   const std::shared_ptr<const Backing> backing = open_->Get();
-  if (backing->fd.valid()) return ReadFully(backing->fd.get(), "draft", offset_bytes, out);
+  if (backing->fd() >= 0) return ReadFully(backing->fd(), "draft", offset_bytes, out);
   if (offset_bytes >= backing->length_bytes) return size_t{0};
   out = out.first(std::min<uint64_t>(out.size(), backing->length_bytes - offset_bytes));
   return backing->blob->Read(offset_bytes, out, Deadline::Never());
@@ -75,11 +61,10 @@ Result<size_t> DraftFileImpl::Write(uint64_t offset_bytes, std::span<const std::
   ASSIGN_OR_RETURN(const DraftImpl::Change change, DraftImpl::Change::Begin(*draft_));
   ASSIGN_OR_RETURN(const auto backing, draft_->EnsureOwn(*open_, UINT64_MAX));
   const DraftImpl::BytesChange bytes_change(*draft_, open_->node);
-  ASSIGN_OR_RETURN(const size_t count, WriteSome(backing->fd.get(), offset_bytes, bytes));
+  ASSIGN_OR_RETURN(const size_t count, backing->own->WriteAt(offset_bytes, bytes));
   if (open_->unwritten_bytes.fetch_add(count) + count >= kWritebackBytes) {
     open_->unwritten_bytes = 0;
-    // Only a hint, so that sealing finds most of it on the disk already.
-    (void)::sync_file_range(backing->fd.get(), 0, 0, SYNC_FILE_RANGE_WRITE);
+    backing->own->StartWriteback();
   }
   return count;
 }
@@ -89,19 +74,13 @@ Status DraftFileImpl::Allocate(uint64_t offset_bytes, uint64_t length_bytes) {
   ASSIGN_OR_RETURN(const DraftImpl::Change change, DraftImpl::Change::Begin(*draft_));
   ASSIGN_OR_RETURN(const auto backing, draft_->EnsureOwn(*open_, UINT64_MAX));
   const DraftImpl::BytesChange bytes_change(*draft_, open_->node);
-  if (::fallocate(backing->fd.get(), 0, static_cast<off_t>(offset_bytes), static_cast<off_t>(length_bytes)) ==
-      0) {
-    return OkStatus();
-  }
-  if (errno == EOPNOTSUPP) return Error(Code::kUnimplemented, "allocate: the file system cannot");
-  return BytesError(errno, "allocate");
+  return backing->own->Allocate(offset_bytes, length_bytes);
 }
 
 Status DraftFileImpl::Sync() {
   const std::shared_ptr<const Backing> backing = open_->Get();
-  // A shared blob is durable already.
-  if (backing->fd.valid() && ::fsync(backing->fd.get()) != 0) return ErrnoError(errno, "fsync");
-  return OkStatus();
+  // A blob is durable already.
+  return backing->own != nullptr ? backing->own->Sync() : OkStatus();
 }
 
 // --- backings ---
@@ -111,17 +90,19 @@ Result<std::shared_ptr<const Backing>> DraftImpl::LoadBacking(DraftNode node) {
   auto backing = std::make_shared<Backing>();
   // Before the mode is looked at: a Seal in between makes this one old.
   backing->seals = seals_.load();
-  ASSIGN_OR_RETURN(const struct stat info, StatNode(node));
-  if (S_ISDIR(info.st_mode)) return Error(Code::kInvalidArgument, "is a directory");
-  if (S_ISLNK(info.st_mode)) {
+  ASSIGN_OR_RETURN(const FileInfo info, StatNode(node));
+  if (S_ISDIR(info.mode)) return Error(Code::kInvalidArgument, "is a directory");
+  if (S_ISLNK(info.mode)) {
     ASSIGN_OR_RETURN(const ShareMarker marker, MarkerOf(node));
     ASSIGN_OR_RETURN(backing->blob, blobs_.Open(marker.blob));
     backing->length_bytes = marker.length_bytes;
     return backing;
   }
-  backing->writable = (info.st_mode & kOwnerWrites) != 0;
-  backing->fd = Fd(::open(path.c_str(), (backing->writable ? O_RDWR : O_RDONLY) | O_CLOEXEC | O_NOFOLLOW));
-  if (!backing->fd.valid()) return ErrnoError(errno, "open " + path);
+  if (IsPublished(info)) {
+    ASSIGN_OR_RETURN(backing->published, files_.OpenRead(path));
+  } else {
+    ASSIGN_OR_RETURN(backing->own, files_.OpenEditable(path));
+  }
   return backing;
 }
 
@@ -158,7 +139,7 @@ Result<std::shared_ptr<const Backing>> DraftImpl::EnsureOwn(OpenNode& open, uint
 
 Result<std::shared_ptr<const Backing>> DraftImpl::EnsureOwnExclusively(OpenNode& open, uint64_t keep_bytes) {
   std::shared_ptr<const Backing> old = open.Get();
-  if (old->writable && !IsWritable(*old)) {
+  if (old->own != nullptr && !IsWritable(*old)) {
     ASSIGN_OR_RETURN(old, LoadBacking(open.node));
     open.Set(old);
   }
@@ -166,32 +147,36 @@ Result<std::shared_ptr<const Backing>> DraftImpl::EnsureOwnExclusively(OpenNode&
   ASSIGN_OR_RETURN(const DraftAttr attr, GetAttr(open.node));
   const std::string path = NodePath(open.node);
   const std::string temporary = path + ".new";
-  ::unlink(temporary.c_str());
   auto own = std::make_shared<Backing>();
-  own->writable = true;
   own->seals = seals_.load();
   const uint32_t mode = attr.executable ? kOwnExecutableMode : kOwnMode;
-  own->fd = Fd(::open(temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, mode));
-  if (!own->fd.valid()) return ErrnoError(errno, "create " + temporary);
+  Result<std::unique_ptr<EditableFile>> created = files_.CreateEditable(temporary, mode);
+  if (!created.ok() && created.error().code() == Code::kAlreadyExists) {
+    // Left by a process that was killed here.
+    RETURN_IF_ERROR(files_.Unlink(temporary));
+    created = files_.CreateEditable(temporary, mode);
+  }
+  if (!created.ok()) return created.error();
+  own->own = *std::move(created);
   const Status copied = [&]() -> Status {
-    if (::fchmod(own->fd.get(), mode) != 0) return ErrnoError(errno, "fchmod " + temporary);
     if (old->blob != nullptr) {
       const uint64_t length = std::min(keep_bytes, old->length_bytes);
-      RETURN_IF_ERROR(CopyPiece(*old->blob, 0, length, own->fd.get(), 0));
+      RETURN_IF_ERROR(CopyPiece(*old->blob, 0, length, *own->own, 0));
     } else {
       std::vector<std::byte> buffer(std::min<uint64_t>(kCopyBytes, keep_bytes));
       for (uint64_t done = 0; done < keep_bytes && !buffer.empty();) {
-        ASSIGN_OR_RETURN(const size_t count, ReadFully(old->fd.get(), path, done, buffer));
+        ASSIGN_OR_RETURN(const size_t count, ReadFully(old->fd(), path, done, buffer));
         if (count == 0) break;
-        RETURN_IF_ERROR(WriteFully(own->fd.get(), done, std::span(buffer).first(count)));
+        RETURN_IF_ERROR(WriteFully(*own->own, done, std::span(buffer).first(count)));
         done += count;
       }
     }
     KeepLoss(open, temporary);
-    return RealFiles().Rename(temporary, path);
+    RETURN_IF_ERROR(files_.SetTimes(temporary, {.mtime = MtimeOf(attr)}));
+    return files_.Rename(temporary, path);
   }();
   if (!copied.ok()) {
-    ::unlink(temporary.c_str());
+    files_.Unlink(temporary).IgnoreError("the next copy replaces it");
     return copied.error();
   }
   open.Set(own);
@@ -203,7 +188,7 @@ Status DraftImpl::ShareExclusively(OpenNode& open, const ShareMarker& marker) {
   ASSIGN_OR_RETURN(backing->blob, blobs_.Open(marker.blob));
   backing->length_bytes = marker.length_bytes;
   const std::string path = NodePath(open.node);
-  RETURN_IF_ERROR(ReplaceBySymlink(marker.Encode(), path, path + ".new"));
+  RETURN_IF_ERROR(ReplaceBySymlink(files_, marker.Encode(), path, path + ".new"));
   KeepLoss(open, path);
   open.Set(std::move(backing));
   return OkStatus();
@@ -223,11 +208,16 @@ void DraftImpl::LostBytes(DraftNode file) {
   // Nobody puts another file in its place between looking at lost_bytes and this.
   std::optional<OpenNode::Exclusive> exclusive;
   if (open != nullptr) exclusive.emplace(*open);
-  Mark(NodePath(file));
+  MarkLost(NodePath(file));
+}
+
+void DraftImpl::MarkLost(const std::string& path) {
+  files_.SetTimes(path, {.atime = timespec{.tv_sec = kLostBytesAtimeS, .tv_nsec = 0}})
+      .IgnoreError("this process remembers it");
 }
 
 void DraftImpl::KeepLoss(const OpenNode& open, const std::string& path) {
-  if (open.lost_bytes) Mark(path);
+  if (open.lost_bytes) MarkLost(path);
 }
 
 void DraftImpl::ForgetLoss(OpenNode& open) {
@@ -236,7 +226,8 @@ void DraftImpl::ForgetLoss(OpenNode& open) {
     if (lost_.erase(open.node) == 0) return;
     open.lost_bytes = false;
   }
-  SetAtime(NodePath(open.node), {.tv_sec = 0, .tv_nsec = UTIME_NOW});
+  files_.SetTimes(NodePath(open.node), {.atime = timespec{.tv_sec = 0, .tv_nsec = UTIME_NOW}})
+      .IgnoreError("a restart then asks for the file once more");
 }
 
 void DraftImpl::CloseWriter(OpenNode& open) {
@@ -247,11 +238,9 @@ void DraftImpl::CloseWriter(OpenNode& open) {
   }
   if (!last) return;
   const std::shared_ptr<const Backing> backing = open.Get();
-  struct stat info {};
-  if (backing != nullptr && backing->fd.valid() && ::fstat(backing->fd.get(), &info) == 0 &&
-      IsWorthHashing(info)) {
-    hashes_.Closed(open.node);
-  }
+  if (backing == nullptr || backing->own == nullptr) return;
+  const Result<FileInfo> info = InfoOf(backing->fd(), "draft");
+  if (info.ok() && IsWorthHashing(*info)) hashes_.Closed(open.node);
 }
 
 Result<std::shared_ptr<DraftFile>> DraftImpl::Open(DraftNode file, Access access) {
@@ -279,30 +268,28 @@ Status DraftImpl::SetExecutable(DraftNode file, bool executable) {
   if (attr.shares.has_value()) {
     ASSIGN_OR_RETURN(ShareMarker marker, MarkerOf(file));
     marker.executable = executable;
-    RETURN_IF_ERROR(ReplaceBySymlink(marker.Encode(), path, path + ".new"));
-    const timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
-                               {.tv_sec = attr.mtime_s, .tv_nsec = attr.mtime_ns}};
-    ::utimensat(AT_FDCWD, path.c_str(), times, AT_SYMLINK_NOFOLLOW);
+    RETURN_IF_ERROR(ReplaceBySymlink(files_, marker.Encode(), path, path + ".new"));
+    files_.SetTimes(path, {.mtime = MtimeOf(attr)}).IgnoreError("the bit is what was asked for");
     KeepLoss(*open, path);
     return OkStatus();
   }
   ASSIGN_OR_RETURN(const auto own, EnsureOwnExclusively(*open, UINT64_MAX));
-  if (::fchmod(own->fd.get(), executable ? kOwnExecutableMode : kOwnMode) != 0) {
-    return ErrnoError(errno, "fchmod " + path);
-  }
-  return OkStatus();
+  return own->own->SetMode(executable ? kOwnExecutableMode : kOwnMode);
 }
 
 Status DraftImpl::SetMtime(DraftNode node, int64_t mtime_s, int64_t mtime_ns) {
   ASSIGN_OR_RETURN(const Change change, Change::Begin(*this));
-  ASSIGN_OR_RETURN(const struct stat info, StatNode(node));
-  // Published already by a process that was killed then: its mtime is the blob's epoch.
-  if (S_ISREG(info.st_mode) && (info.st_mode & kOwnerWrites) == 0) return OkStatus();
-  const timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, {.tv_sec = mtime_s, .tv_nsec = mtime_ns}};
-  if (::utimensat(AT_FDCWD, NodePath(node).c_str(), times, AT_SYMLINK_NOFOLLOW) != 0) {
-    return ErrnoError(errno, "utimensat");
+  ASSIGN_OR_RETURN(const FileInfo info, StatNode(node));
+  const timespec mtime = {.tv_sec = mtime_s, .tv_nsec = mtime_ns};
+  if (!IsPublished(info)) return files_.SetTimes(NodePath(node), {.mtime = mtime});
+  // Published by a process that was killed then.
+  DraftTimes times;
+  {
+    MutexLock lock(state_mu_);
+    times_[node] = mtime;
+    times = times_;
   }
-  return OkStatus();
+  return ReplaceFile("times", EncodeTimes(times), Durability::kRestart);
 }
 
 Status DraftImpl::Truncate(DraftNode file, uint64_t size_bytes) {
@@ -318,7 +305,7 @@ Status DraftImpl::Truncate(DraftNode file, uint64_t size_bytes) {
     return ShareExclusively(*open, marker);
   }
   ASSIGN_OR_RETURN(const auto own, EnsureOwnExclusively(*open, size_bytes));
-  if (::ftruncate(own->fd.get(), static_cast<off_t>(size_bytes)) != 0) return BytesError(errno, "truncate");
+  RETURN_IF_ERROR(own->own->Truncate(size_bytes));
   if (size_bytes == 0) ForgetLoss(*open);
   return OkStatus();
 }
@@ -344,7 +331,7 @@ Result<uint64_t> DraftImpl::CopyFromBlob(DraftNode file, uint64_t to_offset_byte
   }
   ASSIGN_OR_RETURN(const std::shared_ptr<OpenBlob> source, blobs_.Open(blob));
   ASSIGN_OR_RETURN(const auto own, EnsureOwnExclusively(*open, UINT64_MAX));
-  return CopyPiece(*source, from_offset_bytes, count, own->fd.get(), to_offset_bytes);
+  return CopyPiece(*source, from_offset_bytes, count, *own->own, to_offset_bytes);
 }
 
 }  // namespace modelfs::cas

@@ -1,12 +1,9 @@
 #include "cas/draft_impl.h"
 
-#include <fcntl.h>
 #include <fmt/core.h>
-#include <unistd.h>
+#include <sys/stat.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <filesystem>
 
 namespace modelfs::cas {
 
@@ -23,25 +20,9 @@ Error LostSomeBytes(std::string_view file) {
               file)};
 }
 
-Error BytesError(int errno_value, std::string_view call) {
-  if (errno_value != EFBIG) return ErrnoError(errno_value, call);
-  return {Code::kTooLarge,
-          fmt::format("{}: a file of that size is more than the file system of the registry can "
-                      "hold; split it",
-                      call)};
-}
-
-Result<size_t> WriteSome(int fd, uint64_t offset_bytes, std::span<const std::byte> bytes) {
-  while (true) {
-    const ssize_t count = ::pwrite(fd, bytes.data(), bytes.size(), static_cast<off_t>(offset_bytes));
-    if (count >= 0) return static_cast<size_t>(count);
-    if (errno != EINTR) return BytesError(errno, "write to the draft");
-  }
-}
-
-Status WriteFully(int fd, uint64_t offset_bytes, std::span<const std::byte> bytes) {
+Status WriteFully(EditableFile& file, uint64_t offset_bytes, std::span<const std::byte> bytes) {
   while (!bytes.empty()) {
-    ASSIGN_OR_RETURN(const size_t count, WriteSome(fd, offset_bytes, bytes));
+    ASSIGN_OR_RETURN(const size_t count, file.WriteAt(offset_bytes, bytes));
     offset_bytes += count;
     bytes = bytes.subspan(count);
   }
@@ -92,55 +73,104 @@ const std::string& DraftImpl::label() const {
 
 Status DraftImpl::SetLabel(const std::string& label) {
   MutexLock lock(label_mu_);
-  const std::string temporary = path_ + "/label.new";
-  const Fd fd(::open(temporary.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, kOwnMode));
-  if (!fd.valid()) return ErrnoError(errno, "create " + temporary);
-  RETURN_IF_ERROR(WriteFully(fd.get(), 0, std::as_bytes(std::span(label))));
-  RETURN_IF_ERROR(RealFiles().Rename(temporary, path_ + "/label"));
+  RETURN_IF_ERROR(ReplaceFile("label", label, Durability::kRestart));
   labels_.push_back(label);
+  return OkStatus();
+}
+
+Status DraftImpl::Begin() {
+  RETURN_IF_ERROR(ReplaceFile("format", std::string(kDraftFormat), Durability::kRestart));
+  // Last: a draft is one from when it has a label.
+  return SetLabel(label());
+}
+
+Status DraftImpl::ReplaceFile(std::string_view name, const std::string& bytes, Durability durability) {
+  const std::string path = fmt::format("{}/{}", path_, name);
+  const std::string temporary = path + ".new";
+  Result<std::unique_ptr<WritableFile>> file = files_.Create(temporary, kOwnMode);
+  if (!file.ok() && file.error().code() == Code::kAlreadyExists) {
+    // Left by a process that was killed here.
+    RETURN_IF_ERROR(files_.Unlink(temporary));
+    file = files_.Create(temporary, kOwnMode);
+  }
+  if (!file.ok()) return file.error();
+  RETURN_IF_ERROR((*file)->Append(std::as_bytes(std::span(bytes))));
+  if (durability == Durability::kPowerCut) RETURN_IF_ERROR((*file)->Sync());
+  RETURN_IF_ERROR(files_.Rename(temporary, path));
+  if (durability == Durability::kPowerCut) return files_.SyncDirectory(path_);
   return OkStatus();
 }
 
 // --- recovery ---
 
 Status DraftImpl::Recover() {
-  ASSIGN_OR_RETURN(const std::vector<std::string> present, RealFiles().List(path_ + "/n"));
-  std::unordered_set<DraftNode> reachable = {kDraftRoot};
+  // Before anything of it is in the draft.
+  constexpr uint64_t kMostFormatBytes = 256;
+  const Result<std::string> format = files_.ReadAll(path_ + "/format", kMostFormatBytes);
+  if (!format.ok() && format.error().code() != Code::kNotFound) return format.error();
+  if (format.value_or("") != kDraftFormat) {
+    RETURN_IF_ERROR(ReplaceFile("format", std::string(kDraftFormat), Durability::kRestart));
+  }
+  ASSIGN_OR_RETURN(const DraftTimes times, KeptTimes());
+  ASSIGN_OR_RETURN(const std::vector<std::string> present, files_.List(path_ + "/n"));
+  std::unordered_map<DraftNode, uint32_t> names = {{kDraftRoot, 1}};
   std::vector<DraftNode> directories = {kDraftRoot};
-  DraftNode highest = 0;
   while (!directories.empty()) {
     const DraftNode directory = directories.back();
     directories.pop_back();
     ASSIGN_OR_RETURN(const std::vector<DraftEntry> entries, List(directory));
     for (const DraftEntry& entry : entries) {
-      const Result<struct stat> info = StatNode(entry.node);
-      if (!info.ok()) {
-        ::unlink(NamePath(directory, entry.name).c_str());
-        continue;
-      }
-      if (!reachable.insert(entry.node).second) continue;
-      if (!entry.directory && info->st_atim.tv_sec == kLostBytesAtimeS) {
-        MutexLock lock(state_mu_);
-        lost_.insert(entry.node);
-      }
-      if (!entry.directory) continue;
-      directories.push_back(entry.node);
-      // Left behind by a rename that was cut short.
-      const Result<DraftNode> parent = Parent(entry.node);
-      if (parent.ok() && *parent == directory) continue;
-      RETURN_IF_ERROR(ReplaceBySymlink(std::to_string(directory), NamePath(entry.node, kParentName),
-                                       NamePath(entry.node, std::string(kParentName) + "new")));
+      ASSIGN_OR_RETURN(const bool found_first, RecoverName(directory, entry, names));
+      if (found_first && entry.kind == DraftKind::kDirectory) directories.push_back(entry.node);
     }
   }
+  DraftNode highest = 0;
   for (const std::string& name : present) {
     const std::optional<uint64_t> node = ParseNumber(name);
     if (node.has_value() && *node <= UINT32_MAX) highest = std::max(highest, static_cast<DraftNode>(*node));
-    if (node.has_value() && reachable.contains(static_cast<DraftNode>(*node))) continue;
-    std::error_code ignored;
-    std::filesystem::remove_all(nodes_ + name, ignored);
+    if (node.has_value() && names.contains(static_cast<DraftNode>(*node))) continue;
+    files_.RemoveTree(nodes_ + name).IgnoreError("no name leads there: it goes with the draft");
   }
   next_node_ = highest + 1;
+  MutexLock lock(state_mu_);
+  times_ = times;
+  std::erase_if(names, [](const auto& node) { return node.second < 2; });
+  links_ = std::move(names);
   return OkStatus();
+}
+
+Result<DraftTimes> DraftImpl::KeptTimes() {
+  // As many as a draft can have nodes.
+  constexpr uint64_t kMostBytes = uint64_t{1} << 30U;
+  const Result<std::string> encoded = files_.ReadAll(path_ + "/times", kMostBytes);
+  if (!encoded.ok()) {
+    if (encoded.error().code() == Code::kNotFound) return DraftTimes();
+    return encoded.error();
+  }
+  // A damaged one costs times, which is no reason to withhold the files.
+  return DecodeTimes(*encoded).value_or(DraftTimes());
+}
+
+Result<bool> DraftImpl::RecoverName(DraftNode directory, const DraftEntry& entry,
+                                    std::unordered_map<DraftNode, uint32_t>& names) {
+  const Result<FileInfo> info = StatNode(entry.node);
+  if (!info.ok()) {
+    if (info.error().code() != Code::kNotFound) return info.error();
+    RETURN_IF_ERROR(files_.Unlink(NamePath(directory, entry.name)));
+    return false;
+  }
+  if (++names[entry.node] > 1) return false;
+  if (entry.kind != DraftKind::kDirectory) {
+    if (info->atime_s == kLostBytesAtimeS) {
+      MutexLock lock(state_mu_);
+      lost_.insert(entry.node);
+    }
+    return true;
+  }
+  // Left behind by a rename that was cut short.
+  const Result<DraftNode> parent = Parent(entry.node);
+  if (!parent.ok() || *parent != directory) RETURN_IF_ERROR(SetParent(entry.node, directory));
+  return true;
 }
 
 }  // namespace modelfs::cas

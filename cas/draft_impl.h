@@ -7,8 +7,6 @@
 //   draft_seal.cc    the draft becomes a tree, and back
 #pragma once
 
-#include <sys/stat.h>
-
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
@@ -29,6 +27,7 @@
 #include "cas/base/thread.h"
 #include "cas/draft_hashes.h"
 #include "cas/draft_layout.h"
+#include "cas/draft_links.h"
 #include "cas/draft_store.h"
 #include "cas/file_hasher.h"
 #include "cas/local_store.h"
@@ -45,12 +44,8 @@ inline constexpr uint32_t kOwnerExecutes = 0100;
 Error Sealed();
 // The answer to whoever wants the bytes of a file that lost some.
 Error LostSomeBytes(std::string_view file);
-// The error of a call that makes a file of a draft longer.
-Error BytesError(int errno_value, std::string_view call);
-// As many of `bytes` as there is room for, by pwrite(2): an error only where that is none of them.
-Result<size_t> WriteSome(int fd, uint64_t offset_bytes, std::span<const std::byte> bytes);
 // All of `bytes`, or an error.
-Status WriteFully(int fd, uint64_t offset_bytes, std::span<const std::byte> bytes);
+Status WriteFully(EditableFile& file, uint64_t offset_bytes, std::span<const std::byte> bytes);
 
 class DraftImpl;
 
@@ -72,8 +67,9 @@ class DraftFileImpl : public DraftFile {
 
 class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
  public:
-  DraftImpl(LocalStore& blobs, std::string path, DraftNumber number, std::string label, Fd lock)
-      : blobs_(blobs),
+  DraftImpl(Files& files, LocalStore& blobs, std::string path, DraftNumber number, std::string label, Fd lock)
+      : files_(files),
+        blobs_(blobs),
         path_(std::move(path)),
         nodes_(path_ + "/n/"),
         number_(number),
@@ -81,7 +77,10 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
     labels_.push_back(std::move(label));
   }
 
-  // Brings what a killed process left into order: nodes without a name, names without a node.
+  // Writes the format and the label of a new one; from then on it is a draft.
+  Status Begin();
+  // Brings what a killed process left into order (nodes without a name, names without a node), and a draft of
+  // an earlier format to this one.
   Status Recover();
   // No change from now on, for ever.
   void Retire();
@@ -98,6 +97,10 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
   Result<DraftNode> Parent(DraftNode directory) override;
   Result<DraftEntry> MakeFile(DraftNode directory, std::string_view name, bool executable) override;
   Result<DraftEntry> MakeDirectory(DraftNode directory, std::string_view name) override;
+  Result<DraftEntry> MakeLink(DraftNode directory, std::string_view name, std::string_view text) override;
+  Result<std::string> ReadLink(DraftNode link) override;
+  Result<DraftEntry> AddLink(DraftNode node, DraftNode directory, std::string_view name) override;
+  void NoteRefused(DraftNode directory, std::string_view name, std::string_view what) override;
   Status RemoveFile(DraftNode directory, std::string_view name) override;
   Status RemoveDirectory(DraftNode directory, std::string_view name) override;
   Status Rename(DraftNode from_directory, std::string_view from_name, DraftNode to_directory,
@@ -111,8 +114,8 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
                                 uint64_t from_offset_bytes, uint64_t length_bytes, Epoch epoch) override;
   void LostBytes(DraftNode file) override;
   void Forget(DraftNode node) override;
-  Result<Digest> Seal(Epoch epoch, const LocalStore::Progress& progress,
-                      const std::stop_token& stop) override;
+  Result<SealedDraft> Seal(Epoch epoch, const LocalStore::Progress& progress,
+                           const std::stop_token& stop) override;
   void Unseal() override;
 
  private:
@@ -153,11 +156,18 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
     int64_t mtime_s = 0;
     int64_t mtime_ns = 0;
   };
-  // A file or an empty directory, as a walk from the root found it.
-  struct Found {
-    std::string path;
-    DraftNode node = 0;
-    bool directory = false;
+  // What a Seal makes a file's entries of.
+  struct SealInput {
+    DraftAttr attr;
+    std::optional<StoredFile> stored;  // of a file that is a blob already
+    size_t item = 0;                   // else: which one of those that are published
+  };
+  // What a name in a directory stands for; or, where a name is kept for what was refused, what that was to
+  // be.
+  struct Named {
+    std::string name;
+    EntryTarget target;
+    std::string refused = {};
   };
 
   std::string NodePath(DraftNode node) const { return nodes_ + std::to_string(node); }
@@ -165,38 +175,71 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
     return NodePath(directory) + "/" + std::string(name);
   }
 
-  Result<struct stat> StatNode(DraftNode node) const;
+  // What a file beside the nodes is there to survive.
+  enum class Durability { kRestart, kPowerCut };
+  Status ReplaceFile(std::string_view name, const std::string& bytes, Durability durability);
+  Result<DraftTimes> KeptTimes();
+  // Counts a name that a walk of Recover's found; whether it is the first of its node.
+  Result<bool> RecoverName(DraftNode directory, const DraftEntry& entry,
+                           std::unordered_map<DraftNode, uint32_t>& names);
+  Result<FileInfo> StatNode(DraftNode node) const;
   Result<ShareMarker> MarkerOf(DraftNode node) const;
   Status CheckDirectory(DraftNode directory) REQUIRES(names_mu_);
   Result<bool> IsEmptyDirectory(DraftNode directory);
   void DropName(DraftNode node);
+  // Gives a new node its name, or removes it again.
+  Result<DraftEntry> NameNode(DraftNode directory, std::string_view name, const EntryTarget& target);
+  // kAlreadyExists where the name is taken, and not only kept for what was refused.
   Status AddName(DraftNode directory, std::string_view name, const EntryTarget& target);
-  Status Walk(DraftNode directory, const std::string& prefix, size_t depth, std::vector<Found>& found);
+  Result<Named> NameAt(DraftNode directory, std::string_view name) const;
+  // All names in a directory, by name, those that are kept for what was refused too.
+  Result<std::vector<Named>> NamesIn(DraftNode directory) const;
+  // A name of `node` is gone: where it was the last one, nothing leads to it any more.
+  void NameGone(DraftNode node) REQUIRES(names_mu_);
+  Status SetParent(DraftNode directory, DraftNode parent);
+  // The names of all of the draft. kInvalidArgument where one was refused and is not there.
+  Result<DraftNames> AllNames();
+  Status TakeNames(DraftNode directory, const std::string& path, DraftNames& names);
 
   Result<std::shared_ptr<OpenNode>> OpenShared(DraftNode node);
-  bool IsWritable(const Backing& backing) const { return backing.writable && backing.seals == seals_.load(); }
+  bool IsWritable(const Backing& backing) const {
+    return backing.own != nullptr && backing.seals == seals_.load();
+  }
   Result<std::shared_ptr<const Backing>> LoadBacking(DraftNode node);
   // The node's own file, writable; copies what it shared so far, at most `keep_bytes` of it.
   Result<std::shared_ptr<const Backing>> EnsureOwn(OpenNode& open, uint64_t keep_bytes);
   Result<std::shared_ptr<const Backing>> EnsureOwnExclusively(OpenNode& open, uint64_t keep_bytes);
   Status ShareExclusively(OpenNode& open, const ShareMarker& marker);
   // What takes the place of a file that lost bytes has lost them too, ...
-  static void KeepLoss(const OpenNode& open, const std::string& path);
+  void KeepLoss(const OpenNode& open, const std::string& path);
+  // Best effort: this process remembers it in any case.
+  void MarkLost(const std::string& path);
   // ... until nothing is left of it.
   void ForgetLoss(OpenNode& open);
   void CloseWriter(OpenNode& open);
   // Whether hashing it now is worth a thread.
-  static bool IsWorthHashing(const struct stat& info);
+  static bool IsWorthHashing(const FileInfo& info);
   std::optional<HashedFile> HashEarly(DraftNode file, const std::stop_token& stop);
+  // Whether the file was published, by this process or one before: its inode's times are its blob's.
+  static bool IsPublished(const FileInfo& info);
+  template <typename Timed>
+  static timespec MtimeOf(const Timed& attr) {
+    return {.tv_sec = attr.mtime_s, .tv_nsec = attr.mtime_ns};
+  }
+  Result<SealInput> InputOf(DraftNode node, const std::string& path, Epoch epoch,
+                            const std::stop_token& stop);
+  // Keeps the times that files have now, before they become blobs: durable on OK.
+  Status KeepTimes(const std::vector<SealedFile>& files);
   // `published`: the files that it gave to the store, or was about to when it failed.
-  Result<Digest> SealFiles(Epoch epoch, const LocalStore::Progress& progress, const std::stop_token& stop,
-                           std::vector<SealedFile>& published);
+  Result<SealedDraft> SealFiles(Epoch epoch, const LocalStore::Progress& progress,
+                                const std::stop_token& stop, std::vector<SealedFile>& published);
   // Makes files of a Seal that failed the draft's own again, with their times.
   void TakeBack(std::vector<SealedFile>& published);
   // Makes a file that is a blob now share it like any other. One where this fails stays read-only and is
   // copied by its first write.
   void Share(const SealedFile& file);
 
+  Files& files_;
   LocalStore& blobs_;
   const std::string path_;
   const std::string nodes_;  // ends with a slash
@@ -210,6 +253,13 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
   // Serialises changes of names. Held across calls that change directories on the local disk.
   Mutex names_mu_;
   std::unordered_set<DraftNode> nameless_ GUARDED_BY(names_mu_);
+  struct Refusal {
+    DraftNode directory = 0;
+    std::string name;
+    std::string what;
+  };
+  // Those for which the disk had no room.
+  std::vector<Refusal> refused_ GUARDED_BY(names_mu_);
 
   std::atomic<DraftNode> next_node_ = 1;
   std::atomic<uint64_t> seals_ = 0;
@@ -222,7 +272,9 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
   size_t writers_ GUARDED_BY(state_mu_) = 0;
   std::unordered_map<DraftNode, std::weak_ptr<OpenNode>> open_ GUARDED_BY(state_mu_);
   std::unordered_map<DraftNode, SealedFile> sealed_files_ GUARDED_BY(state_mu_);
-  std::unordered_set<DraftNode> lost_ GUARDED_BY(state_mu_);  // those that lost bytes
+  std::unordered_set<DraftNode> lost_ GUARDED_BY(state_mu_);             // those that lost bytes
+  std::unordered_map<DraftNode, uint32_t> links_ GUARDED_BY(state_mu_);  // names of those that have several
+  DraftTimes times_ GUARDED_BY(state_mu_);                               // of the files that were published
 
   // Last, hence gone first: its thread uses the rest.
   DraftHashes hashes_{[this](DraftNode file, const std::stop_token& stop) { return HashEarly(file, stop); }};

@@ -1,8 +1,10 @@
-// How a draft lies on disk: names of nodes and directory entries, and share markers. Pure functions
-// over paths and texts; docs/formats.md, "draft layout". Internal to cas/.
+// How a draft lies on disk: names of nodes and directory entries, share markers, link texts, and the times
+// that a Seal keeps. Pure functions over paths and texts; docs/formats.md, "draft layout". Internal to cas/.
 #pragma once
 
 #include <cstdint>
+#include <ctime>
+#include <map>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -10,8 +12,15 @@
 #include "cas/base/digest.h"
 #include "cas/base/result.h"
 #include "cas/draft_store.h"
+#include "cas/files.h"
 
 namespace modelfs::cas {
+
+// What `<draft>/format` says. A draft without that file is of the first format, which has neither links nor
+// kept times; it is brought to this one when it is loaded.
+inline constexpr std::string_view kDraftFormat = "modelfs draft 2\n";
+// Every later one begins like it too; what a power cut left of the file does not.
+inline constexpr std::string_view kDraftFormatFamily = "modelfs draft ";
 
 // The target of a symlink that stands for a file: the first `length_bytes` bytes of a blob.
 struct ShareMarker {
@@ -25,14 +34,32 @@ struct ShareMarker {
   friend bool operator==(const ShareMarker&, const ShareMarker&) = default;
 };
 
-// The target of a symlink that stands for a directory entry: "<node>d" or "<node>f".
+// The target of a symlink that stands for a symbolic link of the draft: '>' and the link's own text, which
+// begins with nothing that a share marker can begin with.
+std::string EncodeLinkNode(std::string_view text);
+// Nothing where it stands for something else.
+std::optional<std::string> DecodeLinkNode(std::string_view target);
+
+// The target of a symlink that stands for a directory entry: "<node>d", "<node>f" or, for a link, "<node>l".
 struct EntryTarget {
   DraftNode node = 0;
-  bool directory = false;
+  DraftKind kind = DraftKind::kFile;
 
   std::string Encode() const;
   static Result<EntryTarget> Decode(std::string_view text);
 };
+
+// The target of a symlink that keeps a name for which something was refused (Draft::NoteRefused): '!' and
+// what it was to be.
+std::string EncodeRefused(std::string_view what);
+// Nothing where it stands for something else.
+std::optional<std::string> DecodeRefused(std::string_view target);
+
+// The mtimes that files had when a Seal began: their inodes' own become epochs, as blobs.
+using DraftTimes = std::map<DraftNode, timespec>;
+std::string EncodeTimes(const DraftTimes& times);
+// kDataLoss for anything that EncodeTimes would not have written.
+Result<DraftTimes> DecodeTimes(std::string_view encoded);
 
 // The atime of a file that lost bytes (Draft::LostBytes), in seconds: the mark must go onto a full disk, and
 // times are written over where they stand, of a symlink too, which has no mode of its own. Nothing else uses
@@ -47,9 +74,8 @@ std::optional<uint64_t> ParseNumber(std::string_view text);
 // (CheckPathComponent refuses control characters).
 inline constexpr std::string_view kParentName = "\x01";
 
-// readlink(2). kNotFound also where it is no symlink.
-Result<std::string> ReadLink(const std::string& path);
 // symlink(2), by way of a temporary name and rename(2), so that it replaces what is there.
-Status ReplaceBySymlink(const std::string& target, const std::string& path, const std::string& temporary);
+Status ReplaceBySymlink(Files& files, const std::string& target, const std::string& path,
+                        const std::string& temporary);
 
 }  // namespace modelfs::cas

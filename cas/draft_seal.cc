@@ -1,11 +1,10 @@
-#include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/stat.h>
-#include <unistd.h>
 
-#include <cerrno>
+#include <unordered_map>
 
 #include "cas/base/fail_point.h"
+#include "cas/base/text.h"
 #include "cas/draft_impl.h"
 #include "cas/ingest.h"
 
@@ -15,10 +14,18 @@ namespace {
 // Smaller files are hashed by Seal, several at once: that is no slower, and leaves the writer the cores.
 constexpr uint64_t kHashEarlyBytes = uint64_t{1} << 20U;
 
+Error StillRefused(const std::string& path, std::string_view what) {
+  return {Code::kInvalidArgument,
+          fmt::format(
+              "{0}: a program wanted to make {1} here, which was refused, and nothing has that name since: a "
+              "version would lack it; make the file, or give the name up (touch it, then rm it)",
+              Printable(path), what)};
+}
+
 }  // namespace
 
-bool DraftImpl::IsWorthHashing(const struct stat& info) {
-  return S_ISREG(info.st_mode) && static_cast<uint64_t>(info.st_size) >= kHashEarlyBytes;
+bool DraftImpl::IsWorthHashing(const FileInfo& info) {
+  return S_ISREG(info.mode) && info.size_bytes >= kHashEarlyBytes;
 }
 
 std::optional<HashedFile> DraftImpl::HashEarly(DraftNode file, const std::stop_token& stop) {
@@ -26,7 +33,7 @@ std::optional<HashedFile> DraftImpl::HashEarly(DraftNode file, const std::stop_t
     MutexLock lock(names_mu_);
     if (nameless_.contains(file)) return std::nullopt;  // removed, then closed: no Seal will ask for it
   }
-  const Result<struct stat> info = StatNode(file);
+  const Result<FileInfo> info = StatNode(file);
   if (!info.ok() || !IsWorthHashing(*info)) return std::nullopt;
   Result<HashedFile> hashed = blobs_.HashFile(NodePath(file), stop);
   if (!hashed.ok())
@@ -34,28 +41,44 @@ std::optional<HashedFile> DraftImpl::HashEarly(DraftNode file, const std::stop_t
   return *std::move(hashed);
 }
 
-Status DraftImpl::Walk(DraftNode directory, const std::string& prefix, size_t depth,
-                       std::vector<Found>& found) {
-  if (depth > kTreeMaxDepth) {
-    return Error(Code::kInvalidArgument,
-                 fmt::format("{}: lies more than {} levels deep", prefix, kTreeMaxDepth));
+Result<DraftNames> DraftImpl::AllNames() {
+  DraftNames names;
+  RETURN_IF_ERROR(TakeNames(kDraftRoot, "", names));
+  MutexLock lock(names_mu_);
+  for (const Refusal& refusal : refused_) {
+    if (!names.directories.contains(refusal.directory)) continue;
+    if (!NameAt(refusal.directory, refusal.name).ok()) return StillRefused(refusal.name, refusal.what);
   }
-  ASSIGN_OR_RETURN(const std::vector<DraftEntry> entries, List(directory));
-  if (entries.empty() && !prefix.empty()) {
-    found.push_back({.path = prefix.substr(0, prefix.size() - 1), .node = directory, .directory = true});
-  }
-  for (const DraftEntry& entry : entries) {
-    if (entry.directory) {
-      RETURN_IF_ERROR(Walk(entry.node, prefix + entry.name + "/", depth + 1, found));
-    } else {
-      found.push_back({.path = prefix + entry.name, .node = entry.node, .directory = false});
+  refused_.clear();
+  return names;
+}
+
+Status DraftImpl::TakeNames(DraftNode directory, const std::string& path, DraftNames& names) {
+  ASSIGN_OR_RETURN(std::vector<Named> found, NamesIn(directory));
+  std::vector<DraftEntry> entries;
+  std::vector<std::pair<DraftNode, std::string>> below;
+  entries.reserve(found.size());
+  for (Named& named : found) {
+    const std::string entry_path = path + named.name;
+    if (!named.refused.empty()) return StillRefused(entry_path, named.refused);
+    const EntryTarget& target = named.target;
+    if (target.kind == DraftKind::kLink && !names.link_texts.contains(target.node)) {
+      ASSIGN_OR_RETURN(std::string text, ReadLink(target.node));
+      names.link_texts.emplace(target.node, std::move(text));
     }
+    if (target.kind == DraftKind::kDirectory) below.emplace_back(target.node, entry_path + "/");
+    entries.push_back({.name = std::move(named.name), .node = target.node, .kind = target.kind});
+  }
+  names.directories[directory].entries = std::move(entries);
+  for (const auto& [node, below_path] : below) {
+    names.directories[node].parent = directory;
+    RETURN_IF_ERROR(TakeNames(node, below_path, names));
   }
   return OkStatus();
 }
 
-Result<Digest> DraftImpl::Seal(Epoch epoch, const LocalStore::Progress& progress,
-                               const std::stop_token& stop) {
+Result<SealedDraft> DraftImpl::Seal(Epoch epoch, const LocalStore::Progress& progress,
+                                    const std::stop_token& stop) {
   {
     MutexLock lock(state_mu_);
     if (sealed_) return Sealed();
@@ -68,79 +91,117 @@ Result<Digest> DraftImpl::Seal(Epoch epoch, const LocalStore::Progress& progress
     while (changes_ > 0) state_changed_.Wait(state_mu_);
   }
   std::vector<SealedFile> published;
-  Result<Digest> tree = SealFiles(epoch, progress, stop, published);
-  if (!tree.ok()) TakeBack(published);
+  Result<SealedDraft> sealed = SealFiles(epoch, progress, stop, published);
+  if (!sealed.ok()) TakeBack(published);
   // Files may be blobs now, whether all went well or not: nobody writes through a descriptor from before.
   ++seals_;
-  if (!tree.ok()) {
+  if (!sealed.ok()) {
     MutexLock lock(state_mu_);
     sealed_ = retired_;
   }
-  if (!tree.ok() && tree.error().code() == Code::kCancelled) {
+  if (!sealed.ok() && sealed.error().code() == Code::kCancelled) {
     // Whoever tries again, perhaps between two signals, finds more of it done.
     for (const SealedFile& file : published) hashes_.Closed(file.node);
   }
-  return tree;
+  return sealed;
 }
 
-Result<Digest> DraftImpl::SealFiles(Epoch epoch, const LocalStore::Progress& progress,
-                                    const std::stop_token& stop, std::vector<SealedFile>& published) {
+Result<SealedDraft> DraftImpl::SealFiles(Epoch epoch, const LocalStore::Progress& progress,
+                                         const std::stop_token& stop, std::vector<SealedFile>& published) {
   const std::unordered_map<DraftNode, HashedFile> known = hashes_.Settle(stop);
   if (stop.stop_requested()) return Error(Code::kCancelled, "sealing the draft was stopped");
-  std::vector<Found> found;
-  RETURN_IF_ERROR(Walk(kDraftRoot, "", 1, found));
+  ASSIGN_OR_RETURN(const DraftNames names, AllNames());
+  ASSIGN_OR_RETURN(UnfoldedNames unfolded, Unfold(names));
   std::vector<TreeEntry> entries;
+  std::unordered_map<std::string, FileTime> mtimes;  // by path
   std::vector<PublishItem> items;
-  std::vector<size_t> entry_of_item;
-  bool any_file = false;
-  for (const Found& at : found) {
+  std::unordered_map<DraftNode, SealInput> inputs;
+  std::vector<DraftNode> file_nodes;  // of the entries that are files
+  for (UnfoldedEntry& at : unfolded.leaves) {
     TreeEntry& entry = entries.emplace_back();
-    entry.path = at.path;
+    entry.path = std::move(at.path);
     if (at.directory) {
       entry.kind = EntryKind::kEmptyDirectory;
       continue;
     }
-    any_file = true;
-    ASSIGN_OR_RETURN(DraftAttr attr, GetAttr(at.node));
-    if (attr.lost_bytes) return LostSomeBytes(at.path);
-    entry.executable = attr.executable;
-    if (attr.shares.has_value() && attr.size_bytes == attr.shares->size_bytes) {
-      Result<StoredFile> stored = blobs_.ReuseFile(*attr.shares, epoch, stop);
-      if (!stored.ok()) return stored.error().Wrap(at.path);
-      entry.blob = stored->blob;
-      entry.chunk_list = stored->chunk_list;
-      continue;
+    if (!inputs.contains(at.node)) {
+      Result<SealInput> input = InputOf(at.node, entry.path, epoch, stop);
+      if (!input.ok()) return input.error();
+      if (!input->stored.has_value()) {
+        const auto hashed = known.find(at.node);
+        input->item = items.size();
+        items.push_back({.source_path = NodePath(at.node),
+                         .known = hashed == known.end() ? std::nullopt : std::optional(hashed->second)});
+        published.push_back({.node = at.node,
+                             .blob = Digest{},
+                             .executable = input->attr.executable,
+                             .mtime_s = input->attr.mtime_s,
+                             .mtime_ns = input->attr.mtime_ns});
+      }
+      inputs.emplace(at.node, *std::move(input));
     }
-    if (attr.shares.has_value()) {
-      // The beginning of a blob is a blob of its own.
-      ASSIGN_OR_RETURN(const std::shared_ptr<OpenNode> open, OpenShared(at.node));
-      RETURN_IF_ERROR(EnsureOwn(*open, UINT64_MAX));
-    }
-    const auto hashed = known.find(at.node);
-    items.push_back({.source_path = NodePath(at.node),
-                     .known = hashed == known.end() ? std::nullopt : std::optional(hashed->second)});
-    entry_of_item.push_back(entries.size() - 1);
-    published.push_back({.node = at.node,
-                         .blob = Digest{},
-                         .executable = attr.executable,
-                         .mtime_s = attr.mtime_s,
-                         .mtime_ns = attr.mtime_ns});
+    const SealInput& input = inputs.at(at.node);
+    entry.executable = input.attr.executable;
+    mtimes.emplace(entry.path, FileTime{.s = input.attr.mtime_s, .ns = static_cast<uint32_t>(input.attr.mtime_ns)});
+    file_nodes.push_back(at.node);
   }
-  if (!any_file) return Error(Code::kNotFound, "the draft holds no file");
+  if (file_nodes.empty()) return Error(Code::kNotFound, "the draft holds no file");
   FAIL_POINT("seal.walked");
+  RETURN_IF_ERROR(KeepTimes(published));
   ASSIGN_OR_RETURN(const std::vector<StoredFile> stored, blobs_.PublishAll(items, epoch, progress, stop));
   FAIL_POINT("seal.published");
-  for (size_t i = 0; i < stored.size(); ++i) {
-    entries[entry_of_item[i]].blob = stored[i].blob;
-    entries[entry_of_item[i]].chunk_list = stored[i].chunk_list;
-    published[i].blob = stored[i].blob;
+  for (size_t i = 0; i < stored.size(); ++i) published[i].blob = stored[i].blob;
+  auto node = file_nodes.begin();
+  for (TreeEntry& entry : entries) {
+    if (entry.kind != EntryKind::kFile) continue;
+    const SealInput& input = inputs.at(*node++);
+    const StoredFile& file = input.stored.has_value() ? *input.stored : stored[input.item];
+    entry.blob = file.blob;
+    entry.chunk_list = file.chunk_list;
   }
   ASSIGN_OR_RETURN(const Tree tree, Tree::Make(std::move(entries)));
-  ASSIGN_OR_RETURN(const Digest digest, PutTree(blobs_, tree, epoch));
+  SealedDraft sealed;
+  ASSIGN_OR_RETURN(sealed.tree, PutTree(blobs_, tree, epoch));
   FAIL_POINT("seal.stored");
+  ASSIGN_OR_RETURN(sealed.times, TimesOf(tree, mtimes));
+  for (UnfoldedEntry& directory : unfolded.directories) {
+    sealed.directories.push_back({.path = std::move(directory.path), .node = directory.node});
+  }
   MutexLock lock(state_mu_);
   for (const SealedFile& file : published) sealed_files_.emplace(file.node, file);
-  return digest;
+  return sealed;
+}
+
+Result<DraftImpl::SealInput> DraftImpl::InputOf(DraftNode node, const std::string& path, Epoch epoch,
+                                                const std::stop_token& stop) {
+  SealInput input;
+  ASSIGN_OR_RETURN(input.attr, GetAttr(node));
+  if (input.attr.lost_bytes) return LostSomeBytes(path);
+  const std::optional<Digest>& shares = input.attr.shares;
+  if (shares.has_value() && input.attr.size_bytes == shares->size_bytes) {
+    Result<StoredFile> stored = blobs_.ReuseFile(*shares, epoch, stop);
+    if (!stored.ok()) return stored.error().Wrap(path);
+    input.stored = *std::move(stored);
+    return input;
+  }
+  if (shares.has_value()) {
+    // The beginning of a blob is a blob of its own.
+    ASSIGN_OR_RETURN(const std::shared_ptr<OpenNode> open, OpenShared(node));
+    RETURN_IF_ERROR(EnsureOwn(*open, UINT64_MAX));
+  }
+  return input;
+}
+
+Status DraftImpl::KeepTimes(const std::vector<SealedFile>& files) {
+  if (files.empty()) return OkStatus();
+  DraftTimes times;
+  for (const SealedFile& file : files) {
+    times.emplace(file.node, timespec{.tv_sec = file.mtime_s, .tv_nsec = file.mtime_ns});
+  }
+  RETURN_IF_ERROR(ReplaceFile("times", EncodeTimes(times), Durability::kPowerCut));
+  MutexLock lock(state_mu_);
+  times_ = std::move(times);
+  return OkStatus();
 }
 
 void DraftImpl::Unseal() {
@@ -161,39 +222,37 @@ void DraftImpl::Share(const SealedFile& file) {
       .blob = file.blob, .length_bytes = file.blob.size_bytes, .executable = file.executable};
   const std::string path = NodePath(file.node);
   // The old name is a link of the blob's file, so it goes in a way that keeps the blob verified.
-  if (::symlink(marker.Encode().c_str(), (path + ".new").c_str()) != 0) return;
-  const timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
-                             {.tv_sec = file.mtime_s, .tv_nsec = file.mtime_ns}};
-  ::utimensat(AT_FDCWD, (path + ".new").c_str(), times, AT_SYMLINK_NOFOLLOW);
+  const std::string other = path + ".new";
+  if (!files_.Symlink(marker.Encode(), other).ok()) return;
   // In two steps that a kill between them leaves whole: Recover finishes the exchange.
-  if (::renameat2(AT_FDCWD, (path + ".new").c_str(), AT_FDCWD, path.c_str(), RENAME_EXCHANGE) != 0) {
-    ::unlink((path + ".new").c_str());
+  Status exchanged = files_.SetTimes(other, {.mtime = MtimeOf(file)});
+  if (exchanged.ok()) exchanged = files_.Exchange(other, path);
+  if (!exchanged.ok()) {
+    files_.Unlink(other).IgnoreError("Recover removes it");
     return;
   }
-  blobs_.UnlinkOtherName(path + ".new", file.blob).IgnoreError("Recover removes it");
+  blobs_.UnlinkOtherName(other, file.blob).IgnoreError("Recover removes it");
 }
 
 void DraftImpl::TakeBack(std::vector<SealedFile>& published) {
   for (SealedFile& file : published) {
     const std::string path = NodePath(file.node);
-    const Result<struct stat> info = StatNode(file.node);
+    const Result<FileInfo> info = StatNode(file.node);
     // Publishing made it read-only, and its time the epoch, before it gave it a name in the store.
-    if (!info.ok() || !S_ISREG(info->st_mode) || (info->st_mode & kOwnerWrites) != 0) continue;
-    if (info->st_nlink > 1) {
+    if (!info.ok() || !IsPublished(*info)) continue;
+    if (info->links > 1) {
       const Result<HashedFile> hashed = blobs_.HashFile(path);
       if (!hashed.ok()) continue;
       file.blob = hashed->stored.blob;
-      struct stat blob {};
-      if (::lstat(blobs_.ObjectPath(file.blob).c_str(), &blob) == 0 && blob.st_dev == info->st_dev &&
-          blob.st_ino == info->st_ino) {
+      const Result<FileInfo> blob = files_.Stat(blobs_.ObjectPath(file.blob));
+      if (blob.ok() && blob->device == info->device && blob->inode == info->inode) {
         Share(file);
         continue;
       }
     }
-    const timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
-                               {.tv_sec = file.mtime_s, .tv_nsec = file.mtime_ns}};
-    ::utimensat(AT_FDCWD, path.c_str(), times, AT_SYMLINK_NOFOLLOW);
-    ::chmod(path.c_str(), file.executable ? kOwnExecutableMode : kOwnMode);
+    files_.SetTimes(path, {.mtime = MtimeOf(file)}).IgnoreError("where it stays read-only, its time is kept");
+    files_.SetMode(path, file.executable ? kOwnExecutableMode : kOwnMode)
+        .IgnoreError("the first write copies it");
   }
 }
 

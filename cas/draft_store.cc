@@ -9,8 +9,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <filesystem>
 #include <map>
 #include <set>
 
@@ -18,11 +16,13 @@
 #include "cas/base/thread.h"
 #include "cas/draft_impl.h"
 #include "cas/draft_layout.h"
+#include "cas/store_core.h"
 
 namespace modelfs::cas {
 namespace {
 
 constexpr uint64_t kLabelMaxBytes = uint64_t{1} << 20U;
+constexpr uint64_t kFormatMaxBytes = 256;
 // What a draft's directory is called from the moment it is discarded.
 constexpr std::string_view kGonePrefix = "gone.";
 
@@ -36,14 +36,6 @@ void SpreadDirectoriesBelow(const std::string& path) {
   if (!directory.valid() || ::ioctl(directory.get(), FS_IOC_GETFLAGS, &flags) != 0) return;
   flags |= FS_TOPDIR_FL;
   (void)::ioctl(directory.get(), FS_IOC_SETFLAGS, &flags);
-}
-
-// Removes what it can. Others may remove the same at the same time: each ENOENT is their progress.
-void RemoveTree(const std::string& path) {
-  std::error_code error;
-  do {
-    std::filesystem::remove_all(path, error);
-  } while (error == std::errc::no_such_file_or_directory);
 }
 
 class DraftStoreImpl : public DraftStore {
@@ -85,7 +77,9 @@ class DraftStoreImpl : public DraftStore {
   // Removes what is left of drafts that were discarded, and what a killed Create began with.
   Status RemoveGone();
   // Whether it ever became a draft. A Create that is at it holds its lock.
-  bool HasLabel(DraftNumber number) const { return ::access((PathOf(number) + "/label").c_str(), F_OK) == 0; }
+  bool HasLabel(DraftNumber number) const { return files_.Stat(PathOf(number) + "/label").ok(); }
+  // Whether a later version of modelfs made it.
+  Result<bool> IsNewer(DraftNumber number);
 
   Files& files_;
   const Options options_;
@@ -108,15 +102,14 @@ Result<std::vector<DraftNumber>> DraftStoreImpl::Numbers() {
 Result<Fd> DraftStoreImpl::TryLock(DraftNumber number) {
   const std::string path = PathOf(number) + "/lock";
   const Error taken(Code::kAborted, path + ": another process has that draft, or had it and removed it");
-  Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, kOwnMode));
-  if (!fd.valid()) return errno == ENOENT ? taken : ErrnoError(errno, "open " + path);
-  if (::flock(fd.get(), LOCK_EX | LOCK_NB) != 0) return taken;
+  Result<Fd> fd = files_.OpenLock(path);
+  if (!fd.ok()) return fd.error().code() == Code::kNotFound ? taken : fd.error();
+  if (::flock(fd->get(), LOCK_EX | LOCK_NB) != 0) return taken;
   // Discarded by its owner between our open and our lock?
-  struct stat held {};
-  struct stat named {};
-  if (::fstat(fd.get(), &held) != 0 || ::lstat(path.c_str(), &named) != 0 || held.st_ino != named.st_ino) {
-    return taken;
-  }
+  ASSIGN_OR_RETURN(const FileInfo held, InfoOf(fd->get(), path));
+  const Result<FileInfo> named = files_.Stat(path);
+  if (!named.ok() && named.error().code() != Code::kNotFound) return named.error();
+  if (!named.ok() || held.inode != named->inode) return taken;
   return fd;
 }
 
@@ -147,21 +140,21 @@ Result<std::shared_ptr<Draft>> DraftStoreImpl::Create(const std::string& label) 
       number = static_cast<DraftNumber>(next_++);
     }
     const std::string path = PathOf(number);
-    if (::mkdir(path.c_str(), 0700) != 0) {
-      if (errno == EEXIST) continue;  // another process was faster
-      return ErrnoError(errno, "mkdir " + path);
+    if (const Status made = files_.MakeDirectory(path); !made.ok()) {
+      if (made.error().code() == Code::kAlreadyExists) continue;  // another process was faster
+      return made.error();
     }
     Result<Fd> lock_fd = TryLock(number);
     if (!lock_fd.ok() && lock_fd.error().code() == Code::kAborted) continue;  // by whoever clears away
     if (!lock_fd.ok()) {
-      ::rmdir(path.c_str());
+      files_.RemoveTree(path).IgnoreError("RemoveGone finds it");
       return lock_fd.error();
     }
     FAIL_POINT("draft.locked");
     Status made = files_.MakeDirectories(path + "/n/0");
-    auto draft = std::make_shared<DraftImpl>(*options_.blobs, path, number, label, *std::move(lock_fd));
-    // Last: a draft is one from when it has a label.
-    if (made.ok()) made = draft->SetLabel(label);
+    auto draft =
+        std::make_shared<DraftImpl>(files_, *options_.blobs, path, number, label, *std::move(lock_fd));
+    if (made.ok()) made = draft->Begin();
     if (!made.ok()) {
       Remove(path, {}).IgnoreError("RemoveGone finds it");
       return made.error();
@@ -182,14 +175,26 @@ Result<DraftStore::Loaded> DraftStoreImpl::Load(const std::function<bool(std::st
     }
     std::optional<Taken> taken = Take(number, wanted, loaded.held);
     if (!taken.has_value()) continue;
-    auto draft = std::make_shared<DraftImpl>(*options_.blobs, PathOf(number), number, std::move(taken->label),
-                                             std::move(taken->lock));
+    ASSIGN_OR_RETURN(const bool newer, IsNewer(number));
+    if (newer) {
+      ++loaded.newer;
+      continue;
+    }
+    auto draft = std::make_shared<DraftImpl>(files_, *options_.blobs, PathOf(number), number,
+                                             std::move(taken->label), std::move(taken->lock));
     RETURN_IF_ERROR(draft->Recover());
     MutexLock lock(mu_);
     open_.emplace(number, draft);
     loaded.drafts.push_back(draft);
   }
   return loaded;
+}
+
+Result<bool> DraftStoreImpl::IsNewer(DraftNumber number) {
+  const Result<std::string> format = files_.ReadAll(PathOf(number) + "/format", kFormatMaxBytes);
+  if (format.ok()) return *format != kDraftFormat && format->starts_with(kDraftFormatFamily);
+  if (format.error().code() == Code::kNotFound) return false;
+  return format.error();
 }
 
 Status DraftStoreImpl::Remove(const std::string& path, const std::map<DraftNode, Digest>& published) {
@@ -201,8 +206,8 @@ Status DraftStoreImpl::Remove(const std::string& path, const std::map<DraftNode,
     options_.blobs->UnlinkOtherName(gone + "/n/" + std::to_string(node), blob)
         .IgnoreError("what is left goes with the rest");
   }
-  // The draft is gone, whatever becomes of its files: what is left is found by its name.
-  RemoveTree(gone);
+  // The draft is gone, whatever becomes of its files.
+  files_.RemoveTree(gone).IgnoreError("what is left is found by its name");
   return OkStatus();
 }
 
@@ -212,9 +217,9 @@ Status DraftStoreImpl::RemoveGone() {
     if (!name.starts_with(kGonePrefix)) continue;
     const std::string gone = options_.root + "/" + name;
     // Whoever discarded it is at it.
-    const Fd lock(::open((gone + "/lock").c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
-    if (lock.valid() && ::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) continue;
-    RemoveTree(gone);
+    const Result<Fd> lock = files_.OpenRead(gone + "/lock");
+    if (lock.ok() && ::flock(lock->get(), LOCK_EX | LOCK_NB) != 0) continue;
+    files_.RemoveTree(gone).IgnoreError("what is left is found by its name");
   }
   ASSIGN_OR_RETURN(const std::vector<DraftNumber> numbers, Numbers());
   for (const DraftNumber number : numbers) {
@@ -247,8 +252,16 @@ Result<std::vector<Digest>> DraftStoreImpl::SharedBlobs() {
     // Discarded since it was listed: then it needs nothing any more.
     if (!names.ok() && names.error().code() == Code::kNotFound) continue;
     if (!names.ok()) return names.error();
+    ASSIGN_OR_RETURN(const bool newer, IsNewer(number));
+    if (newer) {
+      return Error(
+          Code::kFailedPrecondition,
+          fmt::format("{} is a draft of a later version of modelfs, which alone knows what it uses: run "
+                      "that version, or remove the draft",
+                      PathOf(number)));
+    }
     for (const std::string& name : *names) {
-      const Result<std::string> target = ReadLink(fmt::format("{}/{}", nodes, name));
+      const Result<std::string> target = files_.ReadLink(fmt::format("{}/{}", nodes, name));
       if (!target.ok()) continue;
       const Result<ShareMarker> marker = ShareMarker::Decode(*target);
       if (marker.ok()) blobs.insert(marker->blob);
@@ -298,9 +311,9 @@ Result<uint64_t> DraftStoreImpl::RemoveExpired(std::chrono::seconds unused_for, 
     const std::string path = PathOf(number);
     // The newest ctime: mtimes are what `cp -a` makes of them.
     int64_t last_s = 0;
-    const auto look = [&last_s](const std::string& at) {
-      struct stat info {};
-      if (::lstat(at.c_str(), &info) == 0) last_s = std::max<int64_t>(last_s, info.st_ctim.tv_sec);
+    const auto look = [&](const std::string& at) {
+      const Result<FileInfo> info = files_.Stat(at);
+      if (info.ok()) last_s = std::max(last_s, info->ctime_s);
     };
     look(path);
     look(path + "/label");

@@ -9,8 +9,10 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <ctime>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -30,6 +32,8 @@ struct FileInfo {
   int64_t mtime_ns = 0;
   int64_t ctime_s = 0;
   int64_t ctime_ns = 0;
+  int64_t atime_s = 0;
+  uint64_t blocks_512 = 0;  // what it takes on the disk
   uint32_t mode = 0;
 };
 FileInfo InfoFrom(const struct stat& info);
@@ -47,6 +51,32 @@ class WritableFile {
   virtual Status Sync() = 0;
 };
 
+// A file that is written to anywhere in it: a draft's. Thread-safe. Messages name the call, not the file.
+class EditableFile {
+ public:
+  virtual ~EditableFile() = default;
+  // For pread(2) and fstat(2), as long as this lives.
+  virtual int fd() const = 0;
+  // pwrite(2): as many of `bytes` as there is room for, an error only where that is none of them. kTooLarge
+  // where the file system has no files of that size.
+  virtual Result<size_t> WriteAt(uint64_t offset_bytes, std::span<const std::byte> bytes) = 0;
+  // copy_file_range(2): answers how many bytes were copied, 0 where the file system cannot.
+  virtual Result<uint64_t> CopyAt(uint64_t offset_bytes, int from_fd, uint64_t from_offset_bytes,
+                                  uint64_t length_bytes) = 0;
+  virtual Status Truncate(uint64_t size_bytes) = 0;                           // ftruncate(2)
+  virtual Status Allocate(uint64_t offset_bytes, uint64_t length_bytes) = 0;  // fallocate(2) mode 0
+  virtual Status SetMode(uint32_t mode) = 0;                                  // fchmod(2)
+  virtual Status Sync() = 0;                                                  // fsync(2)
+  // A hint: what was written so far may go to the disk now, so that a Sync finds little left to do.
+  virtual void StartWriteback() = 0;
+};
+
+// What SetTimes sets; absent ones stay. tv_nsec may be UTIME_NOW.
+struct NewTimes {
+  std::optional<timespec> atime = std::nullopt;
+  std::optional<timespec> mtime = std::nullopt;
+};
+
 // Thread-safe. Paths are absolute. Errors as ErrnoError gives them, with call and path in the message.
 class Files {
  public:
@@ -54,9 +84,15 @@ class Files {
 
   // A new file with these permission bits, whatever the umask; kAlreadyExists where the name is taken.
   virtual Result<std::unique_ptr<WritableFile>> Create(const std::string& path, uint32_t mode) = 0;
+  // The same, to be written to anywhere.
+  virtual Result<std::unique_ptr<EditableFile>> CreateEditable(const std::string& path, uint32_t mode) = 0;
+  // An existing file, for reading and writing; an error for a symlink.
+  virtual Result<std::unique_ptr<EditableFile>> OpenEditable(const std::string& path) = 0;
   virtual Result<std::string> ReadAll(const std::string& path, uint64_t limit_bytes) = 0;
   // Whatever it is, without waiting for anybody's end of a FIFO; an error for a symlink.
   virtual Result<Fd> OpenRead(const std::string& path) = 0;
+  // A file to flock(2), which is made where it is not there: mode 0600. An error for a symlink.
+  virtual Result<Fd> OpenLock(const std::string& path) = 0;
   virtual Result<FileInfo> Stat(const std::string& path) = 0;  // does not follow symlinks
   // fsync(2) of an existing file that somebody else wrote.
   virtual Status SyncFile(const std::string& path) = 0;
@@ -66,14 +102,29 @@ class Files {
   virtual Status Rename(const std::string& from, const std::string& to) = 0;
   // renameat2(2) with RENAME_NOREPLACE; kAlreadyExists where the name is taken.
   virtual Status RenameNew(const std::string& from, const std::string& to) = 0;
-  // link(2); kAlreadyExists where the name is taken.
+  // renameat2(2) with RENAME_EXCHANGE.
+  virtual Status Exchange(const std::string& a, const std::string& b) = 0;
+  // link(2), of a symlink itself; kAlreadyExists where the name is taken.
   virtual Status Link(const std::string& from, const std::string& to) = 0;
+  // symlink(2); kAlreadyExists where the name is taken. Not through `target`: it need not be a path at all.
+  virtual Status Symlink(const std::string& target, const std::string& path) = 0;
+  // readlink(2). kNotFound also where it is no symlink.
+  virtual Result<std::string> ReadLink(const std::string& path) = 0;
   virtual Status Unlink(const std::string& path) = 0;
+  // mkdir(2), mode 0700; kAlreadyExists where the name is taken.
+  virtual Status MakeDirectory(const std::string& path) = 0;
+  virtual Status RemoveDirectory(const std::string& path) = 0;  // rmdir(2)
+  // Whatever it is, with all that is in it; OK where it is not there. Others may remove the same at the same
+  // time.
+  virtual Status RemoveTree(const std::string& path) = 0;
   // With parents. OK where it is there already.
   virtual Status MakeDirectories(const std::string& path) = 0;
   virtual Status SetMode(const std::string& path, uint32_t mode) = 0;
-  // utimensat(2): sets mtime to `mtime_s` seconds after 1970.
-  virtual Status SetMtime(const std::string& path, int64_t mtime_s) = 0;
+  // utimensat(2), of a symlink itself.
+  virtual Status SetTimes(const std::string& path, const NewTimes& times) = 0;
+  Status SetMtime(const std::string& path, int64_t mtime_s) {
+    return SetTimes(path, {.mtime = timespec{.tv_sec = mtime_s, .tv_nsec = 0}});
+  }
   // Names in a directory, unsorted, without "." and "..".
   virtual Result<std::vector<std::string>> List(const std::string& path) = 0;
 

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <fnmatch.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -10,9 +11,11 @@
 #include <cerrno>
 #include <memory>
 #include <optional>
+#include <utility>
 
 #include "cas/base/fd.h"
 #include "cas/base/text.h"
+#include "cas/draft_links.h"
 #include "cas/source_directory.h"
 #include "cas/target_directory.h"
 
@@ -42,19 +45,26 @@ std::string Join(const std::string& folder, const std::string& name) {
 // the real one, which differs below a symlink that was followed.
 class Walk {
  public:
-  explicit Walk(const SourceDirectory& source) : source_(source) {}
+  Walk(SourceDirectory& source, const IngestOptions& options) : source_(source), options_(options) {}
 
-  Status Run() { return Directory("", ""); }
+  Status Run() {
+    ASSIGN_OR_RETURN(const FileInfo info, source_.Stat(""));
+    return Directory("", "", info);
+  }
 
   std::vector<TreeEntry> TakeEntries() { return std::move(entries_); }
   // The real paths of the files among the entries, in their order.
   const std::vector<std::string>& sources() const { return sources_; }
+  // Their times, by the paths under which they are stored.
+  const std::unordered_map<std::string, FileTime>& times() const { return times_; }
 
  private:
-  Status Directory(const std::string& real, const std::string& relative) {
-    ancestors_.push_back(real);
-    ASSIGN_OR_RETURN(std::vector<std::string> names, source_.List(real));
-    std::sort(names.begin(), names.end());
+  using Identity = std::pair<uint64_t, uint64_t>;  // device and inode
+  static Identity IdentityOf(const FileInfo& info) { return {info.device, info.inode}; }
+
+  Status Directory(const std::string& real, const std::string& relative, const FileInfo& info) {
+    ancestors_.push_back(IdentityOf(info));
+    ASSIGN_OR_RETURN(const std::vector<std::string> names, WantedNames(real, relative));
     if (names.empty() && !relative.empty()) {
       TreeEntry entry;
       entry.path = relative;
@@ -76,11 +86,42 @@ class Walk {
     return OkStatus();
   }
 
+  // The names in a directory that are not excluded, sorted.
+  Result<std::vector<std::string>> WantedNames(const std::string& real, const std::string& relative) const {
+    ASSIGN_OR_RETURN(const std::vector<std::string> names, source_.List(real));
+    std::vector<std::string> wanted;
+    for (const std::string& name : names) {
+      const std::string path = Join(relative, name);
+      bool excluded = Matches(path, name, false);
+      if (!excluded && Matches(path, name, true)) {
+        ASSIGN_OR_RETURN(const FileInfo info, source_.Stat(Join(real, name)));
+        excluded = S_ISDIR(info.mode);
+      }
+      if (!excluded) wanted.push_back(name);
+    }
+    std::sort(wanted.begin(), wanted.end());
+    return wanted;
+  }
+
+  bool Matches(const std::string& path, const std::string& name, bool is_directory) const {
+    return std::any_of(options_.exclude.begin(), options_.exclude.end(), [&](std::string_view pattern) {
+      const bool of_directories = pattern.ends_with('/');
+      if (of_directories && !is_directory) return false;
+      if (of_directories) pattern.remove_suffix(1);
+      const bool of_path = pattern.find('/') != std::string_view::npos;
+      if (pattern.starts_with('/')) pattern.remove_prefix(1);
+      return ::fnmatch(std::string(pattern).c_str(), of_path ? path.c_str() : name.c_str(), FNM_PATHNAME) ==
+             0;
+    });
+  }
+
   Status Entry(std::string real, const std::string& relative) {
     ASSIGN_OR_RETURN(FileInfo info, source_.Stat(real));
     const bool followed = S_ISLNK(info.mode);
     if (followed) {
-      Result<std::string> target = source_.Follow(real);
+      Result<std::string> target =
+          source_.Follow(real, options_.dereference ? SourceDirectory::LinksOut::kFollow
+                                                    : SourceDirectory::LinksOut::kRefuse);
       if (!target.ok()) return target.error().Wrap(relative);
       real = *std::move(target);
       ASSIGN_OR_RETURN(info, source_.Stat(real));
@@ -93,19 +134,36 @@ class Walk {
                       "small files together",
                       relative, kTreeMaxNodes));
     }
+    if ((followed || links_deep_ > 0) && ++unfolded_ > kMostUnfolded) {
+      return Error(
+          Code::kInvalidArgument,
+          fmt::format(
+              "{}: the symlinks by here unfold to more than {} files and directories; remove links to "
+              "directories",
+              relative, kMostUnfolded));
+    }
     if (S_ISDIR(info.mode)) {
       // A symlink to a directory that it lies in would be walked for ever.
-      if (std::find(ancestors_.begin(), ancestors_.end(), real) != ancestors_.end()) {
+      if (std::find(ancestors_.begin(), ancestors_.end(), IdentityOf(info)) != ancestors_.end()) {
         return Error(Code::kInvalidArgument,
                      fmt::format("{}: is a symlink to a directory that it lies in; remove it", relative));
       }
-      if (followed && ++followed_directories_ > kMostFollowedDirectories) {
+      if (!followed) return Directory(real, relative, info);
+      if (++followed_directories_ > kMostFollowedDirectories) {
         return Error(Code::kInvalidArgument,
                      fmt::format("{}: symlinks to directories were followed {} times by here, and what they "
                                  "point to is stored again each time; remove them",
                                  relative, kMostFollowedDirectories));
       }
-      return Directory(real, relative);
+      if (++links_deep_ > kMostLinksFollowed) {
+        return Error(
+            Code::kInvalidArgument,
+            fmt::format("{}: symlinks to directories lie more than {} deep within each other; remove some",
+                        relative, kMostLinksFollowed));
+      }
+      RETURN_IF_ERROR(Directory(real, relative, info));
+      --links_deep_;
+      return OkStatus();
     }
     if (!S_ISREG(info.mode)) {
       return Error(Code::kInvalidArgument, fmt::format("{}: is {}; only files and directories can be stored",
@@ -114,17 +172,22 @@ class Walk {
     TreeEntry entry;
     entry.path = relative;
     entry.executable = (info.mode & kOwnerExecutes) != 0;
+    times_.emplace(relative, FileTime{.s = info.mtime_s, .ns = static_cast<uint32_t>(info.mtime_ns)});
     entries_.push_back(std::move(entry));
     sources_.push_back(std::move(real));
     return OkStatus();
   }
 
-  const SourceDirectory& source_;
-  std::vector<std::string> ancestors_;  // real paths
+  SourceDirectory& source_;
+  const IngestOptions& options_;
+  std::vector<Identity> ancestors_;
   std::vector<TreeEntry> entries_;
   std::vector<std::string> sources_;
   size_t nodes_ = 1;  // the directory itself
+  std::unordered_map<std::string, FileTime> times_;
   size_t followed_directories_ = 0;
+  uint64_t unfolded_ = 0;  // entries that are links, or below them
+  int links_deep_ = 0;     // links to directories on the way to here
 };
 
 Status CopyBlob(OpenBlob& blob, int out, const std::string& path) {
@@ -162,9 +225,9 @@ Status CopyBlob(OpenBlob& blob, int out, const std::string& path) {
 }  // namespace
 
 Result<IngestedTree> IngestDirectory(LocalStore& store, const std::string& directory, Epoch epoch,
-                                     const LocalStore::Progress& progress) {
-  ASSIGN_OR_RETURN(const SourceDirectory source, SourceDirectory::Open(directory));
-  Walk walk(source);
+                                     const LocalStore::Progress& progress, const IngestOptions& options) {
+  ASSIGN_OR_RETURN(SourceDirectory source, SourceDirectory::Open(directory));
+  Walk walk(source, options);
   RETURN_IF_ERROR(walk.Run());
   // Names and kinds are judged before the first byte is stored.
   ASSIGN_OR_RETURN(const std::vector<StoredFile> stored,
@@ -179,8 +242,18 @@ Result<IngestedTree> IngestDirectory(LocalStore& store, const std::string& direc
   }
   IngestedTree ingested;
   ASSIGN_OR_RETURN(ingested.tree, Tree::Make(std::move(entries)));
+  ASSIGN_OR_RETURN(ingested.times, TimesOf(ingested.tree, walk.times()));
   ASSIGN_OR_RETURN(ingested.digest, PutTree(store, ingested.tree, epoch));
   return ingested;
+}
+
+Result<TreeTimes> TimesOf(const Tree& tree, const std::unordered_map<std::string, FileTime>& by_path) {
+  std::vector<FileTime> times;
+  times.reserve(tree.file_count());
+  for (const TreeEntry& entry : tree.entries()) {
+    if (entry.kind == EntryKind::kFile) times.push_back(by_path.at(entry.path));
+  }
+  return TreeTimes::Make(std::move(times));
 }
 
 Result<Digest> PutTree(BlobStore& store, const Tree& tree, Epoch epoch) {

@@ -11,19 +11,24 @@
 #include "cas/base/thread.h"
 #include "cas/blob_store.h"
 #include "cas/draft_store.h"
+#include "cas/files.h"
 
 namespace modelfs::cas {
 
 // Where an open file's bytes are at the moment. Replaced as a whole, never changed.
 struct Backing {
-  // A file of the draft's own...
-  Fd fd;
-  // ... which may be written to, until the next Seal: from then on it may be shared with the store.
-  bool writable = false;
+  // A file of the draft's own, which may be written to until the next Seal: from then on it may be shared
+  // with the store.
+  std::unique_ptr<EditableFile> own;
   uint64_t seals = 0;  // how many there had been when this was looked up
+  // Or one that was published, hence is read-only.
+  Fd published;
   // Or the first bytes of a blob.
   std::shared_ptr<OpenBlob> blob;
   uint64_t length_bytes = 0;
+
+  // Of the file, where the bytes are in one; else -1.
+  int fd() const { return own != nullptr ? own->fd() : published.get(); }
 };
 
 // A node while it is open or being changed; the handles of one node share one. Thread-safe.

@@ -5,9 +5,13 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <array>
 #include <cerrno>
+#include <climits>
 #include <cstdio>
 #include <ctime>
+#include <filesystem>
+#include <system_error>
 
 #include "cas/base/chandle.h"
 #include "cas/files.h"
@@ -22,6 +26,7 @@ using Directory = CHandle<DIR, closedir>;
 constexpr uint64_t kWritebackBytes = uint64_t{8} << 20U;
 
 constexpr mode_t kPermissions = 07777;
+constexpr mode_t kOwnersDirectory = 0700;
 
 Error Failed(const char* call, const std::string& path) {
   return ErrnoError(errno, std::string(call) + " " + path);
@@ -69,16 +74,86 @@ class RealWritableFile : public WritableFile {
   uint64_t writeback_from_ = 0;
 };
 
+// The error of a call that makes a file longer.
+Error LengthError(int errno_value, std::string_view call) {
+  if (errno_value != EFBIG) return ErrnoError(errno_value, call);
+  return {Code::kTooLarge, std::string(call) +
+                               ": a file of that size is more than the file system of the registry can hold; "
+                               "split it"};
+}
+
+class RealEditableFile : public EditableFile {
+ public:
+  explicit RealEditableFile(Fd fd) : fd_(std::move(fd)) {}
+
+  int fd() const override { return fd_.get(); }
+
+  Result<size_t> WriteAt(uint64_t offset_bytes, std::span<const std::byte> bytes) override {
+    while (true) {
+      const ssize_t count = ::pwrite(fd_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset_bytes));
+      if (count >= 0) return static_cast<size_t>(count);
+      if (errno != EINTR) return LengthError(errno, "write to the draft");
+    }
+  }
+
+  Result<uint64_t> CopyAt(uint64_t offset_bytes, int from_fd, uint64_t from_offset_bytes,
+                          uint64_t length_bytes) override {
+    auto from = static_cast<off64_t>(from_offset_bytes);
+    auto to = static_cast<off64_t>(offset_bytes);
+    while (true) {
+      const ssize_t count = ::copy_file_range(from_fd, &from, fd_.get(), &to, length_bytes, 0);
+      if (count >= 0) return static_cast<uint64_t>(count);
+      if (errno == EINTR) continue;
+      if (errno == ENOSPC || errno == EDQUOT) return ErrnoError(errno, "write to the draft");
+      return uint64_t{0};  // not here: the caller's own copy says what is the matter, if anything
+    }
+  }
+
+  Status Truncate(uint64_t size_bytes) override {
+    if (::ftruncate(fd_.get(), static_cast<off_t>(size_bytes)) != 0) return LengthError(errno, "truncate");
+    return OkStatus();
+  }
+
+  Status Allocate(uint64_t offset_bytes, uint64_t length_bytes) override {
+    if (::fallocate(fd_.get(), 0, static_cast<off_t>(offset_bytes), static_cast<off_t>(length_bytes)) == 0) {
+      return OkStatus();
+    }
+    if (errno == EOPNOTSUPP) return Error(Code::kUnimplemented, "allocate: the file system cannot");
+    return LengthError(errno, "allocate");
+  }
+
+  Status SetMode(uint32_t mode) override {
+    if (::fchmod(fd_.get(), mode) != 0) return ErrnoError(errno, "fchmod");
+    return OkStatus();
+  }
+
+  Status Sync() override {
+    if (::fsync(fd_.get()) != 0) return ErrnoError(errno, "fsync");
+    return OkStatus();
+  }
+
+  void StartWriteback() override { (void)::sync_file_range(fd_.get(), 0, 0, SYNC_FILE_RANGE_WRITE); }
+
+ private:
+  const Fd fd_;
+};
+
 class OperatingSystemFiles : public Files {
  public:
   Result<std::unique_ptr<WritableFile>> Create(const std::string& path, uint32_t mode) override {
-    Fd fd(::open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode));
-    if (!fd.valid()) return Failed("create", path);
-    // The umask may have taken some; a change is a transaction of the file system's, a look is not.
-    struct stat info {};
-    if (::fstat(fd.get(), &info) != 0) return Failed("fstat", path);
-    if ((info.st_mode & kPermissions) != mode && ::fchmod(fd.get(), mode) != 0) return Failed("fchmod", path);
+    ASSIGN_OR_RETURN(Fd fd, CreateFile(path, mode, O_WRONLY));
     return std::make_unique<RealWritableFile>(std::move(fd), path);
+  }
+
+  Result<std::unique_ptr<EditableFile>> CreateEditable(const std::string& path, uint32_t mode) override {
+    ASSIGN_OR_RETURN(Fd fd, CreateFile(path, mode, O_RDWR));
+    return std::make_unique<RealEditableFile>(std::move(fd));
+  }
+
+  Result<std::unique_ptr<EditableFile>> OpenEditable(const std::string& path) override {
+    Fd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+    if (!fd.valid()) return Failed("open", path);
+    return std::make_unique<RealEditableFile>(std::move(fd));
   }
 
   Result<std::string> ReadAll(const std::string& path, uint64_t limit_bytes) override {
@@ -116,6 +191,13 @@ class OperatingSystemFiles : public Files {
     return fd;
   }
 
+  Result<Fd> OpenLock(const std::string& path) override {
+    constexpr mode_t kOwners = 0600;
+    Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, kOwners));
+    if (!fd.valid()) return Failed("open", path);
+    return fd;
+  }
+
   Result<FileInfo> Stat(const std::string& path) override {
     struct stat info {};
     if (::lstat(path.c_str(), &info) != 0) return Failed("stat", path);
@@ -146,6 +228,11 @@ class OperatingSystemFiles : public Files {
     return Unlink(from);
   }
 
+  Status Exchange(const std::string& a, const std::string& b) override {
+    if (::renameat2(AT_FDCWD, a.c_str(), AT_FDCWD, b.c_str(), RENAME_EXCHANGE) == 0) return OkStatus();
+    return Failed("rename", a + " and " + b);
+  }
+
   Status Link(const std::string& from, const std::string& to) override {
     if (::link(from.c_str(), to.c_str()) != 0) return Failed("link", from + " to " + to);
     return OkStatus();
@@ -156,11 +243,44 @@ class OperatingSystemFiles : public Files {
     return OkStatus();
   }
 
+  Status Symlink(const std::string& target, const std::string& path) override {
+    if (::symlink(target.c_str(), path.c_str()) != 0) return Failed("symlink", path);
+    return OkStatus();
+  }
+
+  Result<std::string> ReadLink(const std::string& path) override {
+    std::array<char, PATH_MAX> target{};
+    const ssize_t count = ::readlink(path.c_str(), target.data(), target.size());
+    if (count >= 0) return std::string(target.data(), static_cast<size_t>(count));
+    // EINVAL: there, but no symlink (readlink(2)).
+    if (errno == EINVAL) return Error(Code::kNotFound, path + ": is no symlink");
+    return Failed("readlink", path);
+  }
+
+  Status MakeDirectory(const std::string& path) override {
+    if (::mkdir(path.c_str(), kOwnersDirectory) != 0) return Failed("mkdir", path);
+    return OkStatus();
+  }
+
+  Status RemoveDirectory(const std::string& path) override {
+    if (::rmdir(path.c_str()) != 0) return Failed("rmdir", path);
+    return OkStatus();
+  }
+
+  Status RemoveTree(const std::string& path) override {
+    std::error_code error;
+    do {
+      std::filesystem::remove_all(path, error);
+    } while (error == std::errc::no_such_file_or_directory);  // the progress of others
+    if (error) return ErrnoError(error.value(), "remove " + path);
+    return OkStatus();
+  }
+
   Status MakeDirectories(const std::string& path) override {
-    if (::mkdir(path.c_str(), 0700) == 0) return OkStatus();
+    if (::mkdir(path.c_str(), kOwnersDirectory) == 0) return OkStatus();
     if (errno == ENOENT && path.find_last_of('/') != 0) {
       RETURN_IF_ERROR(MakeDirectories(path.substr(0, path.find_last_of('/'))));
-      if (::mkdir(path.c_str(), 0700) == 0) return OkStatus();
+      if (::mkdir(path.c_str(), kOwnersDirectory) == 0) return OkStatus();
     }
     if (errno != EEXIST) return Failed("mkdir", path);
     struct stat info {};
@@ -177,10 +297,10 @@ class OperatingSystemFiles : public Files {
     return OkStatus();
   }
 
-  Status SetMtime(const std::string& path, int64_t mtime_s) override {
-    const timespec times[2] = {{.tv_sec = 0, .tv_nsec = UTIME_OMIT}, {.tv_sec = mtime_s, .tv_nsec = 0}};
-    if (::utimensat(AT_FDCWD, path.c_str(), times, AT_SYMLINK_NOFOLLOW) != 0)
-      return Failed("utimensat", path);
+  Status SetTimes(const std::string& path, const NewTimes& times) override {
+    constexpr timespec kStays = {.tv_sec = 0, .tv_nsec = UTIME_OMIT};
+    const timespec both[2] = {times.atime.value_or(kStays), times.mtime.value_or(kStays)};
+    if (::utimensat(AT_FDCWD, path.c_str(), both, AT_SYMLINK_NOFOLLOW) != 0) return Failed("utimensat", path);
     return OkStatus();
   }
 
@@ -224,6 +344,17 @@ class OperatingSystemFiles : public Files {
     return ::statx(AT_FDCWD, path.c_str(), AT_SYMLINK_NOFOLLOW, STATX_MODE, &info) == 0 &&
            (info.stx_attributes & STATX_ATTR_VERITY) != 0;
   }
+
+ private:
+  static Result<Fd> CreateFile(const std::string& path, uint32_t mode, int access) {
+    Fd fd(::open(path.c_str(), access | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode));
+    if (!fd.valid()) return Failed("create", path);
+    // The umask may have taken some; a change is a transaction of the file system's, a look is not.
+    struct stat info {};
+    if (::fstat(fd.get(), &info) != 0) return Failed("fstat", path);
+    if ((info.st_mode & kPermissions) != mode && ::fchmod(fd.get(), mode) != 0) return Failed("fchmod", path);
+    return fd;
+  }
 };
 
 }  // namespace
@@ -237,6 +368,8 @@ FileInfo InfoFrom(const struct stat& info) {
           .mtime_ns = info.st_mtim.tv_nsec,
           .ctime_s = info.st_ctim.tv_sec,
           .ctime_ns = info.st_ctim.tv_nsec,
+          .atime_s = info.st_atim.tv_sec,
+          .blocks_512 = static_cast<uint64_t>(info.st_blocks),
           .mode = info.st_mode};
 }
 

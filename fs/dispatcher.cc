@@ -299,7 +299,10 @@ void Dispatcher::SetAttr(Call& call, NodeId node, const struct stat& attr, int t
 
 void Dispatcher::MakeNode(Call& call, NodeId parent, const char* name, mode_t mode) {
   if (!S_ISREG(mode) && !IsReady(parent)) {
-    return Answer(call, {EPERM, "a registry holds directories, files and symbolic links only"});
+    const Outcome<Entry> made = ZoneOf(parent).MakeSpecial(call.request(), parent, name, mode);
+    if (!made) return Answer(call, made.error());
+    AnswerEntry(call, parent, name, *made);
+    return;
   }
   const Outcome<CreatedFile> created =
       ZoneOf(parent).Create(call.request(), parent, name, mode, O_CREAT | O_EXCL | O_WRONLY);

@@ -129,13 +129,12 @@ struct Dispatcher::Entrances {
         [&](Dispatcher& d, Call& c) { d.Rename(std::move(c), parent, name, new_parent, new_name, flags); });
   }
 
-  static void Link(fuse_req_t r, fuse_ino_t, fuse_ino_t parent, const char* name) noexcept {
+  static void Link(fuse_req_t r, fuse_ino_t node, fuse_ino_t parent, const char* name) noexcept {
     Run(r, Op::kLink, parent, name, [&](Dispatcher& d, Call& c) {
       if (IsReady(parent)) return d.MakeNode(c, parent, name, S_IFREG);
-      d.Answer(c, {EPERM,
-                   "there are no hard links here: use `ln -s` for an alias, `cp` for a file (inside "
-                   "the mount it shares the bytes), `cp -r` or `cp -a --no-preserve=links` for a directory "
-                   "that has some, `rsync` without -H"});
+      const Outcome<Entry> made = d.ZoneOf(parent).MakeHardLink(c.request(), node, parent, name);
+      if (!made) return d.Answer(c, made.error());
+      d.AnswerEntry(c, parent, name, *made);
     });
   }
 

@@ -61,6 +61,10 @@ Result<size_t> DraftTable::Load() {
     const std::optional<DraftLabel> label = DraftLabel::Decode(text);
     return label.has_value() && label->mount == mount && label->uid == uid;
   }));
+  if (loaded.newer > 0 && context_.log != nullptr) {
+    context_.log->warn("drafts_newer count={} reason=\"a later version of modelfs made them; use that version\"",
+                       loaded.newer);
+  }
   for (const std::shared_ptr<cas::Draft>& draft : loaded.drafts) {
     std::optional<DraftLabel> label = DraftLabel::Decode(draft->label());
     if (!label.has_value()) continue;
@@ -354,20 +358,36 @@ void DraftTable::CommitFailed(Record& record) {
   ModelMayBeGone(record.model);
 }
 
-void DraftTable::Committed(const RecordPtr& record, store::VersionNumber number) {
+void DraftTable::Committed(const RecordPtr& record, Commit commit) {
+  const store::VersionNumber number = commit.version;
   {
     const MutexLock lock(mu_);
     record->committed_as_ = number;
-    committed_[record->draft->number()] = {record->model, number};
+    if (commit.directories != nullptr) remembered_directories_ += commit.directories->size();
+    committed_[record->draft->number()] = std::move(commit);
     committed_order_.push_back(record->draft->number());
-    if (committed_order_.size() > kRememberedCommits) {
-      committed_.erase(committed_order_.front());
-      committed_order_.pop_front();
-    }
+    ForgetCommits();
   }
   if (const Status ended = End(record); !ended.ok() && context_.log != nullptr) {
     context_.log->warn("draft_not_removed draft={} version={} error={}", record->draft->number(), number,
                        ended.error().message());
+  }
+}
+
+void DraftTable::ForgetCommits() {
+  const auto forget_directories = [this](Commit& commit) {
+    if (commit.directories != nullptr) remembered_directories_ -= commit.directories->size();
+    commit.directories.reset();
+  };
+  if (committed_order_.size() > kRememberedCommits) {
+    const auto oldest = committed_.find(committed_order_.front());
+    forget_directories(oldest->second);
+    committed_.erase(oldest);
+    committed_order_.pop_front();
+  }
+  for (const cas::DraftNumber number : committed_order_) {
+    if (remembered_directories_ <= kRememberedDirectories) return;
+    forget_directories(committed_.at(number));
   }
 }
 

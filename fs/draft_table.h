@@ -22,6 +22,7 @@
 #include <string>
 #include <string_view>
 #include <thread>
+#include <unordered_map>
 #include <utility>
 #include <vector>
 
@@ -90,9 +91,13 @@ class DraftTable {
   std::vector<std::pair<std::string, cas::DraftNumber>> List(store::ObjectId model,
                                                              std::optional<uid_t> creator = std::nullopt)
       EXCLUDES(mu_);
+  // Which directory of the version's tree (its node there) a directory of the draft became.
+  using Directories = std::unordered_map<cas::DraftNode, uint32_t>;
   struct Commit {
     store::ObjectId model = 0;
     store::VersionNumber version = 0;
+    store::VersionId id = 0;
+    std::shared_ptr<const Directories> directories = nullptr;  // may be null
   };
   // What became of a draft that Get does not answer, as far as is remembered.
   std::optional<Commit> CommittedAs(cas::DraftNumber number) EXCLUDES(mu_);
@@ -122,7 +127,7 @@ class DraftTable {
   // kCommitting -> kOpen; or the draft ends, where its model is gone.
   void CommitFailed(Record& record) EXCLUDES(mu_);
   // kCommitting -> kEnded.
-  void Committed(const RecordPtr& record, store::VersionNumber number) EXCLUDES(mu_);
+  void Committed(const RecordPtr& record, Commit commit) EXCLUDES(mu_);
   // Until no handle is open for writing; false when `deadline` passed.
   bool WaitForWriters(Record& record, const Deadline& deadline) EXCLUDES(mu_);
 
@@ -171,6 +176,8 @@ class DraftTable {
   bool IsUnused(const Record& record) const REQUIRES(mu_);
   // Drafts of mounts that are not up. Answers how many.
   uint64_t ExpireOthers();
+  // Of the oldest commits, where more are remembered than there is room for.
+  void ForgetCommits() REQUIRES(mu_);
   Result<bool> WasCommitted(const Record& record) EXCLUDES(mu_);
   std::string LabelOf(const Record& record) const REQUIRES(mu_);
   Status SaveLabel(Record& record) EXCLUDES(mu_);
@@ -196,6 +203,9 @@ class DraftTable {
   static constexpr size_t kRememberedCommits = 1024;
   std::map<cas::DraftNumber, Commit> committed_ GUARDED_BY(mu_);
   std::deque<cas::DraftNumber> committed_order_ GUARDED_BY(mu_);
+  // Of how many directories of them it is remembered what they became: of the oldest it is forgotten first.
+  static constexpr size_t kRememberedDirectories = 1'000'000;
+  size_t remembered_directories_ GUARDED_BY(mu_) = 0;
   std::jthread thread_;  // last: it uses the others
 };
 

@@ -10,6 +10,7 @@
 
 #include "cas/base/text.h"
 #include "fs/attrs.h"
+#include "fs/committed_drafts.h"
 #include "fs/decisions.h"
 #include "fs/rename_refusal.h"
 #include "store/names.h"
@@ -30,16 +31,29 @@ constexpr std::string_view kAclPrefix = "system.posix_acl_";
 
 struct stat DraftStat(const Context& context, const cas::DraftAttr& attr, uid_t creator) {
   constexpr mode_t kOwnerReadsAndWrites = S_IRUSR | S_IWUSR;
-  struct stat out = attr.directory ? DirectoryStat(context, 0, attr.links)
-                                   : FileStat(context, attr.size_bytes, attr.executable, 0);
-  const bool executable = attr.directory || attr.executable;
+  const bool directory = attr.kind == cas::DraftKind::kDirectory;
+  struct stat out = directory ? DirectoryStat(context, 0, attr.links)
+                              : FileStat(context, attr.size_bytes, attr.executable, 0);
+  if (attr.kind == cas::DraftKind::kLink) {
+    out = SymlinkStat(context, attr.size_bytes, 0);
+  } else {
+    const bool executable = directory || attr.executable;
+    out.st_mode = (out.st_mode & S_IFMT) | kOwnerReadsAndWrites | (executable ? mode_t{S_IXUSR} : mode_t{0});
+  }
   out.st_uid = creator;
-  out.st_mode = (out.st_mode & S_IFMT) | kOwnerReadsAndWrites | (executable ? mode_t{S_IXUSR} : mode_t{0});
-  if (!attr.directory) out.st_blocks = static_cast<blkcnt_t>(attr.blocks_512);
+  if (!directory) {
+    out.st_nlink = attr.links;
+    out.st_blocks = static_cast<blkcnt_t>(attr.blocks_512);
+  }
   out.st_mtim = timespec{.tv_sec = attr.mtime_s, .tv_nsec = attr.mtime_ns};
   out.st_ctim = out.st_mtim;
   out.st_atim = out.st_mtim;
   return out;
+}
+
+mode_t TypeOf(cas::DraftKind kind) {
+  if (kind == cas::DraftKind::kDirectory) return S_IFDIR;
+  return kind == cas::DraftKind::kLink ? S_IFLNK : S_IFREG;
 }
 
 // What became of a committed draft; which version, where the caller may know.
@@ -171,10 +185,11 @@ class DraftHandle : public FileHandle {
 
 class DraftsZone : public Zone {
  public:
-  DraftsZone(Context& context, DraftTable& drafts, Leases& leases)
-      : context_(context), drafts_(drafts), leases_(leases) {}
+  DraftsZone(Context& context, DraftTable& drafts, Leases& leases, Zone& trees)
+      : context_(context), drafts_(drafts), leases_(leases), committed_(drafts, trees) {}
 
   Outcome<Entry> Lookup(const Request& request, NodeId parent, std::string_view name) override {
+    if (IsCommitted(parent)) return committed_.Lookup(request, parent, name);
     const NodeParts at = Parse(parent);
     Outcome<RecordPtr> record = Readable(request, at.draft);
     if (!record.has_value()) return tl::unexpected(record.error());
@@ -188,6 +203,7 @@ class DraftsZone : public Zone {
   }
 
   Outcome<Attr> GetAttr(const Request& request, NodeId node) override {
+    if (IsCommitted(node)) return committed_.GetAttr(request, node);
     const NodeParts at = Parse(node);
     Outcome<RecordPtr> record = Readable(request, at.draft);
     if (!record.has_value()) return tl::unexpected(record.error());
@@ -195,6 +211,7 @@ class DraftsZone : public Zone {
   }
 
   Outcome<NodeId> ParentOf(NodeId directory) override {
+    if (IsCommitted(directory)) return committed_.ParentOf(directory);
     const NodeParts at = Parse(directory);
     Outcome<RecordPtr> record = Readable(Request(), at.draft);
     if (!record.has_value()) return tl::unexpected(record.error());
@@ -235,7 +252,7 @@ class DraftsZone : public Zone {
       const Result<cas::DraftAttr> now = draft.GetAttr(at.draft_node);
       if (!now.ok()) return Refuse(now.error());
       const bool executable = (*change.mode & S_IXUSR) != 0;
-      if (!now->directory && now->executable != executable) {
+      if (now->kind == cas::DraftKind::kFile && now->executable != executable) {
         done = draft.SetExecutable(at.draft_node, executable);
       }
     }
@@ -276,11 +293,60 @@ class DraftsZone : public Zone {
     return CreatedFile{*entry, *std::move(file)};
   }
 
-  Outcome<Entry> MakeSymlink(const Request& /*request*/, NodeId /*parent*/, std::string_view /*name*/,
-                             std::string_view /*target*/) override {
-    return Refuse(EPERM,
-                  "a version holds files and directories, no symbolic links: copy what they point to "
-                  "(cp -rL, rsync -aL, tar -h)");
+  Outcome<std::string> ReadLink(const Request& request, NodeId node) override {
+    const NodeParts at = Parse(node);
+    Outcome<RecordPtr> record = Readable(request, at.draft);
+    if (!record.has_value()) return tl::unexpected(record.error());
+    if (auto own = Own(request, **record, store::Operation::kReadFiles); !own)
+      return tl::unexpected(own.error());
+    Result<std::string> text = (*record)->draft->ReadLink(at.draft_node);
+    if (!text.ok()) return Refuse(text.error());
+    return *std::move(text);
+  }
+
+  Outcome<Entry> MakeSymlink(const Request& request, NodeId parent, std::string_view name,
+                             std::string_view target) override {
+    const NodeParts at = Parse(parent);
+    Outcome<RecordPtr> record = Writable(request, at.draft);
+    if (!record.has_value()) return tl::unexpected(record.error());
+    const Result<cas::DraftEntry> made = (*record)->draft->MakeLink(at.draft_node, name, target);
+    if (made.ok()) return Named(**record, made->node);
+    Refusal refusal = Changed(request, **record, made.error());
+    // Of a name that is none, that is what is said; else the text is what the file system has no room for.
+    if (refusal.errno_value == EINVAL && CheckPathComponent(name).ok()) refusal.errno_value = ENAMETOOLONG;
+    return Refused(**record, at.draft_node, name, "a symbolic link", std::move(refusal));
+  }
+
+  Outcome<Entry> MakeHardLink(const Request& request, NodeId node, NodeId parent,
+                              std::string_view name) override {
+    const NodeParts at = Parse(parent);
+    const NodeParts of = Parse(node);
+    Outcome<RecordPtr> record = Writable(request, at.draft);
+    if (!record.has_value()) return tl::unexpected(record.error());
+    constexpr std::string_view kWhat = "a hard link";
+    if (of.kind != NodeKind::kDraft || of.draft != at.draft) {
+      return Refused(
+          **record, at.draft_node, name, kWhat,
+          {EXDEV,
+           "a hard link does not lead out of its draft: copy the file (inside the mount `cp` shares "
+           "the bytes; of a tree with such links, cp -r or cp -a --no-preserve=links)"});
+    }
+    const Result<cas::DraftEntry> made = (*record)->draft->AddLink(of.draft_node, at.draft_node, name);
+    if (made.ok()) return Named(**record, made->node);
+    return Refused(**record, at.draft_node, name, kWhat, Changed(request, **record, made.error()));
+  }
+
+  Outcome<Entry> MakeSpecial(const Request& request, NodeId parent, std::string_view name,
+                             mode_t mode) override {
+    const NodeParts at = Parse(parent);
+    Outcome<RecordPtr> record = Writable(request, at.draft);
+    if (!record.has_value()) return tl::unexpected(record.error());
+    const std::string_view what = S_ISFIFO(mode) ? "a FIFO" : S_ISSOCK(mode) ? "a socket" : "a device";
+    return Refused(
+        **record, at.draft_node, name, what,
+        {EPERM, fmt::format("a version holds files, directories and links to them, not {}; the draft is not "
+                            "committed until {} exists or is given up (touch it, then rm it)",
+                            what, Printable(name))});
   }
 
   Outcome<void> Unlink(const Request& request, NodeId parent, std::string_view name) override {
@@ -341,6 +407,7 @@ class DraftsZone : public Zone {
   }
 
   Outcome<OpenedDirectory> OpenDirectory(const Request& request, NodeId node) override {
+    if (IsCommitted(node)) return committed_.OpenDirectory(request, node);
     const NodeParts at = Parse(node);
     Outcome<RecordPtr> record = Readable(request, at.draft);
     if (!record.has_value()) return tl::unexpected(record.error());
@@ -353,7 +420,7 @@ class DraftsZone : public Zone {
     for (cas::DraftEntry& child : *children) {
       entries.push_back(DirectoryEntry{.name = std::move(child.name),
                                        .node = DraftNodeId(at.draft, child.node),
-                                       .type = child.directory ? mode_t{S_IFDIR} : mode_t{S_IFREG},
+                                       .type = TypeOf(child.kind),
                                        .entry = std::nullopt});
     }
     return OpenedDirectory{MakeDirectoryHandle(std::move(entries)), false};
@@ -426,7 +493,8 @@ class DraftsZone : public Zone {
 
  protected:
   Refusal Unsupported(std::string_view operation) const override {
-    return {EPERM, fmt::format("{} is not possible in a draft: it holds files and directories", operation)};
+    return {EPERM,
+            fmt::format("{} is not possible in a draft: it holds files, directories and links", operation)};
   }
 
  private:
@@ -449,8 +517,25 @@ class DraftsZone : public Zone {
     return std::nullopt;
   }
 
+  // Whether it is a directory of a draft that is a version by now.
+  bool IsCommitted(NodeId node) {
+    return drafts_.Get(Parse(node).draft) == nullptr && committed_.Shown(node).has_value();
+  }
+
   Outcome<void> Own(const Request& request, const DraftTable::Record& record, store::Operation operation) {
     return PermitDraft(context_, request, drafts_, record, operation);
+  }
+
+  Outcome<Entry> Named(DraftTable::Record& record, cas::DraftNode node) {
+    drafts_.Touch(record);
+    return EntryOf(record, node);
+  }
+
+  // The answer to a program that may go on without what it asked for: the commit asks for that name.
+  static tl::unexpected<Refusal> Refused(DraftTable::Record& record, cas::DraftNode directory,
+                                         std::string_view name, std::string_view what, Refusal refusal) {
+    record.draft->NoteRefused(directory, name, what);
+    return tl::unexpected(std::move(refusal));
   }
 
   // As the function, for whoever asks.
@@ -587,12 +672,13 @@ class DraftsZone : public Zone {
   Context& context_;
   DraftTable& drafts_;
   Leases& leases_;
+  CommittedDrafts committed_;
 };
 
 }  // namespace
 
-std::unique_ptr<Zone> MakeDraftsZone(Context& context, DraftTable& drafts, Leases& leases) {
-  return std::make_unique<DraftsZone>(context, drafts, leases);
+std::unique_ptr<Zone> MakeDraftsZone(Context& context, DraftTable& drafts, Leases& leases, Zone& trees) {
+  return std::make_unique<DraftsZone>(context, drafts, leases, trees);
 }
 
 Outcome<void> PermitDraft(const Context& context, const Request& request, DraftTable& drafts,

@@ -3,8 +3,8 @@
 // is the registry's, so changing it either changes nothing and succeeds, where `cp -a`, `rsync -a` and `tar`
 // would fail otherwise, or is refused. docs/mount.md lists each call.
 //
-// Once the draft was committed its nodes only serve what is open already: reads go on, and whatever would
-// change something answers EROFS.
+// Once the draft was committed, what is open in it reads on, its directories show the version
+// (fs/committed_drafts.h), and whatever would change something answers EROFS.
 #pragma once
 
 #include <memory>
@@ -16,7 +16,8 @@
 
 namespace modelfs::fs {
 
-std::unique_ptr<Zone> MakeDraftsZone(Context& context, DraftTable& drafts, Leases& leases);
+// `trees` answers for what drafts have become.
+std::unique_ptr<Zone> MakeDraftsZone(Context& context, DraftTable& drafts, Leases& leases, Zone& trees);
 
 // A draft is its creator's alone; EACCES for everybody else, root too, and a record in the audit log: as of a
 // refused `operation` on the model (kReadFiles to look into the draft, kCreateVersion to change or commit

@@ -89,7 +89,7 @@ class Daemon : public MountDaemon {
     versions_ = MakeVersionsZone(context_, *drafts_, *leases_);
     aliases_ = MakeAliasesZone(context_);
     files_ = MakeTreesZone(context_);
-    in_drafts_ = MakeDraftsZone(context_, *drafts_, *leases_);
+    in_drafts_ = MakeDraftsZone(context_, *drafts_, *leases_, *files_);
     info_ = MakeInfoZone(
         context_, {.period_ms = parts_.scrub ? options_.scrub_period_ms : 0, .scrubbed = parts_.scrubbed});
     ASSIGN_OR_RETURN(watcher_, Watcher::Start(context_));

@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 #include <linux/fs.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <chrono>
@@ -377,15 +378,40 @@ class VersionsZone : public Zone {
     if (!drafts_.BeginCommit(*record)) {
       return Refuse(EBUSY, fmt::format("draft {} is being committed already", Printable(name)));
     }
-    Outcome<store::VersionInfo> version = SealAndCommit(request, model, record, name, expected);
+    std::vector<cas::SealedDraft::Directory> directories;
+    Outcome<store::VersionInfo> version = SealAndCommit(request, model, record, name, expected, directories);
     if (!version.has_value()) {
       drafts_.CommitFailed(*record);
       return tl::unexpected(ForRename(version.error()));
     }
     FAIL_POINT("fs.commit.committed");
-    drafts_.Committed(record, version->number);
+    drafts_.Committed(record, {.model = version->model,
+                               .version = version->number,
+                               .id = version->id,
+                               .directories = WhatBecameOf(directories, *version, name)});
     FAIL_POINT("fs.commit.ended");
     return {};
+  }
+
+  // The directories of a draft, as those of the version. Null where the version cannot be looked at.
+  std::shared_ptr<const DraftTable::Directories> WhatBecameOf(
+      const std::vector<cas::SealedDraft::Directory>& directories, const store::VersionInfo& version,
+      std::string_view name) {
+    if (context_.trees == nullptr) return nullptr;
+    const Result<std::shared_ptr<const CachedVersion>> found = context_.trees->Get(version.id);
+    if (!found.ok()) return nullptr;
+    const CachedVersion* cached = found->get();
+    for (const std::string& path : cas::Leftovers(cached->tree->tree())) {
+      if (context_.log == nullptr) break;
+      context_.log->info("commit_leftover model={} version={} draft={} path={}",
+                         version.model_name.ToString(), version.number, Printable(name), Printable(path));
+    }
+    auto became = std::make_shared<DraftTable::Directories>();
+    for (const cas::SealedDraft::Directory& directory : directories) {
+      const std::optional<uint32_t> node = cached->tree->At(directory.path);
+      if (node.has_value()) became->emplace(directory.node, *node);
+    }
+    return became;
   }
 
   static Refusal StillWritten(std::string_view name) {
@@ -405,12 +431,13 @@ class VersionsZone : public Zone {
   // On a refusal the draft is writable again.
   Outcome<store::VersionInfo> SealAndCommit(const Request& request, const store::ObjectInfo& model,
                                             const RecordPtr& record, std::string_view name,
-                                            std::optional<VersionNumber> expected) {
+                                            std::optional<VersionNumber> expected,
+                                            std::vector<cas::SealedDraft::Directory>& directories) {
     for (int attempt = 1;; ++attempt) {
       Result<Leases::Use> lease = leases_.Get();
       if (!lease.ok()) return Refuse(lease.error());
-      const Result<Digest> tree = record->draft->Seal(lease->lease().epoch, {}, request.stop);
-      if (!tree.ok()) return tl::unexpected(SealRefusal(tree.error(), name));
+      Result<cas::SealedDraft> sealed = record->draft->Seal(lease->lease().epoch, {}, request.stop);
+      if (!sealed.ok()) return tl::unexpected(SealRefusal(sealed.error(), name));
       FAIL_POINT("fs.commit.sealed");
       if (request.stop.stop_requested()) {
         record->draft->Unseal();
@@ -418,8 +445,11 @@ class VersionsZone : public Zone {
       }
       // From here on it is not interrupted: what the registry was asked for is heard to the end.
       const Result<store::VersionInfo> version =
-          CommitSealed(request, model, *record, *tree, lease->lease(), expected);
-      if (version.ok()) return *version;
+          CommitSealed(request, model, *record, sealed->tree, lease->lease(), expected);
+      if (version.ok()) {
+        directories = std::move(sealed->directories);
+        return *version;
+      }
       record->draft->Unseal();
       if (version.error().code() == Code::kAborted) {
         lease->Ended();

@@ -74,6 +74,14 @@ Outcome<CreatedFile> Zone::Create(const Request&, NodeId, std::string_view, mode
 Outcome<Entry> Zone::MakeSymlink(const Request&, NodeId, std::string_view, std::string_view) {
   return tl::unexpected(Unsupported("making a symbolic link"));
 }
+Outcome<Entry> Zone::MakeHardLink(const Request&, NodeId, NodeId, std::string_view) {
+  return Refuse(EPERM,
+                "there are hard links in drafts alone: use `ln -s` for an alias, `cp` for a file (inside the "
+                "mount it shares the bytes)");
+}
+Outcome<Entry> Zone::MakeSpecial(const Request&, NodeId, std::string_view, mode_t) {
+  return Refuse(EPERM, "a registry holds directories, files and symbolic links only");
+}
 Outcome<void> Zone::Unlink(const Request&, NodeId, std::string_view) {
   return tl::unexpected(Unsupported("removing a file"));
 }

@@ -181,6 +181,12 @@ class Zone {
                                       mode_t mode, int flags);
   virtual Outcome<Entry> MakeSymlink(const Request& request, NodeId parent, std::string_view name,
                                      std::string_view target);
+  // Asked of the zone of `parent`; `node` may be of another.
+  virtual Outcome<Entry> MakeHardLink(const Request& request, NodeId node, NodeId parent,
+                                      std::string_view name);
+  // A device, FIFO or socket: of `mode` its kind alone.
+  virtual Outcome<Entry> MakeSpecial(const Request& request, NodeId parent, std::string_view name,
+                                     mode_t mode);
   virtual Outcome<void> Unlink(const Request& request, NodeId parent, std::string_view name);
   virtual Outcome<void> RemoveDirectory(const Request& request, NodeId parent, std::string_view name);
   // Asked of the zone of `parent`. `flags` as renameat2(2). Never answers EINVAL, ENOSYS, ESTALE, EXDEV or

@@ -35,6 +35,41 @@ class FakeWritableFile : public WritableFile {
   const std::unique_ptr<WritableFile> real_;
 };
 
+class FakeEditableFile : public EditableFile {
+ public:
+  FakeEditableFile(FakeFiles& files, std::string path, std::unique_ptr<EditableFile> real)
+      : files_(files), path_(std::move(path)), real_(std::move(real)) {}
+  int fd() const override { return real_->fd(); }
+  Result<size_t> WriteAt(uint64_t offset_bytes, std::span<const std::byte> bytes) override {
+    RETURN_IF_ERROR(files_.Call("pwrite", path_));
+    return real_->WriteAt(offset_bytes, bytes);
+  }
+  Result<uint64_t> CopyAt(uint64_t offset_bytes, int from_fd, uint64_t from_offset_bytes,
+                          uint64_t length_bytes) override {
+    RETURN_IF_ERROR(files_.Call("copy_file_range", path_));
+    return real_->CopyAt(offset_bytes, from_fd, from_offset_bytes, length_bytes);
+  }
+  Status Truncate(uint64_t size_bytes) override {
+    RETURN_IF_ERROR(files_.Call("ftruncate", path_));
+    return real_->Truncate(size_bytes);
+  }
+  Status Allocate(uint64_t offset_bytes, uint64_t length_bytes) override {
+    RETURN_IF_ERROR(files_.Call("fallocate", path_));
+    return real_->Allocate(offset_bytes, length_bytes);
+  }
+  Status SetMode(uint32_t mode) override {
+    RETURN_IF_ERROR(files_.Call("fchmod", path_));
+    return real_->SetMode(mode);
+  }
+  Status Sync() override { return files_.SyncFile(path_); }
+  void StartWriteback() override {}
+
+ private:
+  FakeFiles& files_;
+  const std::string path_;
+  const std::unique_ptr<EditableFile> real_;
+};
+
 FakeFiles::FakeFiles(std::string root) : root_(std::move(root)), pins_(root_ + ".pins") {
   fs::create_directories(pins_);
   SyncFileSystem(root_).IgnoreError("nothing is armed yet");
@@ -79,7 +114,12 @@ FakeFiles::Names FakeFiles::NamesBelow(const std::string& directory, bool recurs
   for (const fs::directory_entry& entry : fs::directory_iterator(directory)) {
     struct stat info {};
     CHECK(::lstat(entry.path().c_str(), &info) == 0);
-    names[entry.path()] = {.inode = info.st_ino, .directory = S_ISDIR(info.st_mode)};
+    Name& name = names[entry.path()];
+    name = {.inode = info.st_ino, .directory = S_ISDIR(info.st_mode)};
+    if (S_ISLNK(info.st_mode)) {
+      name.target = fs::read_symlink(entry.path());
+      name.mtime = info.st_mtim;
+    }
     if (recursive && S_ISDIR(info.st_mode)) names.merge(NamesBelow(entry.path(), true));
   }
   return names;
@@ -91,6 +131,17 @@ Result<std::unique_ptr<WritableFile>> FakeFiles::Create(const std::string& path,
   Pin(path);
   return std::make_unique<FakeWritableFile>(*this, path, std::move(real));
 }
+Result<std::unique_ptr<EditableFile>> FakeFiles::CreateEditable(const std::string& path, uint32_t mode) {
+  RETURN_IF_ERROR(Call("create", path));
+  ASSIGN_OR_RETURN(std::unique_ptr<EditableFile> real, RealFiles().CreateEditable(path, mode));
+  Pin(path);
+  return std::make_unique<FakeEditableFile>(*this, path, std::move(real));
+}
+Result<std::unique_ptr<EditableFile>> FakeFiles::OpenEditable(const std::string& path) {
+  RETURN_IF_ERROR(Call("open", path));
+  ASSIGN_OR_RETURN(std::unique_ptr<EditableFile> real, RealFiles().OpenEditable(path));
+  return std::make_unique<FakeEditableFile>(*this, path, std::move(real));
+}
 Result<std::string> FakeFiles::ReadAll(const std::string& path, uint64_t limit_bytes) {
   RETURN_IF_ERROR(Call("read", path));
   return RealFiles().ReadAll(path, limit_bytes);
@@ -98,6 +149,10 @@ Result<std::string> FakeFiles::ReadAll(const std::string& path, uint64_t limit_b
 Result<Fd> FakeFiles::OpenRead(const std::string& path) {
   RETURN_IF_ERROR(Call("open", path));
   return RealFiles().OpenRead(path);
+}
+Result<Fd> FakeFiles::OpenLock(const std::string& path) {
+  RETURN_IF_ERROR(Call("open", path));
+  return RealFiles().OpenLock(path);
 }
 Result<FileInfo> FakeFiles::Stat(const std::string& path) {
   RETURN_IF_ERROR(Call("stat", path));
@@ -133,6 +188,10 @@ Status FakeFiles::RenameNew(const std::string& from, const std::string& to) {
   RETURN_IF_ERROR(Call("rename", from));
   return RealFiles().RenameNew(from, to);
 }
+Status FakeFiles::Exchange(const std::string& a, const std::string& b) {
+  RETURN_IF_ERROR(Call("rename", a));
+  return RealFiles().Exchange(a, b);
+}
 Status FakeFiles::Link(const std::string& from, const std::string& to) {
   RETURN_IF_ERROR(Call("link", from));
   Pin(from);
@@ -143,6 +202,33 @@ Status FakeFiles::Unlink(const std::string& path) {
   Pin(path);
   return RealFiles().Unlink(path);
 }
+Status FakeFiles::Symlink(const std::string& target, const std::string& path) {
+  RETURN_IF_ERROR(Call("symlink", path));
+  return RealFiles().Symlink(target, path);
+}
+Result<std::string> FakeFiles::ReadLink(const std::string& path) {
+  RETURN_IF_ERROR(Call("readlink", path));
+  return RealFiles().ReadLink(path);
+}
+Status FakeFiles::MakeDirectory(const std::string& path) {
+  RETURN_IF_ERROR(Call("mkdir", path));
+  return RealFiles().MakeDirectory(path);
+}
+Status FakeFiles::RemoveDirectory(const std::string& path) {
+  RETURN_IF_ERROR(Call("rmdir", path));
+  return RealFiles().RemoveDirectory(path);
+}
+void FakeFiles::PinAllBelow(const std::string& path) {
+  Pin(path);
+  struct stat info {};
+  if (::lstat(path.c_str(), &info) != 0 || !S_ISDIR(info.st_mode)) return;
+  for (const auto& [name, kind] : NamesBelow(path, true)) Pin(name);
+}
+Status FakeFiles::RemoveTree(const std::string& path) {
+  RETURN_IF_ERROR(Call("remove", path));
+  PinAllBelow(path);
+  return RealFiles().RemoveTree(path);
+}
 Status FakeFiles::MakeDirectories(const std::string& path) {
   RETURN_IF_ERROR(Call("mkdir", path));
   return RealFiles().MakeDirectories(path);
@@ -151,9 +237,9 @@ Status FakeFiles::SetMode(const std::string& path, uint32_t mode) {
   RETURN_IF_ERROR(Call("chmod", path));
   return RealFiles().SetMode(path, mode);
 }
-Status FakeFiles::SetMtime(const std::string& path, int64_t mtime_s) {
+Status FakeFiles::SetTimes(const std::string& path, const NewTimes& times) {
   RETURN_IF_ERROR(Call("utimensat", path));
-  return RealFiles().SetMtime(path, mtime_s);
+  return RealFiles().SetTimes(path, times);
 }
 Result<std::vector<std::string>> FakeFiles::List(const std::string& path) {
   RETURN_IF_ERROR(Call("readdir", path));
@@ -198,10 +284,10 @@ void FakeFiles::PowerCut(UnsyncedNames names) {
 
   struct Survivor {
     std::string bytes;
-    uint32_t mode = 0;
-    int64_t mtime_s = 0;
+    FileInfo info;
   };
   std::map<std::string, Survivor> files;
+  std::map<std::string, Name> links;
   std::vector<std::string> folders;  // parents first, since a map is in order
   for (const auto& [path, name] : survivors) {
     const std::string folder = FolderOf(path);
@@ -211,21 +297,31 @@ void FakeFiles::PowerCut(UnsyncedNames names) {
       folders.push_back(path);
       continue;
     }
+    if (name.target.has_value()) {
+      links[path] = name;
+      continue;
+    }
     const std::string pin = pins_ + "/" + std::to_string(name.inode);
     const Result<FileInfo> info = RealFiles().Stat(pin);
     CHECK(info.ok());
     std::string bytes = ReadFile(pin);
     const auto synced = synced_bytes_.find(name.inode);
     if (synced == synced_bytes_.end() || synced->second != bytes) bytes.resize(bytes.size() / 2);
-    files[path] = {.bytes = std::move(bytes), .mode = info->mode, .mtime_s = info->mtime_s};
+    files[path] = {.bytes = std::move(bytes), .info = *info};
   }
   for (const fs::directory_entry& entry : fs::directory_iterator(root_)) fs::remove_all(entry.path());
   fs::remove_all(pins_);
   for (const std::string& folder : folders) fs::create_directory(folder);
   for (const auto& [path, file] : files) {
     WriteFile(path, file.bytes);
-    CHECK(RealFiles().SetMode(path, file.mode & 07777U).ok());
-    CHECK(RealFiles().SetMtime(path, file.mtime_s).ok());
+    CHECK(RealFiles().SetMode(path, file.info.mode & 07777U).ok());
+    const NewTimes times = {.atime = timespec{.tv_sec = file.info.atime_s, .tv_nsec = 0},
+                            .mtime = timespec{.tv_sec = file.info.mtime_s, .tv_nsec = file.info.mtime_ns}};
+    CHECK(RealFiles().SetTimes(path, times).ok());
+  }
+  for (const auto& [path, link] : links) {
+    fs::create_symlink(*link.target, path);
+    CHECK(RealFiles().SetTimes(path, {.mtime = link.mtime}).ok());
   }
 }
 

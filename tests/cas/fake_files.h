@@ -8,6 +8,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <string_view>
@@ -40,19 +41,28 @@ class FakeFiles : public Files {
   void PowerCut(UnsyncedNames names);
 
   Result<std::unique_ptr<WritableFile>> Create(const std::string& path, uint32_t mode) override;
+  Result<std::unique_ptr<EditableFile>> CreateEditable(const std::string& path, uint32_t mode) override;
+  Result<std::unique_ptr<EditableFile>> OpenEditable(const std::string& path) override;
   Result<std::string> ReadAll(const std::string& path, uint64_t limit_bytes) override;
   Result<Fd> OpenRead(const std::string& path) override;
+  Result<Fd> OpenLock(const std::string& path) override;
   Result<FileInfo> Stat(const std::string& path) override;
   Status SyncFile(const std::string& path) override;
   Status SyncFileSystem(const std::string& path) override;
   Status SyncDirectory(const std::string& path) override;
   Status Rename(const std::string& from, const std::string& to) override;
   Status RenameNew(const std::string& from, const std::string& to) override;
+  Status Exchange(const std::string& a, const std::string& b) override;
   Status Link(const std::string& from, const std::string& to) override;
+  Status Symlink(const std::string& target, const std::string& path) override;
+  Result<std::string> ReadLink(const std::string& path) override;
   Status Unlink(const std::string& path) override;
+  Status MakeDirectory(const std::string& path) override;
+  Status RemoveDirectory(const std::string& path) override;
+  Status RemoveTree(const std::string& path) override;
   Status MakeDirectories(const std::string& path) override;
   Status SetMode(const std::string& path, uint32_t mode) override;
-  Status SetMtime(const std::string& path, int64_t mtime_s) override;
+  Status SetTimes(const std::string& path, const NewTimes& times) override;
   Result<std::vector<std::string>> List(const std::string& path) override;
   Result<size_t> ReadAt(int fd, const std::string& path, uint64_t offset_bytes,
                         std::span<std::byte> out) override;
@@ -68,9 +78,12 @@ class FakeFiles : public Files {
 
  private:
   friend class FakeWritableFile;
+  friend class FakeEditableFile;
   struct Name {
     uint64_t inode = 0;
     bool directory = false;
+    std::optional<std::string> target = std::nullopt;  // of a symlink
+    timespec mtime = {};                               // of a symlink
   };
   using Names = std::map<std::string, Name>;  // by path
 
@@ -78,6 +91,7 @@ class FakeFiles : public Files {
   // Gives a file a second name, so that its inode stays its own even when it is unlinked.
   void Pin(const std::string& path);
   void MarkSynced(const std::string& path);
+  void PinAllBelow(const std::string& path);
   static Names NamesBelow(const std::string& directory, bool recursive);
 
   const std::string root_;

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <filesystem>
@@ -91,6 +92,172 @@ TEST(Ingest, FollowsSymlinksInsideOnly) {
     EXPECT_NE(refused.error().message().find("snapshot/bad"), std::string::npos);
     ASSERT_EQ(::unlink((home / "model/snapshot/bad").c_str()), 0);
   }
+}
+
+// …/models--o--n/{blobs,snapshots/<commit>}, with what a link of a snapshot may and may not say.
+TEST(Ingest, ASnapshotOfTheHubsCacheIsStoredWithItsBlobs) {
+  const TempDirectory home;
+  const auto store = OpenStore(home);
+  const std::string repo = home / "models--o--n";
+  const std::string snapshot = repo + "/snapshots/c0ffee";
+  fs::create_directories(snapshot + "/onnx");
+  fs::create_directories(repo + "/blobs/folder");
+  WriteFile(repo + "/blobs/0f", "weights");
+  WriteFile(home / "secret", "secret");
+  WriteFile(repo + "/secret", "secret");
+  fs::create_symlink("../../secret", repo + "/blobs/linked");
+  fs::create_symlink("../../blobs/0f", snapshot + "/model.bin");
+  fs::create_symlink("../../../blobs/0f", snapshot + "/onnx/model.bin");
+  const auto ingested = IngestDirectory(*store, snapshot, kNow, nullptr);
+  ASSERT_TRUE(ingested.ok()) << ingested.error().message();
+  for (const char* path : {"model.bin", "onnx/model.bin"}) {
+    EXPECT_EQ(ingested->tree.Find(path)->blob, DigestOf("weights")) << path;
+  }
+  for (const char* target :
+       {"../../blobs/linked", "../../blobs/folder", "../../blobs/../secret", "../../secret", "../../blobs/",
+        "../../blobs/..", "../../../models--o--n/blobs/0f", "../../../secret"}) {
+    SCOPED_TRACE(target);
+    fs::create_symlink(target, snapshot + "/bad");
+    EXPECT_FALSE(IngestDirectory(*store, snapshot, kNow, nullptr).ok());
+    EXPECT_EQ(store->LocalBytes(DigestOf("secret")), 0U);
+    fs::remove(snapshot + "/bad");
+  }
+  // Elsewhere such a link is one that leads out.
+  fs::create_directories(home / "models--o--n/other/c0ffee");
+  fs::create_symlink("../../blobs/0f", home / "models--o--n/other/c0ffee/model.bin");
+  EXPECT_FALSE(IngestDirectory(*store, home / "models--o--n/other/c0ffee", kNow, nullptr).ok());
+}
+
+TEST(Ingest, DereferencingFollowsLinksOutToFilesAndFolders) {
+  const TempDirectory home;
+  const auto store = OpenStore(home);
+  fs::create_directories(home / "model/sub");
+  fs::create_directories(home / "out/deep/er");
+  WriteFile(home / "model/a", "a");
+  WriteFile(home / "out/w", "weights");
+  WriteFile(home / "out/deep/x", "x");
+  fs::create_symlink("../out/w", home / "model/file");
+  fs::create_symlink(home / "out/deep", home / "model/sub/folder");
+  fs::create_symlink("../w", home / "out/deep/further");
+  fs::create_symlink("../../../model/a", home / "out/deep/er/back");
+  fs::create_symlink("file", home / "model/twice");
+  EXPECT_NE(IngestDirectory(*store, home / "model", kNow, nullptr).error().message().find("--dereference"),
+            std::string::npos);
+  const auto ingested = IngestDirectory(*store, home / "model", kNow, nullptr, {.dereference = true});
+  ASSERT_TRUE(ingested.ok()) << ingested.error().message();
+  const std::pair<const char*, const char*> rows[] = {{"a", "a"},
+                                                      {"file", "weights"},
+                                                      {"twice", "weights"},
+                                                      {"sub/folder/x", "x"},
+                                                      {"sub/folder/further", "weights"},
+                                                      {"sub/folder/er/back", "a"}};
+  EXPECT_EQ(ingested->tree.file_count(), std::size(rows));
+  for (const auto& [path, bytes] : rows) {
+    ASSERT_NE(ingested->tree.Find(path), nullptr) << path;
+    EXPECT_EQ(ingested->tree.Find(path)->blob, DigestOf(bytes)) << path;
+  }
+  for (const char* target : {"/nowhere", "../out/w/x", "bad", "../out/loop", ".."}) {
+    SCOPED_TRACE(target);
+    fs::create_symlink(target, home / "model/bad");
+    if (!fs::is_symlink(home / "out/loop")) fs::create_symlink("loop", home / "out/loop");
+    EXPECT_EQ(IngestDirectory(*store, home / "model", kNow, nullptr, {.dereference = true}).error().code(),
+              Code::kInvalidArgument);
+    fs::remove(home / "model/bad");
+  }
+}
+
+// Whoever may write there could else have somebody with more rights store what they cannot read.
+TEST(Ingest, DereferencingFollowsALinkToWhatItsOwnerMayReadOnly) {
+  if (::geteuid() != 0) GTEST_SKIP() << "only root can give files away";
+  constexpr uid_t kEve = 54321;
+  const struct {
+    const char* what;
+    const char* target;
+    bool allowed;
+  } rows[] = {{"for all to read", "out/open", true},
+              {"root's own", "out/private", false},
+              {"in a folder of root's", "out/closed/open", false},
+              {"her own", "out/hers", true},
+              {"a folder of which a file is root's", "out/folder", false}};
+  for (const auto& row : rows) {
+    SCOPED_TRACE(row.what);
+    const TempDirectory home;
+    const auto store = OpenStore(home);
+    ASSERT_EQ(::chmod(home.path().c_str(), 0755), 0);
+    fs::create_directories(home / "model");
+    fs::create_directories(home / "out/closed");
+    fs::create_directories(home / "out/folder");
+    for (const char* name :
+         {"out/open", "out/private", "out/closed/open", "out/hers", "out/folder/private"}) {
+      WriteFile(home / name, name);
+      const bool is_private =
+          std::string_view(name).ends_with("private") || std::string_view(name) == "out/hers";
+      ASSERT_EQ(::chmod((home / name).c_str(), is_private ? 0600 : 0644), 0);
+    }
+    ASSERT_EQ(::chmod((home / "out/closed").c_str(), 0700), 0);
+    ASSERT_EQ(::chown((home / "out/hers").c_str(), kEve, kEve), 0);
+    fs::create_symlink("../" + std::string(row.target), home / "model/link");
+    const auto ingest = [&] {
+      return IngestDirectory(*store, home / "model", kNow, nullptr, {.dereference = true});
+    };
+    EXPECT_TRUE(ingest().ok()) << "a link of our own";
+    ASSERT_EQ(::lchown((home / "model/link").c_str(), kEve, kEve), 0);
+    const auto ingested = ingest();
+    EXPECT_EQ(ingested.ok(), row.allowed);
+    if (!ingested.ok()) {
+      EXPECT_EQ(ingested.error().code(), Code::kPermissionDenied);
+      EXPECT_NE(ingested.error().message().find("link"), std::string::npos);
+    }
+  }
+}
+
+TEST(Ingest, ExcludesByNameAndByPath) {
+  const TempDirectory home;
+  const auto store = OpenStore(home);
+  for (const char* folder : {"model/.git/objects", "model/sub/.git", "model/checkpoints/old"}) {
+    fs::create_directories(home / folder);
+  }
+  for (const char* name : {"a.pt", "a.bin", ".git/objects/x", "sub/.git/x", "checkpoints/1.pt",
+                           "checkpoints/old/2.pt", "sub/a.pt", "sub/git"}) {
+    WriteFile(home / "model/" + name, name);
+  }
+  fs::create_symlink("nowhere", home / "model/broken");
+  const struct {
+    std::vector<std::string> exclude;
+    std::vector<std::string> left;
+  } rows[] = {
+      {{".git", "broken", "*.pt"}, {"a.bin", "checkpoints/old", "sub/git"}},
+      {{".git/", "broken", "checkpoints/*.pt"},
+       {"a.bin", "a.pt", "checkpoints/old/2.pt", "sub/a.pt", "sub/git"}},
+      {{"/.git", "sub/*", "broken", "checkpoints"}, {"a.bin", "a.pt", "sub"}},
+      {{".git", "brok?n", "a.pt/", "[ab].bin", "old", "checkpoints/1.pt"},
+       {"a.pt", "checkpoints", "sub/a.pt", "sub/git"}},
+  };
+  for (const auto& row : rows) {
+    const auto ingested = IngestDirectory(*store, home / "model", kNow, nullptr, {.exclude = row.exclude});
+    ASSERT_TRUE(ingested.ok()) << ingested.error().message();
+    std::vector<std::string> left;
+    for (const TreeEntry& entry : ingested->tree.entries()) left.push_back(entry.path);
+    std::sort(left.begin(), left.end());
+    EXPECT_EQ(left, row.left);
+  }
+}
+
+TEST(Ingest, AnswersTheTimesOfFilesInTheTreesOrder) {
+  const TempDirectory home;
+  const auto store = OpenStore(home);
+  fs::create_directories(home / "model/a");
+  int64_t second = 100;
+  for (const char* name : {"a/z", "a-b", "b"}) {  // as a tree sorts
+    WriteFile(home / "model/" + name, name);
+    const NewTimes times = {.mtime = timespec{.tv_sec = second++, .tv_nsec = 7}};
+    ASSERT_TRUE(RealFiles().SetTimes(home / "model/" + name, times).ok());
+  }
+  fs::create_symlink("b", home / "model/link");
+  const auto times = IngestDirectory(*store, home / "model", kNow, nullptr).value().times.times();
+  ASSERT_EQ(times.size(), 4U);
+  for (int64_t i = 0; i < 3; ++i) EXPECT_EQ(times[i], (FileTime{.s = 100 + i, .ns = 7}));
+  EXPECT_EQ(times[3], times[2]) << "a link has the time of its file";
 }
 
 TEST(Ingest, RefusesHostileNamesAndKindsBeforeStoringAnything) {

@@ -152,11 +152,11 @@ TEST(WritingMount, EveryRefusalHasItsErrnoAndItsSentence) {
       {"rmdir of a version that is not there", [&] { return Errno(::rmdir((versions + "7").c_str())); },
        ENOENT, ""},
       // in a draft
-      {"symlink in a draft", [&] { return Link("file", versions + "draft/link"); }, EPERM, "cp -rL"},
-      {"hard link in a draft",
-       [&] { return Errno(::link((versions + "draft/file").c_str(), (versions + "draft/two").c_str())); },
-       EPERM, "hard links"},
-      {"fifo in a draft", [&] { return Errno(::mkfifo((versions + "draft/p").c_str(), 0600)); }, EPERM, ""},
+      {"hard link from a version",
+       [&] { return Errno(::link((versions + "1/weights.bin").c_str(), (versions + "draft/two").c_str())); },
+       EXDEV, "does not lead out"},
+      {"fifo in a draft", [&] { return Errno(::mkfifo((versions + "draft/p").c_str(), 0600)); }, EPERM,
+       "not a FIFO"},
       {"device in a draft",
        [&] { return Errno(::mknod((versions + "draft/d").c_str(), S_IFCHR | 0600, makedev(1, 3))); }, EPERM,
        ""},
@@ -267,6 +267,11 @@ TEST(WritingMount, EveryRefusalHasItsErrnoAndItsSentence) {
     EXPECT_EQ(ReadLinkOf(aliases + "Champion"), "../versions/1");
   }
   EXPECT_EQ(ReadFile(versions + "draft/sub/file"), "bytes") << "a refused act left its mark";
+  EXPECT_EQ(Rename(versions + "draft", versions + "3"), EPERM) << "what was refused is not there";
+  for (const char* name : {"two", "p", "d"}) {
+    EXPECT_EQ(WriteFile(versions + "draft/" + name, ""), 0);
+    EXPECT_EQ(Errno(::unlink((versions + "draft/" + name).c_str())), 0);
+  }
   EXPECT_EQ(Rename(versions + "draft", versions + "3"), 0) << "the draft is whole after all of it";
   EXPECT_EQ(ReadFile(versions + "3/sub/file"), "bytes");
 }

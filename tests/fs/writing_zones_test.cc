@@ -14,6 +14,7 @@
 #include "fs/draft_table.h"
 #include "fs/drafts_zone.h"
 #include "fs/leases.h"
+#include "fs/trees_zone.h"
 #include "fs/versions_zone.h"
 #include "fs/watcher.h"
 #include "tests/fs/zone_world.h"
@@ -57,12 +58,14 @@ struct WritingWorld : ZoneWorld {
     ASSERT_TRUE(loaded.ok()) << loaded.error().message();
     table = *std::move(loaded);
     versions = MakeVersionsZone(context, *table, *leases);
-    files = MakeDraftsZone(context, *table, *leases);
+    ready = MakeTreesZone(context);
+    files = MakeDraftsZone(context, *table, *leases, *ready);
     aliases = MakeAliasesZone(context);
   }
   void CloseDrafts() {
     versions.reset();
     files.reset();
+    ready.reset();
     aliases.reset();
     table.reset();
     leases.reset();
@@ -102,6 +105,7 @@ struct WritingWorld : ZoneWorld {
   std::unique_ptr<Leases> leases;
   std::unique_ptr<DraftTable> table;
   std::unique_ptr<Zone> versions;
+  std::unique_ptr<Zone> ready;
   std::unique_ptr<Zone> files;
   std::unique_ptr<Zone> aliases;
 };
@@ -371,16 +375,17 @@ TEST(DraftTable, AnothersVersionOfTheSameFilesDoesNotTakeADraftsTagsAlong) {
       auto lease = world.leases->Get();
       ASSERT_TRUE(lease.ok());
       ASSERT_TRUE(world.table->BeginCommit(*record));
-      const auto tree = record->draft->Seal(lease->lease().epoch, {}, {});
-      ASSERT_TRUE(tree.ok()) << tree.error().message();
-      ASSERT_TRUE(world.table->NoteSealed(*record, 1, *tree).ok());
+      const auto sealed = record->draft->Seal(lease->lease().epoch, {}, {});
+      ASSERT_TRUE(sealed.ok()) << sealed.error().message();
+      ASSERT_TRUE(world.table->NoteSealed(*record, 1, sealed->tree).ok());
       store::NewVersion version;
       if (tagged) {
         version.tags = {{"stage", "dev"}};
         version.comment = "mine";
       }
       ASSERT_TRUE(
-          world.registry->CommitVersion(world.caller, world.model, *tree, lease->lease(), version, 1).ok());
+          world.registry->CommitVersion(world.caller, world.model, sealed->tree, lease->lease(), version, 1)
+              .ok());
     }
     world.CloseDrafts();
     world.OpenDrafts();
@@ -404,13 +409,14 @@ TEST(DraftTable, AfterACrashTheRegistrySaysWhetherADraftWasCommitted) {
       auto lease = world.leases->Get();
       ASSERT_TRUE(lease.ok());
       ASSERT_TRUE(world.table->BeginCommit(*record));
-      const auto tree = record->draft->Seal(lease->lease().epoch, {}, {});
-      ASSERT_TRUE(tree.ok()) << tree.error().message();
-      const Status noted = world.table->NoteSealed(*record, 1, *tree);
+      const auto sealed = record->draft->Seal(lease->lease().epoch, {}, {});
+      ASSERT_TRUE(sealed.ok()) << sealed.error().message();
+      const Status noted = world.table->NoteSealed(*record, 1, sealed->tree);
       ASSERT_TRUE(noted.ok()) << noted.error().message();
       if (committed) {
         ASSERT_TRUE(
-            world.registry->CommitVersion(world.caller, world.model, *tree, lease->lease(), {}, 1).ok());
+            world.registry->CommitVersion(world.caller, world.model, sealed->tree, lease->lease(), {}, 1)
+                .ok());
       }
     }
     world.CloseDrafts();  // nobody said Committed or CommitFailed
