@@ -114,6 +114,13 @@ void PrintLine(std::string_view text) {
   Print("\n");
 }
 
+void PrintLeftovers(const std::vector<std::string>& paths, std::string_view advice) {
+  for (const std::string& path : paths) {
+    std::fputs(fmt::format("modelfs: hint: {} is part of the version; {}\n", Printable(path), advice).c_str(),
+               stderr);
+  }
+}
+
 void PrintJson(const Json& json) { PrintLine(Dump(json, 2)); }
 
 Status FlushOutput() {

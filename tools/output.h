@@ -27,6 +27,8 @@ Json FileJson(const cas::TreeEntry& entry);
 // Prints to stdout. A failure to write is remembered for FlushOutput.
 void Print(std::string_view text);
 void PrintLine(std::string_view text);
+// A line on stderr for each of a version's leftovers (cas::Leftovers); `advice` says how to do without them.
+void PrintLeftovers(const std::vector<std::string>& paths, std::string_view advice);
 void PrintJson(const Json& json);
 // At the end of every command: kNoSpace and friends where the output did not get out.
 Status FlushOutput();

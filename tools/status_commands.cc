@@ -19,6 +19,7 @@
 #include "cas/base/error_table.h"
 #include "cas/base/fd.h"
 #include "cas/base/text.h"
+#include "cas/ingest.h"
 #include "fs/mount_point.h"
 #include "tools/command.h"
 #include "tools/mounts.h"
@@ -398,6 +399,13 @@ Error RefusalOfRename(const MountedPath& draft, int errno_value) {
                fmt::format("commit {}{}: {}", draft.mount.path, draft.below, message));
 }
 
+// Best effort: the version is there.
+void HintAtLeftovers(Home& home, const store::VersionInfo& version) {
+  const Result<cas::Tree> tree = cas::ReadTree(*home.blobs, version.tree);
+  if (!tree.ok()) return;
+  PrintLeftovers(cas::Leftovers(*tree), "remove such from a draft before its commit (rm -r)");
+}
+
 Status RunCommit(const Cli& cli, const CommitArguments& arguments) {
   ASSIGN_OR_RETURN(const MountedPath draft, FindMount(arguments.path));
   const auto refuse = [&arguments] {
@@ -427,13 +435,15 @@ Status RunCommit(const Cli& cli, const CommitArguments& arguments) {
       if (number_taken && attempt < kCommitAttempts) continue;
       return RefusalOfRename(draft, failure);
     }
+    const Result<store::VersionInfo> version =
+        home->registry->GetVersion(home->caller, model.id, model.next_version);
+    if (version.ok()) HintAtLeftovers(*home, *version);
     if (!arguments.json) {
       PrintLine(std::to_string(model.next_version));
       return OkStatus();
     }
-    ASSIGN_OR_RETURN(const store::VersionInfo version,
-                     home->registry->GetVersion(home->caller, model.id, model.next_version));
-    PrintJson(VersionJson(version));
+    if (!version.ok()) return version.error();
+    PrintJson(VersionJson(*version));
     return OkStatus();
   }
 }

@@ -101,6 +101,8 @@ struct RegisterArguments {
   std::string description;
   std::string source;
   std::string run_id;
+  std::vector<std::string> exclude;
+  bool dereference = false;
   bool parents = false;
   bool json = false;
 };
@@ -135,14 +137,19 @@ Result<store::VersionInfo> Ingest(Home& home, const Place& place, const Register
                    HeldLease::Acquire(*home.registry, home.caller, "register " + place.name.ToString()));
   FAIL_POINT("register.leased");
   Digest tree;
+  std::vector<std::string> leftovers;
   {
     Progress progress("register " + place.name.ToString(),
                       [&arguments] { return BytesBelow(arguments.directory); });
-    ASSIGN_OR_RETURN(const cas::IngestedTree ingested,
-                     cas::IngestDirectory(*home.blobs, arguments.directory, lease->lease().epoch,
-                                          [&progress](uint64_t done_bytes) { progress.Update(done_bytes); }));
+    ASSIGN_OR_RETURN(
+        const cas::IngestedTree ingested,
+        cas::IngestDirectory(*home.blobs, arguments.directory, lease->lease().epoch,
+                             [&progress](uint64_t done_bytes) { progress.Update(done_bytes); },
+                             {.dereference = arguments.dereference, .exclude = arguments.exclude}));
     tree = ingested.digest;
+    leftovers = cas::Leftovers(ingested.tree);
   }
+  PrintLeftovers(leftovers, "--exclude leaves such out");
   FAIL_POINT("register.stored");
   ASSIGN_OR_RETURN(const Destination destination, FindOrMakeModel(home, place.name, parents));
   FAIL_POINT("register.model_made");
@@ -396,6 +403,13 @@ void AddVersionCommands(Cli& cli) {
     command->add_option("--source", arguments->source, "Where it came from (default: the directory's path)")
         ->type_name("URI");
     command->add_option("--run-id", arguments->run_id, "The run that made it")->type_name("ID");
+    command
+        ->add_option("--exclude", arguments->exclude,
+                     "Leave out what has such a name or, with a slash, such a path; may be repeated")
+        ->type_name("GLOB")
+        ->allow_extra_args(false);
+    command->add_flag("--dereference", arguments->dereference,
+                      "Follow symlinks that lead out of DIR too, to what their owner may read");
     command->add_flag("-p,--parents", arguments->parents, "Create the catalog and schema too");
     command->add_flag("--json", arguments->json, "Print JSON");
     OnRun(*command, cli, arguments, RunRegister);

@@ -421,6 +421,48 @@ class Governance(Case):
         self.assertEqual(self.ok("ls", "--names"), "prod\n")
 
 
+class Register(Case):
+    def setUp(self):
+        super().setUp()
+        self.ready_registry()
+
+    def stored(self, number=1):
+        out = os.path.join(self.scratch, f"out{number}")
+        self.ok("download", f"prod.ml.iris/{number}", out)
+        return read_files(out)
+
+    def test_a_snapshot_of_the_hubs_cache_needs_no_option(self):
+        repo = os.path.join(self.scratch, "hub", "models--o--n")
+        write_files(repo, {"blobs/0f": b"weights", "refs/main": b"c0ffee", "snapshots/c0ffee/README.md": b"text"})
+        snapshot = os.path.join(repo, "snapshots", "c0ffee")
+        os.symlink("../../blobs/0f", os.path.join(snapshot, "model.safetensors"))
+        self.ok("register", snapshot, "prod.ml.iris")
+        self.assertEqual(self.stored(), {"README.md": b"text", "model.safetensors": b"weights"})
+        os.symlink("../../refs/main", os.path.join(snapshot, "bad"))
+        self.refused(2, "register", snapshot, "prod.ml.iris", says="--dereference")
+
+    def test_links_out_are_followed_where_that_is_asked_for(self):
+        source = write_files(os.path.join(self.scratch, "model"), {"a": b"a"})
+        write_files(os.path.join(self.scratch, "elsewhere"), {"w": b"weights"})
+        os.symlink("../elsewhere", os.path.join(source, "folder"))
+        self.refused(2, "register", source, "prod.ml.iris", says="folder: is a symlink to")
+        self.ok("register", source, "prod.ml.iris", "--dereference")
+        self.assertEqual(self.stored(), {"a": b"a", "folder/w": b"weights"})
+
+    def test_what_is_excluded_is_left_out_and_what_nobody_means_is_said(self):
+        source = write_files(os.path.join(self.scratch, "model"),
+                             {"a": b"a", ".git/config": b"", "sub/__pycache__/a.pyc": b"", "old.ckpt": b"o",
+                              ".cache/huggingface/download/x": b""})
+        self.ok("register", source, "prod.ml.iris", "--exclude", ".git", "--exclude", "__pycache__/", "--exclude",
+                "*.ckpt", "--exclude", ".cache/huggingface", "--exclude", ".cache")
+        self.assertEqual(self.stored(), {"a": b"a"})
+        done = run("register", source, "prod.ml.iris", home=self.home)
+        self.assertEqual((done.returncode, done.stdout), (0, "prod.ml.iris/2\n"))
+        hints = [line for line in done.stderr.splitlines() if line.startswith("modelfs: hint: ")]
+        self.assertEqual([hint.split()[2] for hint in hints], [".git", "sub/__pycache__", ".cache/huggingface"])
+        self.assertEqual(len(self.stored(2)), 5)
+
+
 class Story(Case):
     def test_a_registry_from_init_to_gc(self):
         self.assertEqual(self.ok("init"), "")

@@ -468,6 +468,14 @@ class Names(Case):
         version = json.loads(self.ok("commit", self.path("versions/next-try"), "--json", MODELFS_REGISTRY=""))
         self.assertEqual((version["version"], version["status"]), (3, "READY"))
 
+    def test_a_commit_from_within_goes_on_in_the_version_and_hints_at_what_nobody_means(self):
+        self.write("prod/ml/iris/versions/draft/w", "weights")
+        self.write("prod/ml/iris/versions/draft/.git/config", "")
+        done = subprocess.run(f"cd {self.path('versions/draft')} && {BINARY} commit . && ls && cat w", shell=True,
+                              capture_output=True, text=True, env=dict(os.environ, MODELFS_REGISTRY=self.home))
+        self.assertEqual((done.returncode, done.stdout), (0, "1\nw\nweights"))
+        self.assertEqual(done.stderr, "modelfs: hint: .git is part of the version; remove such from a draft before its commit (rm -r)\n")
+
     def test_a_commit_of_what_is_not_there_says_so(self):
         nothing = os.path.join(self.mnt, "prod/ml/iris/versions/nothing")
         self.refused(3, "commit", nothing, says="there is no such draft")
