@@ -74,7 +74,7 @@ Result<cas::DraftStore::Removed> RemoveDraftsOfDeletedModels(Home& home, bool dr
 }  // namespace
 
 Result<Garbage> CollectGarbage(Home& home, bool dry_run, const std::stop_token& stop) {
-  ASSIGN_OR_RETURN(const Fd lock, BeTheOnlySweeper(home.path + "/gc.lock", stop));
+  ASSIGN_OR_RETURN(const Fd lock, BeTheOnlySweeper(home.files + "/gc.lock", stop));
   Garbage garbage;
   ASSIGN_OR_RETURN(garbage.drafts, RemoveDraftsOfDeletedModels(home, dry_run));
   ASSIGN_OR_RETURN(const store::Mark mark, home.registry->MarkForSweep(home.caller));

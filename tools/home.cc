@@ -123,6 +123,24 @@ Status CheckParts(const Fd& directory, const std::string& path) {
   return OkStatus();
 }
 
+// Whether somebody else than root can put another directory in the place of this one, for root to work in. In
+// a sticky directory (/tmp) only owners rename and remove.
+bool OthersMayReplace(const std::filesystem::path& path) {
+  if (::geteuid() != 0) return false;
+  for (std::filesystem::path above = path.parent_path();; above = above.parent_path()) {
+    struct stat info = {};
+    if (::stat(above.c_str(), &info) != 0 || info.st_uid != 0) return true;
+    if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0 && (info.st_mode & S_ISVTX) == 0) return true;
+    if (!above.has_relative_path()) return false;
+  }
+}
+
+// Where the files of a home that is held open are reached. The path that holds whatever becomes of its name
+// is not the one that people know, so it is taken only where it has to be.
+std::string FilesOf(const Fd& held, const std::string& path) {
+  return held.valid() && OthersMayReplace(path) ? fmt::format("/proc/self/fd/{}/.", held.get()) : path;
+}
+
 // Another user's home, as seen by root.
 std::optional<struct stat> AnothersHome(const std::string& path) {
   const Fd home = HoldDirectory(AT_FDCWD, path);
@@ -165,18 +183,49 @@ std::string InnermostThere(std::filesystem::path path) {
 }
 
 // Made, or made private if it is there: names and artifacts are their owner's alone.
-Status MakePrivateDirectory(const std::string& path) {
+Result<Fd> MakePrivateDirectory(const std::string& path) {
   std::error_code failure;
   std::filesystem::create_directories(std::filesystem::path(path).parent_path(), failure);
   if (failure) return ErrnoError(failure.value(), fmt::format("{}: mkdir", path));
   if (::mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) {
     return ErrnoError(errno, fmt::format("{}: mkdir", path));
   }
-  if (!std::filesystem::is_directory(path, failure)) {
+  Fd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  if (!directory.valid() && errno == ENOTDIR) {
     return Error(Code::kInvalidArgument, fmt::format("{} is not a directory", path));
   }
-  if (::chmod(path.c_str(), 0700) != 0) return ErrnoError(errno, fmt::format("{}: chmod", path));
+  if (!directory.valid()) return ErrnoError(errno, path);
+  RETURN_IF_ERROR(CheckOwner(directory, path));
+  if (::fchmod(directory.get(), 0700) != 0) return ErrnoError(errno, fmt::format("{}: chmod", path));
+  return directory;
+}
+
+// As CheckUsable has it, of a home that is held open.
+Status CheckHeld(const Fd& held, const std::string& home) {
+  struct stat info = {};
+  if (::fstatat(held.get(), "registry", &info, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
+    return OkStatus();
+  RETURN_IF_ERROR(CheckOwner(held, home));
+  RETURN_IF_ERROR(CheckParts(held, home));
+  RETURN_IF_ERROR(CheckParts(HoldDirectory(held.get(), "registry"), RegistryDirectory(home)));
+  if (::faccessat(held.get(), "registry", W_OK, 0) != 0 && errno == EROFS) {
+    return Error(
+        Code::kFailedPrecondition,
+        fmt::format("{} lies on a file system that is read-only, and whoever only reads the registry "
+                    "writes, too: who is reading, into registry/lock.mdb; make that file system "
+                    "writable, or copy the registry to one that is",
+                    home));
+  }
   return OkStatus();
+}
+
+// A home to work in, which was checked; invalid where there is none.
+Result<Fd> Hold(const std::string& home) {
+  Fd held = HoldDirectory(AT_FDCWD, home);
+  if (!held.valid() && errno == EACCES)
+    return Error(Code::kPermissionDenied, fmt::format("{} {}", home, kHowOthersReachIt));
+  if (held.valid()) RETURN_IF_ERROR(CheckHeld(held, home));
+  return held;
 }
 
 }  // namespace
@@ -241,27 +290,7 @@ Result<std::string> HomePath(std::string_view option, const std::vector<const Pl
 }
 
 Status CheckUsable(const std::string& home) {
-  const std::string directory = RegistryDirectory(home);
-  // By descriptors, so that what is checked is one directory, whatever becomes of its name.
-  const Fd opened = HoldDirectory(AT_FDCWD, home);
-  struct stat info = {};
-  if (!opened.valid()) {
-    if (errno == EACCES) return Error(Code::kPermissionDenied, fmt::format("{} {}", home, kHowOthersReachIt));
-    return OkStatus();
-  }
-  if (::fstatat(opened.get(), "registry", &info, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
-    return OkStatus();
-  RETURN_IF_ERROR(CheckOwner(opened, home));
-  RETURN_IF_ERROR(CheckParts(opened, home));
-  RETURN_IF_ERROR(CheckParts(HoldDirectory(opened.get(), "registry"), directory));
-  if (::access(directory.c_str(), W_OK) != 0 && errno == EROFS) {
-    return Error(
-        Code::kFailedPrecondition,
-        fmt::format("{} lies on a file system that is read-only, and whoever only reads the registry "
-                    "writes, too: who is reading, into registry/lock.mdb; make that file system "
-                    "writable, or copy the registry to one that is",
-                    home));
-  }
+  RETURN_IF_ERROR(Hold(home));
   return OkStatus();
 }
 
@@ -278,10 +307,11 @@ Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolic
   RETURN_IF_ERROR(store::CheckFileSystem(InnermostThere(path)));
   if (const Fd there = HoldDirectory(AT_FDCWD, path); there.valid()) RETURN_IF_ERROR(CheckOwner(there, path));
   RETURN_IF_ERROR(CheckNewHome(path));
-  RETURN_IF_ERROR(MakePrivateDirectory(path));
-  RETURN_IF_ERROR(MakePrivateDirectory(RegistryDirectory(path)));
+  ASSIGN_OR_RETURN(const Fd held, MakePrivateDirectory(path));
+  const std::string files = FilesOf(held, path);
+  RETURN_IF_ERROR(MakePrivateDirectory(RegistryDirectory(files)));
   store::LmdbOptions options;
-  options.directory = RegistryDirectory(path);
+  options.directory = RegistryDirectory(files);
   options.mode = store::LmdbOptions::Mode::kCreate;
   ASSIGN_OR_RETURN(const std::unique_ptr<store::Kv> kv, store::OpenLmdbKv(options));
   ASSIGN_OR_RETURN(const auto identities, OpenIdentities(identity_map, nullptr));
@@ -292,7 +322,7 @@ Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolic
   }
   RETURN_IF_ERROR(settings);
   cas::LocalStore::Options blobs;
-  blobs.root = path;
+  blobs.root = files;
   RETURN_IF_ERROR(cas::LocalStore::Open(cas::RealFiles(), blobs));
   return OkStatus();
 }
@@ -305,27 +335,28 @@ Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door
   ASSIGN_OR_RETURN(home->identities, OpenIdentities(identity_map, home->log));
   home->caller = home->identities->ProcessCaller(std::move(door));
 
-  RETURN_IF_ERROR(CheckUsable(path));
+  ASSIGN_OR_RETURN(home->held, Hold(path));
+  home->files = FilesOf(home->held, path);
   store::LmdbOptions options;
-  options.directory = RegistryDirectory(path);
+  options.directory = RegistryDirectory(home->files);
   Result<std::unique_ptr<store::Kv>> kv = store::OpenLmdbKv(options);
   if (!kv.ok() && kv.error().code() == Code::kNotFound) return NoRegistry(path);
   if (!kv.ok()) return std::move(kv).error();
   home->kv = std::move(*kv);
 
   cas::LocalStore::Options blobs;
-  blobs.root = path;
+  blobs.root = home->files;
   blobs.log = home->log;
   ASSIGN_OR_RETURN(home->blobs, cas::LocalStore::Open(cas::RealFiles(), blobs));
   store::EmbeddedRegistryOptions registry;
-  registry.audit_directory = path + "/audit";
+  registry.audit_directory = home->files + "/audit";
   registry.log = home->log;
   ASSIGN_OR_RETURN(home->registry,
                    store::EmbeddedRegistry::Open(*home->kv, *home->blobs, SystemClock(),
                                                  home->identities.get(), std::move(registry)));
   RETURN_IF_ERROR(home->registry->Authenticate(home->caller));
   cas::DraftStore::Options drafts;
-  drafts.root = path + "/drafts";
+  drafts.root = home->files + "/drafts";
   drafts.blobs = home->blobs.get();
   ASSIGN_OR_RETURN(home->drafts, cas::DraftStore::Open(cas::RealFiles(), drafts));
   return home;

@@ -13,6 +13,7 @@
 #include <string_view>
 #include <vector>
 
+#include "cas/base/fd.h"
 #include "cas/base/result.h"
 #include "cas/draft_store.h"
 #include "cas/local_store.h"
@@ -29,7 +30,9 @@ namespace modelfs::tools {
 
 // Members are in the order in which they rest on each other.
 struct Home {
-  std::string path;  // absolute
+  std::string path;   // absolute
+  Fd held;            // the directory that was checked
+  std::string files;  // where what is in it is reached: its path, or where others could replace that, `held`
   std::shared_ptr<spdlog::logger> log;
   std::unique_ptr<store::Kv> kv;
   std::unique_ptr<cas::LocalStore> blobs;

@@ -168,7 +168,7 @@ Status Serve(const std::string& home_path, const fs::MountOptions& options, cons
   Status served = daemon->Serve([&] {
     read_ahead.MountIsUp();
     Result<std::unique_ptr<MountRegistration>> written =
-        MountRegistration::Write(home_path, options.mount_point, SystemClock().NowMs());
+        MountRegistration::Write(home->files, options.mount_point, SystemClock().NowMs());
     if (written.ok()) {
       registration = std::move(*written);
     } else {

@@ -205,6 +205,32 @@ class Homes(Others):
         self.assertEqual(os.stat(empty).st_mode & 0o777, 0o755)
         self.ok_as(EVE, "init", empty)
 
+    def test_a_home_of_roots_is_the_one_that_was_opened_whatever_others_put_in_its_place(self):
+        home = os.path.join(self.eve, "root")
+        self.ok("init", home, MODELFS_REGISTRY="")
+        self.ok("-r", home, "mkdir", "prod", MODELFS_REGISTRY="")
+        self.ok("mount", home, self.mnt, "-d", MODELFS_REGISTRY="")
+        target = os.path.join(self.scratch, "target")
+        os.mkdir(target)
+        for name in ("objects", "sums", "staging", "drafts", "audit", "registry", "mounts"):
+            os.makedirs(f"{target}/{name}/1/n")
+        os.rename(home, self.eve + "/moved")  # which eve may
+        os.symlink(target, home)
+        before = sorted(os.walk(target))
+        versions = self.mnt + "/prod/ml/iris/versions"
+        os.makedirs(versions + "/draft")
+        with open(versions + "/draft/w", "wb") as file:
+            file.write(os.urandom(3 << 20))
+        os.rename(versions + "/draft", versions + "/1")
+        with open(versions + "/1/w", "rb") as file:
+            self.assertEqual(len(file.read()), 3 << 20)
+        self.assertEqual(sorted(os.walk(target)), before)
+        os.unlink(home)
+        os.rename(self.eve + "/moved", home)
+        self.ok("umount", self.mnt)
+        self.assertEqual(self.ok("-r", home, "ls", "--names", "prod.ml.iris", MODELFS_REGISTRY=""), "prod.ml.iris/1\n")
+        self.assertEqual(json.loads(self.ok("-r", home, "fsck", "--json", MODELFS_REGISTRY=""))["damaged"], [])
+
     def status_of(self, pid):
         with open(f"/proc/{pid}/status") as lines:
             return dict(line.rstrip("\n").split(":\t", 1) for line in lines if ":\t" in line)
