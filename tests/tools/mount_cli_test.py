@@ -144,7 +144,7 @@ class Background(Case):
             return json.loads(self.ok("status", self.mnt, "--json"))[0]["scrub"]
 
         def wait_for(condition):
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 180
             while not condition(scrub()):
                 self.assertLess(time.monotonic(), deadline, scrub())
 
