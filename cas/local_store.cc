@@ -26,8 +26,16 @@ namespace modelfs::cas {
 namespace {
 
 constexpr std::string_view kFormatFile = "/format";
+constexpr std::string_view kFormatName = "modelfs objects ";
 constexpr std::string_view kFormat = "modelfs objects 1\n";
 constexpr uint64_t kFormatMaxBytes = 256;
+
+// The line that another version of modelfs wrote; false for what none wrote.
+bool IsAFormat(std::string_view line) {
+  if (!line.starts_with(kFormatName) || !line.ends_with('\n')) return false;
+  const std::string_view number = line.substr(kFormatName.size(), line.size() - kFormatName.size() - 1);
+  return !number.empty() && number.find_first_not_of("0123456789") == std::string_view::npos;
+}
 
 // Lets one thread at a time work on a digest; the others wait and then find the work done.
 class SingleFlight {
@@ -185,9 +193,16 @@ Status LocalStore::Impl::Initialise() {
   const std::string path = root + std::string(kFormatFile);
   Result<std::string> format = files.ReadAll(path, kFormatMaxBytes);
   if (format.ok() && *format == kFormat) return OkStatus();
-  if (format.ok() && !format->empty()) {
+  if (format.ok() && IsAFormat(*format)) {
     return Error(Code::kFailedPrecondition,
                  path + ": was written by another version of modelfs; open the store with that one");
+  }
+  // Too long is no line of ours either.
+  if (format.ok() ? !format->empty() : format.error().code() == Code::kInvalidArgument) {
+    return Error(Code::kDataLoss,
+                 fmt::format("{} is damaged; restore it from a backup, where it is the one line "
+                             "\"{}\", and run modelfs fsck",
+                             path, kFormat.substr(0, kFormat.size() - 1)));
   }
   if (!format.ok() && format.error().code() != Code::kNotFound) return format.error();
   for (const char* folder : {"/objects", "/sums", "/staging"}) {

@@ -455,6 +455,21 @@ TEST(LocalStore, RefusesAStoreOfAnotherFormat) {
   EXPECT_EQ(store.error().code(), Code::kFailedPrecondition);
 }
 
+TEST(LocalStore, SaysThatAFormatWhichNoVersionWroteIsDamaged) {
+  for (const std::string& damaged : {std::string("modelfs objects 1"), std::string("modelfs objects \n"),
+                                     std::string("modelfs objects 1a\n"), std::string("modelfs obkects 1\n"),
+                                     std::string(18, '\0'), std::string(300, '1')}) {
+    SCOPED_TRACE(damaged);
+    const TempDirectory home;
+    std::filesystem::create_directory(home / "blobs");
+    WriteFile(home / "blobs/format", damaged);
+    const auto store = LocalStore::Open(RealFiles(), {.root = home / "blobs"});
+    ASSERT_FALSE(store.ok());
+    EXPECT_EQ(store.error().code(), Code::kDataLoss);
+    EXPECT_NE(store.error().message().find("is damaged; restore it"), std::string::npos);
+  }
+}
+
 TEST(LocalStore, ManyThreadsMayPutAndOpenTheSameBlobs) {
   const TempDirectory home;
   const auto store = OpenStore(home / "blobs");
