@@ -1,5 +1,6 @@
 #include "tests/fs/shared_mount.h"
 
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <grp.h>
 #include <gtest/gtest.h>
@@ -18,6 +19,7 @@
 #include <thread>
 
 #include "cas/base/check.h"
+#include "cas/base/fd.h"
 #include "store/kv/lmdb_kv.h"
 
 namespace modelfs::fs {
@@ -35,9 +37,31 @@ std::string ReadHostFile(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
+// What is mounted from now on is not seen outside of this namespace. In a chroot `/` may be a directory of a
+// mount and none itself: then it is the root of all that is asked, which is reached as chroot(2) says that it
+// can be.
+void KeepMountsToOurselves() {
+  if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0) return;
+  CHECK(errno == EINVAL);
+  const Fd inside(::open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  const Fd here(::open(".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  std::string below = "/tmp/modelfs-test-XXXXXX";
+  CHECK(inside.valid() && here.valid() && ::mkdtemp(below.data()) != nullptr);
+  CHECK(::chroot(below.c_str()) == 0);  // and "." is outside of it
+  struct stat at = {};
+  struct stat above = {};
+  do {
+    CHECK(::stat(".", &at) == 0 && ::chdir("..") == 0 && ::stat(".", &above) == 0);
+  } while (at.st_ino != above.st_ino || at.st_dev != above.st_dev);
+  const int made_private = ::mount(nullptr, ".", nullptr, MS_REC | MS_PRIVATE, nullptr);
+  CHECK(::fchdir(inside.get()) == 0 && ::chroot(".") == 0);
+  ::rmdir(below.c_str());
+  CHECK(::fchdir(here.get()) == 0 && made_private == 0);
+}
+
 void EnterOwnHost(const std::string& directory, size_t more) {
   CHECK(::unshare(CLONE_NEWNS) == 0);
-  CHECK(::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0);
+  KeepMountsToOurselves();
   std::string passwd = ReadHostFile("/etc/passwd");
   std::string group = ReadHostFile("/etc/group");
   for (const User* user : {&kAnn, &kBob, &kDora, &kSam, &kEve, &kCarl}) {
