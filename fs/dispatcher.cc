@@ -11,7 +11,6 @@
 #include <vector>
 
 #include "fs/dispatcher_impl.h"
-#include "fs/interruption.h"
 #include "fs/notifier.h"
 
 namespace modelfs::fs {
@@ -20,8 +19,8 @@ namespace {
 constexpr size_t kNamesForMessages = 16384;
 constexpr size_t kRenameThreads = 4;
 constexpr size_t kMaxQueuedRenames = 1024;
-// A commit keeps its thread for as long as it hashes or waits for its turn (fs/slots.h), where a signal finds
-// it; nothing else is to wait for one of these threads.
+// A commit keeps its thread for as long as it hashes or waits for its turn (versions_zone.h), where a signal
+// finds it; nothing else is to wait for one of these threads.
 constexpr size_t kCommitThreads = 256;
 
 // Serial numbers go on rising over restarts, so that a handle of an earlier process is never taken for
@@ -332,12 +331,9 @@ void Dispatcher::Rename(Call call, NodeId parent, std::string name, NodeId new_p
           .Run([this, shared, parent, name = std::move(name), new_parent, new_name = std::move(new_name),
                 flags] {
             try {
-              const Outcome<void> renamed = [&] {
-                const Interruption interruption(shared->reply, ending_.get_token());
-                Request request = shared->request();
-                request.stop = interruption.token();
+              const Outcome<void> renamed = Interruptibly(*shared, [&](const Request& request) {
                 return ZoneOf(parent).Rename(request, parent, name, new_parent, new_name, flags);
-              }();
+              });
               if (!renamed) return Answer(*shared, renamed.error());
               shared->reply.Ok();
             } catch (const std::exception& e) {

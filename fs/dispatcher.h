@@ -95,6 +95,8 @@ class Dispatcher : public Statistics {
   std::string PathOf(NodeId node, std::string_view name);
   std::optional<Place> PlaceOf(NodeId node);
 
+  template <typename Change>
+  auto Interruptibly(const Call& call, Change change);
   // Every failure passes here: it is remembered and the kernel gets its errno.
   void Answer(Call& call, const Refusal& refusal);
   bool AnswerEntry(Call& call, NodeId parent, std::string_view name, const Entry& entry);

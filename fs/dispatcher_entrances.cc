@@ -93,7 +93,9 @@ struct Dispatcher::Entrances {
 
   static void MkDir(fuse_req_t r, fuse_ino_t parent, const char* name, mode_t mode) noexcept {
     Run(r, Op::kMkdir, parent, name, [&](Dispatcher& d, Call& c) {
-      const Outcome<Entry> made = d.ZoneOf(parent).MakeDirectory(c.request(), parent, name, mode);
+      const Outcome<Entry> made = d.Interruptibly(c, [&](const Request& request) {
+        return d.ZoneOf(parent).MakeDirectory(request, parent, name, mode);
+      });
       if (!made) return d.Answer(c, made.error());
       d.AnswerEntry(c, parent, name, *made);
     });
@@ -101,7 +103,8 @@ struct Dispatcher::Entrances {
 
   static void Unlink(fuse_req_t r, fuse_ino_t parent, const char* name) noexcept {
     Run(r, Op::kUnlink, parent, name, [&](Dispatcher& d, Call& c) {
-      const Outcome<void> removed = d.ZoneOf(parent).Unlink(c.request(), parent, name);
+      const Outcome<void> removed = d.Interruptibly(
+          c, [&](const Request& request) { return d.ZoneOf(parent).Unlink(request, parent, name); });
       if (!removed) return d.Answer(c, removed.error());
       c.reply.Ok();
     });
@@ -109,7 +112,8 @@ struct Dispatcher::Entrances {
 
   static void RmDir(fuse_req_t r, fuse_ino_t parent, const char* name) noexcept {
     Run(r, Op::kRmdir, parent, name, [&](Dispatcher& d, Call& c) {
-      const Outcome<void> removed = d.ZoneOf(parent).RemoveDirectory(c.request(), parent, name);
+      const Outcome<void> removed = d.Interruptibly(
+          c, [&](const Request& request) { return d.ZoneOf(parent).RemoveDirectory(request, parent, name); });
       if (!removed) return d.Answer(c, removed.error());
       c.reply.Ok();
     });
@@ -117,7 +121,9 @@ struct Dispatcher::Entrances {
 
   static void SymLink(fuse_req_t r, const char* target, fuse_ino_t parent, const char* name) noexcept {
     Run(r, Op::kSymlink, parent, name, [&](Dispatcher& d, Call& c) {
-      const Outcome<Entry> made = d.ZoneOf(parent).MakeSymlink(c.request(), parent, name, target);
+      const Outcome<Entry> made = d.Interruptibly(c, [&](const Request& request) {
+        return d.ZoneOf(parent).MakeSymlink(request, parent, name, target);
+      });
       if (!made) return d.Answer(c, made.error());
       d.AnswerEntry(c, parent, name, *made);
     });

@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "fs/dispatcher.h"
+#include "fs/interruption.h"
 
 namespace modelfs::fs {
 
@@ -164,5 +165,14 @@ class Dispatcher::Call {
   uint64_t epoch_;
   Request request_;
 };
+
+// Calls `change(request)`, whose wait for other writers a signal to its caller ends.
+template <typename Change>
+auto Dispatcher::Interruptibly(const Call& call, Change change) {
+  const Interruption interruption(call.reply, ending_.get_token());
+  Request request = call.request();
+  request.caller.stop = interruption.token();
+  return change(request);
+}
 
 }  // namespace modelfs::fs

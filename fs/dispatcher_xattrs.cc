@@ -58,7 +58,8 @@ void Dispatcher::SetXattr(Call& call, NodeId node, std::string_view name, std::s
   if (name.starts_with(kAclPrefix) && Parse(node).kind != NodeKind::kDraft) {
     return Answer(call, {EPERM, "access is given by grants and not by setfacl: use GRANT (`modelfs grant`)"});
   }
-  const Outcome<void> set = ZoneOf(node).SetXattr(call.request(), node, name, value, flags);
+  const Outcome<void> set = Interruptibly(
+      call, [&](const Request& request) { return ZoneOf(node).SetXattr(request, node, name, value, flags); });
   if (!set) return Answer(call, set.error());
   call.reply.Ok();
 }
@@ -68,7 +69,8 @@ void Dispatcher::RemoveXattr(Call& call, NodeId node, std::string_view name) {
     return Answer(call,
                   {EPERM, "access is taken by grants and not by setfacl: use REVOKE (`modelfs revoke`)"});
   }
-  const Outcome<void> removed = ZoneOf(node).RemoveXattr(call.request(), node, name);
+  const Outcome<void> removed = Interruptibly(
+      call, [&](const Request& request) { return ZoneOf(node).RemoveXattr(request, node, name); });
   if (!removed) return Answer(call, removed.error());
   call.reply.Ok();
 }

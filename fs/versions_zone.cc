@@ -9,12 +9,12 @@
 #include <utility>
 
 #include "cas/base/fail_point.h"
+#include "cas/base/slots.h"
 #include "cas/base/text.h"
 #include "fs/attrs.h"
 #include "fs/decisions.h"
 #include "fs/drafts_zone.h"
 #include "fs/rename_refusal.h"
-#include "fs/slots.h"
 #include "fs/tree_cache.h"
 #include "store/names.h"
 
@@ -365,7 +365,7 @@ class VersionsZone : public Zone {
       }
     }
     // Until its turn comes the draft is as it was, and may be written to.
-    const std::optional<Slots::Slot> slot = slots_.Take(request.stop);
+    const std::optional<Slots::Slot> slot = slots_.Take(request.caller.stop);
     if (!slot) {
       return Refuse(
           EINTR, fmt::format("the commit of draft {} was given up while it waited for others on this mount, "
@@ -436,10 +436,10 @@ class VersionsZone : public Zone {
     for (int attempt = 1;; ++attempt) {
       Result<Leases::Use> lease = leases_.Get();
       if (!lease.ok()) return Refuse(lease.error());
-      Result<cas::SealedDraft> sealed = record->draft->Seal(lease->lease().epoch, {}, request.stop);
+      Result<cas::SealedDraft> sealed = record->draft->Seal(lease->lease().epoch, {}, request.caller.stop);
       if (!sealed.ok()) return tl::unexpected(SealRefusal(sealed.error(), name));
       FAIL_POINT("fs.commit.sealed");
-      if (request.stop.stop_requested()) {
+      if (request.caller.stop.stop_requested()) {
         record->draft->Unseal();
         return tl::unexpected(Interrupted(name));
       }

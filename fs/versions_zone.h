@@ -6,6 +6,7 @@
 // command line and the API show it.
 #pragma once
 
+#include <cstddef>
 #include <memory>
 
 #include "fs/context.h"
@@ -14,6 +15,10 @@
 #include "fs/zone.h"
 
 namespace modelfs::fs {
+
+// Commits of one mount that hash at the same time, each with as many threads, and chunks in memory, as there
+// are cores. Others wait for their turn.
+inline constexpr size_t kCommitsAtOnce = 8;
 
 std::unique_ptr<Zone> MakeVersionsZone(Context& context, DraftTable& drafts, Leases& leases);
 

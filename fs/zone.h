@@ -42,11 +42,9 @@ namespace modelfs::fs {
 
 // Who asks, by the kernel's word.
 struct Request {
-  store::Caller caller;
+  store::Caller caller;  // its stop, where something is changed: once it got a signal, or the mount ends
   gid_t gid = 0;
   pid_t pid = 0;
-  // Of a rename, which may commit: requested once the caller got a signal, or the mount ends.
-  std::stop_token stop = {};
 };
 
 // A bare errno says little; the sentence says why and what to do instead. `errno_value` is positive.

@@ -179,7 +179,8 @@ void EmbeddedRegistryImpl::NoteFailure(Call call, const Caller& caller, const As
 
 Result<size_t> EmbeddedRegistryImpl::CommitAudits(std::span<const AuditRecord> records) {
   const Caller nobody;  // each record says itself whose it is
-  const MutexLock lock(turn_);
+  const Patience patience = kv_.NewPatience({});
+  ASSIGN_OR_RETURN(const Slots::Slot turn, TakeTurn(patience));
   for (int attempt = 0;; ++attempt) {
     ASSIGN_OR_RETURN(std::unique_ptr<Snapshot> snapshot, kv_.Read());
     Change change(*snapshot, clock_.NowMs(), nobody);
@@ -197,6 +198,7 @@ Result<size_t> EmbeddedRegistryImpl::CommitAudits(std::span<const AuditRecord> r
       ++taken;
     }
     ASSIGN_OR_RETURN(KvTransaction transaction, change.Finish());
+    transaction.patience = patience;
     snapshot.reset();  // never held across a commit
     const Status committed = CommitAttempt(transaction, attempt);
     if (committed.ok()) return taken;

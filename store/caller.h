@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <stop_token>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -31,6 +32,8 @@ struct Caller {
   Proof proof = Proof::kProcess;
   std::string door;        // "cli", "mount /models": for the audit record
   std::string request_id;  // travels through logs and audit
+  // Requested once the one who asks has given up: a change that waits for others then ends with kCancelled.
+  std::stop_token stop = {};
 };
 
 }  // namespace modelfs::store

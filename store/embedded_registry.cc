@@ -150,6 +150,13 @@ Result<RegistrySettings> EmbeddedRegistryImpl::Settings(const Caller& caller) {
   return authorizer_.settings();
 }
 
+Result<Slots::Slot> EmbeddedRegistryImpl::TakeTurn(const Patience& patience) {
+  std::optional<Slots::Slot> turn = turn_.Take(patience.stop, patience.until);
+  if (turn) return std::move(*turn);
+  if (patience.stop.stop_requested()) return Error(Code::kCancelled, "the caller gave up before its turn");
+  return kv_.Busy();
+}
+
 Status EmbeddedRegistryImpl::CommitAttempt(const KvTransaction& transaction, int attempt) {
   const Result<Revision> committed = kv_.Commit(transaction);
   if (committed.ok()) return OkStatus();

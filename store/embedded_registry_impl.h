@@ -10,7 +10,7 @@
 #include <utility>
 #include <vector>
 
-#include "cas/base/thread.h"
+#include "cas/base/slots.h"
 #include "cas/tree.h"
 #include "store/audit_files.h"
 #include "store/audit_reader.h"
@@ -161,6 +161,8 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   auto TryMutate(const Caller& caller, Operation operation, ObjectId object, Body body, Refused& refused)
       -> decltype(body(std::declval<Change&>()));
   // The loop's end: kAborted where another attempt may be made, after a pause.
+  // kBusy, kCancelled.
+  Result<Slots::Slot> TakeTurn(const Patience& patience);
   Status CommitAttempt(const KvTransaction& transaction, int attempt);
 
   template <typename Body>
@@ -361,7 +363,7 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   const Authorizer authorizer_;
   // One mutation of this process at a time: the engine would queue them anyway, and the audit chain's head
   // makes any two conflict. The one lock that is held across a commit (README, "Decisions").
-  Mutex turn_;
+  Slots turn_{1};
   AuditFiles audit_files_;
   AuditSpool spool_;  // last: it still commits while it goes
 };
@@ -378,7 +380,8 @@ auto EmbeddedRegistryImpl::Mutate(const Caller& caller, const Asked& asked, Body
 template <typename Body>
 auto EmbeddedRegistryImpl::TryMutate(const Caller& caller, Operation operation, ObjectId object, Body body,
                                      Refused& refused) -> decltype(body(std::declval<Change&>())) {
-  const MutexLock lock(turn_);
+  const Patience patience = kv_.NewPatience(caller.stop);
+  ASSIGN_OR_RETURN(const Slots::Slot turn, TakeTurn(patience));
   for (int attempt = 0;; ++attempt) {
     ASSIGN_OR_RETURN(std::unique_ptr<Snapshot> snapshot, kv_.Read());
     Change change(*snapshot, clock_.NowMs(), caller);
@@ -386,7 +389,8 @@ auto EmbeddedRegistryImpl::TryMutate(const Caller& caller, Operation operation, 
     auto answer = body(change);
     if (change.refused()) refused = *change.refused();
     if (!answer.ok() || !change.HasWork()) return answer;
-    ASSIGN_OR_RETURN(const KvTransaction transaction, change.Finish());
+    ASSIGN_OR_RETURN(KvTransaction transaction, change.Finish());
+    transaction.patience = patience;
     snapshot.reset();  // never held across a commit
     const Status committed = CommitAttempt(transaction, attempt);
     if (committed.ok()) return answer;

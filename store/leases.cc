@@ -99,6 +99,7 @@ Result<Lease> EmbeddedRegistryImpl::AcquireLease(const Caller& caller, std::stri
   transaction.Put(keys::Lease(lease.id), record.Encode());
   transaction.Put(keys::LeaseUntil(lease.id),
                   EncodeNumber(static_cast<uint64_t>(record.acquired_at_ms + kLeaseLifetimeMs)));
+  transaction.patience = kv_.NewPatience(caller.stop);
   // The epoch is this very commit: a mark of an earlier snapshot has an earlier horizon, and one of a later
   // snapshot sees the lease.
   ASSIGN_OR_RETURN(lease.epoch.revision, kv_.Commit(transaction));

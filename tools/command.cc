@@ -62,11 +62,16 @@ void AddGlobals(CLI::App& app, Globals& globals) {
                  "keeps both names")
       ->type_name("PRINCIPAL");
   app.add_option(
-         "--identity-map", globals.identity_map,
+         "--identity-map", globals.home.identity_map,
          "A file that says which uid is which user, and which gid which group, in place of the host's user "
          "database")
       ->type_name("FILE")
       ->envname("MODELFS_IDENTITY_MAP");
+  app.add_option("--lock-wait", globals.home.lock_wait_s,
+                 "How long a change waits for another process's before it says who keeps it (default: 10)")
+      ->type_name("SECONDS")
+      ->check(CLI::Range(kMostLockWaitS))
+      ->envname("MODELFS_LOCK_WAIT");
   app.add_option("--log-level", globals.log.level,
                  "trace, debug, info, warn, error or off (default: warn; info for mount)")
       ->type_name("LEVEL")
@@ -105,7 +110,7 @@ Result<std::unique_ptr<Home>> Cli::Open(const std::vector<const Place*>& places)
 Result<std::unique_ptr<Home>> Cli::OpenAt(const std::string& path) const {
   ASSIGN_OR_RETURN(std::shared_ptr<spdlog::logger> log, MakeLogger(globals.log));
   ExplainMapFaults(globals.log);
-  ASSIGN_OR_RETURN(std::unique_ptr<Home> home, OpenHome(path, "cli", std::move(log), globals.identity_map));
+  ASSIGN_OR_RETURN(std::unique_ptr<Home> home, OpenHome(path, "cli", std::move(log), globals.home));
   if (!globals.as.empty()) {
     ASSIGN_OR_RETURN(home->caller, ActAs(*home->registry, home->identities.get(), home->caller, globals.as));
   }

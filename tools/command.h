@@ -21,9 +21,9 @@ namespace modelfs::tools {
 
 // The options that stand before or after any command.
 struct Globals {
-  std::string registry;      // -r
-  std::string as;            // --as: a metastore admin acts in this one's name
-  std::string identity_map;  // --identity-map: a file, store/host_identities.h
+  std::string registry;  // -r
+  std::string as;        // --as: a metastore admin acts in this one's name
+  HomeOptions home;      // --identity-map, --lock-wait
   LogOptions log;
   bool log_level_given = false;
 };

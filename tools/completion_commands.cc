@@ -301,6 +301,9 @@ the registry, where \-r is not given
 MODELFS_IDENTITY_MAP
 as \-\-identity\-map
 .TP
+MODELFS_LOCK_WAIT
+as \-\-lock\-wait
+.TP
 MODELFS_LOG_LEVEL, MODELFS_LOG_FILE
 as \-\-log\-level and \-\-log\-file
 .SH SIGNALS

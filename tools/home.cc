@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstdlib>
 #include <filesystem>
 #include <optional>
@@ -46,6 +47,13 @@ Result<std::unique_ptr<store::HostIdentities>> OpenIdentities(const std::string&
 
 std::string RegistryDirectory(const std::string& home) { return home + "/registry"; }
 std::string DataPath(const std::string& home) { return RegistryDirectory(home) + "/data.mdb"; }
+
+store::LmdbOptions LmdbOptionsFor(const std::string& home, const HomeOptions& options) {
+  store::LmdbOptions lmdb;
+  lmdb.directory = RegistryDirectory(home);
+  lmdb.lock_wait = std::chrono::seconds(options.lock_wait_s);
+  return lmdb;
+}
 
 // Whether a directory has anything in it that `is_wanted` is true of; false where it is not there.
 template <typename Wanted>
@@ -302,7 +310,7 @@ Status BecomeOwnerOf(const std::string& home) {
 bool WouldBecomeOwnerOf(const std::string& home) { return AnothersHome(home).has_value(); }
 
 Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolicy signature,
-                const std::string& identity_map) {
+                const HomeOptions& options) {
   // First of all: in a mount of modelfs each directory that is made is a catalog, schema or model of others.
   RETURN_IF_ERROR(store::CheckFileSystem(InnermostThere(path)));
   if (const Fd there = HoldDirectory(AT_FDCWD, path); there.valid()) RETURN_IF_ERROR(CheckOwner(there, path));
@@ -310,11 +318,10 @@ Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolic
   ASSIGN_OR_RETURN(const Fd held, MakePrivateDirectory(path));
   const std::string files = FilesOf(held, path);
   RETURN_IF_ERROR(MakePrivateDirectory(RegistryDirectory(files)));
-  store::LmdbOptions options;
-  options.directory = RegistryDirectory(files);
-  options.mode = store::LmdbOptions::Mode::kCreate;
-  ASSIGN_OR_RETURN(const std::unique_ptr<store::Kv> kv, store::OpenLmdbKv(options));
-  ASSIGN_OR_RETURN(const auto identities, OpenIdentities(identity_map, nullptr));
+  store::LmdbOptions lmdb = LmdbOptionsFor(files, options);
+  lmdb.mode = store::LmdbOptions::Mode::kCreate;
+  ASSIGN_OR_RETURN(const std::unique_ptr<store::Kv> kv, store::OpenLmdbKv(lmdb));
+  ASSIGN_OR_RETURN(const auto identities, OpenIdentities(options.identity_map, nullptr));
   Result<store::RegistrySettings> settings =
       store::InitializeRegistry(*kv, SystemClock(), identities->ProcessCaller("cli"), signature);
   if (!settings.ok() && settings.error().code() == Code::kAlreadyExists) {
@@ -328,18 +335,16 @@ Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolic
 }
 
 Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door,
-                                       std::shared_ptr<spdlog::logger> log, const std::string& identity_map) {
+                                       std::shared_ptr<spdlog::logger> log, const HomeOptions& options) {
   auto home = std::make_unique<Home>();
   home->path = path;
   home->log = std::move(log);
-  ASSIGN_OR_RETURN(home->identities, OpenIdentities(identity_map, home->log));
+  ASSIGN_OR_RETURN(home->identities, OpenIdentities(options.identity_map, home->log));
   home->caller = home->identities->ProcessCaller(std::move(door));
 
   ASSIGN_OR_RETURN(home->held, Hold(path));
   home->files = FilesOf(home->held, path);
-  store::LmdbOptions options;
-  options.directory = RegistryDirectory(home->files);
-  Result<std::unique_ptr<store::Kv>> kv = store::OpenLmdbKv(options);
+  Result<std::unique_ptr<store::Kv>> kv = store::OpenLmdbKv(LmdbOptionsFor(home->files, options));
   if (!kv.ok() && kv.error().code() == Code::kNotFound) return NoRegistry(path);
   if (!kv.ok()) return std::move(kv).error();
   home->kv = std::move(*kv);

@@ -42,6 +42,12 @@ struct Home {
   store::Caller caller;
 };
 
+struct HomeOptions {
+  std::string identity_map;   // who the host's users are, where it is not empty (store/host_identities.h)
+  unsigned lock_wait_s = 10;  // how long a change waits for other writers (store/kv/lmdb_kv.h)
+};
+inline constexpr unsigned kMostLockWaitS = 3600;
+
 // Where the registry is: `option` (from -r), else $MODELFS_REGISTRY, made absolute.
 //   kInvalidArgument   neither is given
 //   kUnimplemented     a URL: this version has no remote registries
@@ -79,17 +85,15 @@ bool WouldBecomeOwnerOf(const std::string& home);
 //                         hold a registry (a network's, a mount of modelfs); nothing was made
 //   kDataLoss             it holds the artifacts of a registry whose data.mdb is gone: a new one would let
 //                         the next sweep take them
-//
-// `identity_map` says who the host's users are, where it is not empty (store/host_identities.h).
 Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolicy signature,
-                const std::string& identity_map);
+                const HomeOptions& options);
 
 // Opens, and checks that the caller (this process) may use it. `door` is for the audit record.
 //   kNotFound           no registry there; says to run init
 //   kDataLoss           its data.mdb is missing or damaged; says to restore it
 //   and as CheckUsable
 Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door,
-                                       std::shared_ptr<spdlog::logger> log, const std::string& identity_map);
+                                       std::shared_ptr<spdlog::logger> log, const HomeOptions& options);
 
 // The object a place names; its version part, if any, is not looked at.
 Result<store::ObjectInfo> FindObject(Home& home, const Place& place);

@@ -82,9 +82,14 @@ Result<std::shared_ptr<spdlog::logger>> MakeLogger(const LogOptions& options) {
 
 void ExplainMapFaults(const LogOptions& options) {
   // Ready to be written by a signal handler, so without the time.
-  std::string line = fmt::format("registry_damaged error=\"{}\"", store::MapDamaged());
-  if (options.json) line = fmt::format(R"({{"level":"critical","message":"{}"}})", JsonEscaped(line));
-  store::ExplainMapFaults(options.file, line + "\n");
+  const auto line = [&](std::string text) {
+    if (options.json) text = fmt::format(R"({{"level":"critical","message":"{}"}})", JsonEscaped(text));
+    return text + "\n";
+  };
+  store::ExplainMapFaults(
+      options.file, {.damaged = line(fmt::format("registry_damaged error=\"{}\"", store::MapDamaged())),
+                     .locks_unwritable = line(
+                         fmt::format("registry_locks_unwritable error=\"{}\"", store::LocksUnwritable()))});
 }
 
 void StepLogLevel(spdlog::logger& log, LogStep step) {

@@ -125,7 +125,7 @@ void Reclaim(Home& home, const std::stop_token& stop) {
 }
 
 Status Serve(const std::string& home_path, const fs::MountOptions& options, const LogOptions& log_options,
-             const std::string& identity_map, const std::function<void()>& on_ready) {
+             const HomeOptions& home_options, const std::function<void()>& on_ready) {
   SignalThread signals;
   RaiseFileLimit();
   ReadAheadKeeper read_ahead;
@@ -143,7 +143,7 @@ Status Serve(const std::string& home_path, const fs::MountOptions& options, cons
   ASSIGN_OR_RETURN(const std::shared_ptr<spdlog::logger> log, MakeLogger(log_options));
   ExplainMapFaults(log_options);
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home,
-                   OpenHome(home_path, "mount " + options.mount_point, log, identity_map));
+                   OpenHome(home_path, "mount " + options.mount_point, log, home_options));
   // From here on it acts for others, whom the kernel names, or does the registry's own upkeep.
   home->caller.role = store::Caller::Role::kUpkeep;
   fs::MountParts parts;
@@ -199,8 +199,8 @@ Status RunMount(const Cli& cli, const MountArguments& arguments) {
                  "mount was given two registries; name it once: modelfs mount HOME MNT");
   }
   fs::MountOptions options;
-  std::string identity_map = cli.globals.identity_map;
-  RETURN_IF_ERROR(ApplyMountOptions(arguments.options, options, identity_map));
+  HomeOptions home_options = cli.globals.home;
+  RETURN_IF_ERROR(ApplyMountOptions(arguments.options, options, home_options));
   if (home_given && arguments.where[0].empty()) {
     return Error(Code::kInvalidArgument, "the registry's name is empty; name it: modelfs mount HOME MNT");
   }
@@ -234,12 +234,12 @@ Status RunMount(const Cli& cli, const MountArguments& arguments) {
   if (below) RETURN_IF_ERROR(EndIfKilled(*below));
   LogOptions log = cli.globals.log;
   if (!cli.globals.log_level_given) log.level = "info";
-  if (!identity_map.empty()) {
+  if (!home_options.identity_map.empty()) {
     std::error_code failure;
-    if (const files::path whole = files::absolute(identity_map, failure); !failure)
-      identity_map = whole.string();
+    if (const files::path whole = files::absolute(home_options.identity_map, failure); !failure)
+      home_options.identity_map = whole.string();
   }
-  if (!arguments.detach) return Serve(home, options, log, identity_map, [] {});
+  if (!arguments.detach) return Serve(home, options, log, home_options, [] {});
 
   // Until it is ready, what goes wrong reaches the terminal as the error; after that there is no terminal.
   if (log.file.empty()) log.file = home + "/mount.log";
@@ -247,7 +247,7 @@ Status RunMount(const Cli& cli, const MountArguments& arguments) {
   if (const files::path whole = files::absolute(log.file, failure); !failure) log.file = whole.string();
   return RunDetached([&](Waiter& waiter) -> Status {
     if (::chdir("/") != 0) return ErrnoError(errno, "/: chdir");  // hold no other file system busy
-    return Serve(home, options, log, identity_map, [&waiter] { waiter.Ready(); });
+    return Serve(home, options, log, home_options, [&waiter] { waiter.Ready(); });
   });
 }
 
@@ -311,9 +311,10 @@ void AddMountCommands(Cli& cli) {
     command->add_flag("-d,--detach", arguments->detach,
                       "Go into the background, once the mount answers; log to HOME/mount.log");
     command
-        ->add_option("-o,--options", arguments->options,
-                     "ro, noexec, sync, noatime, allow_other, nopassthrough, scrub_days=N, "
-                     "identity_map=FILE; those that only mount(8) and systemd mean are passed over")
+        ->add_option(
+            "-o,--options", arguments->options,
+            "ro, noexec, sync, noatime, allow_other, nopassthrough, scrub_days=N, "
+            "identity_map=FILE, lock_wait=SECONDS; those that only mount(8) and systemd mean are passed over")
         ->type_name("OPTS")
         ->allow_extra_args(false);
     OnRun(*command, cli, arguments, RunMount);

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <charconv>
 #include <cstdlib>
 #include <string>
 #include <string_view>
@@ -45,6 +46,7 @@ constexpr std::array<std::string_view, 11> kPassedOver = {"defaults", "nosuid", 
                                                           "nouser",   "owner",  "group"};
 
 constexpr std::string_view kIdentityMap = "identity_map=";
+constexpr std::string_view kLockWait = "lock_wait=";
 constexpr std::string_view kScrubDays = "scrub_days=";
 
 Status ApplyScrubDays(const std::string& days, fs::MountOptions& options) {
@@ -68,7 +70,16 @@ bool IsPassedOver(std::string_view word) {
          std::find(kPassedOver.begin(), kPassedOver.end(), word) != kPassedOver.end();
 }
 
-Status Apply(std::string_view word, Options& options, std::string& identity_map) {
+Status ApplyLockWait(std::string_view value, HomeOptions& home) {
+  const auto [end, failure] = std::from_chars(value.data(), value.data() + value.size(), home.lock_wait_s);
+  if (failure == std::errc() && end == value.data() + value.size() && home.lock_wait_s <= kMostLockWaitS)
+    return OkStatus();
+  return Error(Code::kInvalidArgument,
+               fmt::format("mount option lock_wait is \"{}\"; write lock_wait=SECONDS, from 0 to {}",
+                           Printable(value), kMostLockWaitS));
+}
+
+Status Apply(std::string_view word, Options& options, HomeOptions& home) {
   const auto known =
       std::find_if(kWords.begin(), kWords.end(), [&](const Word& each) { return each.name == word; });
   if (known != kWords.end()) {
@@ -76,13 +87,14 @@ Status Apply(std::string_view word, Options& options, std::string& identity_map)
     return OkStatus();
   }
   if (word.starts_with(kIdentityMap)) {
-    identity_map = word.substr(kIdentityMap.size());
-    if (!identity_map.empty()) return OkStatus();
+    home.identity_map = word.substr(kIdentityMap.size());
+    if (!home.identity_map.empty()) return OkStatus();
     return Error(Code::kInvalidArgument, "mount option identity_map names no file; write identity_map=FILE");
   }
   if (word.starts_with(kScrubDays)) {
     return ApplyScrubDays(std::string(word.substr(kScrubDays.size())), options);
   }
+  if (word.starts_with(kLockWait)) return ApplyLockWait(word.substr(kLockWait.size()), home);
   if (word == "suid" || word == "dev") {
     return Error(
         Code::kInvalidArgument,
@@ -94,20 +106,20 @@ Status Apply(std::string_view word, Options& options, std::string& identity_map)
   return Error(
       Code::kInvalidArgument,
       fmt::format("mount option \"{}\" is not known; there are ro, noexec, sync, noatime, allow_other, "
-                  "nopassthrough, scrub_days=N and identity_map=FILE",
+                  "nopassthrough, scrub_days=N, identity_map=FILE and lock_wait=SECONDS",
                   Printable(word)));
 }
 
 }  // namespace
 
 Status ApplyMountOptions(const std::vector<std::string>& arguments, fs::MountOptions& options,
-                         std::string& identity_map) {
+                         HomeOptions& home) {
   for (const std::string& argument : arguments) {
     std::string_view rest = argument;
     while (!rest.empty()) {
       const size_t comma = rest.find(',');
       if (const std::string_view word = rest.substr(0, comma); !word.empty()) {
-        RETURN_IF_ERROR(Apply(word, options, identity_map));
+        RETURN_IF_ERROR(Apply(word, options, home));
       }
       rest.remove_prefix(comma == std::string_view::npos ? rest.size() : comma + 1);
     }

@@ -43,7 +43,7 @@ Status RunInit(const Cli& cli, const InitArguments& arguments) {
   if (arguments.take_over) return TakeOverHome(cli, home);
   using Policy = store::RegistrySettings::SignaturePolicy;
   return MakeHome(home, arguments.signature == "required" ? Policy::kRequired : Policy::kIfMlmodel,
-                  cli.globals.identity_map);
+                  cli.globals.home);
 }
 
 // --- gc ---

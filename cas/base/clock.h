@@ -24,6 +24,7 @@ class Deadline {
   static Deadline After(std::chrono::milliseconds time_left) {
     return Deadline(std::chrono::steady_clock::now() + time_left);
   }
+  static Deadline At(std::chrono::steady_clock::time_point at) { return Deadline(at); }
   static Deadline Never() { return Deadline(std::chrono::steady_clock::time_point::max()); }
 
   bool Passed() const { return std::chrono::steady_clock::now() >= at_; }

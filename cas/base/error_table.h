@@ -30,9 +30,11 @@ inline constexpr std::array kErrorRows = {
     ErrorRow{Code::kOutOfRange, "out of range", ERANGE, 400, 6},
     ErrorRow{Code::kResourceExhausted, "limit reached", EDQUOT, 429, 6},
     ErrorRow{Code::kNoSpace, "no space", ENOSPC, 500, 9},
+    ErrorRow{Code::kReadOnly, "read-only file system", EROFS, 500, 6},
     ErrorRow{Code::kTooLarge, "too large", EFBIG, 413, 6},
     ErrorRow{Code::kTooManyFiles, "too many open files", EMFILE, 503, 6},
     ErrorRow{Code::kTooManyFilesOnHost, "too many open files on this host", ENFILE, 503, 6},
+    ErrorRow{Code::kBusy, "busy", EBUSY, 503, 7},
     ErrorRow{Code::kUnavailable, "unavailable", EHOSTUNREACH, 503, 7},  // EIO would accuse the local disk
     ErrorRow{Code::kDeadlineExceeded, "deadline exceeded", ETIMEDOUT, 504, 7},
     ErrorRow{Code::kCancelled, "cancelled", EINTR, 499, 7},

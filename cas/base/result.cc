@@ -34,8 +34,9 @@ Code CodeOfErrno(int errno_value) {
       return Code::kTooManyFilesOnHost;
     case EACCES:
     case EPERM:
-    case EROFS:
       return Code::kPermissionDenied;
+    case EROFS:
+      return Code::kReadOnly;
     case EEXIST:
       return Code::kAlreadyExists;
     case ENOTEMPTY:
@@ -73,6 +74,10 @@ std::string_view AdviceFor(int errno_value) {
     case ENOSPC:
     case EDQUOT:
       return "; make room on that disk: in a registry delete versions, then run `modelfs gc`";
+    case EROFS:
+      return "; the kernel does that to a disk after an error (dmesg says which): make it writable again, "
+             "then "
+             "start what uses it again";
     default:
       return "";
   }

@@ -29,9 +29,11 @@ enum class Code {
   kOutOfRange,          // a number other than the one that is possible now
   kResourceExhausted,   // a limit of the registry is reached
   kNoSpace,             // the disk or its quota is full
+  kReadOnly,            // the file system beneath became read-only
   kTooLarge,            // more than the file system can hold in one file: change the request
   kTooManyFiles,        // this process has as many files open as it may: close some, or raise its limit
   kTooManyFilesOnHost,  // all processes together have
+  kBusy,                // another process of this host has it for longer than the call waits: retry it later
   kUnavailable,         // the other side is away: retry the same call later
   kDeadlineExceeded,    // ran out of the time it was given
   kCancelled,           // the caller went away
@@ -59,8 +61,9 @@ class [[nodiscard]] Error {
 };
 
 // From an errno of a system call: ENOENT is kNotFound, ENOSPC and EDQUOT kNoSpace, EFBIG kTooLarge, EACCES
-// and EPERM kPermissionDenied, EEXIST kAlreadyExists, EIO kDataLoss, EINVAL kInvalidArgument, EMFILE
-// kTooManyFiles, ENFILE kTooManyFilesOnHost (both say what to raise), else kInternal.
+// and EPERM kPermissionDenied, EROFS kReadOnly, EEXIST kAlreadyExists, EIO kDataLoss, EINVAL
+// kInvalidArgument, EMFILE kTooManyFiles, ENFILE kTooManyFilesOnHost (both say what to raise), else
+// kInternal.
 Error ErrnoError(int errno_value, std::string_view subject);
 
 template <typename T>

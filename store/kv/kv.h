@@ -66,11 +66,18 @@ enum class Reserve : uint8_t {
   kAll,
 };
 
+// How long a commit waits for other writers.
+struct Patience {
+  Deadline until = Deadline::Never();  // the engine may give up earlier: Kv::NewPatience
+  std::stop_token stop = {};
+};
+
 struct KvTransaction {
   std::vector<KvExpectation> expectations;
   std::vector<KvWrite> writes;
   std::optional<std::string> log_entry;
   Reserve reserve = Reserve::kNone;
+  Patience patience = {};
 
   void Expect(std::string_view key, const std::optional<KvEntry>& read) {
     expectations.push_back({std::string(key), read ? read->revision : 0});
@@ -98,7 +105,15 @@ class Kv {
   //                      (expectations and writes together) or kKvMaxCommitBytes; nothing was written
   //   kNoSpace           disk full; nothing was written. Some (Reserve) may use a reserve that others may
   //                      not, so that a full disk can be tidied up.
+  //   kBusy              the transaction's patience, or the engine's, ended while others wrote; says who
+  //   writes kCancelled         a stop was requested while others wrote
   virtual Result<Revision> Commit(const KvTransaction& transaction) = 0;
+
+  // The most patience that this engine has with other writers, from now on.
+  virtual Patience NewPatience(std::stop_token stop) const = 0;
+  // What a caller is told that could not wait for its turn among the changes of its own process: as the kBusy
+  // of Commit.
+  virtual Error Busy() const = 0;
 
   // Up to `limit` log entries with revision > after, oldest first.
   //   kOutOfRange   entries after `after` were trimmed: start again from a snapshot

@@ -2,10 +2,15 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
@@ -235,6 +240,103 @@ Status CheckTrees(const std::string& path, uint64_t transaction) {
     if (!file.TreeIsWhole(root)) return Damaged(path, "has a damaged page");
   }
   return OkStatus();
+}
+
+void WriteInPlace(const std::string& directory) {
+  const Fd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  int flags = 0;
+  // Other file systems know no such flag, and need none.
+  if (!fd.valid() || ::ioctl(fd.get(), FS_IOC_GETFLAGS, &flags) != 0 || (flags & FS_NOCOW_FL) != 0) return;
+  flags |= FS_NOCOW_FL;
+  ::ioctl(fd.get(), FS_IOC_SETFLAGS, &flags);
+}
+
+namespace {
+
+// LMDB makes it as large as its readers need, and takes a larger one as it is.
+constexpr off_t kReadersFileBytes = 68 << 10;
+
+// Whether changes to the file are written elsewhere on its disk.
+bool IsCopiedOnWrite(int fd) {
+  struct statfs info {};
+  int flags = 0;
+  return ::fstatfs(fd, &info) == 0 && static_cast<uint32_t>(info.f_type) == BTRFS_SUPER_MAGIC &&
+         ::ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && (flags & FS_NOCOW_FL) == 0;
+}
+
+// Whether no process has LMDB's environment open; none opens it while `opening` is held.
+bool NobodyHasItOpen(int fd) {
+  struct flock whole = {};  // the lock that mdb_env_open begins with
+  whole.l_type = F_WRLCK;
+  whole.l_whence = SEEK_SET;
+  whole.l_len = 1;
+  return ::fcntl(fd, F_SETLK, &whole) == 0;
+}
+
+Error NoRoom(int errno_value, const std::string& path) {
+  if (errno_value != ENOSPC && errno_value != EDQUOT) return ErrnoError(errno_value, path);
+  return {Code::kNoSpace,
+          fmt::format("{}: the disk has no room for the table of readers ({} KiB), without which "
+                      "nothing can be read; remove something else from that disk",
+                      path, kReadersFileBytes >> 10)};
+}
+
+// Blocks that were written once: writing them again needs nothing, whatever the file system.
+Status WriteZeros(int fd, const std::string& path) {
+  if (::fallocate(fd, 0, 0, kReadersFileBytes) != 0 && errno != EOPNOTSUPP) return NoRoom(errno, path);
+  const std::vector<char> zeros(kReadersFileBytes);
+  for (off_t done = 0; done < kReadersFileBytes;) {
+    const ssize_t wrote = ::pwrite(fd, zeros.data(), zeros.size() - static_cast<size_t>(done), done);
+    if (wrote < 0) return NoRoom(errno, path);
+    done += wrote;
+  }
+  return ::fdatasync(fd) == 0 ? OkStatus() : Status(NoRoom(errno, path));
+}
+
+}  // namespace
+
+Status TakeRoomForReaders(const std::string& directory, const LockFile::Held& /*opening*/) {
+  const std::string path = directory + "/lock.mdb";
+  const Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
+  struct stat info {};
+  if (!fd.valid() || ::fstat(fd.get(), &info) != 0) return NoRoom(errno, path);
+  if (info.st_size > 0 && IsCopiedOnWrite(fd.get()) && NobodyHasItOpen(fd.get())) {
+    // Made by an earlier build. What it says is of processes that are gone; a new one is written in place.
+    const std::string fresh = path + ".new";
+    ::unlink(fresh.c_str());
+    const Fd made(::open(fresh.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));
+    if (!made.valid()) return NoRoom(errno, fresh);
+    RETURN_IF_ERROR(WriteZeros(made.get(), fresh));
+    if (::rename(fresh.c_str(), path.c_str()) != 0) return ErrnoError(errno, fmt::format("rename {}", fresh));
+    return OkStatus();
+  }
+  if (info.st_size == 0) return WriteZeros(fd.get(), path);
+  constexpr off_t kBlock = 512;  // of st_blocks, stat(2)
+  if (info.st_blocks * kBlock >= info.st_size) return OkStatus();
+  if (::fallocate(fd.get(), 0, 0, info.st_size) == 0 || errno == EOPNOTSUPP) return OkStatus();
+  return NoRoom(errno, path);
+}
+
+bool IsAllocated(int fd, uint64_t from, uint64_t bytes) {
+  constexpr uint32_t kExtents = 32;
+  alignas(struct fiemap) std::array<char, sizeof(struct fiemap) + kExtents * sizeof(struct fiemap_extent)>
+      buffer;
+  const uint64_t end = from + bytes;
+  while (from < end) {
+    buffer.fill(0);
+    auto* const map = reinterpret_cast<struct fiemap*>(buffer.data());
+    map->fm_start = from;
+    map->fm_length = end - from;
+    map->fm_extent_count = kExtents;
+    if (::ioctl(fd, FS_IOC_FIEMAP, map) != 0 || map->fm_mapped_extents == 0) return false;
+    for (uint32_t i = 0; i < map->fm_mapped_extents; ++i) {
+      const struct fiemap_extent& extent = map->fm_extents[i];
+      const bool has_place = (extent.fe_flags & (FIEMAP_EXTENT_DELALLOC | FIEMAP_EXTENT_UNKNOWN)) == 0;
+      if (!has_place || extent.fe_logical > from) return false;
+      from = std::max<uint64_t>(from, extent.fe_logical + extent.fe_length);
+    }
+  }
+  return true;
 }
 
 }  // namespace modelfs::store

@@ -8,6 +8,7 @@
 #include <string_view>
 
 #include "cas/base/result.h"
+#include "store/kv/lock_file.h"
 
 namespace modelfs::store {
 
@@ -32,5 +33,21 @@ Status CheckDataFile(const std::string& path);
 //   kDataLoss   a page is damaged
 //   kAborted    commits came in between: open another transaction
 Status CheckTrees(const std::string& path, uint64_t transaction);
+
+// Files that are made in `directory` from now on are written in place, where the file system would otherwise
+// write each change of them elsewhere (btrfs): on a full disk only the former goes on. Gives up the file
+// system's own checksums of them. Of files that are there it changes nothing.
+void WriteInPlace(const std::string& directory);
+
+// Makes LMDB's lock file in `directory`, or the rest of it, and takes the disk that it needs: LMDB writes to
+// it through a map, where a full disk ends the process with SIGBUS. `opening` is the lock against other
+// openers. Only before the environment is open in this process (fcntl(2): a lock goes with any descriptor of
+// its file).
+//   kNoSpace   says what to do
+Status TakeRoomForReaders(const std::string& directory, const LockFile::Held& opening);
+
+// Whether the disk beneath [from, from + bytes) of a file is allocated, whatever its length; false where the
+// file system does not tell.
+bool IsAllocated(int fd, uint64_t from, uint64_t bytes);
 
 }  // namespace modelfs::store

@@ -26,6 +26,7 @@
 #include "cas/base/fd.h"
 #include "cas/base/thread.h"
 #include "store/kv/lmdb_file.h"
+#include "store/kv/lock_file.h"
 #include "store/kv/map_fault.h"
 
 namespace modelfs::store {
@@ -42,6 +43,7 @@ constexpr std::string_view kHeadKey = "m";
 constexpr uint8_t kHeadVersion = 1;
 
 constexpr unsigned kMaxReaders = 1024;         // slots of 64 bytes in lock.mdb, one a snapshot
+constexpr size_t kIdleReaders = 64;            // of them, kept for the next snapshots of this process
 constexpr uint64_t kReaderCheckEvery = 256;    // commits
 constexpr size_t kTrimStep = 2048;             // entries a transaction
 constexpr uint64_t kReserveBytes = 1U << 20U;  // of disk, behind the data: kv.h, Reserve
@@ -126,12 +128,72 @@ class MapGate {
 // One environment; shared by every Kv and Snapshot of this process that uses the directory.
 class Environment {
  public:
-  Environment(EnvHandle env, std::string directory, int data_fd)
-      : env_(std::move(env)), directory_(std::move(directory)), data_fd_(data_fd) {}
+  Environment(EnvHandle env, std::string directory, int data_fd, std::unique_ptr<LockFile> locks,
+              std::chrono::milliseconds lock_wait)
+      : env_(std::move(env)),
+        directory_(std::move(directory)),
+        data_fd_(data_fd),
+        locks_(std::move(locks)),
+        lock_wait_(lock_wait),
+        lock_file_map_(directory_ + "/lock.mdb") {}
+
+  // Closing takes the same locks of LMDB's as opening does (mdb.c, mdb_env_close0), and as little heed of
+  // others.
+  ~Environment() {
+    const auto closing = locks_->Take(LockFile::Lock::kOpening, Deadline::After(lock_wait_));
+    idle_.clear();
+    env_.reset();
+  }
+  Environment(const Environment&) = delete;
+  Environment& operator=(const Environment&) = delete;
 
   MDB_env* get() const { return env_.get(); }
   MapGate& gate() { return gate_; }
+  const LockFile& locks() const { return *locks_; }
   std::string DataPath() const { return directory_ + "/data.mdb"; }
+  Patience NewPatience(std::stop_token stop) const {
+    return {.until = Deadline::After(lock_wait_), .stop = std::move(stop)};
+  }
+
+  // A read transaction that is open, inside the gate. What is made for it is kept for the next one, in this
+  // environment: a new one takes a slot in LMDB's table of readers, under a mutex that all processes share.
+  class Reader {
+   public:
+    Reader() = default;
+    Reader(Environment& env, TxnHandle txn) : env_(&env), txn_(std::move(txn)) {}
+    ~Reader() {
+      if (txn_ != nullptr) env_->GiveBack(std::move(txn_));
+    }
+    Reader(Reader&&) = delete;
+    Reader& operator=(Reader&& other) noexcept {
+      std::swap(env_, other.env_);
+      std::swap(txn_, other.txn_);
+      return *this;
+    }
+    MDB_txn* get() const { return txn_.get(); }
+
+   private:
+    Environment* env_ = nullptr;
+    TxnHandle txn_;
+  };
+
+  // Of the newest commit that is whole: one that was written by a process that died before readers were given
+  // it (IsBehind) is published first. LMDB's code where that is all that went wrong.
+  enum class Wait : uint8_t { kNo, kYes };  // for a writer that is still at work
+  Result<int> BeginRead(Reader* reader, Wait wait = Wait::kNo) {
+    ASSIGN_OR_RETURN(int rc, BeginReadAsItIs(reader));
+    if (rc != 0 || !IsBehind(reader->get())) return rc;
+    const std::optional<LockFile::Held> writer = TakeWriter(wait);
+    if (!writer) return rc;
+    ASSIGN_OR_RETURN(rc, BeginReadAsItIs(reader));
+    if (rc != 0 || !IsBehind(reader->get())) return rc;
+    RETURN_IF_ERROR(Publish());
+    return BeginReadAsItIs(reader);
+  }
+
+  // Whether a later commit than readers are given is written already: a writer is about to publish it, or
+  // died before (mdb.c, mdb_env_write_meta: first the page that says where the tree is, then mti_txnid).
+  bool IsBehind(MDB_txn* read) const { return Info().me_last_txnid > mdb_txn_id(read); }
 
   Error Failure(int rc, std::string_view what) const {
     const std::string subject = fmt::format("{}: {}", DataPath(), what);
@@ -151,41 +213,42 @@ class Environment {
     return Error(code, fmt::format("{}: {}", subject, mdb_strerror(rc)));
   }
 
-  // Opens a transaction inside the gate, and calls `use(txn)`; where another process had made the map
+  // Opens a transaction inside the gate, and calls `use` with it; where another process had made the map
   // larger, or ours turns out to be too small, changes it and starts over. `use` answers LMDB's code.
-  template <typename Use>
-  Status WithTransaction(unsigned flags, std::string_view what, Use use) {
-    for (bool cleared_readers = false;;) {
-      size_t map_bytes = 0;
-      int rc = 0;
-      {
-        const MapGate::Pass pass(gate_);
-        if (unusable_)
-          return Error(Code::kInternal, fmt::format("{}: the map was lost; start again", DataPath()));
-        map_bytes = MapBytes();
-        const InsideMap inside;
-        MDB_txn* raw = nullptr;
-        rc = mdb_txn_begin(env_.get(), nullptr, flags, &raw);
-        if (rc == 0) rc = use(TxnHandle(raw));
-      }
-      if (rc == 0) return OkStatus();
-      if (rc == MDB_MAP_FULL) {
-        RETURN_IF_ERROR(ResizeMap(map_bytes, map_bytes * 2));
-      } else if (rc == MDB_MAP_RESIZED) {
-        RETURN_IF_ERROR(ResizeMap(map_bytes, 0));
-      } else if (rc == MDB_READERS_FULL && !cleared_readers) {
-        cleared_readers = true;
-        ClearDeadReaders();
-      } else {
-        return Failure(rc, what);
-      }
-    }
+  template <typename Use>  // int(MDB_txn*)
+  Status WithRead(std::string_view what, Use use) {
+    return Attempt(what, [&]() -> Result<int> {
+      Reader reader;
+      ASSIGN_OR_RETURN(const int rc, BeginRead(&reader));
+      return rc == 0 ? use(reader.get()) : rc;
+    });
+  }
+  // For an opener: what another process has left half done is done when this returns, unless one that is
+  // alive is at it for longer than we wait.
+  Status CompleteCommit() {
+    return Attempt("open", [&] {
+      Reader reader;
+      return BeginRead(&reader, Wait::kYes);
+    });
+  }
+  template <typename Use>  // int(TxnHandle)
+  Status WithWrite(std::string_view what, const Patience& patience, Use use) {
+    const Deadline deadline = Deadline::At(std::min(patience.until.at(), Deadline::After(lock_wait_).at()));
+    // Outside of the gate, which others want to pass meanwhile.
+    ASSIGN_OR_RETURN(const LockFile::Held writer,
+                     locks_->Take(LockFile::Lock::kWriter, deadline, patience.stop));
+    return Attempt(what, [&]() -> Result<int> {
+      TxnHandle txn;
+      ASSIGN_OR_RETURN(const int rc, BeginWrite(&txn));
+      return rc == 0 ? use(std::move(txn)) : rc;
+    });
   }
 
   void ClearDeadReaders() {
-    int cleared = 0;
     // A failure leaves a stale reader, which costs space only; the next check tries again.
-    static_cast<void>(mdb_reader_check(env_.get(), &cleared));
+    const auto readers = locks_->Take(LockFile::Lock::kReaders, Deadline::After(lock_wait_));
+    int cleared = 0;
+    if (readers.ok()) static_cast<void>(mdb_reader_check(env_.get(), &cleared));
   }
 
   // Keeps some disk behind the data allocated, so that a full disk is noticed while there is still
@@ -203,6 +266,11 @@ class Environment {
         return true;
       }
       if (errno != ENOSPC && errno != EDQUOT) return true;  // a file system that cannot reserve: go without
+      // On a full disk xfs refuses, also where nothing is left to do.
+      if (IsAllocated(data_fd_, size, wanted)) {
+        reserved_through_ = size + wanted;
+        return true;
+      }
     }
     return false;
   }
@@ -210,10 +278,96 @@ class Environment {
   std::atomic<uint64_t> commits{0};
 
  private:
-  size_t MapBytes() const {
+  // Calls `attempt` inside the gate, until it answers something else than a map of the wrong size.
+  template <typename Body>  // Result<int>()
+  Status Attempt(std::string_view what, Body attempt) {
+    for (bool cleared_readers = false;;) {
+      size_t map_bytes = 0;
+      Result<int> rc = 0;
+      {
+        const MapGate::Pass pass(gate_);
+        if (unusable_)
+          return Error(Code::kInternal, fmt::format("{}: the map was lost; start again", DataPath()));
+        map_bytes = MapBytes();
+        const InsideMap inside;
+        rc = attempt();
+      }
+      if (!rc.ok()) return std::move(rc).error();
+      if (*rc == 0) return OkStatus();
+      if (*rc == MDB_MAP_FULL) {
+        RETURN_IF_ERROR(ResizeMap(map_bytes, map_bytes * 2));
+      } else if (*rc == MDB_MAP_RESIZED) {
+        RETURN_IF_ERROR(ResizeMap(map_bytes, 0));
+      } else if (*rc == MDB_READERS_FULL && !cleared_readers) {
+        cleared_readers = true;
+        ClearDeadReaders();
+      } else {
+        return Failure(*rc, what);
+      }
+    }
+  }
+
+  MDB_envinfo Info() const {
     MDB_envinfo info{};
     mdb_env_info(env_.get(), &info);
-    return info.me_mapsize;
+    return info;
+  }
+  size_t MapBytes() const { return Info().me_mapsize; }
+
+  Result<int> BeginReadAsItIs(Reader* reader) {
+    *reader = Reader();
+    TxnHandle txn;
+    {
+      const MutexLock lock(idle_mu_);
+      if (!idle_.empty()) {
+        txn = std::move(idle_.back());
+        idle_.pop_back();
+      }
+    }
+    if (txn != nullptr) {
+      const int rc = mdb_txn_renew(txn.get());
+      *reader = Reader(*this, std::move(txn));
+      return rc;
+    }
+    ASSIGN_OR_RETURN(const LockFile::Held readers,
+                     locks_->Take(LockFile::Lock::kReaders, Deadline::After(lock_wait_)));
+    MDB_txn* raw = nullptr;
+    const int rc = mdb_txn_begin(env_.get(), nullptr, MDB_RDONLY, &raw);
+    if (rc == 0) *reader = Reader(*this, TxnHandle(raw));
+    return rc;
+  }
+
+  void GiveBack(TxnHandle txn) {
+    mdb_txn_reset(txn.get());
+    const MutexLock lock(idle_mu_);
+    if (idle_.size() < kIdleReaders) idle_.push_back(std::move(txn));
+  }
+
+  // With the writer lock held. What the writer before us left, LMDB completes or drops first: its own mutex
+  // tells it of that death, and it takes the readers' one to clear the table.
+  Result<int> BeginWrite(TxnHandle* txn) {
+    ASSIGN_OR_RETURN(const LockFile::Held readers,
+                     locks_->Take(LockFile::Lock::kReaders, Deadline::After(lock_wait_)));
+    MDB_txn* raw = nullptr;
+    const int rc = mdb_txn_begin(env_.get(), nullptr, 0, &raw);
+    if (rc == 0) txn->reset(raw);
+    return rc;
+  }
+
+  std::optional<LockFile::Held> TakeWriter(Wait wait) {
+    if (wait == Wait::kNo) return locks_->TryTake(LockFile::Lock::kWriter);
+    Result<LockFile::Held> taken = locks_->Take(LockFile::Lock::kWriter, Deadline::After(lock_wait_));
+    return taken.ok() ? std::optional(std::move(*taken)) : std::nullopt;
+  }
+
+  // With the writer lock held. LMDB's mutex tells the next writer that its holder died, whose last write may
+  // not have reached the disk; with that LMDB goes by the newest page, and nothing is left to write.
+  Status Publish() {
+    if (const int rc = mdb_env_sync(env_.get(), 1); rc != 0) return Failure(rc, "sync");
+    TxnHandle txn;
+    ASSIGN_OR_RETURN(const int rc, BeginWrite(&txn));
+    // A map that is too small is the business of the transaction that needs it.
+    return rc == 0 || rc == MDB_MAP_RESIZED ? OkStatus() : Status(Failure(rc, "complete a commit"));
   }
 
   // `to_bytes` 0 adopts the size that another process chose.
@@ -231,7 +385,12 @@ class Environment {
   EnvHandle env_;
   std::string directory_;
   int data_fd_;  // LMDB's own
+  std::unique_ptr<LockFile> locks_;
+  const std::chrono::milliseconds lock_wait_;
+  const LockFileMap lock_file_map_;
   MapGate gate_;
+  Mutex idle_mu_;
+  std::vector<TxnHandle> idle_ GUARDED_BY(idle_mu_);  // reset; each keeps its slot
   std::atomic<bool> unusable_{false};
   std::atomic<uint64_t> reserved_through_{0};
 };
@@ -276,13 +435,12 @@ class LmdbSnapshot : public Snapshot {
   LmdbSnapshot(std::shared_ptr<Environment> env) : env_(std::move(env)), pass_(env_->gate()) {}
 
   // LMDB's code; the transaction lives on in the snapshot.
-  int Begin() {
+  Result<int> Begin() {
     const InsideMap inside;
-    MDB_txn* raw = nullptr;
-    if (const int rc = mdb_txn_begin(env_->get(), nullptr, MDB_RDONLY, &raw); rc != 0) return rc;
-    txn_.reset(raw);
+    ASSIGN_OR_RETURN(const int begun, env_->BeginRead(&txn_));
+    if (begun != 0) return begun;
     Head head;
-    if (const int rc = ReadHead(raw, &head); rc != 0) return rc;
+    if (const int rc = ReadHead(txn_.get(), &head); rc != 0) return rc;
     revision_ = head.revision;
     return 0;
   }
@@ -339,7 +497,7 @@ class LmdbSnapshot : public Snapshot {
 
   std::shared_ptr<Environment> env_;
   MapGate::Pass pass_;  // outlives the transaction below
-  TxnHandle txn_;
+  Environment::Reader txn_;
   Revision revision_ = 0;
 };
 
@@ -447,13 +605,13 @@ class LmdbKv : public Kv {
   Result<std::unique_ptr<Snapshot>> Read() override {
     for (;;) {
       auto snapshot = std::make_unique<LmdbSnapshot>(env_);
-      const int rc = snapshot->Begin();
+      ASSIGN_OR_RETURN(const int rc, snapshot->Begin());
       if (rc == 0) return std::unique_ptr<Snapshot>(std::move(snapshot));
       snapshot.reset();  // leaves the gate, which what follows may have to close
       // Cures what can be cured (a larger map, dead readers), and says what cannot.
-      RETURN_IF_ERROR(env_->WithTransaction(MDB_RDONLY, "read", [](const TxnHandle& txn) {
+      RETURN_IF_ERROR(env_->WithRead("read", [](MDB_txn* txn) {
         Head head;
-        return ReadHead(txn.get(), &head);
+        return ReadHead(txn, &head);
       }));
     }
   }
@@ -470,7 +628,7 @@ class LmdbKv : public Kv {
     Head head;
     bool holds = false;
     FAIL_POINT("kv.commit.begin");
-    RETURN_IF_ERROR(env_->WithTransaction(0, "commit", [&](TxnHandle txn) {
+    RETURN_IF_ERROR(env_->WithWrite("commit", transaction.patience, [&](TxnHandle txn) {
       if (const int rc = ReadHead(txn.get(), &head); rc != 0) return rc;
       if (const int rc = CheckExpectations(txn.get(), transaction, &holds); rc != 0 || !holds) return rc;
       ++head.revision;
@@ -485,17 +643,20 @@ class LmdbKv : public Kv {
     return head.revision;
   }
 
+  Patience NewPatience(std::stop_token stop) const override { return env_->NewPatience(std::move(stop)); }
+  Error Busy() const override { return env_->locks().WriterBusy(); }
+
   Result<std::vector<LogEntry>> ReadLog(Revision after, size_t limit) override {
     std::vector<LogEntry> entries;
     bool trimmed = false;
-    RETURN_IF_ERROR(env_->WithTransaction(MDB_RDONLY, "read log", [&](const TxnHandle& txn) {
+    RETURN_IF_ERROR(env_->WithRead("read log", [&](MDB_txn* txn) {
       entries.clear();
       Head head;
-      if (const int rc = ReadHead(txn.get(), &head); rc != 0) return rc;
+      if (const int rc = ReadHead(txn, &head); rc != 0) return rc;
       trimmed = after < head.trimmed_through;
       if (trimmed || after == ~Revision{0}) return 0;
       MDB_cursor* raw = nullptr;
-      if (const int rc = mdb_cursor_open(txn.get(), 1, &raw); rc != 0) return rc;
+      if (const int rc = mdb_cursor_open(txn, 1, &raw); rc != 0) return rc;
       const CursorHandle cursor(raw);
       const std::string first = LogKey(after + 1);
       MDB_val key = ValueOf(first);
@@ -513,7 +674,7 @@ class LmdbKv : public Kv {
 
   Status TrimLog(Revision through) override {
     for (bool more = true; more;) {
-      RETURN_IF_ERROR(env_->WithTransaction(0, "trim log", [&](TxnHandle txn) {
+      RETURN_IF_ERROR(env_->WithWrite("trim log", {}, [&](TxnHandle txn) {
         Head head;
         if (const int rc = ReadHead(txn.get(), &head); rc != 0) return rc;
         head.trimmed_through = std::max(head.trimmed_through, std::min(through, head.revision));
@@ -529,25 +690,29 @@ class LmdbKv : public Kv {
     constexpr int kAttempts = 8;  // each time because others commit faster than we read two pages
     Status trees = OkStatus();
     for (int attempt = 0; attempt < kAttempts; ++attempt) {
-      RETURN_IF_ERROR(env_->WithTransaction(MDB_RDONLY, "check", [&](const TxnHandle& txn) {
-        trees = CheckTrees(env_->DataPath(), mdb_txn_id(txn.get()));
+      RETURN_IF_ERROR(env_->WithRead("check", [&](MDB_txn* txn) {
+        trees = CheckTrees(env_->DataPath(), mdb_txn_id(txn));
         return 0;
       }));
       if (trees.ok() || trees.error().code() != Code::kAborted) break;
     }
     RETURN_IF_ERROR(trees);
-    return env_->WithTransaction(MDB_RDONLY, "check", [&](const TxnHandle& txn) {
+    return env_->WithRead("check", [&](MDB_txn* txn) {
       MDB_envinfo info{};  // of now, or a little later: then there are a few pages more
       mdb_env_info(env_->get(), &info);
-      const int rc = CheckFreeList(txn.get(), info.me_last_pgno);
-      return rc == 0 ? CheckEntries(txn.get()) : rc;
+      const int rc = CheckFreeList(txn, info.me_last_pgno);
+      return rc == 0 ? CheckEntries(txn) : rc;
     });
   }
 
   void WaitForCommit(Revision after, const Deadline& deadline, const std::stop_token& stop) override {
     const Fd bell(::inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
     const Fd stopped(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-    if (bell.valid()) ::inotify_add_watch(bell.get(), env_->DataPath().c_str(), IN_MODIFY);
+    if (bell.valid()) {
+      ::inotify_add_watch(bell.get(), env_->DataPath().c_str(), IN_MODIFY);
+      // A process that ends: its commit may be there for us to complete.
+      ::inotify_add_watch(bell.get(), env_->locks().path().c_str(), IN_CLOSE_WRITE);
+    }
     const std::stop_callback wake(stop, [&stopped] { ::eventfd_write(stopped.get(), 1); });
     std::chrono::milliseconds next_look = kFirstLook;
     while (!stop.stop_requested() && !deadline.Passed()) {
@@ -576,11 +741,9 @@ class LmdbKv : public Kv {
   Result<Newest> ReadNewest() {
     Head head;
     Newest newest;
-    RETURN_IF_ERROR(env_->WithTransaction(MDB_RDONLY, "read", [&](const TxnHandle& txn) {
-      MDB_envinfo info{};  // of the newest page that says where the tree is, whoever may read that
-      if (const int rc = mdb_env_info(env_->get(), &info); rc != 0) return rc;
-      newest.more_to_come = info.me_last_txnid > mdb_txn_id(txn.get());
-      return ReadHead(txn.get(), &head);
+    RETURN_IF_ERROR(env_->WithRead("read", [&](MDB_txn* txn) {
+      newest.more_to_come = env_->IsBehind(txn);
+      return ReadHead(txn, &head);
     }));
     newest.revision = head.revision;
     return newest;
@@ -621,6 +784,7 @@ std::string ParentOf(std::string_view path) {
 
 Result<std::shared_ptr<Environment>> OpenEnvironment(const std::string& directory,
                                                      const LmdbOptions& options) {
+  ASSIGN_OR_RETURN(std::unique_ptr<LockFile> locks, LockFile::Open(directory + "/writer.lock"));
   MDB_env* raw = nullptr;
   if (const int rc = mdb_env_create(&raw); rc != 0) return Error(Code::kInternal, mdb_strerror(rc));
   EnvHandle env(raw);
@@ -628,16 +792,21 @@ Result<std::shared_ptr<Environment>> OpenEnvironment(const std::string& director
   mdb_env_set_mapsize(raw, options.initial_map_bytes);
   const unsigned flags = MDB_NOTLS | (options.unsafe_no_sync ? static_cast<unsigned>(MDB_NOSYNC) : 0U);
   const InsideMap inside;
-  int rc = mdb_env_open(raw, directory.c_str(), flags, kFileMode);
+  int rc = 0;
   mdb_filehandle_t fd = -1;
-  if (rc == 0) rc = mdb_env_get_fd(raw, &fd);
-  auto opened = std::make_shared<Environment>(std::move(env), directory, fd);
+  {
+    ASSIGN_OR_RETURN(const LockFile::Held opening,
+                     locks->Take(LockFile::Lock::kOpening, Deadline::After(options.lock_wait)));
+    RETURN_IF_ERROR(TakeRoomForReaders(directory, opening));
+    rc = mdb_env_open(raw, directory.c_str(), flags, kFileMode);
+    if (rc == 0) rc = mdb_env_get_fd(raw, &fd);
+  }
+  auto opened =
+      std::make_shared<Environment>(std::move(env), directory, fd, std::move(locks), options.lock_wait);
   if (rc != 0) return opened->Failure(rc, "open");
   opened->ClearDeadReaders();
-  RETURN_IF_ERROR(opened->WithTransaction(MDB_RDONLY, "open", [](TxnHandle txn) {
-    const int opened_main = OpenMain(txn.get());
-    return opened_main == 0 ? mdb_txn_commit(txn.release()) : opened_main;
-  }));
+  RETURN_IF_ERROR(opened->WithRead("open", OpenMain));
+  RETURN_IF_ERROR(opened->CompleteCommit());
   return opened;
 }
 
@@ -650,6 +819,7 @@ Status CreateDataFile(const LmdbOptions& options) {
     return ErrnoError(errno, fmt::format("mkdir {}", directory));
   }
   RETURN_IF_ERROR(CheckFileSystem(directory));
+  WriteInPlace(directory);
   const std::string data_path = directory + "/data.mdb";
   struct stat info {};
   if (::stat(data_path.c_str(), &info) == 0) return OkStatus();
@@ -657,7 +827,7 @@ Status CreateDataFile(const LmdbOptions& options) {
   if (::mkdtemp(scratch.data()) == nullptr) return ErrnoError(errno, fmt::format("mkdtemp {}", scratch));
   Status made = [&]() -> Status {
     ASSIGN_OR_RETURN(const std::shared_ptr<Environment> env, OpenEnvironment(scratch, options));
-    return env->WithTransaction(0, "create", [](TxnHandle txn) {
+    return env->WithWrite("create", {}, [](TxnHandle txn) {
       if (const int rc = WriteHead(txn.get(), Head()); rc != 0) return rc;
       return mdb_txn_commit(txn.release());
     });
@@ -669,6 +839,7 @@ Status CreateDataFile(const LmdbOptions& options) {
   }
   ::unlink(scratch_data.c_str());
   ::unlink((scratch + "/lock.mdb").c_str());
+  ::unlink((scratch + "/writer.lock").c_str());
   ::rmdir(scratch.c_str());
   RETURN_IF_ERROR(made);
   RETURN_IF_ERROR(SyncDirectory(directory));
@@ -712,11 +883,12 @@ Result<std::unique_ptr<Kv>> OpenLmdbKv(const LmdbOptions& options) {
   std::shared_ptr<Environment> env = known.lock();
   if (env == nullptr) {
     RETURN_IF_ERROR(CheckFileSystem(options.directory));
+    WriteInPlace(options.directory);
     RETURN_IF_ERROR(CheckDataFile(data_path));
     ASSIGN_OR_RETURN(env, OpenEnvironment(options.directory, options));
-    RETURN_IF_ERROR(env->WithTransaction(MDB_RDONLY, "open", [](const TxnHandle& txn) {
+    RETURN_IF_ERROR(env->WithRead("open", [](MDB_txn* txn) {
       Head head;
-      return ReadHead(txn.get(), &head);
+      return ReadHead(txn, &head);
     }));
     known = env;
   }

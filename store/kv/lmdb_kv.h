@@ -1,9 +1,10 @@
 // The embedded engine: one LMDB environment, shared by every process of the host.
 //
 // LMDB's default durability: a commit is on disk when it returns. The map grows by itself, also
-// under other processes that have it open. A process killed at any point leaves it usable; readers
-// that died are cleared. Other processes learn of a commit by inotify on the data file, with a poll
-// once a second behind it.
+// under other processes that have it open. A process killed at any point leaves it usable: a commit that had
+// come far enough is completed before anybody else reads, others are dropped, and readers that died are
+// cleared. Writers queue for a lock of our own (store/kv/lock_file.h), for a bounded time. Other processes
+// learn of a commit by inotify on the data file, with a poll once a second behind it.
 #pragma once
 
 #include <chrono>
@@ -16,9 +17,13 @@
 
 namespace modelfs::store {
 
+inline constexpr std::chrono::milliseconds kLockWait = std::chrono::seconds(10);
+
 struct LmdbOptions {
   std::string directory;
   enum class Mode { kCreate, kOpenExisting } mode = Mode::kOpenExisting;
+  // How long a commit waits for the writers before it: NewPatience.
+  std::chrono::milliseconds lock_wait = kLockWait;
   uint64_t initial_map_bytes = uint64_t{64} << 20U;
   // How long WaitForCommit goes on waiting for the bell before it looks anyway.
   std::chrono::milliseconds poll_every = std::chrono::seconds(1);
@@ -26,7 +31,8 @@ struct LmdbOptions {
   bool unsafe_no_sync = false;
 };
 
-// Opens the environment; once a process and directory, and after any fork.
+// Opens the environment; once a process and directory, and after any fork. Whoever opens it again in this
+// process shares it, with the options that it was opened with.
 //   kNotFound             no registry there
 //   kDataLoss             the data file is cut short or not LMDB's; says to restore it
 //   kFailedPrecondition   on a network file system, where LMDB's locks and map do not hold

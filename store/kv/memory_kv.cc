@@ -104,6 +104,10 @@ class MemoryKv : public Kv {
     return revision;
   }
 
+  // A commit here is over in a moment.
+  Patience NewPatience(std::stop_token stop) const override { return {.stop = std::move(stop)}; }
+  Error Busy() const override { return {Code::kBusy, "another change is under way; try again"}; }
+
   Result<std::vector<LogEntry>> ReadLog(Revision after, size_t limit) override {
     const MutexLock lock(state_->mu);
     if (after < state_->trimmed_through) return LogTrimmed(after);

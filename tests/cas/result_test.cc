@@ -17,7 +17,8 @@ TEST(ErrnoError, WhatTheMountAnswersIsWhatTheSystemCallSaid) {
   for (const Row& row :
        {Row{ENOENT, "no such file"}, Row{ENOSPC, "no space left on device; make room"},
         Row{EFBIG, "file too large"}, Row{EEXIST, "file exists"}, Row{EACCES, "permission denied"},
-        Row{EIO, "/output error"}, Row{EMFILE, "ulimit -n"}, Row{ENFILE, "fs.file-max"}}) {
+        Row{EROFS, "read-only file system; the kernel does that"}, Row{EIO, "/output error"},
+        Row{EMFILE, "ulimit -n"}, Row{ENFILE, "fs.file-max"}}) {
     const Error error = ErrnoError(row.errno_value, "open x");
     EXPECT_EQ(RowOf(error.code()).fuse_errno, row.errno_value) << error.message();
     EXPECT_TRUE(error.message().starts_with("open x: ")) << error.message();

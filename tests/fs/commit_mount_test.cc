@@ -20,7 +20,7 @@
 #include <vector>
 
 #include "cas/base/fd.h"
-#include "fs/slots.h"
+#include "fs/versions_zone.h"
 #include "tests/fs/mounted.h"
 
 namespace modelfs::fs {

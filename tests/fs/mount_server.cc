@@ -5,6 +5,7 @@
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 
+#include <chrono>
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -17,6 +18,7 @@
 #include "store/embedded_registry.h"
 #include "store/host_identities.h"
 #include "store/kv/lmdb_kv.h"
+#include "tests/store/meta_signal.h"
 
 namespace {
 
@@ -24,13 +26,14 @@ modelfs::fs::MountDaemon* running = nullptr;
 void StopRunning(int /*signal*/) { running->Stop(); }
 
 modelfs::Status Serve(const std::string& directory, const std::string& mount_point, int64_t draft_lifetime_s,
-                      bool shared, const std::string& identity_map) {
+                      bool shared, const std::string& identity_map, std::chrono::milliseconds lock_wait) {
   using namespace modelfs;  // NOLINT(google-build-using-namespace)
   const bool is_new = !std::filesystem::exists(directory + "/kv");
   std::filesystem::create_directories(directory + "/kv");
   using Mode = store::LmdbOptions::Mode;
   ASSIGN_OR_RETURN(const auto kv, store::OpenLmdbKv({.directory = directory + "/kv",
                                                      .mode = is_new ? Mode::kCreate : Mode::kOpenExisting,
+                                                     .lock_wait = lock_wait,
                                                      .initial_map_bytes = uint64_t{1} << 20U,
                                                      .unsafe_no_sync = false}));
   ASSIGN_OR_RETURN(const auto blobs,
@@ -76,11 +79,19 @@ modelfs::Status Serve(const std::string& directory, const std::string& mount_poi
 }  // namespace
 
 int main(int argc, char** argv) {
+  struct sigaction cut_off = {};
+  cut_off.sa_flags = SA_SIGINFO | SA_RESTART;
+  cut_off.sa_sigaction = [](int, siginfo_t* info, void*) {
+    modelfs::testing::metas_to_go = info->si_value.sival_int;
+    modelfs::testing::signal_at_meta = SIGKILL;
+  };
+  ::sigaction(SIGUSR1, &cut_off, nullptr);
   if (argc < 3) return 2;
   constexpr int64_t kWeek = int64_t{7} * 24 * 60 * 60;
   const bool shared = argc > 4 && std::string(argv[4]) == "shared";
   const modelfs::Status served =
-      Serve(argv[1], argv[2], argc > 3 ? std::atoll(argv[3]) : kWeek, shared, argc > 5 ? argv[5] : "");
+      Serve(argv[1], argv[2], argc > 3 ? std::atoll(argv[3]) : kWeek, shared, argc > 5 ? argv[5] : "",
+            std::chrono::milliseconds(argc > 6 ? std::atoll(argv[6]) : 10'000));
   if (served.ok()) return 0;
   std::fprintf(stderr, "mount_server: %s\n", served.error().message().c_str());
   return 1;

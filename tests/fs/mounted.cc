@@ -83,13 +83,15 @@ pid_t Mounted::Launch(const std::string& mount_point, const std::string& fail_po
   const Fd ready(pipe[0]);
   Fd child_end(pipe[1]);
   const std::string lifetime = std::to_string(options_.draft_lifetime_s);
+  const std::string lock_wait = std::to_string(options_.lock_wait_ms);
   const pid_t child = ::fork();
   CHECK(child >= 0);
   if (child == 0) {
     ::dup2(child_end.get(), STDOUT_FILENO);
     if (!fail_point.empty()) ::setenv("MODELFS_FAIL_POINT", fail_point.c_str(), 1);
     ::execl(MOUNT_SERVER, MOUNT_SERVER, home_.c_str(), mount_point.c_str(), lifetime.c_str(),
-            options_.shared ? "shared" : "private", options_.identity_map.c_str(), nullptr);
+            options_.shared ? "shared" : "private", options_.identity_map.c_str(), lock_wait.c_str(),
+            nullptr);
     ::_exit(127);
   }
   child_end.Reset();
@@ -103,9 +105,21 @@ void Mounted::Start(const std::string& fail_point) { server_ = Launch(mount_, fa
 
 std::string Mounted::StartAnother() {
   other_mount_ = directory_ + "/mnt2";
-  std::filesystem::create_directories(other_mount_);
+  std::error_code ignored;  // the one before it may have died there
+  std::filesystem::create_directories(other_mount_, ignored);
   other_server_ = Launch(other_mount_, "");
   return other_mount_;
+}
+
+void Mounted::CutOffAnother(int commit) const {
+  CHECK(::sigqueue(other_server_, SIGUSR1, {.sival_int = commit}) == 0);
+}
+
+bool Mounted::WaitUntilAnotherIsKilled() {
+  int status = 0;
+  if (!WaitFor(other_server_, &status)) return false;
+  other_server_ = -1;
+  return WIFSIGNALED(status);
 }
 
 int Mounted::Stop() {

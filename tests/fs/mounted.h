@@ -24,6 +24,7 @@ class Mounted {
     int64_t draft_lifetime_s = 7 * 24 * 60 * 60;
     bool shared = false;            // with other users, who can come as far as the mount point
     std::string identity_map = {};  // a file
+    int64_t lock_wait_ms = 10'000;  // how long a change waits for other processes
   };
   Mounted() : Mounted(Options{}) {}
   explicit Mounted(Options options);
@@ -41,6 +42,11 @@ class Mounted {
 
   // A second mount of the same registry.
   std::string StartAnother();
+  // Has the second one killed in the middle of a commit of its, the next or the so manieth
+  // (tests/store/meta_signal.h).
+  void CutOffAnother(int commit = 1) const;
+  // Waits for that; false where it does not come for a generous while.
+  bool WaitUntilAnotherIsKilled();
 
   const std::string& mount() const { return mount_; }
   const std::string& home() const { return home_; }

@@ -117,6 +117,8 @@ class NoRoomForAudit : public Kv {
     }
     return kv_->Commit(transaction);
   }
+  Patience NewPatience(std::stop_token stop) const override { return kv_->NewPatience(std::move(stop)); }
+  Error Busy() const override { return kv_->Busy(); }
   Result<std::vector<LogEntry>> ReadLog(Revision after, size_t limit) override {
     return kv_->ReadLog(after, limit);
   }

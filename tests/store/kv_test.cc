@@ -456,7 +456,7 @@ TEST(LmdbKvDeathTest, APageThatCannotBeReadIsSaidBeforeTheProcessDies) {
   };
   const auto read_what_is_gone = [&] {
     die_by_the_signal();
-    ExplainMapFaults(log, "it is damaged\n");
+    ExplainMapFaults(log, {"it is damaged\n", "it cannot be written\n"});
     const auto kv = MustOpenLmdb(dir.path() + "/kv");
     for (int i = 0; i < 20; ++i) EXPECT_OK(PutOne(*kv, "k" + std::to_string(i), std::string(10000, 'v')));
     std::filesystem::resize_file(dir.path() + "/kv/data.mdb", 2 * 4096);
@@ -471,7 +471,7 @@ TEST(LmdbKvDeathTest, APageThatCannotBeReadIsSaidBeforeTheProcessDies) {
   // A fault that has nothing to do with the file is nobody else's.
   const auto fault_elsewhere = [&] {
     die_by_the_signal();
-    ExplainMapFaults(log, "it is damaged\n");
+    ExplainMapFaults(log, {"it is damaged\n", "it cannot be written\n"});
     const auto kv = MustOpenLmdb(dir.path() + "/kv2");
     ::raise(SIGSEGV);
   };

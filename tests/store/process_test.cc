@@ -5,6 +5,7 @@
 #include <sys/wait.h>
 
 #include <filesystem>
+#include <future>
 #include <random>
 #include <set>
 #include <sstream>
@@ -222,6 +223,34 @@ TEST(Processes, AnothersCommitRingsTheBell) {
   const std::stop_source never;
   box.registry->WaitForChange(before, Deadline::After(std::chrono::seconds(60)), never.get_token());
   EXPECT_GT(box.registry->CurrentRevision().value(), before);
+}
+
+TEST(Processes, ChangesOfOneProcessWaitTogetherAndNotOneAfterTheOther) {
+  const ScratchDir dir;
+  LmdbOptions options;
+  options.directory = dir.path() + "/kv";
+  options.mode = LmdbOptions::Mode::kCreate;
+  options.lock_wait = std::chrono::seconds(1);
+  Box box(OpenLmdbKv(options).value());
+  const ObjectId schema = box.Make("c.s");
+  Worker worker({"put-stop", options.directory, "a", "2"}, "", KV_WORKER);
+  ASSERT_TRUE(worker.WaitUntilStopped());
+  constexpr int kChanges = 100;
+  std::vector<std::future<std::string>> changes;
+  for (int i = 0; i < kChanges; ++i) {
+    changes.push_back(std::async(std::launch::async, [&, i] {
+      return Outcome(box.registry->Create(box.ann, schema, fmt::format("m{}", i), ""));
+    }));
+  }
+  // A hundred seconds, if each began to wait when the one before it had given up.
+  const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(60);
+  for (auto& change : changes) ASSERT_EQ(change.wait_until(limit), std::future_status::ready);
+  for (auto& change : changes) EXPECT_EQ(change.get(), "busy");
+  // A question is answered meanwhile.
+  EXPECT_OK(box.registry->Get(box.ann, schema));
+  worker.Kill();
+  worker.Wait();
+  EXPECT_OK(box.registry->Create(box.ann, schema, "m", ""));
 }
 
 TEST(Processes, ALeaseWhoseProcessIsGoneEndsAtTheNextMark) {

@@ -17,10 +17,11 @@ namespace modelfs::testing {
 
 class Worker {
  public:
-  explicit Worker(std::vector<std::string> args, const std::string& fail_point = "") {
+  explicit Worker(std::vector<std::string> args, const std::string& fail_point = "",
+                  const std::string& program = STORE_WORKER) {
     int ends[2];
     if (::pipe2(ends, O_CLOEXEC) != 0) std::abort();
-    args.insert(args.begin(), STORE_WORKER);
+    args.insert(args.begin(), program);
     std::vector<char*> argv;
     for (std::string& arg : args) argv.push_back(arg.data());
     argv.push_back(nullptr);
@@ -32,7 +33,7 @@ class Worker {
     posix_spawn_file_actions_t actions;
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
-    if (::posix_spawn(&pid_, STORE_WORKER, &actions, nullptr, argv.data(), environment.data()) != 0)
+    if (::posix_spawn(&pid_, program.c_str(), &actions, nullptr, argv.data(), environment.data()) != 0)
       std::abort();
     posix_spawn_file_actions_destroy(&actions);
     ::close(ends[1]);
@@ -61,6 +62,13 @@ class Worker {
     while (auto line = Line()) lines.push_back(*line);
     return lines;
   }
+  pid_t pid() const { return pid_; }
+  // Returns once it was stopped by a signal; false where it ended instead.
+  bool WaitUntilStopped() const {
+    int status = 0;
+    return ::waitpid(pid_, &status, WUNTRACED) == pid_ && WIFSTOPPED(status);
+  }
+  void Continue() { ::kill(pid_, SIGCONT); }
   void Kill() { ::kill(pid_, SIGKILL); }
   // The wait(2) status.
   int Wait() {

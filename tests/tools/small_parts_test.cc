@@ -97,25 +97,30 @@ TEST(Log, TheLevelMovesWhileItRunsAndStaysWithinItsEnds) {
 
 TEST(MountOptions, SetWhatTheySayAndPassOverWhatMountMeansForItself) {
   fs::MountOptions options;
-  std::string identity_map = "/etc/before";
+  HomeOptions home;
+  home.identity_map = "/etc/before";
   ASSERT_TRUE(ApplyMountOptions(
                   {"ro,allow_other", "nopassthrough,nodev,_netdev,x-systemd.automount,nofail,,defaults"},
-                  options, identity_map)
+                  options, home)
                   .ok());
-  EXPECT_EQ(identity_map, "/etc/before");
-  ASSERT_TRUE(ApplyMountOptions({"identity_map=/etc/modelfs users.map,nofail"}, options, identity_map).ok());
-  EXPECT_EQ(identity_map, "/etc/modelfs users.map");
+  EXPECT_EQ(home.identity_map, "/etc/before");
+  EXPECT_EQ(home.lock_wait_s, 10U);
+  ASSERT_TRUE(
+      ApplyMountOptions({"identity_map=/etc/modelfs users.map,nofail,lock_wait=0"}, options, home).ok());
+  EXPECT_EQ(home.lock_wait_s, 0U);
+  EXPECT_EQ(home.identity_map, "/etc/modelfs users.map");
   EXPECT_TRUE(options.allow_other);
   EXPECT_TRUE(options.read_only);
   EXPECT_FALSE(options.passthrough);
   EXPECT_EQ(options.scrub_period_ms, 7 * 24 * 60 * 60 * 1000);
-  ASSERT_TRUE(ApplyMountOptions({"scrub_days=0.5"}, options, identity_map).ok());
+  ASSERT_TRUE(ApplyMountOptions({"scrub_days=0.5"}, options, home).ok());
   EXPECT_EQ(options.scrub_period_ms, 12 * 60 * 60 * 1000);
-  ASSERT_TRUE(ApplyMountOptions({"scrub_days=0"}, options, identity_map).ok());
+  ASSERT_TRUE(ApplyMountOptions({"scrub_days=0"}, options, home).ok());
   EXPECT_EQ(options.scrub_period_ms, 0);
   for (const std::string word : {"turbo", "identity_map=", "identity_map", "scrub_days=", "scrub_days=-1",
-                                 "scrub_days=nan", "scrub_days=7d", "scrub_days=1e9", "scrub_days=1e-99"}) {
-    const Status refused = ApplyMountOptions({"rw," + word}, options, identity_map);
+                                 "scrub_days=nan", "scrub_days=7d", "scrub_days=1e9", "scrub_days=1e-99",
+                                 "lock_wait=", "lock_wait=3601", "lock_wait=1s", "lock_wait=-1"}) {
+    const Status refused = ApplyMountOptions({"rw," + word}, options, home);
     ASSERT_FALSE(refused.ok());
     EXPECT_EQ(refused.error().code(), Code::kInvalidArgument);
     EXPECT_NE(refused.error().message().find(word.substr(0, word.find('='))), std::string::npos);
@@ -127,7 +132,7 @@ TEST(MountOptions, TheLaterOfTwoHoldsAndNoWordIsAcceptedForNothing) {
     const char* words;
     bool read_only, no_exec, synchronous, no_atime;
   };
-  std::string identity_map;
+  HomeOptions home;
   for (const Row& row :
        {Row{"noexec", false, true, false, false}, Row{"noexec,exec", false, false, false, false},
         Row{"user", false, true, false, false}, Row{"users,exec", false, false, false, false},
@@ -137,7 +142,7 @@ TEST(MountOptions, TheLaterOfTwoHoldsAndNoWordIsAcceptedForNothing) {
         Row{"noatime,relatime", false, false, false, false}}) {
     SCOPED_TRACE(row.words);
     fs::MountOptions options;
-    ASSERT_TRUE(ApplyMountOptions({row.words}, options, identity_map).ok());
+    ASSERT_TRUE(ApplyMountOptions({row.words}, options, home).ok());
     EXPECT_EQ(options.read_only, row.read_only);
     EXPECT_EQ(options.no_exec, row.no_exec);
     EXPECT_EQ(options.synchronous, row.synchronous);
@@ -145,7 +150,7 @@ TEST(MountOptions, TheLaterOfTwoHoldsAndNoWordIsAcceptedForNothing) {
   }
   for (const char* word : {"suid", "dev"}) {
     fs::MountOptions options;
-    const Status refused = ApplyMountOptions({word}, options, identity_map);
+    const Status refused = ApplyMountOptions({word}, options, home);
     ASSERT_FALSE(refused.ok());
     EXPECT_NE(refused.error().message().find(fmt::format("is no{}; leave it out", word)), std::string::npos);
   }

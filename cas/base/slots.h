@@ -1,4 +1,5 @@
-// So many things at a time and no more: whoever wants to begin one waits for its turn.
+// So many things at a time and no more: a caller that wants to begin one waits for its turn, as long as it
+// likes.
 #pragma once
 
 #include <cstddef>
@@ -6,13 +7,10 @@
 #include <stop_token>
 #include <utility>
 
+#include "cas/base/clock.h"
 #include "cas/base/thread.h"
 
-namespace modelfs::fs {
-
-// Commits of one mount that hash at the same time, each with as many threads, and chunks in memory, as there
-// are cores. Others wait for their turn.
-inline constexpr size_t kCommitsAtOnce = 8;
+namespace modelfs {
 
 // Thread-safe. Outlives every Slot of it.
 class Slots {
@@ -33,15 +31,17 @@ class Slots {
 
   explicit Slots(size_t count) : free_(count) {}
 
-  // Waits for one; nothing once `stop` is requested.
-  std::optional<Slot> Take(const std::stop_token& stop) {
+  // Waits for one; nothing once `stop` is requested or `deadline` has passed.
+  std::optional<Slot> Take(const std::stop_token& stop, const Deadline& deadline = Deadline::Never()) {
     // Made before the lock is taken and gone after it: it takes the lock itself, here or on another thread.
     const std::stop_callback wake(stop, [this] {
       MutexLock lock(mu_);
       changed_.NotifyAll();
     });
     MutexLock lock(mu_);
-    while (free_ == 0 && !stop.stop_requested()) changed_.Wait(mu_);
+    while (free_ == 0 && !stop.stop_requested()) {
+      if (!changed_.WaitUntil(mu_, deadline.at()) && free_ == 0) return std::nullopt;
+    }
     if (stop.stop_requested()) return std::nullopt;
     --free_;
     return Slot(*this);
@@ -59,4 +59,4 @@ class Slots {
   size_t free_ GUARDED_BY(mu_);
 };
 
-}  // namespace modelfs::fs
+}  // namespace modelfs
