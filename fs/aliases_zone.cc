@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "cas/base/shell_word.h"
 #include "cas/base/text.h"
 #include "fs/attrs.h"
 #include "fs/decisions.h"
@@ -353,12 +354,14 @@ class AliasesZone : public Zone {
   }
 
   static Refusal Exists(std::string_view name) {
-    return {EEXIST, fmt::format("alias {0} exists already; to move it: ln -sfn ../versions/N aliases/{0}",
-                                Printable(name))};
+    return {EEXIST,
+            fmt::format("alias {} exists already; to move it: {}", Printable(name),
+                        ShellCommand({"ln", "-sfn", "../versions/N"}, {fmt::format("aliases/{}", name)}))};
   }
   static Refusal OnlyLinks(std::string_view name) {
-    return {EPERM, fmt::format("aliases/ holds links to versions only: ln -s ../versions/N aliases/{}",
-                               Printable(name))};
+    return {EPERM,
+            fmt::format("aliases/ holds links to versions only: {}",
+                        ShellCommand({"ln", "-s", "../versions/N"}, {fmt::format("aliases/{}", name)}))};
   }
   static std::string PathOf(const ObjectInfo& model) {
     std::string path;

@@ -4,6 +4,7 @@
 
 #include <utility>
 
+#include "cas/base/shell_word.h"
 #include "fs/draft_table.h"
 #include "fs/node_id.h"
 #include "fs/tree_cache.h"
@@ -91,7 +92,7 @@ std::string NeverChanges(std::string_view number) {
 }
 
 std::string HowToCopy(std::string_view from, std::string_view to) {
-  return fmt::format("modelfs cp {} {}", from, to);
+  return ShellCommand({"modelfs", "cp"}, {std::string(from), std::string(to)});
 }
 
 std::string NameOf(const store::VersionInfo& version) {

@@ -28,6 +28,7 @@
 #include "cas/base/clock.h"
 #include "cas/base/fd.h"
 #include "cas/base/privileges.h"
+#include "cas/base/shell_word.h"
 #include "fs/mount_daemon.h"
 #include "store/user_label.h"
 
@@ -316,8 +317,8 @@ Status SetReadAhead(const std::string& mount_point, uint32_t read_ahead_kib) {
 Result<std::string> PrepareMountPoint(const std::string& path) {
   const Result<std::string> found = Canonical(path);
   if (!found.ok() && found.error().code() == Code::kNotFound) {
-    return Error(Code::kNotFound,
-                 fmt::format("{}; make it first (mkdir -p {})", found.error().message(), path));
+    return Error(Code::kNotFound, fmt::format("{}; make it first: {}", found.error().message(),
+                                              ShellCommand({"mkdir", "-p"}, {path})));
   }
   ASSIGN_OR_RETURN(const std::string canonical, found);
   // Daemons that died on top of each other leave a pile; nobody makes one this high.
@@ -330,11 +331,13 @@ Result<std::string> PrepareMountPoint(const std::string& path) {
       ASSIGN_OR_RETURN(health, HealthOf(canonical));
     }
     if (health == Health::kSilent) {
-      return Error(Code::kUnavailable,
-                   fmt::format("mount point {}: {} ({}) is mounted there and did not answer within {} s; try "
-                               "again, or, if its daemon hangs for good, detach it: {} {}",
-                               path, mount->source, mount->type, kAnswerTime.count(),
-                               mount->type == kMountType ? "modelfs umount --lazy" : "umount -l", path));
+      return Error(
+          Code::kUnavailable,
+          fmt::format("mount point {}: {} ({}) is mounted there and did not answer within {} s; try "
+                      "again, or, if its daemon hangs for good, detach it: {}",
+                      path, mount->source, mount->type, kAnswerTime.count(),
+                      mount->type == kMountType ? ShellCommand({"modelfs", "umount", "--lazy"}, {path})
+                                                : ShellCommand({"umount", "-l"}, {path})));
     }
     if (health == Health::kAlive) {
       return Error(Code::kAlreadyExists,

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "cas/base/check.h"
+#include "cas/base/shell_word.h"
 #include "cas/base/text.h"
 #include "cas/base/thread.h"
 #include "fs/attrs.h"
@@ -25,6 +26,12 @@
 
 namespace modelfs::fs {
 namespace {
+
+// "m/aliases/Champion" for "m@Champion"
+std::string AliasPath(std::string_view name) {
+  const size_t at = name.find('@');
+  return fmt::format("{}/aliases/{}", name.substr(0, at), name.substr(at + 1));
+}
 
 using store::ObjectId;
 using store::ObjectInfo;
@@ -404,10 +411,10 @@ Outcome<void> ObjectsZone::RemoveDirectory(const Request& request, NodeId parent
   }
   if (const size_t at = name.find('@'); at != std::string_view::npos) {
     return Refuse(EPERM,
-                  fmt::format("{}: this is an alias seen as a directory; `rm {}/aliases/{}` removes the "
-                              "alias, `rmdir {}/versions/N` a version",
-                              subject, Printable(name.substr(0, at)), Printable(name.substr(at + 1)),
-                              Printable(name.substr(0, at))));
+                  fmt::format("{}: this is an alias seen as a directory; to remove the alias: {}; to delete "
+                              "a version: {}",
+                              subject, ShellCommand({"rm"}, {AliasPath(name)}),
+                              ShellCommand({"rmdir"}, {fmt::format("{}/versions/N", name.substr(0, at))})));
   }
   const auto child = context_.registry->LookupChild(context_.daemon, container->id, name);
   if (!child.ok()) return Refuse(child.error());
@@ -448,16 +455,17 @@ Outcome<void> ObjectsZone::Rename(const Request& request, NodeId parent, std::st
   }
   if (const size_t at = name.find('@'); at != std::string_view::npos) {
     return Refuse(
-        EPERM, fmt::format("{}: this is an alias seen as a directory; rename the alias: `mv -T {}/aliases/{} "
-                           "{}/aliases/NEW`",
-                           subject, Printable(name.substr(0, at)), Printable(name.substr(at + 1)),
-                           Printable(name.substr(0, at))));
+        EPERM, fmt::format("{}: this is an alias seen as a directory; rename the alias: {}", subject,
+                           ShellCommand({"mv", "-T"}, {AliasPath(name),
+                                                       fmt::format("{}/aliases/NEW", name.substr(0, at))})));
   }
   if (new_parent != parent) {
     return Refuse(EPERM,
-                  fmt::format("{}: a model stays in its schema; to bring a version elsewhere: `cp -r "
-                              "{}/versions/N CATALOG/SCHEMA/MODEL/versions/draft`, which copies no bytes",
-                              subject, Printable(name)));
+                  fmt::format("{}: a model stays in its schema; a version is brought elsewhere without "
+                              "copying its bytes: {}",
+                              subject,
+                              ShellCommand({"cp", "-r"}, {fmt::format("{}/versions/N", name),
+                                                          "CATALOG/SCHEMA/MODEL/versions/draft"})));
   }
   const auto model = context_.registry->LookupChild(context_.daemon, container->id, name);
   if (!model.ok()) return Refuse(model.error());

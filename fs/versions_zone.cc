@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "cas/base/fail_point.h"
+#include "cas/base/shell_word.h"
 #include "cas/base/slots.h"
 #include "cas/base/text.h"
 #include "fs/attrs.h"
@@ -162,8 +163,8 @@ class VersionsZone : public Zone {
     if (to.kind == NodeKind::kTree || to.kind == NodeKind::kAliasTree) {
       return Refuse(EROFS,
                     fmt::format("this would move draft {} into a READY version, which never changes; the "
-                                "next version is {}: mv versions/{} versions/{}",
-                                Printable(name), model->next_version, Printable(name), model->next_version));
+                                "next version is {}: {}",
+                                Printable(name), model->next_version, CommitBy(name, model->next_version)));
     }
     if (new_parent != parent) {
       return Refuse(EPERM, fmt::format("a draft stays among the versions of its model, {}; to use its files "
@@ -252,9 +253,12 @@ class VersionsZone : public Zone {
   }
 
   static std::string HowToCommit(const store::ObjectInfo& model) {
-    return fmt::format(
-        "cp -r SOURCE versions/draft && mv versions/draft versions/{}, or: modelfs register SOURCE {}",
-        model.next_version, model.full_name.ToString());
+    return fmt::format("cp -r SOURCE versions/draft && mv versions/draft versions/{}, or: {}",
+                       model.next_version,
+                       ShellCommand({"modelfs", "register", "SOURCE"}, {model.full_name.ToString()}));
+  }
+  static std::string CommitBy(std::string_view draft, VersionNumber number) {
+    return ShellCommand({"mv"}, {fmt::format("versions/{}", draft), fmt::format("versions/{}", number)});
   }
 
   Refusal NoFilesHere(const Request& request, NodeId parent) {
@@ -357,11 +361,9 @@ class VersionsZone : public Zone {
     if (new_name != kNext) {
       expected = store::ParseVersionNumber(new_name);
       if (!expected.has_value() || *expected != model.next_version) {
-        return Refuse(ERANGE,
-                      fmt::format("the next version of {} is {}, not {}: mv versions/{} versions/{}, or to "
-                                  "versions/next",
-                                  model.full_name.ToString(), model.next_version, new_name, Printable(name),
-                                  model.next_version));
+        return Refuse(ERANGE, fmt::format("the next version of {} is {}, not {}; to versions/next, or: {}",
+                                          model.full_name.ToString(), model.next_version, new_name,
+                                          CommitBy(name, model.next_version)));
       }
     }
     // Until its turn comes the draft is as it was, and may be written to.

@@ -10,6 +10,7 @@
 
 #include "cas/base/text.h"
 #include "store/keys.h"
+#include "store/sql_name.h"
 
 namespace modelfs::store {
 
@@ -136,29 +137,6 @@ Facts Weigh(const std::vector<Level>& levels, const Identity& identity) {
   return Weigh(levels, identity, identity);
 }
 
-std::string ObjectType(ObjectKind kind) {
-  switch (kind) {
-    case ObjectKind::kMetastore:
-      return "METASTORE";
-    case ObjectKind::kCatalog:
-      return "CATALOG";
-    case ObjectKind::kSchema:
-      return "SCHEMA";
-    case ObjectKind::kModel:
-      return "MODEL";
-  }
-  return "OBJECT";
-}
-
-std::string Quoted(std::string_view name) {
-  std::string quoted = "`";
-  for (const char c : name) {
-    if (c == '`') quoted += '`';
-    quoted += c;
-  }
-  return Printable(quoted) + "`";
-}
-
 // The gates that are closed to `identity` among the levels before `end`.
 std::vector<Missing> ClosedGates(const std::vector<Level>& levels, const Identity& identity, size_t end) {
   std::vector<Missing> closed;
@@ -211,9 +189,12 @@ std::string StatementsOf(const std::vector<Missing>& missing, const std::vector<
   std::string statements;
   for (const Missing& each : missing) {
     if (!statements.empty()) statements += "; ";
-    const std::string on = each.depth == 0 ? "" : " " + NameAt(name, each.depth, told);
-    statements += fmt::format("GRANT {} ON {}{} TO {}", PrivilegeSqlName(each.privileges.front()),
-                              ObjectType(levels[each.depth].kind), on, Quoted(caller.principal));
+    const ObjectKind kind = levels[each.depth].kind;
+    const bool named = told || each.depth < name.parts.size();
+    FullName at;
+    at.parts.assign(name.parts.begin(), name.parts.begin() + static_cast<ptrdiff_t>(each.depth));
+    statements += named ? SqlGrant(each.privileges.front(), kind, at, caller.principal)
+                        : SqlGrant(each.privileges.front(), kind, caller.principal);
   }
   return statements;
 }
@@ -553,7 +534,7 @@ Result<Error> Authorizer::Refusal(View& view, const Caller& caller, const Operat
   }
   return Error(Code::kPermissionDenied,
                fmt::format("{}: that is for its owner; ownership is given by ALTER {} {} OWNER TO …", message,
-                           ObjectType(facts.kind), told ? name.ToString() : "…"));
+                           SqlKind(facts.kind), told ? SqlName(name) : "…"));
 }
 
 Result<Visibility> Authorizer::VisibleIn(View& view, const Caller& caller, ObjectId container) const {
@@ -712,7 +693,7 @@ Result<PrincipalInfo> Authorizer::Ensure(Change& change, std::string_view name) 
         Code::kNotFound,
         fmt::format("there is no principal {}: neither a user or group of this host nor one made here; "
                     "`modelfs principal create` makes a user, `modelfs group create` a group",
-                    Quoted(name)));
+                    SqlQuoted(name)));
   }
   return change.AddPrincipal(found->kind, PrincipalSource::kHost, found->name);
 }

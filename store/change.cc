@@ -2,6 +2,7 @@
 
 #include <fmt/core.h>
 
+#include "cas/base/shell_word.h"
 #include "cas/base/text.h"
 #include "store/keys.h"
 
@@ -66,8 +67,8 @@ Result<VersionRecord> View::Version(const StoredObject& model, VersionNumber num
   if (!entry) {
     ASSIGN_OR_RETURN(const FullName name, NameOf(model));
     return Error(Code::kNotFound,
-                 fmt::format("{0} version {1}: no such version; `modelfs ls {0}` lists those that there are",
-                             name.ToString(), number));
+                 fmt::format("{} version {}: no such version; to list those that there are: {}",
+                             name.ToString(), number, ShellCommand({"modelfs", "ls"}, {name.ToString()})));
   }
   return VersionRecord::Decode(entry->value, fmt::format("{} version {}", model.name, number));
 }

@@ -169,6 +169,25 @@ def dead_links(root: pathlib.Path, every: list[str]) -> list[str]:
     return breaches
 
 
+# Where names are quoted for SQL.
+QUOTES_SQL = ("store/sql_name.cc", "tools/sql_printer.cc")
+PRINTED_COMMAND = re.compile(r"modelfs (?:[a-z-]+ )+[^\n]*\{|\b(?:GRANT|REVOKE) [^\n]*\{")
+
+
+def unquoted_commands(root: pathlib.Path, sources: list[str]) -> list[str]:
+    """What is printed to be typed again is made by ShellCommand and SqlGrant, which quote the names in it."""
+    breaches = []
+    for name in sources:
+        if name.startswith("tests/") or name in QUOTES_SQL:
+            continue
+        text = re.sub(r'"\s*\n\s*"', "", (root / name).read_text())
+        for literal in re.findall(r'(?<!R)"((?:[^"\\\n]|\\.)*)"', text):
+            if PRINTED_COMMAND.search(literal):
+                breaches.append(f'{name}: "{literal}": a command or statement with a name in it; '
+                                "use ShellCommand (cas/base/shell_word.h) or SqlGrant (store/sql_name.h)")
+    return breaches
+
+
 def unlisted_fail_points(root: pathlib.Path, sources: list[str]) -> list[str]:
     """docs/testing.md lists the fail points, all and only."""
     in_code = set()
@@ -191,7 +210,8 @@ def main() -> int:
         print(f"structure: only {len(sources)} sources under {root}; is it the repository?")
         return 1
     breaches = include_breaches(root, sources) + unlisted_sources(root, sources, every) + \
-        forbidden_words(root, every) + dead_links(root, every) + unlisted_fail_points(root, sources)
+        forbidden_words(root, every) + dead_links(root, every) + unlisted_fail_points(root, sources) + \
+        unquoted_commands(root, sources)
     for breach in breaches:
         print(breach)
     print(f"structure: {len(sources)} sources, {len(every)} files, {len(breaches)} breaches")

@@ -16,6 +16,7 @@
 #include "cas/base/clock.h"
 #include "cas/base/fd.h"
 #include "cas/base/privileges.h"
+#include "cas/base/shell_word.h"
 #include "cas/base/text.h"
 #include "cas/files.h"
 #include "store/kv/lmdb_file.h"
@@ -249,10 +250,11 @@ Error NoRegistry(const std::string& home) {
   if (std::filesystem::exists(home + "/objects", failure)) {
     return Error(Code::kDataLoss,
                  fmt::format("{0} is missing; restore registry/data.mdb from a backup, or, as {1} holds no "
-                             "artifacts, begin anew: modelfs init {1}",
-                             DataPath(home), home));
+                             "artifacts, begin anew: {2}",
+                             DataPath(home), home, ShellCommand({"modelfs", "init"}, {home})));
   }
-  return Error(Code::kNotFound, fmt::format("{0} holds no registry; make one with: modelfs init {0}", home));
+  return Error(Code::kNotFound, fmt::format("{} holds no registry; make one with: {}", home,
+                                            ShellCommand({"modelfs", "init"}, {home})));
 }
 
 Result<std::string> HomePath(std::string_view option) {

@@ -7,6 +7,7 @@
 #include <iterator>
 #include <nlohmann/json.hpp>
 
+#include "cas/base/shell_word.h"
 #include "cas/base/text.h"
 #include "cas/ingest.h"
 #include "tools/command.h"
@@ -280,9 +281,9 @@ Status RunRename(const Cli& cli, const RenameArguments& arguments) {
     if (renamed.HasVersion() || renamed.name.parts.size() != 3 ||
         renamed.name.Parent() != place.name.Parent()) {
       return Error(Code::kInvalidArgument,
-                   fmt::format("a model is renamed within its schema {}; to have it elsewhere, copy it: "
-                               "modelfs cp {} {}",
-                               place.name.Parent().ToString(), place.name.ToString(), Printable(leaf)));
+                   fmt::format("a model is renamed within its schema {}; to have it elsewhere, copy it: {}",
+                               place.name.Parent().ToString(),
+                               ShellCommand({"modelfs", "cp"}, {place.name.ToString(), leaf})));
     }
     leaf = renamed.name.leaf();
   }
@@ -327,9 +328,9 @@ Status RemoveVersion(Home& home, const Place& place, bool yes) {
     const std::string& alias = std::get<std::string>(place.version);
     return Error(
         Code::kInvalidArgument,
-        fmt::format("{0}@{1} is an alias; to remove it: modelfs alias rm {0}@{1}; to remove the version "
-                    "it points to, give its number: {0}/N",
-                    name, alias));
+        fmt::format("{0}@{1} is an alias; to remove the version it points to, give its number: {0}/N; to "
+                    "remove the alias: {2}",
+                    name, alias, ShellCommand({"modelfs", "alias", "rm"}, {name + "@" + alias})));
   }
   ASSIGN_OR_RETURN(const store::VersionInfo version, FindVersion(home, place));
   if (!yes) {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 #include <optional>
 
+#include "cas/base/shell_word.h"
 #include "cas/base/text.h"
 
 namespace modelfs::tools {
@@ -35,12 +36,14 @@ Status RemovePrincipal(store::Registry& registry, const store::Caller& caller, s
   const bool is_group = found.kind == store::PrincipalKind::kGroup;
   if (is_group && kind == Removed::kNoGroup) {
     return Error(Code::kFailedPrecondition,
-                 fmt::format("{} is a group; remove it with: modelfs group rm", Printable(found.name)));
+                 fmt::format("{} is a group; remove it with: {}", Printable(found.name),
+                             ShellCommand({"modelfs", "group", "rm"}, {found.name})));
   }
   if (!is_group && kind == Removed::kGroup) {
     return Error(Code::kFailedPrecondition,
-                 fmt::format("{} is a {} and no group; remove it with: modelfs principal rm",
-                             Printable(found.name), store::PrincipalKindName(found.kind)));
+                 fmt::format("{} is a {} and no group; remove it with: {}", Printable(found.name),
+                             store::PrincipalKindName(found.kind),
+                             ShellCommand({"modelfs", "principal", "rm"}, {found.name})));
   }
   return registry.DeletePrincipal(caller, found.name);
 }

@@ -34,7 +34,4 @@ bool IsWholeSql(std::string_view typed);
 // one.
 std::string PrintSql(const SqlStatement& statement);
 
-// What SQL calls it: "CATALOG".
-std::string_view KindWord(store::ObjectKind kind);
-
 }  // namespace modelfs::tools

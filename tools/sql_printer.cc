@@ -1,46 +1,19 @@
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 
-#include <algorithm>
-
+#include "store/sql_name.h"
 #include "tools/sql_parser.h"
 
 namespace modelfs::tools {
 namespace {
 
-std::string InQuotes(std::string_view text, char quote) {
-  std::string quoted(1, quote);
+std::string Text(std::string_view text) {
+  std::string quoted = "'";
   for (const char c : text) {
+    if (c == '\'') quoted += c;
     quoted += c;
-    if (c == quote) quoted += c;
   }
-  return quoted + quote;
-}
-
-std::string Text(std::string_view text) { return InQuotes(text, '\''); }
-
-// In back-ticks where the parser needs them: for other characters, and for the two words that begin
-// something else where a name may stand (IF EXISTS; SHOW GRANTS ON).
-std::string Name(std::string_view name) {
-  const bool plain = !name.empty() && std::all_of(name.begin(), name.end(), [](char c) {
-    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
-  });
-  const auto is = [&](std::string_view word) {
-    return std::equal(name.begin(), name.end(), word.begin(), word.end(),
-                      [](char a, char b) { return a == b || a == b - 'a' + 'A'; });
-  };
-  return plain && !is("if") && !is("on") ? std::string(name) : InQuotes(name, '`');
-}
-
-std::string Name(const store::FullName& name) {
-  std::string dotted;
-  for (const std::string& part : name.parts) dotted += (dotted.empty() ? "" : ".") + Name(part);
-  return dotted;
-}
-
-std::string Object(const Securable& object) {
-  return fmt::format("{}{}{}", KindWord(object.kind), object.name.parts.empty() ? "" : " ",
-                     Name(object.name));
+  return quoted + "'";
 }
 
 std::string Like(const std::optional<std::string>& pattern) {
@@ -49,13 +22,13 @@ std::string Like(const std::optional<std::string>& pattern) {
 
 struct Printer {
   std::string operator()(const CreateObject& create) const {
-    return fmt::format("CREATE {} {}{}{}", KindWord(create.object.kind),
-                       create.if_not_exists ? "IF NOT EXISTS " : "", Name(create.object.name),
+    return fmt::format("CREATE {} {}{}{}", store::SqlKind(create.object.kind),
+                       create.if_not_exists ? "IF NOT EXISTS " : "", store::SqlName(create.object.name),
                        create.comment.empty() ? "" : " COMMENT " + Text(create.comment));
   }
   std::string operator()(const DropObject& drop) const {
-    return fmt::format("DROP {} {}{}{}", KindWord(drop.object.kind), drop.if_exists ? "IF EXISTS " : "",
-                       Name(drop.object.name), drop.cascade ? " CASCADE" : "");
+    return fmt::format("DROP {} {}{}{}", store::SqlKind(drop.object.kind), drop.if_exists ? "IF EXISTS " : "",
+                       store::SqlName(drop.object.name), drop.cascade ? " CASCADE" : "");
   }
   std::string operator()(const GrantOrRevoke& change) const {
     std::vector<std::string> privileges;
@@ -64,36 +37,42 @@ struct Printer {
     }
     const bool grant = change.action == GrantOrRevoke::Action::kGrant;
     return fmt::format("{} {} ON {} {} {}", grant ? "GRANT" : "REVOKE", fmt::join(privileges, ", "),
-                       Object(change.object), grant ? "TO" : "FROM", Name(change.principal));
+                       store::SqlSecurable(change.object.kind, change.object.name), grant ? "TO" : "FROM",
+                       store::SqlName(change.principal));
   }
   std::string operator()(const ShowGrants& show) const {
-    return fmt::format("SHOW GRANTS {}ON {}", show.principal ? Name(*show.principal) + " " : "",
-                       Object(show.object));
+    return fmt::format("SHOW GRANTS {}ON {}", show.principal ? store::SqlName(*show.principal) + " " : "",
+                       store::SqlSecurable(show.object.kind, show.object.name));
   }
   std::string operator()(const SetOwner& set) const {
-    return fmt::format("ALTER {} OWNER TO {}", Object(set.object), Name(set.principal));
+    return fmt::format("ALTER {} OWNER TO {}", store::SqlSecurable(set.object.kind, set.object.name),
+                       store::SqlName(set.principal));
   }
   std::string operator()(const RenameModel& rename) const {
-    return fmt::format("ALTER {} RENAME TO {}", Object(rename.model), Name(rename.new_leaf));
+    return fmt::format("ALTER {} RENAME TO {}", store::SqlSecurable(rename.model.kind, rename.model.name),
+                       store::SqlName(rename.new_leaf));
   }
   std::string operator()(const CommentOn& comment) const {
-    return fmt::format("COMMENT ON {} IS {}", Object(comment.object),
+    return fmt::format("COMMENT ON {} IS {}", store::SqlSecurable(comment.object.kind, comment.object.name),
                        comment.comment.empty() ? "NULL" : Text(comment.comment));
   }
   std::string operator()(const SetTags& set) const {
     std::vector<std::string> tags;
     for (const auto& tag : set.tags)
       tags.push_back(fmt::format("{} = {}", Text(tag.first), Text(tag.second)));
-    return fmt::format("ALTER {} SET TAGS ({})", Object(set.object), fmt::join(tags, ", "));
+    return fmt::format("ALTER {} SET TAGS ({})", store::SqlSecurable(set.object.kind, set.object.name),
+                       fmt::join(tags, ", "));
   }
   std::string operator()(const UnsetTags& unset) const {
     std::vector<std::string> keys;
     for (const std::string& key : unset.keys) keys.push_back(Text(key));
-    return fmt::format("ALTER {} UNSET TAGS ({})", Object(unset.object), fmt::join(keys, ", "));
+    return fmt::format("ALTER {} UNSET TAGS ({})", store::SqlSecurable(unset.object.kind, unset.object.name),
+                       fmt::join(keys, ", "));
   }
   std::string operator()(const ShowObjects& show) const {
-    return fmt::format("SHOW {}S{}{}", KindWord(show.kind),
-                       show.container.parts.empty() ? "" : " IN " + Name(show.container), Like(show.pattern));
+    return fmt::format("SHOW {}S{}{}", store::SqlKind(show.kind),
+                       show.container.parts.empty() ? "" : " IN " + store::SqlName(show.container),
+                       Like(show.pattern));
   }
   std::string operator()(const ShowPrincipals& show) const {
     using Which = ShowPrincipals::Which;
@@ -104,36 +83,25 @@ struct Printer {
                        Like(show.pattern));
   }
   std::string operator()(const CreateGroup& create) const {
-    return fmt::format("CREATE GROUP {}{}", create.if_not_exists ? "IF NOT EXISTS " : "", Name(create.group));
+    return fmt::format("CREATE GROUP {}{}", create.if_not_exists ? "IF NOT EXISTS " : "",
+                       store::SqlName(create.group));
   }
   std::string operator()(const DropGroup& drop) const {
-    return fmt::format("DROP GROUP {}{}", drop.if_exists ? "IF EXISTS " : "", Name(drop.group));
+    return fmt::format("DROP GROUP {}{}", drop.if_exists ? "IF EXISTS " : "", store::SqlName(drop.group));
   }
   std::string operator()(const ChangeMembers& change) const {
     std::vector<std::string> members;
-    for (const std::string& member : change.members) members.push_back(Name(member));
-    return fmt::format("ALTER GROUP {} {} MEMBER {}", Name(change.group),
+    for (const std::string& member : change.members) members.push_back(store::SqlName(member));
+    return fmt::format("ALTER GROUP {} {} MEMBER {}", store::SqlName(change.group),
                        change.action == ChangeMembers::Action::kAdd ? "ADD" : "DROP",
                        fmt::join(members, ", "));
   }
-  std::string operator()(const Describe& describe) const { return "DESCRIBE " + Object(describe.object); }
+  std::string operator()(const Describe& describe) const {
+    return "DESCRIBE " + store::SqlSecurable(describe.object.kind, describe.object.name);
+  }
 };
 
 }  // namespace
-
-std::string_view KindWord(store::ObjectKind kind) {
-  switch (kind) {
-    case store::ObjectKind::kMetastore:
-      return "METASTORE";
-    case store::ObjectKind::kCatalog:
-      return "CATALOG";
-    case store::ObjectKind::kSchema:
-      return "SCHEMA";
-    case store::ObjectKind::kModel:
-      return "MODEL";
-  }
-  return "";
-}
 
 std::string PrintSql(const SqlStatement& statement) { return std::visit(Printer(), statement); }
 

@@ -7,6 +7,7 @@
 
 #include "cas/base/text.h"
 #include "store/search_filter.h"
+#include "store/sql_name.h"
 #include "tools/pages.h"
 #include "tools/principals.h"
 #include "tools/settings.h"
@@ -66,7 +67,7 @@ class Runner {
     for (const store::GrantInfo& grant : grants) {
       for (const store::Privilege privilege : grant.privileges.ToList()) {
         table.rows.push_back({grant.principal, store::PrivilegeSqlName(privilege),
-                              std::string(KindWord(grant.from_kind)), grant.from.ToString()});
+                              std::string(store::SqlKind(grant.from_kind)), grant.from.ToString()});
       }
     }
     return table;
@@ -170,7 +171,7 @@ class Runner {
     const auto add = [&table](std::string field, std::string value) {
       if (!value.empty()) table.rows.push_back({std::move(field), std::move(value)});
     };
-    add("Type", std::string(KindWord(object.kind)));
+    add("Type", std::string(store::SqlKind(object.kind)));
     add("Name", object.full_name.ToString());
     add("Owner", object.owner);
     add("Comment", object.comment);

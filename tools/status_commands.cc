@@ -18,6 +18,7 @@
 
 #include "cas/base/error_table.h"
 #include "cas/base/fd.h"
+#include "cas/base/shell_word.h"
 #include "cas/base/text.h"
 #include "cas/ingest.h"
 #include "fs/mount_point.h"
@@ -30,9 +31,9 @@ namespace {
 
 Error DaemonGone(const std::string& mount_point) {
   return {Code::kUnavailable,
-          fmt::format("{0}: its daemon is gone; mount it again: modelfs mount HOME {0}, or clear it: modelfs "
-                      "umount {0}",
-                      mount_point)};
+          fmt::format("{}: its daemon is gone; mount it again: {}, or clear it: {}", mount_point,
+                      ShellCommand({"modelfs", "mount", "HOME"}, {mount_point}),
+                      ShellCommand({"modelfs", "umount"}, {mount_point}))};
 }
 
 // Before anything is asked of a mount: a daemon that is gone, or hangs, is not waited for.
@@ -43,9 +44,10 @@ Status CheckAnswers(const MountPoint& mount) {
   if (health == fs::Health::kSilent) {
     return Error(
         Code::kUnavailable,
-        fmt::format("{0}: its daemon did not answer within {1} s; try again, or, if it hangs for good, "
-                    "detach it: modelfs umount --lazy {0}",
-                    mount.path, fs::kAnswerTime.count()));
+        fmt::format("{}: its daemon did not answer within {} s; try again, or, if it hangs for good, "
+                    "detach it: {}",
+                    mount.path, fs::kAnswerTime.count(),
+                    ShellCommand({"modelfs", "umount", "--lazy"}, {mount.path})));
   }
   return OkStatus();
 }
@@ -100,8 +102,8 @@ std::string NothingMounted(const Cli& cli, std::string_view command) {
   const Result<std::vector<MountPoint>> others = OurMounts();
   std::string text = fmt::format("{} is not mounted", Printable(*home));
   if (others.ok() && !others->empty()) {
-    text += fmt::format("; {1} of another registry is: to ask that one, modelfs {0} {1}", command,
-                        Printable(others->front().path));
+    text += fmt::format("; {} of another registry is: to ask that one, {}", Printable(others->front().path),
+                        ShellCommand({"modelfs", std::string(command)}, {others->front().path}));
   }
   return text;
 }
@@ -390,9 +392,9 @@ Error RefusalOfRename(const MountedPath& draft, int errno_value) {
   }
   // The mount's own sentence would be of something else: the kernel did not ask it.
   if (message.empty() && errno_value == EROFS) {
-    message = fmt::format(
-        "the mount is read-only; mount it without -o ro: modelfs umount {1}, modelfs mount {0} {1}",
-        draft.mount.source, draft.mount.path);
+    message = fmt::format("the mount is read-only; mount it without -o ro: {}, {}",
+                          ShellCommand({"modelfs", "umount"}, {draft.mount.path}),
+                          ShellCommand({"modelfs", "mount"}, {draft.mount.source, draft.mount.path}));
   }
   if (message.empty()) message = ErrnoError(errno_value, "rename").message();
   return Error(CodeOfMountErrno(errno_value),

@@ -12,6 +12,7 @@
 #include <system_error>
 
 #include "cas/base/fail_point.h"
+#include "cas/base/shell_word.h"
 #include "cas/base/text.h"
 #include "cas/ingest.h"
 #include "tools/command.h"
@@ -69,8 +70,8 @@ Status CheckSchema(Home& home, const store::FullName& model, Parents parents) {
   if (schema.error().code() != Code::kNotFound) return schema.error();
   return Error(
       Code::kNotFound,
-      fmt::format("{}: there is no schema {}; make it with \"modelfs mkdir -p {}\", or add --parents",
-                  model.ToString(), model.Parent().ToString(), model.Parent().ToString()));
+      fmt::format("{}: {}; to make it: {}, or add --parents", model.ToString(), schema.error().message(),
+                  ShellCommand({"modelfs", "mkdir", "-p"}, {model.Parent().ToString()})));
 }
 
 // From the model upwards the first that is there: what is below it is to be made, and then one's own.
@@ -339,8 +340,8 @@ Status RunDownload(const Cli& cli, const DownloadArguments& arguments) {
         Code::kInvalidArgument,
         fmt::format("{} is in a mount of a registry, where files belong into a draft: download to "
                     "MODEL/versions/DRAFT there, or to a directory elsewhere; to make it a version of "
-                    "another model: modelfs cp {} C.S.M",
-                    Printable(target), VersionName(version)));
+                    "another model: {}",
+                    Printable(target), ShellCommand({"modelfs", "cp"}, {VersionName(version), "C.S.M"})));
   }
   Progress progress("download " + VersionName(version), [&version] { return version.total_bytes; });
   return cas::ExportTree(*home->blobs, tree, target,

@@ -233,7 +233,7 @@ TEST(ObjectsZone, RefusalsSayWhatToDoInstead) {
   add("rename of versions", zone->Rename(request, node, "versions", node, "v", 0), EPERM, "fixed");
   add("rename of an alias", zone->Rename(request, schema, "iris@Champion", schema, "x", 0), EPERM, "mv -T");
   add("rename across schemas", zone->Rename(request, schema, "iris", other, "iris", 0), EPERM,
-      "copies no bytes");
+      "cp -r iris/versions/N CATALOG");
   add("rename onto a model", zone->Rename(request, schema, "iris", schema, "rose", 0), EPERM, "rose");
   add("rename to upper case", zone->Rename(request, schema, "iris", schema, "Iris", 0), EPERM, "lower case");
   add("rename to an alias", zone->Rename(request, schema, "iris", schema, "a@b", 0), EPERM, "@");

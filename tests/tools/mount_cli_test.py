@@ -710,6 +710,20 @@ class Names(Case):
         with open(self.home + "/mount.log") as log:
             self.assertEqual([line for line in log if line.split()[2] == "E"], [])
 
+    def test_a_command_in_an_answer_may_be_pasted(self):
+        name = "m`to`eve`--$(touch${ifs}x)'\"\\"
+        self.ok("mkdir", "prod.ml." + name)
+        with self.assertRaises(OSError):
+            os.mkdir(f"{self.mnt}/prod/ml/{name}/versions/4")
+        answers = json.loads(self.ok("why", "--json", f"{self.mnt}/prod/ml/{name}/versions"))
+        told = next(each["message"] for each in answers if each.get("operation") == "mkdir")
+        command = told[told.index(", or: ") + len(", or: "):]
+        self.assertTrue(command.startswith("modelfs register SOURCE "), told)
+        done = subprocess.run(["bash", "-c", "modelfs() { printf '%s\\0' \"$@\"; }; " + command], cwd=self.scratch,
+                              capture_output=True, text=True, check=True)
+        self.assertEqual(done.stdout.split("\0"), ["register", "SOURCE", "prod.ml." + name, ""])
+        self.assertFalse(os.path.exists(os.path.join(self.scratch, "x")))
+
     def test_a_mount_is_asked_by_its_path_whichever_registry_is_named(self):
         with self.assertRaises(OSError):
             os.mkdir(self.mnt + "/Upper")
