@@ -164,12 +164,13 @@ void EmbeddedRegistryImpl::Record(const Caller& caller, const Asked& asked, cons
 Status EmbeddedRegistryImpl::FlushAudit() { return spool_.Flush(); }
 
 void EmbeddedRegistryImpl::NoteFailure(Call call, const Caller& caller, const Asked& asked,
-                                       const Refused& refused, const Error& error) {
+                                       const Refused& refused, const Error& told) {
+  const Error& error = refused.hidden ? *refused.hidden : told;
   const bool by_rule = call == Call::kChange && (error.code() == Code::kFailedPrecondition ||
                                                  error.code() == Code::kResourceExhausted);
   if (error.code() != Code::kPermissionDenied && !by_rule) return;
   Asked recorded = asked;
-  if (!(refused == Refused{asked.operation, asked.object})) {
+  if (refused.operation != asked.operation || refused.object != asked.object) {
     recorded.operation = refused.operation;
     recorded.object = refused.object;
     recorded.action = {};

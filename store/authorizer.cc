@@ -137,6 +137,19 @@ Facts Weigh(const std::vector<Level>& levels, const Identity& identity) {
   return Weigh(levels, identity, identity);
 }
 
+// Of a child of which nothing is known but where it is: what lets one see it, lets one see all.
+Facts FactsOfAnyChild(const Facts& container) {
+  Facts child;
+  child.kind = static_cast<ObjectKind>(static_cast<unsigned>(container.kind) + 1);
+  child.admin = container.admin;
+  child.admin_way = container.admin_way;
+  child.container_owner = container.kind != ObjectKind::kMetastore &&
+                          (container.container_owner || (container.owner && container.reach));
+  child.reach = container.in_reach;
+  if (container.kind != ObjectKind::kMetastore) child.effective = container.effective;
+  return child;
+}
+
 // The gates that are closed to `identity` among the levels before `end`.
 std::vector<Missing> ClosedGates(const std::vector<Level>& levels, const Identity& identity, size_t end) {
   std::vector<Missing> closed;
@@ -429,6 +442,10 @@ Status Authorizer::CheckHasName(View& view, const Caller& caller) const {
 Status Authorizer::CheckInside(View& view, const Caller& caller, ObjectId container) const {
   RETURN_IF_ERROR(Check(view, caller, Operation::kSee, container));
   if (caller.role == Caller::Role::kUpkeep) return OkStatus();
+  if (Status named = CheckHasName(view, caller); !named.ok()) {
+    view.NoteRefused({Operation::kSee, container});
+    return named;
+  }
   ASSIGN_OR_RETURN(const Facts facts, FactsOf(view, caller, container));
   if (facts.kind == ObjectKind::kMetastore || facts.admin || facts.in_reach ||
       facts.effective.Has(Privilege::kBrowse)) {
@@ -537,6 +554,13 @@ Result<Error> Authorizer::Refusal(View& view, const Caller& caller, const Operat
                            SqlKind(facts.kind), told ? SqlName(name) : "…"));
 }
 
+Result<bool> Authorizer::SeesAllIn(View& view, const Caller& caller, ObjectId container) const {
+  if (caller.role == Caller::Role::kUpkeep) return true;
+  ASSIGN_OR_RETURN(const Facts facts, FactsOf(view, caller, container));
+  const Facts child = FactsOfAnyChild(facts);
+  return Allows(*RowOf(Operation::kSee, child.kind), child);
+}
+
 Result<Visibility> Authorizer::VisibleIn(View& view, const Caller& caller, ObjectId container) const {
   Visibility visibility;
   if (caller.role == Caller::Role::kUpkeep) {
@@ -546,18 +570,9 @@ Result<Visibility> Authorizer::VisibleIn(View& view, const Caller& caller, Objec
   ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> identity, IdentityOf(view, caller));
   ASSIGN_OR_RETURN(const Facts facts, FactsOf(view, caller, container));
   if (facts.kind == ObjectKind::kModel) return visibility;
-  // A child of which nothing is known but where it is: what lets one see it, lets one see all.
-  const auto kind = static_cast<ObjectKind>(static_cast<unsigned>(facts.kind) + 1);
-  Facts child;
-  child.kind = kind;
-  child.admin = facts.admin;
-  child.admin_way = facts.admin_way;
-  child.container_owner =
-      facts.kind != ObjectKind::kMetastore && (facts.container_owner || (facts.owner && facts.reach));
-  child.reach = facts.in_reach;
-  if (facts.kind != ObjectKind::kMetastore) child.effective = facts.effective;
-  visibility.all = Allows(*RowOf(Operation::kSee, kind), child);
-  visibility.full = Allows(*RowOf(Operation::kGet, kind), child);
+  const Facts child = FactsOfAnyChild(facts);
+  visibility.all = Allows(*RowOf(Operation::kSee, child.kind), child);
+  visibility.full = Allows(*RowOf(Operation::kGet, child.kind), child);
   if (visibility.full || (!visibility.all && !child.reach)) return visibility;
   for (const PrincipalId id : identity->all) {
     std::string begin = keys::Holding(id, container, 0);

@@ -84,6 +84,8 @@ class Authorizer {
   Result<std::shared_ptr<const Identity>> IdentityOf(View& view, const Caller& caller) const;
   // Of someone who is not asking: a user's groups of the host as the directory knows them.
   Result<Identity> IdentityOfPrincipal(View& view, const PrincipalInfo& principal) const;
+  // Whether no child of the container, there or not, is hidden from the caller.
+  Result<bool> SeesAllIn(View& view, const Caller& caller, ObjectId container) const;
   Result<Visibility> VisibleIn(View& view, const Caller& caller, ObjectId container) const;
   Result<ObjectAccess> AccessOf(View& view, ObjectId object) const;
 

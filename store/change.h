@@ -26,7 +26,7 @@ struct StoredObject {
 struct Refused {
   Operation operation = Operation::kUse;
   ObjectId object = kMetastoreId;
-  friend bool operator==(const Refused&, const Refused&) = default;
+  std::optional<Error> hidden = {};  // the refusal, where the caller is told that there is no such object
 };
 
 // Records as of one snapshot. One thread at a time.
@@ -80,6 +80,10 @@ class View {
   // What was refused last on this view, where that was not what was asked for first.
   const std::optional<Refused>& refused() const { return refused_; }
   void NoteRefused(const Refused& refused) { refused_ = refused; }
+  // What was refused last is hidden from the caller, who gets kNotFound instead of `refusal`.
+  void NoteHidden(const Error& refusal) {
+    if (refused_) refused_->hidden = refusal;
+  }
 
  private:
   Result<std::vector<PrincipalId>> SecondNumbers(std::string begin, const std::string& end);

@@ -185,7 +185,7 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   // Records it where it is a refusal: for want of a right, or, of a change, by a rule.
   enum class Call { kQuestion, kChange };
   void NoteFailure(Call call, const Caller& caller, const Asked& asked, const Refused& refused,
-                   const Error& error);
+                   const Error& told);
   void Record(const Caller& caller, const Asked& asked, const Status& decision);
   Result<size_t> CommitAudits(std::span<const AuditRecord> records);
   static AuditSpool::Options SpoolOptions(std::shared_ptr<spdlog::logger> log) {
@@ -274,7 +274,13 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   // InfoOf, as the caller may know it.
   Result<VersionInfo> InfoFor(View& view, const Caller& caller, const StoredObject& model,
                               VersionNumber number, const VersionRecord& record);
+  // What is hidden from the caller is kNotFound, in the same words as what is absent; the view keeps the
+  // refusal for the audit log (View::NoteHidden).
   Result<ObjectInfo> LookupIn(View& view, const Caller& caller, const FullName& name);
+  // One step of it: what `container` has by the last part of `name`. kPermissionDenied where the container's
+  // gate is closed, whatever is in it.
+  Result<StoredObject> VisibleChild(View& view, const Caller& caller, const StoredObject& container,
+                                    const FullName& name);
   Result<CheckedTree> CheckTree(const Digest& tree);
   // For a call that is under way: a refusal is recorded.
   Result<CheckedTree> CheckTree(const Caller& caller, const Asked& asked, const Digest& tree);
@@ -328,8 +334,8 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
     std::optional<ObjectId> model;  // as VersionRecord::source_model
     Stamp recorded;
   };
-  // The model that a source names at this moment, 0 for none.
-  static Result<ObjectId> SourceModel(Snapshot& snapshot, std::string_view source);
+  // The model that a source names at this moment, 0 for none that its writer may see.
+  Result<ObjectId> SourceModel(Snapshot& snapshot, const Caller& caller, std::string_view source);
   // The source as the caller may know it; nothing: it is masked.
   Result<std::optional<std::string>> SourceFor(View& view, const Caller& caller, const Source& source);
   Result<bool> MayKnowLostParent(View& view, const Caller& caller, const Stamp& recorded);
@@ -371,7 +377,7 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
 template <typename Body>
 auto EmbeddedRegistryImpl::Mutate(const Caller& caller, const Asked& asked, Body body)
     -> decltype(body(std::declval<Change&>())) {
-  Refused refused{asked.operation, asked.object};
+  Refused refused{asked.operation, asked.object, {}};
   auto answer = TryMutate(caller, asked.operation, asked.object, std::move(body), refused);
   if (!answer.ok()) NoteFailure(Call::kChange, caller, asked, refused, answer.error());
   return answer;
@@ -401,7 +407,7 @@ auto EmbeddedRegistryImpl::TryMutate(const Caller& caller, Operation operation, 
 template <typename Body>
 auto EmbeddedRegistryImpl::Inspect(const Caller& caller, const Asked& asked, Body body)
     -> decltype(body(std::declval<View&>())) {
-  Refused refused{asked.operation, asked.object};
+  Refused refused{asked.operation, asked.object, {}};
   auto answer = TryInspect(caller, asked.operation, asked.object, std::move(body), refused);
   if (!answer.ok()) NoteFailure(Call::kQuestion, caller, asked, refused, answer.error());
   return answer;

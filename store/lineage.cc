@@ -37,13 +37,17 @@ std::string SourceText(const FullName& model, const ModelSpec& spec) {
 }  // namespace
 
 // Whoever writes the source, a copy or a person: what matters is which model it names. As of the snapshot,
-// and no part of what the change relies on.
-Result<ObjectId> EmbeddedRegistryImpl::SourceModel(Snapshot& snapshot, std::string_view source) {
+// and no part of what the change relies on. A name that is hidden from the writer is a text, as that of a
+// model which is absent: else masking it would say which of the two it is.
+Result<ObjectId> EmbeddedRegistryImpl::SourceModel(Snapshot& snapshot, const Caller& caller,
+                                                   std::string_view source) {
   const std::optional<ModelSpec> spec = ParseModelSource(source);
   if (!spec) return ObjectId{0};
   View view(snapshot);
   ASSIGN_OR_RETURN(const std::optional<StoredObject> model, view.Find(spec->model));
-  return model ? model->record.id : ObjectId{0};
+  if (!model) return ObjectId{0};
+  ASSIGN_OR_RETURN(const bool seen, authorizer_.May(view, caller, Operation::kSee, model->record.id));
+  return seen ? model->record.id : ObjectId{0};
 }
 
 Result<std::optional<std::string>> EmbeddedRegistryImpl::SourceFor(View& view, const Caller& caller,
@@ -67,9 +71,10 @@ Result<std::optional<std::string>> EmbeddedRegistryImpl::SourceFor(View& view, c
     // Known by its name only: a text that named nothing here when it was recorded, or an old record, whose
     // parent may have been renamed or deleted since.
     const Result<ObjectInfo> seen = LookupIn(view, caller, spec->model);
-    if (!seen.ok() && seen.error().code() == Code::kPermissionDenied) return masked;
-    if (!seen.ok() && seen.error().code() != Code::kNotFound) return seen.error();
-    lost = !seen.ok() && !source.model;
+    const bool unseen = !seen.ok() && (seen.error().code() == Code::kNotFound ||
+                                       seen.error().code() == Code::kPermissionDenied);
+    if (!seen.ok() && !unseen) return seen.error();
+    lost = unseen && !source.model;
   }
   if (!lost) return as_recorded;
   ASSIGN_OR_RETURN(const bool may_know, MayKnowLostParent(view, caller, source.recorded));

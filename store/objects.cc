@@ -76,40 +76,52 @@ Result<ObjectInfo> EmbeddedRegistryImpl::FullInfoOf(View& view, const Caller& ca
 }
 
 Result<ObjectInfo> EmbeddedRegistryImpl::LookupIn(View& view, const Caller& caller, const FullName& name) {
-  std::vector<ObjectId> containers;
-  const auto walk = [&]() -> Result<ObjectInfo> {
-    ASSIGN_OR_RETURN(StoredObject object, view.Object(kMetastoreId));
-    FullName so_far;
-    for (const std::string& part : name.parts) {
-      so_far.parts.push_back(part);
-      if (object.record.kind == ObjectKind::kModel) {
-        return Error(Code::kNotFound, fmt::format("{}: a model has no objects in it", name.ToString()));
-      }
-      containers.push_back(object.record.id);
-      Result<StoredObject> child = view.Child(object.record.id, part);
-      if (!child.ok() && child.error().code() == Code::kNotFound) {
-        return Error(Code::kNotFound, fmt::format("{}: no such {}", Printable(so_far.ToString()),
-                                                  KindName(ChildKind(object.record.kind))));
-      }
-      if (!child.ok()) return child.error();
-      object = *std::move(child);
-    }
-    return FullInfoOf(view, caller, object);
-  };
-  Result<ObjectInfo> found = walk();
-  if (found.ok()) return found;
-  // Who may not look into a container learns neither what is in it nor what is not.
-  for (const ObjectId container : containers) {
-    RETURN_IF_ERROR(authorizer_.CheckInside(view, caller, container));
+  // Whatever is visible is in containers that are visible and open, so one look at the object is enough.
+  ASSIGN_OR_RETURN(const std::optional<StoredObject> object, view.Find(name));
+  if (object) {
+    Result<ObjectInfo> info = FullInfoOf(view, caller, *object);
+    if (info.ok() || info.error().code() != Code::kPermissionDenied) return info;
   }
-  return found;
+  ASSIGN_OR_RETURN(StoredObject at, view.Object(kMetastoreId));
+  FullName so_far;
+  for (const std::string& part : name.parts) {
+    so_far.parts.push_back(part);
+    ASSIGN_OR_RETURN(at, VisibleChild(view, caller, at, so_far));
+  }
+  return FullInfoOf(view, caller, at);
+}
+
+Result<StoredObject> EmbeddedRegistryImpl::VisibleChild(View& view, const Caller& caller,
+                                                        const StoredObject& container, const FullName& name) {
+  if (container.record.kind == ObjectKind::kModel) {
+    return Error(Code::kNotFound,
+                 fmt::format("{}: a model has no objects in it", Printable(name.ToString())));
+  }
+  RETURN_IF_ERROR(authorizer_.CheckInside(view, caller, container.record.id));
+  Result<StoredObject> child = view.Child(container.record.id, name.leaf());
+  if (child.ok()) {
+    const Status seen =
+        authorizer_.Check(view, caller, Operation::kSee, child->record.id, Authorizer::Named::kByCaller);
+    if (seen.ok()) return child;
+    if (seen.error().code() != Code::kPermissionDenied) return seen.error();
+    view.NoteHidden(seen.error());
+  } else if (child.error().code() != Code::kNotFound) {
+    return child;
+  }
+  ASSIGN_OR_RETURN(const bool nothing_hidden, authorizer_.SeesAllIn(view, caller, container.record.id));
+  return Error(
+      Code::kNotFound,
+      fmt::format(
+          "{}: no such {}{}", Printable(name.ToString()), KindName(ChildKind(container.record.kind)),
+          nothing_hidden ? "" : fmt::format(", or none that {} may see", Printable(caller.principal))));
 }
 
 Result<ObjectInfo> EmbeddedRegistryImpl::Lookup(const Caller& caller, const FullName& name) {
   return Inspect(caller, Operation::kUse, kMetastoreId, [&](View& view) -> Result<ObjectInfo> {
     Result<ObjectInfo> found = LookupIn(view, caller, name);
     if (found.ok()) return found;
-    // All that is missing, on the way and at its end, in one answer.
+    // All that is missing, on the way and at its end, in one answer, for a name that is hidden as for one
+    // that is absent.
     const Status seen = authorizer_.CheckSeeByName(view, caller, name);
     if (seen.ok()) return found;
     if (found.error().code() == Code::kPermissionDenied) return seen.error();
@@ -123,13 +135,15 @@ Result<ObjectInfo> EmbeddedRegistryImpl::LookupChild(const Caller& caller, Objec
                                                      std::string_view leaf) {
   return Inspect(caller, Operation::kUse, parent, [&](View& view) -> Result<ObjectInfo> {
     const Result<StoredObject> child = view.Child(parent, leaf);
-    if (!child.ok()) {
-      RETURN_IF_ERROR(authorizer_.CheckInside(view, caller, parent));
-      return child.error();
+    if (child.ok()) {
+      Result<ObjectInfo> info = FullInfoOf(view, caller, *child);
+      if (info.ok() || info.error().code() != Code::kPermissionDenied) return info;
     }
-    Result<ObjectInfo> info = FullInfoOf(view, caller, *child);
-    if (!info.ok()) RETURN_IF_ERROR(authorizer_.CheckInside(view, caller, parent));
-    return info;
+    ASSIGN_OR_RETURN(const StoredObject container, view.Object(parent));
+    RETURN_IF_ERROR(authorizer_.CheckInside(view, caller, parent));
+    ASSIGN_OR_RETURN(const FullName name, view.NameOf(container));
+    ASSIGN_OR_RETURN(const StoredObject visible, VisibleChild(view, caller, container, Join(name, leaf)));
+    return FullInfoOf(view, caller, visible);
   });
 }
 
@@ -242,15 +256,25 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Create(const Caller& caller, ObjectId p
     object.parent = parent;
     object.name = leaf;
     object.record.kind = ChildKind(container.record.kind);
-    ASSIGN_OR_RETURN(const std::optional<KvEntry> taken, change.Get(keys::Object(parent, leaf)));
-    if (taken) {
+    const Result<StoredObject> taken = change.Child(parent, leaf);
+    if (!taken.ok() && taken.error().code() != Code::kNotFound) return taken.error();
+    if (taken.ok()) {
       // Said before anything is said of privileges: clients make first and take "exists" for success. But
       // only to whom it may be said (reference §4).
-      RETURN_IF_ERROR(authorizer_.Check(change, caller, Operation::kSee, parent));
-      return Error(Code::kAlreadyExists,
-                   fmt::format("{}: the {} exists already", name.ToString(), KindName(object.record.kind)));
+      ASSIGN_OR_RETURN(const bool seen, authorizer_.May(change, caller, Operation::kSee, taken->record.id));
+      if (seen) {
+        return Error(Code::kAlreadyExists,
+                     fmt::format("{}: the {} exists already", name.ToString(), KindName(object.record.kind)));
+      }
     }
     RETURN_IF_ERROR(authorizer_.Check(change, caller, CreateOperation(container.record.kind), parent));
+    if (taken.ok()) {
+      // Whoever could make it cannot but learn that the name is taken.
+      RETURN_IF_ERROR(CheckRoomIn(change, container));
+      return Error(Code::kAlreadyExists,
+                   fmt::format("{}: the name is taken by a {} that {} may not see", name.ToString(),
+                               KindName(object.record.kind), Printable(caller.principal)));
+    }
     RETURN_IF_ERROR(AddObject(change, container, object, comment));
     change.Audit(fmt::format("create{}", ActionNoun(object.record.kind)), name, object.record.id,
                  {{"name", object.name}, {"comment_bytes", std::to_string(comment.size())}});
@@ -340,18 +364,20 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Rename(const Caller& caller, ObjectId m
     ASSIGN_OR_RETURN(const FullName old_name, change.NameOf(object));
     const FullName new_name = Join(old_name.Parent(), new_leaf);
     asked.params["new_name"] = new_name.ToString();
-    ASSIGN_OR_RETURN(const std::optional<KvEntry> taken, change.Get(keys::Object(object.parent, new_leaf)));
-    if (taken) {
-      return Error(
-          Code::kAlreadyExists,
-          fmt::format("{}: there is a model of this name; rename cannot replace it", new_name.ToString()));
-    }
     // A path with a protected alias in it would lead nowhere, or be free for another model to lead elsewhere.
     std::vector<std::string_view> aliases;
     for (const AliasInfo& alias : object.record.aliases) aliases.push_back(alias.name);
     if (const Status guarded = CheckProtected(change, caller, object, aliases); !guarded.ok()) {
       return guarded.error().Wrap(
           fmt::format("{} cannot be renamed while it has a protected alias", old_name.ToString()));
+    }
+    // After every other refusal: of a model that the caller may not see, only whoever could take the name
+    // learns that it is taken.
+    ASSIGN_OR_RETURN(const std::optional<KvEntry> taken, change.Get(keys::Object(object.parent, new_leaf)));
+    if (taken) {
+      return Error(
+          Code::kAlreadyExists,
+          fmt::format("{}: there is a model of this name; rename cannot replace it", new_name.ToString()));
     }
     change.Delete(keys::Object(object.parent, object.name));
     const std::string old_leaf = std::exchange(object.name, std::string(new_leaf));

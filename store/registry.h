@@ -327,12 +327,16 @@ class Registry {
   virtual Result<RegistrySettings> Settings(const Caller& caller) = 0;
 
   // --- objects ---
+  // By name, what is hidden from the caller is kNotFound, in the same words as what is absent (reference
+  // §15); the audit log has the refusal. kPermissionDenied only of a container that the caller may see and
+  // whose gate is closed, whatever it holds.
   virtual Result<ObjectInfo> Lookup(const Caller& caller, const FullName& name) = 0;
   virtual Result<ObjectInfo> LookupChild(const Caller& caller, ObjectId parent, std::string_view leaf) = 0;
   virtual Result<ObjectInfo> Get(const Caller& caller, ObjectId id) = 0;
   // Children by name, ascending bytewise.
   virtual Result<Page<ObjectInfo>> List(const Caller& caller, ObjectId parent, const PageRequest& page) = 0;
-  // kAlreadyExists. The child's kind follows from the parent's. The caller becomes the owner.
+  // kAlreadyExists, also without the right to create where the caller may see what has the name. The child's
+  // kind follows from the parent's. The caller becomes the owner.
   virtual Result<ObjectInfo> Create(const Caller& caller, ObjectId parent, std::string_view leaf,
                                     std::string_view comment) = 0;
   enum class DeleteMode {

@@ -182,7 +182,7 @@ Result<VersionNumber> EmbeddedRegistryImpl::AddVersion(Change& change, StoredObj
   const VersionNumber number = kept ? *kept : model.record.next_version++;
   ++model.record.children;
   record.source = ReadableText(fields.source);
-  ASSIGN_OR_RETURN(record.source_model, SourceModel(change.snapshot(), record.source));
+  ASSIGN_OR_RETURN(record.source_model, SourceModel(change.snapshot(), change.caller(), record.source));
   record.run_id = fields.run_id;
   record.has_description = !fields.comment.empty();
   record.created = record.updated = change.stamp();
@@ -218,7 +218,7 @@ void EmbeddedRegistryImpl::MakeReady(Change& change, VersionRecord& record, cons
 Status EmbeddedRegistryImpl::CheckNewVersion(const Caller& caller, ObjectId object, const NewVersion& fields,
                                              std::optional<VersionNumber> expected) {
   const Asked asked{Operation::kUse, object, ParamsOf(fields, expected)};
-  Refused refused{asked.operation, asked.object};
+  Refused refused{asked.operation, asked.object, {}};
   const auto check = [&](View& view) -> Status {
     ASSIGN_OR_RETURN(const StoredObject there, view.Object(object));
     RETURN_IF_ERROR(authorizer_.Check(view, caller, CreateOperation(there.record.kind), object));

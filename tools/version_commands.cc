@@ -70,8 +70,9 @@ Status CheckSchema(Home& home, const store::FullName& model, Parents parents) {
   if (schema.error().code() != Code::kNotFound) return schema.error();
   return Error(
       Code::kNotFound,
-      fmt::format("{}: {}; to make it: {}, or add --parents", model.ToString(), schema.error().message(),
-                  ShellCommand({"modelfs", "mkdir", "-p"}, {model.Parent().ToString()})));
+      fmt::format("{}: its schema has to be there first: make it with {}, or add --parents; {}",
+                  model.ToString(), ShellCommand({"modelfs", "mkdir", "-p"}, {model.Parent().ToString()}),
+                  schema.error().message()));
 }
 
 // From the model upwards the first that is there: what is below it is to be made, and then one's own.

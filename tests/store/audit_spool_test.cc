@@ -350,7 +350,7 @@ TEST(AuditSpool, AQuestionIsNotRecordedAndARefusedCallIs) {
   EXPECT_OK(box.registry->FlushAudit());
   EXPECT_TRUE(box.registry->Audit(box.ann, {.principal = "eve"})->empty());
   EXPECT_EQ(Outcome(box.registry->SetAlias(eve, model, "A", 1)), "permission denied");
-  EXPECT_EQ(Outcome(box.registry->Lookup(eve, FullName{{"c", "s", "m"}})), "permission denied");
+  EXPECT_EQ(Outcome(box.registry->Lookup(eve, FullName{{"c", "s", "m"}})), "not found");
   EXPECT_OK(box.registry->FlushAudit());
   const auto records = box.registry->Audit(box.ann, {.principal = "eve"}).value();
   ASSERT_EQ(records.size(), 2U);
@@ -358,6 +358,8 @@ TEST(AuditSpool, AQuestionIsNotRecordedAndARefusedCallIs) {
   EXPECT_EQ(records[0].full_name, "c.s.m");
   EXPECT_EQ(records[1].action.substr(0, 3), "get") << records[1].action;
   EXPECT_NE(records[1].object, kMetastoreId) << "what was refused, not where the way began";
+  EXPECT_EQ(records[1].status, 403) << "to eve it is absent, to the log it is refused";
+  EXPECT_EQ(records[1].error.substr(0, 21), "eve may not see catal") << records[1].error;
   EXPECT_OK(box.registry->VerifyAudit(box.ann));
 }
 

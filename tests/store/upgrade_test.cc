@@ -102,7 +102,7 @@ TEST(Upgrade, AnOwnerKnownByNameOnlyIsNotWhoHasTheNameLater) {
   ASSERT_OK(up.registry->TakeOver(ann));
   ASSERT_OK(up.registry->DeletePrincipal(ann, "root"));
   ASSERT_OK(up.registry->CreatePrincipal(ann, PrincipalKind::kUser, "root"));
-  EXPECT_EQ(Outcome(up.registry->Lookup(root, FullName{{"prod"}})), "permission denied");
+  EXPECT_EQ(Outcome(up.registry->Lookup(root, FullName{{"prod"}})), "not found");
   EXPECT_EQ(up.registry->Lookup(ann, FullName{{"prod"}})->owner, "");
 }
 

@@ -233,6 +233,82 @@ printf '%s\\n' "${{COMPREPLY[@]}}"
         self.assertEqual(complete("modelfs show prod.ml.iris@"), ["Champion"])
 
 
+class Hidden(Case):
+    """What a user may not see reads as what is not there, at each level and by each command."""
+
+    # {n} is a model that is hidden, or absent, or lies in what is; {top} is the hidden or absent name itself.
+    COMMANDS = """
+        show {n}|show {top}|show {n}/1|show {n}@Live|show {n} --json|ls {n}|ls {top}|ls {n}/1|resolve {n}@Live|resolve {n}/1
+        alias set {n}@Live 1|alias rm {n}@Live|alias ls {n}|tag set {n} k v|tag set {n}/1 k v|tag rm {n} k|tag ls {n}
+        tag ls {top}|describe {n} text|describe {top} text|describe {n}/1 text|grant EXECUTE {n} eve|revoke EXECUTE {n} eve
+        grants {n}|grants {top}|grants {n} --effective|owner set {n} eve|owner set {top} eve|set {container} max-models 3
+        rm {n} --yes|rm {n}/1 --yes|rm {top} --yes|rename {n} other|register {files} {n}|register -p {files} {n}
+        register {files} {n}/1|cp {n}/1 prod.open.mine|cp prod.open.mine/1 {n}|cp -p prod.open.mine/1 {n}
+        download {n}/1 {target}|mkdir {n}|mkdir -p {n}|mkdir {top}|mkdir -p {top}|complete-name {top}.|complete-name {n}@
+        search|sql DESCRIBE MODEL {n}|sql SHOW GRANTS ON MODEL {n}|sql SHOW MODELS IN {container}
+        sql GRANT EXECUTE ON MODEL {n} TO eve|sql REVOKE EXECUTE ON MODEL {n} FROM eve|sql DROP MODEL {n}
+        sql DROP MODEL IF EXISTS {n}|sql DROP MODEL {n} CASCADE|sql ALTER MODEL {n} OWNER TO eve|sql ALTER MODEL {n} RENAME TO x
+        sql COMMENT ON MODEL {n} IS 'x'|sql ALTER MODEL {n} SET TAGS ('k' = 'v')|sql ALTER MODEL {n} UNSET TAGS ('k')
+        sql CREATE MODEL {n}|sql CREATE MODEL IF NOT EXISTS {n}"""
+
+    def setUp(self):
+        super().setUp()
+        self.ready_registry()
+        self.files = self.model(files={"weights.bin": b"w"})
+        for name in ("secret.s.m", "prod.secret.m", "prod.ml.secret", "prod.open.mine"):
+            self.ok("register", "-p", self.files, name, "--alias", "Live")
+        self.ok("principal", "create", "eve")
+        self.ok("grant", "USE_CATALOG", "prod", "eve")
+        for schema in ("prod.ml", "prod.open"):
+            self.ok("grant", "USE_SCHEMA", schema, "eve")
+        self.ok("owner", "set", "prod.open.mine", "eve")
+
+    def outcome(self, command, model, top):
+        places = {"n": model, "top": top, "container": model.rpartition(".")[0], "files": self.files,
+                  "target": os.path.join(self.scratch, "target")}
+        words = command.split()
+        if words[0] == "sql":
+            arguments = ["sql", command.partition(" ")[2].format(**places)]
+        elif words[0] == "search":
+            arguments = ["search", f"catalog = '{top}' OR name = '{model}'"]
+        else:
+            arguments = [word.format(**places) for word in words]
+        done = run("--as", "eve", *arguments, home=self.home)
+        return done.returncode, *(text.replace("secret", "it").replace("nothing", "it")
+                                  for text in (done.stdout, done.stderr))
+
+    def test_every_command_answers_the_same_of_the_hidden_as_of_the_absent(self):
+        commands = [command.strip() for line in self.COMMANDS.splitlines() for command in line.split("|")]
+        codes = {}
+        for model, top in (("{}.s.m", "{}"), ("prod.{}.m", "prod.{}"), ("prod.ml.{}", "prod.ml.{}")):
+            for command in filter(None, commands):
+                if "{container}" in command and top == model:
+                    continue  # that one is open
+                with self.subTest(command, top=top):
+                    hidden = self.outcome(command, model.format("secret"), top.format("secret"))
+                    absent = self.outcome(command, model.format("nothing"), top.format("nothing"))
+                    self.assertEqual(hidden, absent)
+                    codes.setdefault(hidden[0], set()).add(command.split()[0])
+        # Names that one looks for are not found; what one would make there is not permitted.
+        self.assertEqual(set(codes), {0, 3, 5})
+        self.assertLessEqual(codes[0], {"complete-name", "search", "sql"})
+        self.assertEqual(run("--as", "eve", "show", "prod.open.mine", home=self.home).returncode, 0)
+        # The log knows which it was.
+        self.assertIn("may not see catalog secret", self.ok("audit", "--json", "--refused", "--principal", "eve"))
+
+    def test_only_whoever_could_take_a_name_learns_that_it_is_taken(self):
+        self.ok("grant", "CREATE_MODEL", "prod.ml", "eve")
+        self.refused(4, "--as", "eve", "mkdir", "prod.ml.secret", says="the name is taken by a model that eve may not see")
+        self.ok("--as", "eve", "mkdir", "prod.ml.own")
+        self.refused(4, "--as", "eve", "rename", "prod.ml.own", "secret", says="there is a model of this name")
+        # What goes before is refused alike.
+        self.ok("--as", "eve", "register", self.files, "prod.ml.own", "--alias", "Guarded")
+        self.ok("group", "create", "guards")
+        self.ok("set", "prod", "protected-alias.Guarded", "guards")
+        taken, free = (self.refused(5, "--as", "eve", "rename", "prod.ml.own", name) for name in ("secret", "nothing"))
+        self.assertEqual(taken, free)
+
+
 class Governance(Case):
     def setUp(self):
         super().setUp()
@@ -267,7 +343,7 @@ class Governance(Case):
         # In their names, to the letter of what they were granted.
         self.assertEqual(self.json("show", "prod.ml_team.iris", "--as", "ann@x.org")["name"], "iris")
         self.refused(5, "--as", "ann@x.org", "tag", "set", "prod.ml_team.iris", "k", "v")
-        self.refused(5, "--as", "nightly", "tag", "set", "prod.ml_team.iris", "k", "v", says="USE")
+        self.refused(3, "--as", "nightly", "tag", "set", "prod.ml_team.iris", "k", "v", says="none that nightly may see")
         self.refused(5, "--as", "ann@x.org", "principal", "create", "x")
         self.refused(2, "--as", "data-science", "ls", says="a group")
         self.refused(3, "--as", "nobody-of-that-name", "ls")
@@ -277,7 +353,7 @@ class Governance(Case):
         self.assertEqual(self.json("owner", "set", "prod.ml_team.iris", "data-science")["owner"], "data-science")
         self.ok("tag", "set", "prod.ml_team.iris", "k", "v", "--as", "ann@x.org")
         self.ok("group", "remove", "data-science", "ann@x.org")
-        self.refused(5, "show", "prod.ml_team.iris", "--as", "ann@x.org")
+        self.refused(3, "show", "prod.ml_team.iris", "--as", "ann@x.org")
         self.ok("revoke", "APPLY_TAG", "prod.ml_team.iris", "nightly")
         self.refused(6, "group", "rm", "nightly", says="modelfs principal rm")
         self.ok("principal", "rm", "nightly")
@@ -760,7 +836,7 @@ class Story(Case):
         refusals = [record["actionName"] for record in self.audit("--refused")]
         self.assertEqual(set(refusals),
                          {"createModelVersion", "createRegisteredModel", "createSchema", "createCatalog"})
-        self.refused(3, "--as", "bob@x.org", "register", absent, "prod.none.iris", says="no schema prod.none")
+        self.refused(3, "--as", "bob@x.org", "register", absent, "prod.none.iris", says="prod.none: no such schema")
         self.ok("grant", "CREATE_MODEL_VERSION", "prod.ml.iris", "bob@x.org")
         self.refused(3, "--as", "bob@x.org", "register", absent, "prod.ml.iris", says=absent)
         self.refused(2, "--as", "bob@x.org", "register", piped, "prod.ml.iris", says="pipe")

@@ -103,7 +103,7 @@ TEST(SqlRun, GrantsAreGivenShownAndTakenBack) {
             "prod|ml|Data Science\n");
 
   world.caller.principal = "eve";
-  EXPECT_EQ(world.Run("GRANT EXECUTE ON MODEL prod.ml.iris TO `account users`"), "permission denied");
+  EXPECT_EQ(world.Run("GRANT EXECUTE ON MODEL prod.ml.iris TO `account users`"), "not found");
   EXPECT_EQ(world.Run("SHOW CATALOGS"), "");
 }
 
