@@ -104,12 +104,18 @@ Acl ProjectAcl(AccessClass part, const store::ObjectAccess& access, const IdLook
   std::map<uint32_t, unsigned> users;
   std::map<uint32_t, unsigned> groups;
   unsigned all = acl.other;
+  unsigned shared = 0;
   size_t named = 0;
   for (const store::PrincipalRights& entry : access.entries) {
     // Whom an entry names, the kernel asks no further about: it must say what everyone may, too.
     const unsigned permissions = PermissionsFor(part, entry.rights | access.everyone);
     if (permissions == acl.other) continue;
     all |= permissions;
+    // By a shared name nobody is an admin.
+    if (!entry.admin && entry.principal.kind != store::PrincipalKind::kGroup &&
+        ids.shared(entry.principal.name)) {
+      shared |= permissions;
+    }
     // Past the limit nobody's id matters any more, and asking for thousands takes its time.
     if (++named > kMaxNamedEntries) continue;
     // A service principal is a process's user, as a person is.
@@ -125,6 +131,9 @@ Acl ProjectAcl(AccessClass part, const store::ObjectAccess& access, const IdLook
     groups.clear();
   } else {
     AddThoseWithLess(part, access, ids, acl.other, groups, users);
+    // They may be in any group. A uid that is listed has a line of its own in the map, and keeps its entry.
+    acl.other |= shared;
+    for (auto& [gid, permissions] : groups) permissions |= shared;
   }
   acl.users = ListOf(users);
   acl.groups = ListOf(groups);

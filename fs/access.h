@@ -71,6 +71,8 @@ struct Acl {
 struct IdLookup {
   std::function<std::vector<uid_t>(std::string_view user)> uids;
   std::function<std::vector<gid_t>(std::string_view group)> gids;
+  // Whether many users have the name, by a range of uids: no ACL can list them.
+  std::function<bool(std::string_view user)> shared = [](std::string_view) { return false; };
   // The users whom the registry takes to have one of these names.
   std::function<std::vector<uid_t>(const std::vector<std::string>& names)> called;
 };
@@ -79,6 +81,9 @@ struct IdLookup {
 // named with what they have (store::Namesakes, ObjectAccess::lesser). They come last, who hold nothing before
 // service principals, and these before who is `lesser`: those for whom there is no room among
 // kMaxNamedEntries are let through as the groups that they are in are.
+//
+// What a name holds that many users share is let through for everybody and each group: no entry can say it.
+// But an admin's name is not shared.
 //
 // Past kMaxNamedEntries principals there are no entries, and everybody is let through as far as the one who
 // may most: then the daemon alone decides, when something is opened, listed or changed.

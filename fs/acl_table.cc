@@ -133,6 +133,7 @@ std::string AclTable::Encoded(AccessClass part, const store::ObjectAccess& acces
   store::HostIdentities& identities = *context_.identities;
   const IdLookup ids{.uids = [&](std::string_view user) { return identities.UidsOf(user); },
                      .gids = [&](std::string_view group) { return identities.GidsOf(group); },
+                     .shared = [&](std::string_view user) { return identities.IsShared(user); },
                      .called = [&](const auto& names) { return identities.UidsCalled(names); }};
   return EncodeAcl(ProjectAcl(part, access, ids));
 }

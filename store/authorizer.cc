@@ -288,8 +288,16 @@ Result<Identity> Authorizer::IdentityOfCaller(View& view, const Caller& caller) 
   // Who happens to be called as a group is not in it, and a service principal is in none of the host's groups
   // that somebody of its name is in.
   if (self && self->kind == PrincipalKind::kGroup) return Nobody();
-  if (self && self->kind == PrincipalKind::kServicePrincipal) return ComputeIdentity(view, self->id, {});
-  return ComputeIdentity(view, self ? self->id : kNobodyId, caller.groups);
+  const bool service = self && self->kind == PrincipalKind::kServicePrincipal;
+  ASSIGN_OR_RETURN(Identity identity, ComputeIdentity(view, self ? self->id : kNobodyId,
+                                                      service ? std::vector<std::string>() : caller.groups));
+  if (!caller.shared_name) return identity;
+  ASSIGN_OR_RETURN(const StoredObject metastore, view.Object(kMetastoreId));
+  ASSIGN_OR_RETURN(const PrincipalId admin, view.OwnerOf(metastore.record));
+  if (!identity.Is(admin)) return identity;
+  Identity nobody = Nobody();
+  nobody.refused_admin = true;
+  return nobody;
 }
 
 Result<Identity> Authorizer::ComputeIdentity(View& view, PrincipalId self,
@@ -327,6 +335,7 @@ Result<std::shared_ptr<const Identity>> Authorizer::IdentityAt(View& view, Revis
                                                                const Caller& caller) const {
   std::string key = FoldCase(caller.principal);
   for (const std::string& group : caller.groups) key.append(1, '\0').append(FoldCase(group));
+  if (caller.shared_name) key.append(2, '\0');  // no group is called ""
   {
     const MutexLock lock(mu_);
     if (cache_.epoch == epoch) {
@@ -436,7 +445,12 @@ Status Authorizer::CheckHasName(View& view, const Caller& caller) const {
   }
   ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> self, view.FindPrincipal(caller.principal));
   if (self && self->kind == PrincipalKind::kGroup) return NamedAsAGroup(caller);
-  return OkStatus();
+  ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> identity, IdentityOf(view, caller));
+  if (!identity->refused_admin) return OkStatus();
+  return Error(Code::kPermissionDenied,
+               fmt::format("{} is a metastore admin, and uid {} has this name only by a range or the default "
+                           "of the identity map, so it holds nothing; an admin's uid needs a line of its own",
+                           Printable(caller.principal), caller.uid));
 }
 
 Status Authorizer::CheckInside(View& view, const Caller& caller, ObjectId container) const {
@@ -666,21 +680,23 @@ Result<ObjectAccess> Authorizer::AccessOf(View& view, ObjectId object) const {
   together.all.erase(std::unique(together.all.begin(), together.all.end()), together.all.end());
 
   // Someone with nothing beyond everybody's needs no mention.
-  const auto mention = [&](const PrincipalInfo& principal, const ObjectRights& rights) {
-    if (!((access.everyone | rights) == access.everyone)) access.entries.push_back({principal, rights});
+  const auto mention = [&](const PrincipalInfo& principal, const Facts& facts) {
+    const ObjectRights rights = RightsOf(facts);
+    if (!((access.everyone | rights) == access.everyone)) {
+      access.entries.push_back({principal, rights, facts.admin});
+    }
+    return rights;
   };
   std::unordered_map<PrincipalId, ObjectRights> of_group;
   for (const auto& [info, identity] : host_groups) {
-    of_group[info.id] = RightsOf(Weigh(levels, identity, together));
-    mention(info, of_group[info.id]);
+    of_group[info.id] = mention(info, Weigh(levels, identity, together));
   }
   for (const PrincipalInfo& info : users) {
     // Which of the host's groups a user is in matters only where one of them is named; to ask that of the
     // host for thousands of users takes seconds.
     ASSIGN_OR_RETURN(const Identity identity, host_groups.empty() ? ComputeIdentity(view, info.id, {})
                                                                   : IdentityOfPrincipal(view, info));
-    const ObjectRights rights = RightsOf(Weigh(levels, identity));
-    mention(info, rights);
+    const ObjectRights rights = mention(info, Weigh(levels, identity));
     ObjectRights of_groups;
     for (const PrincipalId in : identity.all) {
       if (const auto found = of_group.find(in); found != of_group.end())

@@ -28,6 +28,7 @@ struct Identity {
   uint64_t serial = 0;           // of this process, never given twice
   PrincipalId self = kNobodyId;  // kNobodyId where it has no record yet
   std::vector<PrincipalId> all;  // sorted
+  bool refused_admin = false;    // nobody, since an admin's name is not shared (Caller::shared_name)
   bool Is(PrincipalId principal) const;
 };
 

@@ -27,6 +27,9 @@ struct Caller {
   std::string principal;            // the user's name; "uid:1234" where the host has none
   std::vector<std::string> groups;  // names of the host's groups it is in
   uid_t uid = 0;
+  // Many uids have the name: a range or the default of an identity map gave it to this one. So it is never a
+  // metastore admin's.
+  bool shared_name = false;
   Role role = Role::kPrincipal;
   std::string run_by;  // who really acts, where a metastore admin acts in another's name; else empty
   Proof proof = Proof::kProcess;

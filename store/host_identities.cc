@@ -217,8 +217,25 @@ struct IdentityMap {
     std::map<std::string, std::vector<Id>, std::less<>> ids;  // by folded name
     std::map<Id, size_t> lines;
   };
+  struct Range {
+    uid_t last = 0;
+    std::string name;
+    size_t line = 0;
+  };
   Side<uid_t> users;
   Side<gid_t> groups;
+  std::map<uid_t, Range> ranges;                           // of users, by the first; they do not overlap
+  std::optional<Range> others;                             // every other user but root
+  std::map<std::string, std::string, std::less<>> shared;  // names of ranges and others, by how they fold
+
+  // The name of a uid that has no line of its own.
+  const std::string* SharedNameOf(uid_t uid) const {
+    if (uid == 0) return nullptr;
+    const auto above = ranges.upper_bound(uid);
+    if (above != ranges.begin() && std::prev(above)->second.last >= uid)
+      return &std::prev(above)->second.name;
+    return others ? &others->name : nullptr;
+  }
 };
 
 // Which file it was, as stat(2) tells.
@@ -256,8 +273,53 @@ Status AddLine(IdentityMap::Side<Id>& side, std::string_view word, uint64_t id, 
   return OkStatus();
 }
 
+std::optional<uint64_t> ParseId(std::string_view digits) {
+  uint64_t id = 0;
+  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), id);
+  const bool whole = !digits.empty() && error == std::errc() && end == digits.data() + digits.size();
+  return whole && id <= kLastId ? std::optional(id) : std::nullopt;
+}
+
+Status AddRange(std::string_view first, std::string_view last, std::string_view name, size_t line,
+                IdentityMap& map) {
+  const std::optional<uint64_t> begin = ParseId(first);
+  const std::optional<uint64_t> end = ParseId(last);
+  if (!begin || !end || *begin > *end) {
+    return Error(Code::kInvalidArgument,
+                 fmt::format("{}-{} is no range of uids (0 to {}, the lower one first); write `uid "
+                             "100000-165535 = USER`",
+                             Printable(first), Printable(last), kLastId));
+  }
+  if (*begin == 0) {
+    return Error(Code::kInvalidArgument, "a range may not hold uid 0; root needs a line of its own");
+  }
+  const auto overlaps = [&](const auto& range) {
+    return Error(Code::kInvalidArgument, fmt::format("uids {}-{} overlap with {}-{} on line {}", *begin, *end,
+                                                     range.first, range.second.last, range.second.line));
+  };
+  const auto above = map.ranges.upper_bound(static_cast<uid_t>(*begin));
+  if (above != map.ranges.end() && above->first <= *end) return overlaps(*above);
+  if (above != map.ranges.begin() && std::prev(above)->second.last >= *begin)
+    return overlaps(*std::prev(above));
+  map.ranges.emplace(static_cast<uid_t>(*begin),
+                     IdentityMap::Range{static_cast<uid_t>(*end), std::string(name), line});
+  map.shared.emplace(FoldCase(name), name);
+  return OkStatus();
+}
+
+Status AddDefault(std::string_view name, size_t line, IdentityMap& map) {
+  if (map.others) {
+    return Error(Code::kInvalidArgument,
+                 fmt::format("every other uid is mapped on line {} already", map.others->line));
+  }
+  map.others = IdentityMap::Range{0, std::string(name), line};
+  map.shared.emplace(FoldCase(name), name);
+  return OkStatus();
+}
+
 Status ParseLine(std::string_view text, size_t number, IdentityMap& map) {
-  constexpr std::string_view kHow = "write `uid NUMBER = USER` or `gid NUMBER = GROUP`";
+  constexpr std::string_view kHow =
+      "write `uid NUMBER = USER`, `uid FIRST-LAST = USER`, `uid * = USER` or `gid NUMBER = GROUP`";
   const size_t equals = text.find('=');
   if (equals == std::string_view::npos)
     return Error(Code::kInvalidArgument, fmt::format("there is no '='; {}", kHow));
@@ -268,15 +330,25 @@ Status ParseLine(std::string_view text, size_t number, IdentityMap& map) {
   if (word != "uid" && word != "gid") {
     return Error(Code::kInvalidArgument, fmt::format("{} is neither uid nor gid; {}", Printable(word), kHow));
   }
-  uint64_t id = 0;
-  const auto [end, error] = std::from_chars(digits.data(), digits.data() + digits.size(), id);
-  if (digits.empty() || error != std::errc() || end != digits.data() + digits.size() || id > kLastId) {
+  const size_t dash = digits.find('-', 1);
+  const bool several = digits == "*" || dash != std::string_view::npos;
+  if (several && word == "gid") {
+    return Error(Code::kInvalidArgument,
+                 "ranges and the default are of uids alone: each gid needs a line of its own");
+  }
+  if (several) {
+    RETURN_IF_ERROR(CheckPrincipalName(name));
+    if (dash == std::string_view::npos) return AddDefault(name, number, map);
+    return AddRange(Trim(digits.substr(0, dash)), Trim(digits.substr(dash + 1)), name, number, map);
+  }
+  const std::optional<uint64_t> id = ParseId(digits);
+  if (!id) {
     return Error(Code::kInvalidArgument,
                  fmt::format("{} is no {} (0 to {}); {}", Printable(digits), word, kLastId, kHow));
   }
   RETURN_IF_ERROR(CheckPrincipalName(name));
-  return word == "uid" ? AddLine(map.users, word, id, name, number)
-                       : AddLine(map.groups, word, id, name, number);
+  return word == "uid" ? AddLine(map.users, word, *id, name, number)
+                       : AddLine(map.groups, word, *id, name, number);
 }
 
 Result<IdentityMap> ParseMap(const std::string& file, std::string_view text) {
@@ -441,7 +513,11 @@ class HostIdentities::Impl {
     const MapPtr map = Look();
     Caller caller;
     caller.uid = uid;
-    const std::optional<std::string> name = NameOf(map, uid);
+    std::optional<std::string> name = NameOf(map, uid);
+    if (const std::string* shared = map != nullptr && !name ? map->SharedNameOf(uid) : nullptr) {
+      name = *shared;
+      caller.shared_name = true;
+    }
     if (!name) {
       caller.principal = fmt::format("uid:{}", uid);
       return caller;
@@ -477,6 +553,11 @@ class HostIdentities::Impl {
     return gids;
   }
 
+  bool IsShared(std::string_view user) {
+    const MapPtr map = Look();
+    return map != nullptr && map->shared.contains(FoldCase(user));
+  }
+
   std::vector<uid_t> UidsCalled(const std::vector<std::string>& names) {
     std::vector<uid_t> uids;
     if (Look() != nullptr) {  // in which a number has one name
@@ -504,6 +585,9 @@ class HostIdentities::Impl {
     if (map != nullptr) {
       if (const auto user = map->users.ids.find(folded); user != map->users.ids.end()) {
         return Found{map->users.names.at(user->second.front()), PrincipalKind::kUser};
+      }
+      if (const auto shared = map->shared.find(folded); shared != map->shared.end()) {
+        return Found{shared->second, PrincipalKind::kUser};
       }
       if (const auto group = map->groups.ids.find(folded); group != map->groups.ids.end()) {
         return Found{map->groups.names.at(group->second.front()), PrincipalKind::kGroup};
@@ -708,6 +792,7 @@ Caller HostIdentities::ProcessCaller(std::string door) {
 
 std::vector<uid_t> HostIdentities::UidsOf(std::string_view user) { return impl_->UidsOf(user); }
 std::vector<gid_t> HostIdentities::GidsOf(std::string_view group) { return impl_->GidsOf(group); }
+bool HostIdentities::IsShared(std::string_view user) { return impl_->IsShared(user); }
 std::vector<uid_t> HostIdentities::UidsCalled(const std::vector<std::string>& names) {
   return impl_->UidsCalled(names);
 }

@@ -4,6 +4,13 @@
 //   # who uses the mount
 //   uid 1000 = ann@x.org
 //   gid 100 = data-science
+//   # uids that a cluster draws by chance, and every other one
+//   uid 100000-165535 = batch
+//   uid * = guests
+//
+// A uid's own line wins over a range, and a range over the default. A name by range or default is many
+// uids' (Caller::shared_name), is never uid 0's, and is none of UidsOf's answers: whoever needs a number for
+// each name asks IsShared.
 //
 // Where a mapping file is given, only what it maps exists. Who is in a mapped group is still said by the
 // kernel (the request's gid) and by the user database (the supplementary groups of the uid's user there).
@@ -92,6 +99,8 @@ class HostIdentities : public PrincipalDirectory {
   // asked for, all in lower case, and those of UserDatabase's Spellings.
   std::vector<uid_t> UidsOf(std::string_view user);
   std::vector<gid_t> GidsOf(std::string_view group);
+  // Whether a range of uids, or the default, has that name.
+  bool IsShared(std::string_view user);
   // The users whose processes CallerOf calls by one of these names, in the order of the names: unlike
   // UidsOf's, none that has another name before this one. For very many names of which few are users: that a
   // name is nobody's is taken to hold until Generation rises, and for kAbsenceMs at the most.

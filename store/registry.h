@@ -212,6 +212,7 @@ struct ObjectRights {
 struct PrincipalRights {
   PrincipalInfo principal;
   ObjectRights rights;
+  bool admin = false;  // of the metastore; whoever shares the name by a range of uids is not (Caller)
 };
 // Of a user, beside the rights: what the host's groups that it is in would let through, which is more.
 struct LesserRights {

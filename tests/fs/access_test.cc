@@ -236,6 +236,40 @@ TEST(Access, PastTheKernelsLimitEverybodyIsLetThrough) {
   EXPECT_EQ(ProjectAcl(AccessClass::kVersions, access, ByNumber()).other, 07U);
 }
 
+TEST(Access, ANameThatARangeOfUidsHasIsLetThroughAsOthersAndAnAdminsIsNot) {
+  IdLookup ids = ByNumber();
+  ids.uids = [](std::string_view name) {
+    return name == "u1000" ? std::vector<uid_t>{1000} : std::vector<uid_t>();
+  };
+  ids.shared = [](std::string_view name) { return name == "batch" || name == "root"; };
+  ObjectAccess access;
+  access.entries = {Entry("batch", PrincipalKind::kUser, kLoads), Entry("g100", PrincipalKind::kGroup, kSees),
+                    Entry("u1000", PrincipalKind::kUser, kSees), Entry("root", PrincipalKind::kUser, kOwns)};
+  access.entries.back().admin = true;
+  const Acl acl = ProjectAcl(AccessClass::kVersionRoot, access, ids);
+  EXPECT_EQ(acl.other, 05U);
+  EXPECT_EQ(acl.group, 05U);
+  EXPECT_TRUE(acl.users.empty()) << "who may no more than look at the model has nothing here";
+  const Acl model = ProjectAcl(AccessClass::kModel, access, ids);
+  EXPECT_EQ(model.users, (std::vector<Acl::Named>{{1000, 05}}));
+  EXPECT_EQ(model.groups, (std::vector<Acl::Named>{{100, 05}}));
+  EXPECT_EQ(model.other, 05U);
+  access.entries.erase(access.entries.begin());
+  EXPECT_EQ(ProjectAcl(AccessClass::kModel, access, ids).other, 0U)
+      << "an admin's name is nobody's by a range";
+}
+
+// Whoever has a gid that an entry names is asked about by that entry, and not as one of the others.
+TEST(Access, WhoSharesANameIsLetThroughWhicheverGroupsItIsIn) {
+  IdLookup ids = ByNumber();
+  ids.shared = [](std::string_view name) { return name == "u7"; };
+  ids.uids = [](std::string_view) { return std::vector<uid_t>(); };
+  ObjectAccess access;
+  access.entries = {Entry("g100", PrincipalKind::kGroup, kTags), Entry("u7", PrincipalKind::kUser, kLoads)};
+  const Acl acl = ProjectAcl(AccessClass::kVersionRoot, access, ids);
+  EXPECT_EQ(acl.groups, (std::vector<Acl::Named>{{100, 07}}));
+}
+
 TEST(Access, EncodesAsTheKernelReadsIt) {
   Acl acl;
   acl.owner = 7;

@@ -468,10 +468,10 @@ TEST(Access, ATakenNameThatIsHiddenIsRefusedAsAFreeOneIs) {
   ASSERT_OK(world.registry->SetSettings(world.ann, world.schema, *before, full));
   ASSERT_OK(world.Grant(world.schema, "eve", {Privilege::kCreateModel}));
   EXPECT_EQ(outcome(world, "iris"), outcome(world, "none"));
-  EXPECT_EQ(outcome(world, "iris").first, "resource exhausted");
+  EXPECT_EQ(outcome(world, "iris").first, "limit reached");
   ASSERT_OK(world.registry->SetSettings(world.ann, world.schema, full, *before));
   EXPECT_EQ(outcome(world, "iris").first, "already exists");
-  EXPECT_EQ(outcome(world, "iris").second, "prod.ml.it: the name is taken by a model that eve may not see");
+  EXPECT_EQ(outcome(world, "iris").second, "it.it.it: the name is taken by a model that eve may not see");
   EXPECT_EQ(outcome(world, "none").first, "ok");
   ASSERT_OK(world.Grant(world.catalog, "eve", {Privilege::kBrowse}));
   ASSERT_OK(world.Revoke(world.schema, "eve", {Privilege::kCreateModel}));
@@ -506,6 +506,41 @@ TEST(Access, WhoLeavesAGroupLosesWhatItHadThroughIt) {
   EXPECT_EQ(world.Check(bob, Operation::kReadFiles, world.model), "permission denied");
   EXPECT_EQ(Outcome(world.registry->SetAlias(bob, world.model, "b", 1)), "permission denied");
   EXPECT_EQ(Outcome(world.registry->Lookup(bob, FullName{{"prod"}})), "not found");
+}
+
+TEST(Access, ANameThatManyUidsShareIsNeverAnAdmins) {
+  World world;
+  ASSERT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kGroup, "admins"));
+  ASSERT_OK(world.registry->AddMember(world.ann, "admins", "ann"));
+  for (const char* user : {"bob", "dan"}) {
+    ASSERT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kUser, user));
+  }
+  ASSERT_OK(world.registry->AddMember(world.ann, "admins", "dan"));
+  ASSERT_OK(world.registry->SetOwner(world.ann, kMetastoreId, "admins"));
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kUseCatalog, Privilege::kUseSchema}));
+  ASSERT_OK(world.Grant(world.model, "bob", {Privilege::kExecute}));
+  for (const char* admin : {"ann", "dan"}) {
+    Caller caller = Someone(admin);
+    EXPECT_EQ(world.Check(caller, Operation::kGet, world.model), "ok");
+    caller.shared_name = true;
+    caller.uid = 100'003;
+    EXPECT_EQ(world.Check(caller, Operation::kGet, world.model), "permission denied");
+    EXPECT_EQ(world.Check(caller, Operation::kCreateCatalog, kMetastoreId), "permission denied");
+    EXPECT_TRUE(world.registry->List(caller, kMetastoreId, {})->items.empty());
+    for (const char* name : {"prod", "none"}) {
+      const auto found = world.registry->Lookup(caller, FullName{{name}});
+      EXPECT_EQ(Outcome(found), "permission denied");
+      EXPECT_NE(found.error().message().find("an admin's uid needs a line of its own"), std::string::npos)
+          << found.error().message();
+    }
+  }
+  // What is granted is anybody's who has the name.
+  Caller bob = Someone("bob");
+  bob.shared_name = true;
+  EXPECT_EQ(world.Check(bob, Operation::kReadFiles, world.model), "ok");
+  ASSERT_OK(world.registry->AddMember(world.ann, "admins", "bob"));
+  EXPECT_EQ(world.Check(bob, Operation::kReadFiles, world.model), "permission denied") << "an admin by now";
+  EXPECT_EQ(world.Check(Someone("bob"), Operation::kReadFiles, world.model), "ok");
 }
 
 TEST(Access, ANameThatIsMadeAgainInheritsNothing) {

@@ -240,6 +240,67 @@ TEST(HostIdentities, OnePersonMayHaveSeveralNumbers) {
   EXPECT_EQ(identities->GidsOf("g"), (std::vector<gid_t>{1, 2}));
 }
 
+TEST(HostIdentities, ARangeNamesEachUidOfItAndTheDefaultEveryOther) {
+  Host host;
+  host.WriteMap(
+      "uid * = guests\nuid 100000-165535 = batch\nuid 100007 = ann\nuid 200000 - 200000 = solo\n"
+      "gid 100 = staff\n");
+  const auto identities = host.Open(true).value();
+  const struct {
+    uid_t uid;
+    const char* principal;
+    bool shared;
+  } kRows[] = {{99'999, "guests", true}, {100'000, "batch", true},        {100'006, "batch", true},
+               {100'007, "ann", false},  {165'535, "batch", true},        {165'536, "guests", true},
+               {200'000, "solo", true},  {200'001, "guests", true},       {1, "guests", true},
+               {0, "uid:0", false},      {4'294'967'294U, "guests", true}};
+  for (const auto& row : kRows) {
+    const Caller caller = identities->CallerOf(row.uid, 100);
+    EXPECT_EQ(caller.principal, row.principal) << row.uid;
+    EXPECT_EQ(caller.shared_name, row.shared) << row.uid;
+    EXPECT_EQ(caller.groups, row.uid == 0 ? std::vector<std::string>() : std::vector<std::string>{"staff"});
+  }
+  for (const char* name : {"batch", "BATCH", "solo", "guests"}) {
+    EXPECT_TRUE(identities->IsShared(name)) << name;
+    EXPECT_TRUE(identities->UidsOf(name).empty()) << name;
+    EXPECT_EQ(identities->Find(name)->kind, PrincipalKind::kUser) << name;
+  }
+  EXPECT_FALSE(identities->IsShared("ann"));
+  EXPECT_EQ(identities->UidsOf("ann"), std::vector<uid_t>{100'007});
+  EXPECT_FALSE(host.Open(false).value()->IsShared("batch"));
+}
+
+TEST(HostIdentities, ABadRangeIsNamedWithItsLineAndWhatItMeets) {
+  Host host;
+  const struct {
+    const char* map;
+    const char* says;
+  } kRows[] = {
+      {"uid 10-20 = a\nuid 20-30 = b\n", ":2: uids 20-30 overlap with 10-20 on line 1"},
+      {"uid 10-20 = a\nuid 5-10 = b\n", ":2: uids 5-10 overlap with 10-20 on line 1"},
+      {"uid 10-20 = a\n\nuid 12-13 = b\n", ":3: uids 12-13 overlap with 10-20 on line 1"},
+      {"uid 12-13 = a\nuid 10-20 = a\n", ":2: uids 10-20 overlap with 12-13 on line 1"},
+      {"uid * = a\nuid * = b\n", ":2: every other uid is mapped on line 1 already"},
+      {"uid 0-10 = a\n", ":1: a range may not hold uid 0; root needs a line of its own"},
+      {"uid 20-10 = a\n", ":1: 20-10 is no range of uids"},
+      {"uid 10- = a\n", ":1: 10- is no range of uids"},
+      {"uid 1-4294967295 = a\n", ":1: 1-4294967295 is no range of uids"},
+      {"uid -5 = a\n", ":1: -5 is no uid"},
+      {"gid 1-2 = a\n", ":1: ranges and the default are of uids alone"},
+      {"gid * = a\n", ":1: ranges and the default are of uids alone"},
+      {"uid 1-2 = \n", ":1: principal \"\""},
+  };
+  for (const auto& row : kRows) {
+    host.WriteMap(row.map);
+    const auto opened = host.Open(true);
+    ASSERT_FALSE(opened.ok()) << row.map;
+    EXPECT_EQ(opened.error().code(), Code::kInvalidArgument) << row.map;
+    EXPECT_NE(opened.error().message().find(row.says), std::string::npos) << opened.error().message();
+  }
+  host.WriteMap("uid 10-20 = a\nuid 21-30 = b\nuid 15 = c\nuid 1-9 = d\n");
+  EXPECT_TRUE(host.Open(true).ok());
+}
+
 TEST(HostIdentities, ABadLineIsNamedWithItsFile) {
   const struct {
     const char* text;

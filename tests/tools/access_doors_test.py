@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unittest
 
 BINARY = ""
@@ -282,6 +283,83 @@ class Doors(unittest.TestCase):
                 self.ok("revoke", each, where, through)
         print(f"{rows} rows")
         self.assertGreater(rows, 1000)
+
+
+class Ranges(unittest.TestCase):
+    """Uids that a cluster draws by chance, on a shared mount with a map of ranges."""
+
+    setUp = Doors.setUp
+    modelfs, ok, mount = Doors.modelfs, Doors.ok, Doors.mount
+
+    def as_uid(self, uid, call, expected=()):
+        global BOB_UID
+        kept, BOB_UID = BOB_UID, uid
+        try:
+            return self.mount(call, expected)
+        finally:
+            BOB_UID = kept
+
+    def read(self):
+        with open(self.path + "/versions/1/weights.bin", "rb") as file:
+            assert file.read() == b"w" * 1000
+
+    def remap(self, text):
+        with open(self.map + ".new", "w") as out:
+            out.write(f"uid 0 = {ADMIN}\nuid {BOB_UID} = bob\n" + text)
+        os.rename(self.map + ".new", self.map)
+
+    def until(self, uid, verdict):
+        """A new map is in force within a second or so."""
+        deadline = time.monotonic() + 60
+        while self.as_uid(uid, self.read) != verdict:
+            self.assertLess(time.monotonic(), deadline, f"uid {uid} is not {verdict}")
+            time.sleep(0.05)
+
+    def test_a_uid_has_what_the_name_of_its_range_has(self):
+        self.remap("uid 100000-165535 = batch\nuid 100007 = carol\n")
+        for privilege, place in (("USE_CATALOG", "c"), ("USE_SCHEMA", "c.s"), ("EXECUTE", "c.s.m")):
+            self.ok("grant", privilege, place, "batch")
+        self.until(100000, ALLOWED)
+        self.assertEqual(self.as_uid(165535, self.read), ALLOWED)
+        self.assertEqual(self.as_uid(123456, lambda: os.listdir(self.path + "/versions")), ALLOWED)
+        # Neither those outside, nor who has a line of its own, nor who has a name but no right.
+        for uid in (99999, 165536, 100007, BOB_UID):
+            self.assertEqual(self.as_uid(uid, self.read), DENIED, uid)
+            self.assertEqual(self.as_uid(uid, lambda: os.listdir(self.path)), DENIED, uid)
+            self.assertEqual(self.as_uid(uid, lambda: os.mkdir(self.path + "/versions/d")), DENIED, uid)
+        self.assertEqual(self.as_uid(100000, lambda: os.symlink("../versions/1", self.path + "/aliases/x")), DENIED)
+        # Whatever group such a process runs with, also one that has an entry.
+        self.ok("grant", "CREATE_MODEL_VERSION", "c.s.m", "batch")
+
+        def draft():
+            os.mkdir(self.path + "/versions/draft")
+            with open(self.path + "/versions/draft/f", "w") as out:
+                out.write("x")
+            os.rename(self.path + "/versions/draft", self.path + "/versions/next")
+
+        self.assertEqual(self.as_uid(140000, draft), ALLOWED)
+        self.assertEqual(self.ok("ls", "--names", "c.s.m").split(), ["c.s.m/1", "c.s.m/2"])
+        self.ok("revoke", "EXECUTE", "c.s.m", "batch")
+        self.until(100000, DENIED)
+
+    def test_the_default_names_everybody_else_and_never_an_admin(self):
+        for privilege, place in (("USE_CATALOG", "c"), ("USE_SCHEMA", "c.s"), ("EXECUTE", "c.s.m")):
+            self.ok("grant", privilege, place, "team")
+        self.remap("uid * = guests\n")
+        self.ok("group", "add", "team", "guests")
+        self.until(31234, ALLOWED)
+        # A name that becomes an admin's holds nothing for those who share it, and lets nobody in.
+        self.ok("group", "add", "admins", "guests")
+        self.until(31234, DENIED)
+        self.assertEqual(self.as_uid(31234, lambda: os.stat(self.path)), DENIED)
+        self.ok("group", "remove", "admins", "guests")
+        self.until(31234, ALLOWED)
+
+    def test_a_map_that_contradicts_itself_is_refused_by_its_lines(self):
+        self.remap("uid 10-20 = a\nuid 15-30 = b\n")
+        done = self.modelfs("ls")
+        self.assertEqual(done.returncode, 2)
+        self.assertIn(f"{self.map}:4: uids 15-30 overlap with 10-20 on line 3", done.stderr)
 
 
 if __name__ == "__main__":
