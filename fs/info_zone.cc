@@ -12,6 +12,7 @@
 #include <variant>
 
 #include "cas/base/check.h"
+#include "cas/base/json_text.h"
 #include "cas/base/text.h"
 #include "fs/attrs.h"
 #include "fs/decisions.h"
@@ -56,7 +57,7 @@ constexpr Question kQuestions[] = {
 
 std::string Dump(const Json& json, int indent) {
   // Names and texts are UTF-8 by the registry's rules; what is not, in an old record, must not throw here.
-  return json.dump(indent, ' ', false, Json::error_handler_t::replace) + "\n";
+  return VisibleJson(json.dump(indent, ' ', false, Json::error_handler_t::replace)) + "\n";
 }
 
 // --- what the files say --------------------------------------------------------------------------

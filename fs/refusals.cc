@@ -7,6 +7,7 @@
 #include <string_view>
 #include <utility>
 
+#include "cas/base/json_text.h"
 #include "cas/base/text.h"
 
 namespace modelfs::fs {
@@ -30,7 +31,7 @@ std::string Quoted(std::string_view text) {
       out += c;
     }
   }
-  return out += '"';
+  return VisibleJson(out + '"');
 }
 
 std::string ErrnoName(int errno_value) {

@@ -2,6 +2,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include "cas/base/json_text.h"
+
 namespace modelfs::store {
 namespace {
 
@@ -42,6 +44,6 @@ std::string Text(const AuditRecord& record, Hashes hashes) {
 }  // namespace
 
 std::string AuditJson(const AuditRecord& record) { return Text(record, Hashes::kShown); }
-std::string ActivityJson(const AuditRecord& record) { return Text(record, Hashes::kLeftOut); }
+std::string ActivityJson(const AuditRecord& record) { return VisibleJson(Text(record, Hashes::kLeftOut)); }
 
 }  // namespace modelfs::store

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cas/base/clock.h"
+#include "cas/base/json_text.h"
 #include "cas/base/text.h"
 #include "store/audit_json.h"
 #include "tools/command.h"
@@ -60,7 +61,7 @@ Result<store::AuditQuery> QueryOf(const AuditArguments& arguments, const Place& 
 }
 
 void PrintRecord(const store::AuditRecord& record, bool json) {
-  if (json) return PrintLine(store::AuditJson(record));
+  if (json) return PrintLine(VisibleJson(store::AuditJson(record)));
   std::string line = fmt::format("{} {} {}", record.sequence, LocalTime(record.time_ms), record.principal);
   if (!record.run_by.empty()) line += fmt::format(" (run by {})", record.run_by);
   line += fmt::format(" {} {}", record.action, record.full_name);

@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "cas/base/fd.h"
+#include "cas/base/json_text.h"
 #include "store/kv/map_fault.h"
 
 namespace modelfs::tools {
@@ -50,7 +51,7 @@ std::unique_ptr<spdlog::formatter> MakeFormatter(bool json) {
 std::string JsonEscaped(std::string_view text) {
   const std::string quoted =
       nlohmann::json(std::string(text)).dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
-  return quoted.substr(1, quoted.size() - 2);
+  return VisibleJson(std::string_view(quoted).substr(1, quoted.size() - 2));
 }
 
 Result<std::shared_ptr<spdlog::logger>> MakeLogger(const LogOptions& options) {

@@ -8,6 +8,7 @@
 #include <ctime>
 #include <nlohmann/json.hpp>
 
+#include "cas/base/json_text.h"
 #include "cas/base/text.h"
 
 namespace modelfs::tools {
@@ -23,7 +24,7 @@ void AddNameParts(Json& json, const store::FullName& name, const char* leaf_fiel
 
 std::string Dump(const Json& json, int indent) {
   // A source or a tag from outside may hold bytes that are not UTF-8: they must not take the output down.
-  return json.dump(indent, ' ', false, Json::error_handler_t::replace);
+  return VisibleJson(json.dump(indent, ' ', false, Json::error_handler_t::replace));
 }
 
 // Code points, near enough to columns for names in one script.

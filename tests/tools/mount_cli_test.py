@@ -710,6 +710,30 @@ class Names(Case):
         with open(self.home + "/mount.log") as log:
             self.assertEqual([line for line in log if line.split()[2] == "E"], [])
 
+    def test_json_on_the_mount_and_of_commands_drives_no_terminal(self):
+        hostile = "a\x7fb\u009b31m\u202etxt\u2069\u2028"
+        kept = "m\u00f6del \U0001f469\u200d\U0001f4bb"
+        self.ok("describe", "prod.ml.iris", hostile + kept)
+        self.ok("tag", "set", "prod.ml.iris/1", "k", hostile + kept)
+        self.ok("tag", "set", "prod.ml.iris", "k", hostile + kept)
+        with self.assertRaises(OSError):
+            os.mkdir(self.path("versions/x\u202e"))
+        texts = {"show": self.ok("show", "--json", "prod.ml.iris/1"), "ls": self.ok("tag", "ls", "--json", "prod.ml.iris"),
+                 "sql": self.ok("sql", "--json", "DESCRIBE prod.ml.iris"), "why": self.ok("why", "--json", self.mnt),
+                 "audit": self.ok("audit", "--json"), "text": self.ok("show", "prod.ml.iris")}
+        for name in (".info/model.json", ".info/versions/1.json", ".info/activity.jsonl"):
+            with open(self.path(name), encoding="utf-8") as file:
+                texts[name] = file.read()
+        for name in ("status", "errors"):
+            with open(f"{self.mnt}/.modelfs/{name}", encoding="utf-8") as file:
+                texts[name] = file.read()
+        for name, text in texts.items():
+            for character in "\x7f\u009b\u202e\u2069\u2028":
+                self.assertNotIn(character, text, name)
+        self.assertEqual(json.loads(texts["show"])["tags"]["k"], hostile + kept)
+        self.assertEqual(json.loads(texts[".info/model.json"])["tags"]["k"], hostile + kept)
+        self.assertIn("m\u00f6del", texts[".info/model.json"])
+
     def test_a_command_in_an_answer_may_be_pasted(self):
         name = "m`to`eve`--$(touch${ifs}x)'\"\\"
         self.ok("mkdir", "prod.ml." + name)

@@ -4,6 +4,9 @@
 
 #include <nlohmann/json.hpp>
 
+#include "cas/base/json_text.h"
+#include "tools/log.h"
+
 namespace modelfs::tools {
 namespace {
 
@@ -85,6 +88,35 @@ TEST(Table, AlignsByCharactersAndNeverLetsACellDriveTheTerminal) {
             "a     \\x1b[31mred\\x0a\n"
             "-     y\n");
   EXPECT_EQ(Table({"NAME"}).Render(), "");
+}
+
+// What others wrote into the registry never drives the terminal, and what is meant for reading stays
+// readable.
+TEST(JsonOutput, WhatCouldDriveATerminalIsEscapedAndAllElseStandsAsItIs) {
+  const struct {
+    const char* text;
+    const char* want;  // between the quotes
+  } kRows[] = {
+      {"\x1b[2J", "\\u001b[2J"},
+      {"\x7f", "\\u007f"},
+      {"\u0080\u009b31m\u009f", "\\u0080\\u009b31m\\u009f"},
+      {"\u00a0\u00fc", "\u00a0\u00fc"},
+      {"\u061c\u200e\u200f", "\\u061c\\u200e\\u200f"},
+      {"a\u202etxt.exe\u202c", "a\\u202etxt.exe\\u202c"},
+      {"\u2028\u2029\u202a\u2066\u2069", "\\u2028\\u2029\\u202a\\u2066\\u2069"},
+      {"\u2027\u202f\u2065\u206a", "\u2027\u202f\u2065\u206a"},
+      {"\U0001f469\u200d\U0001f4bb\ufe0f", "\U0001f469\u200d\U0001f4bb\ufe0f"},
+      {"\u6a21\u578b", "\u6a21\u578b"},
+  };
+  for (const auto& row : kRows) {
+    const Json value = std::string(row.text);
+    const std::string json = VisibleJson(value.dump());
+    EXPECT_EQ(json, "\"" + std::string(row.want) + "\"");
+    EXPECT_EQ(Json::parse(json), value) << "and it means the same";
+    EXPECT_EQ(JsonEscaped(row.text), row.want) << "of a log's line";
+  }
+  EXPECT_EQ(VisibleJson("[\n  \"a\"\n]"), "[\n  \"a\"\n]") << "its own line breaks stay";
+  EXPECT_EQ(VisibleJson("\xC2"), "\xC2") << "cut short, it ends";
 }
 
 }  // namespace
