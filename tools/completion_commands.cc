@@ -3,11 +3,14 @@
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <cstdlib>
 #include <set>
 
+#include "cas/base/shell_word.h"
 #include "tools/command.h"
 #include "tools/output.h"
 #include "tools/pages.h"
+#include "tools/typed_line.h"
 
 namespace modelfs::tools {
 namespace {
@@ -56,13 +59,6 @@ std::string Joined(const std::vector<std::string>& words, std::string_view separ
 
 // --- shells ---
 
-// Inside single quotes, for both shells.
-std::string Quoted(std::string_view text) {
-  std::string out = "'";
-  for (const char c : text) out += c == '\'' ? std::string("'\\''") : std::string(1, c);
-  return out + "'";
-}
-
 // The names of registries are asked for at completion time: they are whatever is there then.
 bool TakesName(const CLI::App& app) {
   const auto positionals = Positionals(app);
@@ -83,19 +79,17 @@ std::string BashScript(const CLI::App& app) {
       all.insert(all.end(), option.names.begin(), option.names.end());
       if (!option.value.empty()) values.insert(option.names.begin(), option.names.end());
     }
-    words += fmt::format("    {}) words={} ;;\n", Quoted(path), Quoted(Joined(all, " ")));
-    if (TakesName(command)) named += (named.empty() ? "" : "|") + Quoted(path);
+    words += fmt::format("    {}) words={} ;;\n", ShellWord(path), ShellWord(Joined(all, " ")));
+    if (TakesName(command)) named += (named.empty() ? "" : "|") + ShellWord(path);
   });
+  // What comes from the registry is only ever data here: never in a word list of compgen, which expands it,
+  // and never split. The command itself quotes it for the place where it is inserted.
   return fmt::format(R"bash(# bash completion for modelfs; made by "modelfs completion bash"
 _modelfs() {{
-  local word=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD-1]}}
-  # '=', ':' and '@' break words in bash: put the one under the cursor together again.
-  local line=${{COMP_LINE:0:COMP_POINT}}
-  local whole=${{line##* }}
-  local path=modelfs registry=() words= i
+  local line=${{COMP_LINE:0:COMP_POINT}} text=$2 previous=$3
+  local path=modelfs words= i
   for ((i = 1; i < COMP_CWORD; ++i)); do
     case ${{COMP_WORDS[i]}} in
-      -r|--registry) registry=(-r "${{COMP_WORDS[i+1]}}"); ((++i)); continue ;;
       {values}) ((++i)); continue ;;
       -*) continue ;;
     esac
@@ -108,15 +102,18 @@ _modelfs() {{
   esac
   case $path in
 {words}  esac
-  [[ $whole == "$word" ]] && COMPREPLY=($(compgen -W "$words" -- "$word"))
+  # '=', ':' and '@' break words in bash: commands and options have none of them.
+  if [[ ${{line%"$text"}} == *[[:blank:]] ]]; then
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$text")
+  fi
   case $path in
     {named})
-      if [[ $whole != -* ]]; then
-        local cut=${{whole%"$word"}} name
-        while IFS= read -r name; do
-          COMPREPLY+=("${{name#"$cut"}}")
-        done < <(modelfs "${{registry[@]}}" complete-name "$whole" 2>/dev/null)
-        [[ ${{COMPREPLY[*]}} == *. ]] && compopt -o nospace
+      local names
+      mapfile -t names < <(modelfs complete-name --bash -- "$line" "$text" 2>/dev/null)
+      if [[ ${{#names[@]}} -gt 0 ]]; then
+        # What is in a container comes next, and a model's alias or version may.
+        [[ ${{names[0]#/}} != *[@/]* ]] && compopt -o nospace
+        COMPREPLY+=("${{names[@]}}")
       fi ;;
   esac
   [[ ${{#COMPREPLY[@]}} -eq 0 ]] && compopt -o default
@@ -128,7 +125,7 @@ complete -F _modelfs modelfs
                        std::string steps;
                        EachCommand(app, "modelfs", [&](const CLI::App&, const std::string& path) {
                          if (path == "modelfs") return;
-                         steps += fmt::format("      {}) path={} ;;\n", Quoted(path), Quoted(path));
+                         steps += fmt::format("      {}) path={} ;;\n", ShellWord(path), ShellWord(path));
                        });
                        return steps;
                      }()));
@@ -138,7 +135,7 @@ complete -F _modelfs modelfs
 std::string Described(const std::string& name, const std::string& help) {
   std::string escaped;
   for (const char c : name) escaped += c == ':' ? std::string("\\:") : std::string(1, c);
-  return Quoted(escaped + ":" + help);
+  return ShellWord(escaped + ":" + help);
 }
 
 std::string ZshScript(const CLI::App& app) {
@@ -156,19 +153,19 @@ std::string ZshScript(const CLI::App& app) {
       for (const std::string& name : option.names) options.push_back(Described(name, option.help));
       if (!option.value.empty()) values.insert(option.names.begin(), option.names.end());
     }
-    words += fmt::format("    {}) commands=({}); options=({}) ;;\n", Quoted(path), Joined(commands, " "),
+    words += fmt::format("    {}) commands=({}); options=({}) ;;\n", ShellWord(path), Joined(commands, " "),
                          Joined(options, " "));
-    if (path != "modelfs") steps += fmt::format("      {}) at={} ;;\n", Quoted(path), Quoted(path));
-    if (TakesName(command)) named += (named.empty() ? "" : "|") + Quoted(path);
+    if (path != "modelfs") steps += fmt::format("      {}) at={} ;;\n", ShellWord(path), ShellWord(path));
+    if (TakesName(command)) named += (named.empty() ? "" : "|") + ShellWord(path);
   });
   return fmt::format(R"zsh(#compdef modelfs
 # zsh completion for modelfs; made by "modelfs completion zsh"
 _modelfs() {{
-  local at=modelfs i
-  local -a registry commands options names
+  local at=modelfs i name
+  local -a registry commands options names begun whole
   for ((i = 2; i < CURRENT; ++i)); do
     case ${{words[i]}} in
-      -r|--registry) registry=(-r "${{words[i+1]}}"); ((++i)); continue ;;
+      -r|--registry) registry=(-r "${{(Q)words[i+1]/#\~\//$HOME/}}"); ((++i)); continue ;;
       {values}) ((++i)); continue ;;
       -*) continue ;;
     esac
@@ -187,8 +184,18 @@ _modelfs() {{
   (( $#commands )) && _describe command commands
   case $at in
     {named})
-      names=(${{(f)"$(modelfs $registry complete-name "${{words[CURRENT]}}" 2>/dev/null)"}})
-      (( $#names )) && compadd -S '' -- $names ;;
+      # compadd quotes what it inserts.
+      names=(${{(f)"$(modelfs "${{registry[@]}}" complete-name -- "${{(Q)PREFIX}}" 2>/dev/null)"}})
+      for name in "${{names[@]}}"; do
+        # What is in a container comes next, and a model's alias or version may; in quotes a name ends with them.
+        if [[ ${{name#models:/}} == *[@/]* || ( -n $compstate[quote] && $name != *. ) ]]; then
+          whole+=("$name")
+        else
+          begun+=("$name")
+        fi
+      done
+      compadd -S '' -- "${{begun[@]}}"
+      compadd -- "${{whole[@]}}" ;;
   esac
   (( $#commands || $#names )) || _files
 }}
@@ -333,37 +340,79 @@ Status RunMan(const Cli& cli, const NoArguments& /*arguments*/) {
 
 struct CompleteNameArguments {
   std::string typed;
+  std::string replaced;
+  bool for_bash = false;
 };
 
-// Prints what the name under the cursor may become. Containers end in '.', so that one goes on typing.
-Status RunCompleteName(const Cli& cli, const CompleteNameArguments& arguments) {
-  const std::string& typed = arguments.typed;
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
-  const auto offer = [&typed](const std::string& name) {
-    if (name.compare(0, typed.size(), typed) == 0) PrintLine(name);
+constexpr std::string_view kModelScheme = "models:/";
+
+// What a name that begins so may become. Containers end in '.', so that one goes on typing.
+Result<std::vector<std::string>> NamesThatBegin(Home& home, std::string_view typed) {
+  std::vector<std::string> names;
+  // As "models:/…" where it was begun so.
+  const bool with_scheme = typed.starts_with(kModelScheme);
+  const std::string_view begun = with_scheme ? typed.substr(kModelScheme.size()) : typed;
+  const auto offer = [&](const std::string& name) {
+    if (name.starts_with(begun)) names.push_back(std::string(with_scheme ? kModelScheme : "") + name);
   };
-  const size_t mark = typed.find_first_of("/@");
-  if (mark != std::string::npos) {
-    ASSIGN_OR_RETURN(const store::FullName name, store::FullName::Parse(typed.substr(0, mark)));
-    ASSIGN_OR_RETURN(const store::ObjectInfo model, home->registry->Lookup(home->caller, name));
+  const size_t mark = begun.find_first_of("/@");
+  if (mark != std::string_view::npos) {
+    ASSIGN_OR_RETURN(const store::FullName name, store::FullName::Parse(begun.substr(0, mark)));
+    ASSIGN_OR_RETURN(const store::ObjectInfo model, home.registry->Lookup(home.caller, name));
     for (const store::AliasInfo& alias : model.aliases) offer(name.ToString() + "@" + alias.name);
-    return EachItem(
+    RETURN_IF_ERROR(EachItem(
         [&](const store::PageRequest& page) {
-          return home->registry->ListVersions(home->caller, model.id, page);
+          return home.registry->ListVersions(home.caller, model.id, page);
         },
-        [&](const store::VersionInfo& version) { offer(VersionName(version)); });
+        [&](const store::VersionInfo& version) { offer(VersionName(version)); }));
+    return names;
   }
   store::ObjectId parent = store::kMetastoreId;
-  if (const size_t dot = typed.rfind('.'); dot != std::string::npos) {
-    ASSIGN_OR_RETURN(const store::FullName name, store::FullName::Parse(typed.substr(0, dot)));
-    ASSIGN_OR_RETURN(const store::ObjectInfo container, home->registry->Lookup(home->caller, name));
+  if (const size_t dot = begun.rfind('.'); dot != std::string_view::npos) {
+    ASSIGN_OR_RETURN(const store::FullName name, store::FullName::Parse(begun.substr(0, dot)));
+    ASSIGN_OR_RETURN(const store::ObjectInfo container, home.registry->Lookup(home.caller, name));
     parent = container.id;
   }
-  return EachItem(
-      [&](const store::PageRequest& page) { return home->registry->List(home->caller, parent, page); },
-      [&](const store::ObjectInfo& child) {
-        offer(child.full_name.ToString() + (child.kind == store::ObjectKind::kModel ? "" : "."));
-      });
+  RETURN_IF_ERROR(
+      EachItem([&](const store::PageRequest& page) { return home.registry->List(home.caller, parent, page); },
+               [&](const store::ObjectInfo& child) {
+                 offer(child.full_name.ToString() + (child.kind == store::ObjectKind::kModel ? "" : "."));
+               }));
+  return names;
+}
+
+// The registry that the typed line names, as the shell would give it to the command; "" where it names none.
+std::string RegistryOf(const std::vector<std::string>& words) {
+  constexpr std::string_view kLong = "--registry=";
+  for (size_t i = 0; i < words.size(); ++i) {
+    std::string home;
+    if ((words[i] == "-r" || words[i] == "--registry") && i + 1 < words.size()) home = words[i + 1];
+    if (words[i].starts_with(kLong)) home = words[i].substr(kLong.size());
+    if (home.empty()) continue;
+    const char* own = std::getenv("HOME");
+    return home.starts_with("~/") && own != nullptr ? own + home.substr(1) : home;
+  }
+  return "";
+}
+
+// One name a line. For bash `typed` is the line up to the cursor, and what is printed may be inserted as it
+// is.
+Status RunCompleteName(const Cli& cli, const CompleteNameArguments& arguments) {
+  if (!arguments.for_bash) {
+    ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
+    ASSIGN_OR_RETURN(const std::vector<std::string> names, NamesThatBegin(*home, arguments.typed));
+    for (const std::string& name : names) PrintLine(name);
+    return OkStatus();
+  }
+  const TypedLine line = ReadTypedLine(arguments.typed);
+  const std::string registry = RegistryOf(line.words);
+  ASSIGN_OR_RETURN(const std::string path, HomePath(registry.empty() ? cli.globals.registry : registry));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.OpenAt(path));
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, NamesThatBegin(*home, line.current.value));
+  for (const std::string& candidate : BashCandidates(line.current, arguments.replaced, names)) {
+    PrintLine(candidate);
+  }
+  return OkStatus();
 }
 
 }  // namespace
@@ -389,7 +438,9 @@ void AddCompletionCommands(Cli& cli) {
     CLI::App* command =
         AddCommand(*cli.app, "complete-name", "Print names that begin so", "modelfs complete-name pr");
     command->group("");  // for the completion scripts
-    command->add_option("TYPED", arguments->typed, "What is typed so far");
+    command->add_option("TYPED", arguments->typed, "What is typed so far: the name, or for bash the line");
+    command->add_option("REPLACED", arguments->replaced, "For bash: the end of it that it replaces");
+    command->add_flag("--bash", arguments->for_bash, "Print what bash may insert as it is");
     OnRun(*command, cli, arguments, RunCompleteName);
   }
 }

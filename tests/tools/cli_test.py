@@ -201,37 +201,6 @@ class Help(Case):
         for path in command_tree():
             self.assertIn(".SS modelfs " + " ".join(path), page)
 
-    def test_bash_completes_commands_options_and_names(self):
-        bash = shutil.which("bash")
-        if not bash:
-            self.skipTest("no bash on this machine")
-        self.ready_registry()
-        self.ok("register", self.model(), "prod.ml.iris", "--alias", "Champion")
-
-        def complete(line):
-            script = run("completion", "bash").stdout + f"""
-modelfs() {{ "{BINARY}" "$@"; }}
-compopt() {{ :; }}
-COMP_LINE='{line}'; COMP_POINT=${{#COMP_LINE}}
-read -ra COMP_WORDS <<<"${{COMP_LINE//@/ @ }}"
-[[ $COMP_LINE == *' ' ]] && COMP_WORDS+=('')
-[[ $COMP_LINE == *@ ]] && COMP_WORDS+=('')
-COMP_CWORD=$(( ${{#COMP_WORDS[@]}} - 1 ))
-_modelfs
-printf '%s\\n' "${{COMPREPLY[@]}}"
-"""
-            env = dict(os.environ, MODELFS_REGISTRY=self.home)
-            done = subprocess.run([bash, "-c", script], env=env, capture_output=True, text=True, check=True)
-            return done.stdout.split()
-
-        self.assertEqual(complete("modelfs reg"), ["register"])
-        self.assertEqual(complete("modelfs alias "), ["set", "rm", "ls", "-h", "--help"])
-        self.assertEqual(complete("modelfs gc --dry"), ["--dry-run"])
-        self.assertEqual(complete("modelfs show pr"), ["prod."])
-        self.assertEqual(complete("modelfs show prod.ml."), ["prod.ml.iris"])
-        self.assertEqual(complete("modelfs show prod.ml.iris/"), ["prod.ml.iris/1"])
-        self.assertEqual(complete("modelfs show prod.ml.iris@"), ["Champion"])
-
 
 class Hidden(Case):
     """What a user may not see reads as what is not there, at each level and by each command."""
