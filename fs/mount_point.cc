@@ -273,10 +273,9 @@ Status AbortConnection(const std::string& mount_point) {
   if (file.valid() && ::write(file.get(), "1", 1) == 1) return OkStatus();
   // Aborts first (umount2(2), MNT_FORCE); that it is busy is then no failure.
   if (::umount2(mount_point.c_str(), MNT_FORCE | UMOUNT_NOFOLLOW) == 0 || errno == EBUSY) return OkStatus();
-  return ErrnoError(errno,
-                    fmt::format("{0}: its daemon was killed, and what it left behind can only be ended "
-                                "by root: umount -f {0}",
-                                mount_point));
+  return ErrnoError(errno, fmt::format("{}: its daemon was killed, and what it left behind can only be ended "
+                                       "by root: {}",
+                                       mount_point, ShellCommand({"umount", "-f"}, {mount_point})));
 }
 
 Result<Fd> OpenDevice() {

@@ -171,7 +171,7 @@ def dead_links(root: pathlib.Path, every: list[str]) -> list[str]:
 
 # Where names are quoted for SQL.
 QUOTES_SQL = ("store/sql_name.cc", "tools/sql_printer.cc")
-PRINTED_COMMAND = re.compile(r"modelfs (?:[a-z-]+ )+[^\n]*\{|\b(?:GRANT|REVOKE) [^\n]*\{")
+PRINTED_COMMAND = re.compile(r"modelfs (?:[a-z-]+ )+[^\n]*\{|\b(?:GRANT|REVOKE) [^\n]*\{|: umount [^\n]*\{")
 
 
 def unquoted_commands(root: pathlib.Path, sources: list[str]) -> list[str]:
