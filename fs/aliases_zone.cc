@@ -164,7 +164,9 @@ class AliasesZone : public Zone {
     const Result<store::VersionInfo> version =
         context_.registry->GetVersionById(context_.daemon, parts.version);
     if (!version.ok()) return RefuseNode(version.error());
-    if (auto may = Permit(context_, request, store::Operation::kGet, version->model); !may) {
+    if (auto may = Permit(context_, request, store::Operation::kGet, version->model,
+                          {{"version_arg", std::to_string(version->number)}});
+        !may) {
       return tl::unexpected(may.error());
     }
     return parts.slot == kLatestSlot ? std::to_string(version->number) : LinkTarget(version->number);

@@ -12,11 +12,11 @@
 namespace modelfs::fs {
 
 Outcome<void> Permit(const Context& context, const Request& request, store::Operation operation,
-                     store::ObjectId object) {
+                     store::ObjectId object, std::map<std::string, std::string> params) {
   const Status allowed = context.registry->CheckAccess(request.caller, operation, object);
   if (allowed.ok()) return {};
   if (allowed.error().code() == Code::kPermissionDenied) {
-    AuditDecision(context, request, operation, object, allowed);
+    AuditDecision(context, request, operation, object, allowed, std::move(params));
   }
   return RefuseCaller(context, object, allowed.error());
 }

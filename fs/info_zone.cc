@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
@@ -493,7 +494,9 @@ Outcome<std::string> InfoZone::InfoText(const Request& request, const NodeParts&
     if (!tags.ok()) return RefuseCaller(context_, parts.object, tags.error());
     return Dump(ModelJson(*model, *tags), 2);
   }
-  if (auto may = Permit(context_, request, ShownBy(parts.info), parts.object); !may) {
+  std::map<std::string, std::string> of_version;
+  if (parts.version_number != 0) of_version["version_arg"] = std::to_string(parts.version_number);
+  if (auto may = Permit(context_, request, ShownBy(parts.info), parts.object, std::move(of_version)); !may) {
     return tl::unexpected(may.error());
   }
   if (parts.info == InfoFile::kLineageJson) {

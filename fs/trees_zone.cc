@@ -6,6 +6,7 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <map>
 #include <unordered_map>
 #include <utility>
 #include <vector>
@@ -246,6 +247,8 @@ class TreesZone : public Zone {
   // watcher hears of that: then the cached list of files is old, and nothing is damaged.
   bool WasDeleted(store::VersionId version) const;
   std::string PathOf(const CachedVersion& version, uint32_t node) const;
+  // What the audit log says of an open, let through or refused.
+  std::map<std::string, std::string> AuditParams(const Found& opened) const;
   tl::unexpected<Refusal> ReadOnly(const Request& request, NodeId node, std::string_view name) const;
   tl::unexpected<Refusal> RefuseRemoval(const Request& request, NodeId parent, std::string_view name) const;
   void BlobIsNative(const Digest& blob);
@@ -453,13 +456,22 @@ Outcome<Place> TreesZone::PlaceOf(NodeId node) {
   return Place{VersionsNode(info.model), std::to_string(info.number)};
 }
 
+std::map<std::string, std::string> TreesZone::AuditParams(const Found& opened) const {
+  std::map<std::string, std::string> params{{"version_arg", std::to_string(opened.version->info.number)}};
+  const std::string path = PathOf(*opened.version, opened.parts.tree_node);
+  if (!path.empty()) params[opened.node->file != nullptr ? "file" : "directory"] = path;
+  return params;
+}
+
 Outcome<OpenedFile> TreesZone::Open(const Request& request, NodeId node, int flags) {
   if ((flags & O_ACCMODE) != O_RDONLY || (flags & O_TRUNC) != 0) return ReadOnly(request, node, "");
   const auto found = Find(node);
   if (!found) return tl::unexpected(found.error());
   CHECK(found->node->file != nullptr);
   const store::ObjectId model = found->version->info.model;
-  if (auto may = Permit(context_, request, store::Operation::kReadFiles, model); !may) {
+  if (auto may = Permit(context_, request, store::Operation::kReadFiles, model,
+                        AuditParams(*found));
+      !may) {
     return tl::unexpected(may.error());
   }
   const Digest& digest = found->node->file->blob;
@@ -478,9 +490,8 @@ Outcome<OpenedFile> TreesZone::Open(const Request& request, NodeId node, int fla
   const bool native = found->parts.flavour == Flavour::kNative;
   // It became native by being opened: whoever looks the name up from now on gets the other nodeid.
   if (context_.native && !native && (*blob)->NativeFd()) BlobIsNative(digest);
-  AuditDecision(
-      context_, request, store::Operation::kReadFiles, model, OkStatus(),
-      {{"version_arg", std::to_string(found->version->info.number)}, {"file", found->node->file->path}});
+  AuditDecision(context_, request, store::Operation::kReadFiles, model, OkStatus(),
+                AuditParams(*found));
   const struct stat attr =
       TreeStat(context_, found->version->info, *found->version->tree, found->parts.tree_node);
   return OpenedFile{std::make_shared<BlobHandle>(std::move(subject), node, attr, open_, *blob),
@@ -490,7 +501,9 @@ Outcome<OpenedFile> TreesZone::Open(const Request& request, NodeId node, int fla
 Outcome<OpenedDirectory> TreesZone::OpenDirectory(const Request& request, NodeId node) {
   const auto found = Find(node);
   if (!found) return tl::unexpected(found.error());
-  if (auto may = Permit(context_, request, store::Operation::kReadFiles, found->version->info.model); !may) {
+  if (auto may = Permit(context_, request, store::Operation::kReadFiles, found->version->info.model,
+                        AuditParams(*found));
+      !may) {
     return tl::unexpected(may.error());
   }
   CHECK(found->node->file == nullptr);

@@ -307,7 +307,11 @@ class VersionsZone : public Zone {
     const Result<store::VersionInfo> version = context_.registry->GetVersion(context_.daemon, model, number);
     if (!version.ok()) {
       // That there is no such version, and of which model, is for who might delete it.
-      if (auto may = Permit(context_, request, store::Operation::kDeleteVersion, model); !may) return may;
+      if (auto may = Permit(context_, request, store::Operation::kDeleteVersion, model,
+                            {{"version_arg", std::to_string(number)}});
+          !may) {
+        return may;
+      }
       return Refuse(version.error());
     }
     if (const Status deleted = context_.registry->DeleteVersion(request.caller, model, number);

@@ -189,7 +189,9 @@ Outcome<std::vector<std::string>> ListObjectXattrs(const Context& context, const
 Outcome<std::string> GetVersionXattr(const Context& context, const Request& request,
                                      const CachedVersion& version, std::string_view name) {
   if (!IsRegistryXattr(name)) return NoSuchXattr(name);
-  if (auto may = Permit(context, request, store::Operation::kGet, version.info.model); !may) {
+  if (auto may = Permit(context, request, store::Operation::kGet, version.info.model,
+                        {{"version_arg", std::to_string(version.info.number)}});
+      !may) {
     return tl::unexpected(may.error());
   }
   if (name == "user.modelfs.cached") return CachedOfVersion(context, version.tree->tree());
@@ -200,7 +202,9 @@ Outcome<std::string> GetVersionXattr(const Context& context, const Request& requ
 
 Outcome<std::vector<std::string>> ListVersionXattrs(const Context& context, const Request& request,
                                                     const CachedVersion& version) {
-  if (auto may = Permit(context, request, store::Operation::kGet, version.info.model); !may) {
+  if (auto may = Permit(context, request, store::Operation::kGet, version.info.model,
+                        {{"version_arg", std::to_string(version.info.number)}});
+      !may) {
     return tl::unexpected(may.error());
   }
   const auto info = context.registry->GetVersionById(request.caller, version.info.id);
@@ -213,7 +217,9 @@ Outcome<std::vector<std::string>> ListVersionXattrs(const Context& context, cons
 Outcome<std::string> GetFileXattr(const Context& context, const Request& request,
                                   const CachedVersion& version, const cas::TreeEntry& file,
                                   std::string_view name) {
-  if (auto may = Permit(context, request, store::Operation::kGet, version.info.model); !may) {
+  if (auto may = Permit(context, request, store::Operation::kGet, version.info.model,
+                        {{"version_arg", std::to_string(version.info.number)}});
+      !may) {
     return tl::unexpected(may.error());
   }
   if (name == "user.modelfs.sha256") return file.blob.Hex();
@@ -226,7 +232,9 @@ Outcome<std::string> GetFileXattr(const Context& context, const Request& request
 
 Outcome<std::vector<std::string>> ListFileXattrs(const Context& context, const Request& request,
                                                  const CachedVersion& version) {
-  if (auto may = Permit(context, request, store::Operation::kGet, version.info.model); !may) {
+  if (auto may = Permit(context, request, store::Operation::kGet, version.info.model,
+                        {{"version_arg", std::to_string(version.info.number)}});
+      !may) {
     return tl::unexpected(may.error());
   }
   return std::vector<std::string>{"user.modelfs.cached", "user.modelfs.sha256", "user.modelfs.size"};

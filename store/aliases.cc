@@ -114,7 +114,7 @@ Status EmbeddedRegistryImpl::SetAlias(const Caller& caller, ObjectId model_id, s
 }
 
 Status EmbeddedRegistryImpl::DeleteAlias(const Caller& caller, ObjectId model_id, std::string_view alias) {
-  constexpr std::string_view kAction = "deleteRegisteredModelAlias";
+  constexpr const char* kAction = "deleteRegisteredModelAlias";
   const Asked asked{Operation::kSetAlias, model_id, {{"alias_arg", std::string(alias)}}, kAction};
   return Mutate(caller, asked, [&](Change& change) -> Status {
     ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));

@@ -20,6 +20,7 @@ constexpr size_t kMostTextBytes = 4096;
 constexpr size_t kMostParams = 32;
 // Of records in one commit: leaves room for what a commit may hold beside them.
 constexpr size_t kMostBatchBytes = kKvMaxCommitBytes / 2;
+constexpr std::string_view kNoun = "{}";  // in Asked::action
 constexpr size_t kHeadOperations = 2;  // the chain's head is expected and written
 
 // Gives the record its object's name, if that is (still) there, and answers what it is.
@@ -96,18 +97,59 @@ Result<std::vector<AuditRecord>> EmbeddedRegistryImpl::Activity(const Caller& ca
 Result<uint64_t> EmbeddedRegistryImpl::VerifyAudit(const Caller& caller) {
   return Inspect(caller, Operation::kReadAudit, kMetastoreId, [&](View& view) -> Result<uint64_t> {
     ASSIGN_OR_RETURN(const AuditExtent extent, ReadAuditExtent(view.snapshot()));
+    RETURN_IF_ERROR(CheckOtherAuditFiles());
     AuditWalk walk;
-    ASSIGN_OR_RETURN(const std::vector<AuditFile> files, audit_files_.Before(extent.start.sequence));
+    ASSIGN_OR_RETURN(const std::vector<AuditFile> files,
+                     audit_files_.Holding(1, extent.start.sequence - 1));
     for (const AuditFile& file : files) {
       RETURN_IF_ERROR(WalkFile(audit_files_, file, walk));
     }
-    if (walk.sequence() + 1 != extent.start.sequence) return BrokenAudit(walk.sequence() + 1, "is missing");
     if (walk.hash() != extent.start.hash) return BrokenAudit(walk.sequence(), "was edited");
     RETURN_IF_ERROR(WalkRegistry(view, extent, walk));
     if (walk.sequence() != extent.head.sequence) return BrokenAudit(walk.sequence() + 1, "is missing");
     if (walk.hash() != extent.head.hash) return BrokenAudit(walk.sequence(), "was edited");
     return walk.sequence();
   });
+}
+
+Result<std::vector<AuditFile>> EmbeddedRegistryImpl::CheckOtherAuditFiles() {
+  RETURN_IF_ERROR(audit_files_.CheckNames());
+  ASSIGN_OR_RETURN(const std::vector<AuditFile> files, audit_files_.From(1));
+  std::vector<AuditFile> left;
+  // Later than the list: a file that a rotation has finished meanwhile is one of the log by now.
+  ASSIGN_OR_RETURN(const std::unique_ptr<Snapshot> snapshot, kv_.Read());
+  ASSIGN_OR_RETURN(const AuditExtent extent, ReadAuditExtent(*snapshot));
+  // Two of one record are found there.
+  RETURN_IF_ERROR(audit_files_.Holding(1, extent.start.sequence - 1));
+  for (const AuditFile& file : files) {
+    if (file.last < extent.start.sequence) continue;
+    const Error foreign(Code::kDataLoss,
+                        fmt::format("{} does not belong to the audit log, of which the files end with record "
+                                    "{}; it was put there by something else: move it away",
+                                    file.path, extent.start.sequence - 1));
+    if (file.first != extent.start.sequence || file.last > extent.head.sequence) return foreign;
+    ASSIGN_OR_RETURN(const bool same, HoldsTheSame(*snapshot, file));
+    if (!same) return foreign;
+    left.push_back(file);
+  }
+  return left;
+}
+
+Result<bool> EmbeddedRegistryImpl::HoldsTheSame(Snapshot& snapshot, const AuditFile& file) {
+  uint64_t sequence = file.first;
+  const Status read = audit_files_.ReadLines(file, [&](std::string_view line) -> Result<bool> {
+    ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, snapshot.Get(keys::Audit(sequence)));
+    if (!entry) return false;
+    ASSIGN_OR_RETURN(const AuditRecord record,
+                     DecodeAudit(entry->value, fmt::format("audit record {}", sequence)));
+    if (AuditLine(record) != line) return false;
+    ++sequence;
+    return true;
+  });
+  // A rotation that goes on meanwhile removes what an earlier one left.
+  if (!read.ok() && read.error().code() == Code::kNotFound) return true;
+  RETURN_IF_ERROR(read);
+  return sequence == file.last + 1;
 }
 
 Result<uint64_t> EmbeddedRegistryImpl::WaitForAudit(uint64_t after_sequence, const Deadline& deadline,
@@ -130,6 +172,21 @@ void EmbeddedRegistryImpl::RecordAudit(const Caller& caller, Operation operation
   Record(caller, {operation, object, std::move(params)}, decision);
 }
 
+ObjectKind EmbeddedRegistryImpl::NameAsAsked(View& view, const std::string& full_name, AuditRecord& record) {
+  record.full_name = full_name.substr(0, kMostTextBytes);
+  record.params["full_name_arg"] = record.full_name;
+  ObjectKind kind = ObjectKind::kMetastore;
+  const Result<FullName> name = FullName::Parse(full_name);
+  if (!name.ok()) return kind;
+  for (const std::string& part : name->parts) {
+    const Result<StoredObject> child = view.Child(record.object, part);
+    if (!child.ok()) break;
+    record.object = child->record.id;
+    kind = child->record.kind;
+  }
+  return kind;
+}
+
 void EmbeddedRegistryImpl::Record(const Caller& caller, const Asked& asked, const Status& decision) {
   AuditRecord record;
   record.time_ms = clock_.NowMs();
@@ -144,21 +201,44 @@ void EmbeddedRegistryImpl::Record(const Caller& caller, const Asked& asked, cons
     if (record.params.size() >= kMostParams) break;
     record.params.emplace(key.substr(0, kMostTextBytes), value.substr(0, kMostTextBytes));
   }
-  if (decision.ok() && asked.operation == Operation::kReadFiles) {
+  const bool is_open = decision.ok() && asked.operation == Operation::kReadFiles;
+  if (is_open) {
     record.action = kOpenAction;  // and is named when it is written: an open must not wait for that
   } else {
     ObjectKind kind = ObjectKind::kMetastore;
     if (const Result<std::unique_ptr<Snapshot>> snapshot = kv_.Read(); snapshot.ok()) {
       View view(**snapshot);
-      kind = NameRecord(view, record);
+      kind = asked.full_name.empty() ? NameRecord(view, record) : NameAsAsked(view, asked.full_name, record);
     }
-    record.action = asked.action.empty() ? ActionOf(asked.operation, kind) : std::string(asked.action);
+    record.action = asked.action.empty() ? ActionOf(asked.operation, kind) : asked.action;
+    if (const size_t noun = record.action.find(kNoun); noun != std::string::npos) {
+      record.action.replace(noun, kNoun.size(), ActionNoun(kind));
+    }
   }
   if (!decision.ok()) {
     record.status = static_cast<uint16_t>(RowOf(decision.error().code()).http_status);
     record.error = decision.error().message().substr(0, kMostTextBytes);
   }
-  spool_.Add(std::move(record));
+  spool_.Add(std::move(record), is_open ? RepeatsOfOpens() : AuditSpool::Repeats::kCounted);
+}
+
+AuditSpool::Repeats EmbeddedRegistryImpl::RepeatsOfOpens() {
+  constexpr int64_t kFreshMs = 1000;
+  const int64_t now_ms = clock_.SinceBootMs();
+  const auto repeats = [](AuditSettings::Opens opens) {
+    return opens == AuditSettings::Opens::kEach ? AuditSpool::Repeats::kEach : AuditSpool::Repeats::kCounted;
+  };
+  {
+    const MutexLock lock(opens_mu_);
+    if (opens_read_ms_ && now_ms - *opens_read_ms_ < kFreshMs) return repeats(opens_);
+    opens_read_ms_ = now_ms;  // others go by what was read before, meanwhile
+  }
+  const Result<std::unique_ptr<Snapshot>> snapshot = kv_.Read();
+  const Result<AuditSettings> settings =
+      snapshot.ok() ? ReadAuditSettings(**snapshot) : Result<AuditSettings>(snapshot.error());
+  const MutexLock lock(opens_mu_);
+  if (settings.ok()) opens_ = settings->opens;
+  return repeats(opens_);
 }
 
 Status EmbeddedRegistryImpl::FlushAudit() { return spool_.Flush(); }
@@ -170,11 +250,18 @@ void EmbeddedRegistryImpl::NoteFailure(Call call, const Caller& caller, const As
                                                  error.code() == Code::kResourceExhausted);
   if (error.code() != Code::kPermissionDenied && !by_rule) return;
   Asked recorded = asked;
-  if (refused.operation != asked.operation || refused.object != asked.object) {
+  if (call == Call::kQuestion && caller.intent) {
+    recorded.action = caller.intent->action;
+    recorded.params = caller.intent->params;
+    if (!caller.intent->full_name.empty()) recorded.full_name = caller.intent->full_name;
+  } else if (!asked.full_name.empty()) {
+    // By that name, whatever on the way to it was refused.
+  } else if (refused.operation != asked.operation || refused.object != asked.object) {
     recorded.operation = refused.operation;
     recorded.object = refused.object;
     recorded.action = {};
   }
+  if (!recorded.full_name.empty()) recorded.object = kMetastoreId;  // where the way to the name begins
   Record(caller, recorded, error);
 }
 

@@ -40,7 +40,9 @@ Status Change::ChainAudits() {
     record.previous_hash = head.hash;
     head.sequence = record.sequence;
     head.hash = AuditHash(record);
-    Put(keys::Audit(record.sequence), EncodeAudit(record));
+    std::string encoding = EncodeAudit(record);
+    head.kept_bytes += encoding.size();
+    Put(keys::Audit(record.sequence), std::move(encoding));
     ASSIGN_OR_RETURN(const std::vector<ObjectId> objects, IndexedUnder(record));
     for (const ObjectId object : objects) Put(keys::AuditIndex(object, record.sequence), EncodeText(""));
   }

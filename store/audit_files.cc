@@ -8,9 +8,11 @@
 #include <charconv>
 #include <optional>
 #include <span>
+#include <utility>
 
 #include "cas/base/base64.h"
 #include "cas/base/fd.h"
+#include "cas/base/text.h"
 #include "store/audit_json.h"
 #include "store/records.h"
 
@@ -23,6 +25,8 @@ constexpr std::string_view kSuffix = ".jsonl";
 constexpr std::string_view kEncodingField = ",\"record\":\"";
 constexpr std::string_view kLineEnd = "\"}";
 
+std::string NameOf(const AuditFile& file) { return fmt::format("{}-{}{}", file.first, file.last, kSuffix); }
+
 // "17-400.jsonl"
 std::optional<AuditFile> ParseName(std::string_view name) {
   AuditFile file;
@@ -33,7 +37,22 @@ std::optional<AuditFile> ParseName(std::string_view name) {
   const auto last = std::from_chars(first.ptr + 1, end, file.last);
   if (last.ec != std::errc() || last.ptr != end || file.first == 0 || file.last < file.first)
     return std::nullopt;
+  // "017-400.jsonl" would be a second file of the same records.
+  if (name != NameOf(file)) return std::nullopt;
   return file;
+}
+
+Error IsMissing(const AuditFile& file, const std::string& directory) {
+  return {Code::kDataLoss,
+          fmt::format("audit records {} to {} are missing: {}/{}, or the files that it was made of, "
+                      "are not there; copy them back from a backup",
+                      file.first, file.last, directory, NameOf(file))};
+}
+
+Error NotOfTheLog(const AuditFile& file, const std::string& other) {
+  return Error(Code::kDataLoss, fmt::format("{} does not belong to the audit log: {} holds the same records; "
+                                            "move the one that was put there away",
+                                            file.path, other));
 }
 
 }  // namespace
@@ -58,24 +77,62 @@ Result<std::string> EncodingInLine(std::string_view line) {
   return *std::move(bytes);
 }
 
-Result<std::vector<AuditFile>> AuditFiles::Before(uint64_t end) const {
+Result<std::vector<AuditFile>> AuditFiles::All() const {
   std::vector<AuditFile> found;
-  if (!has_directory() || end <= 1) return found;
+  if (!has_directory()) return found;
   Result<std::vector<std::string>> names = files_->List(directory_);
   if (!names.ok() && names.error().code() == Code::kNotFound) return found;
   if (!names.ok()) return std::move(names).error();
   for (const std::string& name : *names) {
     std::optional<AuditFile> file = ParseName(name);
-    if (!file || file->first >= end) continue;
+    if (!file) continue;
     file->path = directory_ + "/" + name;
     found.push_back(*std::move(file));
   }
-  std::sort(found.begin(), found.end(),
-            [](const AuditFile& a, const AuditFile& b) { return a.first < b.first; });
+  std::sort(found.begin(), found.end(), [](const AuditFile& a, const AuditFile& b) {
+    return std::pair(a.first, a.last) < std::pair(b.first, b.last);
+  });
   return found;
 }
 
+Result<std::vector<AuditFile>> AuditFiles::Holding(uint64_t first, uint64_t last) const {
+  std::vector<AuditFile> found;
+  if (first > last) return found;
+  ASSIGN_OR_RETURN(const std::vector<AuditFile> all, All());
+  uint64_t next = first;
+  for (const AuditFile& file : all) {
+    if (file.last < first) continue;
+    if (file.first > last) break;
+    if (file.first > next) found.push_back({next, file.first - 1, ""});
+    if (!found.empty() && file.first < next) return NotOfTheLog(file, found.back().path);
+    found.push_back(file);
+    next = file.last + 1;
+  }
+  if (next <= last) found.push_back({next, last, ""});
+  return found;
+}
+
+Result<std::vector<AuditFile>> AuditFiles::From(uint64_t start) const {
+  ASSIGN_OR_RETURN(std::vector<AuditFile> files, All());
+  std::erase_if(files, [start](const AuditFile& file) { return file.first < start; });
+  return files;
+}
+
+Status AuditFiles::CheckNames() const {
+  if (!has_directory()) return OkStatus();
+  const Result<std::vector<std::string>> names = files_->List(directory_);
+  if (!names.ok() && names.error().code() == Code::kNotFound) return OkStatus();
+  if (!names.ok()) return names.error();
+  for (const std::string& name : *names) {
+    if (!name.ends_with(kSuffix) || ParseName(name)) continue;
+    return Error(Code::kDataLoss, fmt::format("{}/{} is no file of the audit log; move it out of there",
+                                              directory_, Printable(name)));
+  }
+  return OkStatus();
+}
+
 Status AuditFiles::ReadLines(const AuditFile& file, const Visit& visit) const {
+  if (file.path.empty()) return IsMissing(file, directory_);
   ASSIGN_OR_RETURN(const Fd fd, files_->OpenRead(file.path));
   std::string bytes;
   for (bool more = true; more;) {
@@ -97,16 +154,11 @@ Status AuditFiles::ReadLines(const AuditFile& file, const Visit& visit) const {
   return Error(Code::kDataLoss, fmt::format("{}: the last line is cut short", file.path));
 }
 
-Status AuditFiles::RemoveFrom(uint64_t end) {
+Status AuditFiles::Prepare(const std::vector<AuditFile>& left) {
   RETURN_IF_ERROR(files_->MakeDirectories(directory_));
-  ASSIGN_OR_RETURN(const std::vector<std::string> names, files_->List(directory_));
-  for (const std::string& name : names) {
-    const std::string path = directory_ + "/" + name;
-    const std::optional<AuditFile> file = ParseName(name);
-    if (path == TemporaryPath() || (file && file->first >= end)) {
-      RETURN_IF_ERROR(files_->Unlink(path));
-    }
-  }
+  for (const AuditFile& file : left) RETURN_IF_ERROR(files_->Unlink(file.path));
+  const Status removed = files_->Unlink(TemporaryPath());
+  if (!removed.ok() && removed.error().code() != Code::kNotFound) return removed;
   RETURN_IF_ERROR(files_->SyncDirectory(directory_));
   return files_->SyncDirectory(directory_.substr(0, directory_.rfind('/')));
 }
@@ -132,7 +184,7 @@ Result<AuditFile> AuditFiles::Writer::Finish(uint64_t last) {
   AuditFile file;
   file.first = first_;
   file.last = last;
-  file.path = fmt::format("{}/{}-{}{}", files_->directory_, first_, last, kSuffix);
+  file.path = fmt::format("{}/{}", files_->directory_, NameOf(file));
   RETURN_IF_ERROR(files_->files_->RenameNew(files_->TemporaryPath(), file.path));
   RETURN_IF_ERROR(files_->files_->SyncDirectory(files_->directory_));
   return file;

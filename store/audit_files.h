@@ -2,7 +2,7 @@
 // first and the last sequence number in them. Written once, never changed. Format: docs/formats.md, "audit
 // files".
 //
-// Stateless, hence thread-safe, but for what is said of RemoveFrom and Writer.
+// Stateless, hence thread-safe, but for what is said of Prepare and Writer.
 #pragma once
 
 #include <cstdint>
@@ -20,7 +20,7 @@ namespace modelfs::store {
 struct AuditFile {
   uint64_t first = 0;
   uint64_t last = 0;
-  std::string path;
+  std::string path;  // empty: it is missing
 };
 
 class AuditFiles {
@@ -31,17 +31,24 @@ class AuditFiles {
   bool has_directory() const { return !directory_.empty(); }
   const std::string& directory() const { return directory_; }
 
-  // The files whose records come before `end`, in order. Files beyond it are what a rotation that was killed
-  // had begun with.
-  Result<std::vector<AuditFile>> Before(uint64_t end) const;
+  // The files that together hold the records `first` to `last`, in order. Both are before the audit start. In
+  // place of a file that is not there stands the stretch of its records, without a path.
+  //   kDataLoss   two files hold the same records
+  Result<std::vector<AuditFile>> Holding(uint64_t first, uint64_t last) const;
+  // The files that begin at `start` or later, in order: one that a killed rotation left behind begins at the
+  // audit start, and no other belongs there.
+  Result<std::vector<AuditFile>> From(uint64_t start) const;
+  // kDataLoss for a file in the directory that looks like one of the log and cannot be one.
+  Status CheckNames() const;
 
   // Calls `visit(line)` for each line, until it answers false.
   using Visit = std::function<Result<bool>(std::string_view line)>;
+  //   kDataLoss   the file is not there (Holding), or its last line is cut short
   Status ReadLines(const AuditFile& file, const Visit& visit) const;
 
-  // For whoever holds the lock of a rotation:
-  // makes the directory, and removes files that begin at `end` or later, and unfinished ones.
-  Status RemoveFrom(uint64_t end);
+  // For the process that holds the lock of a rotation: makes the directory, and removes an unfinished file
+  // and those of `left`.
+  Status Prepare(const std::vector<AuditFile>& left);
   // Writes the file for records from `first` on, one Append each. It is durable once Finish is OK, and
   // without that it never was.
   class Writer {
@@ -61,6 +68,8 @@ class AuditFiles {
 
  private:
   std::string TemporaryPath() const { return directory_ + "/new"; }
+  // All of them, by their first record.
+  Result<std::vector<AuditFile>> All() const;
 
   cas::Files* files_;
   std::string directory_;

@@ -16,6 +16,19 @@ constexpr size_t kStep = 1000;
 
 std::string WhatOf(uint64_t sequence) { return fmt::format("audit record {}", sequence); }
 
+Error IsMissing(uint64_t sequence) {
+  return {Code::kDataLoss, fmt::format("{} is missing", WhatOf(sequence))};
+}
+
+// The first record from `first` on that is not among `entries`, which are in order.
+Error MissingIn(const std::vector<KvEntry>& entries, uint64_t first) {
+  for (const KvEntry& entry : entries) {
+    if (keys::FirstNumber(entry.key) != first) break;
+    ++first;
+  }
+  return IsMissing(first);
+}
+
 }  // namespace
 
 Result<AuditExtent> ReadAuditExtent(Snapshot& snapshot) {
@@ -130,7 +143,7 @@ Status AuditReader::FindObjects(const AuditExtent& extent) {
     ASSIGN_OR_RETURN(const std::optional<uint64_t> sequence, lost.Peek());
     if (!sequence) return OkStatus();
     ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, view_.snapshot().Get(keys::Audit(*sequence)));
-    if (!entry) return Error(Code::kDataLoss, fmt::format("{} is missing", WhatOf(*sequence)));
+    if (!entry) return IsMissing(*sequence);
     ASSIGN_OR_RETURN(const AuditRecord record, DecodeAudit(entry->value, WhatOf(*sequence)));
     // Another name may have the same hash.
     if (record.full_name == query_.full_name && record.object != object_) former_.insert(record.object);
@@ -140,11 +153,10 @@ Status AuditReader::FindObjects(const AuditExtent& extent) {
 
 Status AuditReader::ReadFiles(const Stretch& stretch) {
   if (stretch.empty() || Full()) return OkStatus();
-  ASSIGN_OR_RETURN(std::vector<AuditFile> files, files_.Before(stretch.last + 1));
+  ASSIGN_OR_RETURN(std::vector<AuditFile> files, files_.Holding(stretch.first, stretch.last));
   if (NewestFirst()) std::reverse(files.begin(), files.end());
   for (const AuditFile& file : files) {
     if (Full()) break;
-    if (file.last < stretch.first) continue;
     RETURN_IF_ERROR(ReadOneFile(file, stretch));
   }
   return OkStatus();
@@ -153,16 +165,23 @@ Status AuditReader::ReadFiles(const Stretch& stretch) {
 Status AuditReader::ReadOneFile(const AuditFile& file, const Stretch& stretch) {
   const size_t before = found_.size();
   uint64_t sequence = file.first;
+  bool at_end = true;
   const auto take = [&](std::string_view line) -> Result<bool> {
     const uint64_t at = sequence++;
     if (at < stretch.first) return true;
-    if (at > stretch.last || (!NewestFirst() && Full())) return false;
+    if (at > stretch.last || (!NewestFirst() && Full())) {
+      at_end = false;
+      return false;
+    }
     const Result<std::string> encoding = EncodingInLine(line);
     if (!encoding.ok()) return encoding.error().Wrap(fmt::format("{}, {}", file.path, WhatOf(at)));
     RETURN_IF_ERROR(Offer(*encoding, at, Found::kByScan));
     return true;
   };
   RETURN_IF_ERROR(files_.ReadLines(file, take));
+  if (at_end && sequence != file.last + 1) {
+    return Error(Code::kDataLoss, fmt::format("{}: {} is missing", file.path, WhatOf(sequence)));
+  }
   if (!NewestFirst()) return OkStatus();
   // A file is read from its beginning: of what it holds the newest are wanted, and they first.
   std::reverse(found_.begin() + static_cast<std::ptrdiff_t>(before), found_.end());
@@ -182,6 +201,7 @@ Status AuditReader::Scan(const Stretch& stretch) {
     ASSIGN_OR_RETURN(
         std::vector<KvEntry> entries,
         view_.snapshot().Range(keys::Audit(step.first), keys::After(keys::Audit(step.last)), kStep));
+    if (entries.size() != step.last - step.first + 1) return MissingIn(entries, step.first);
     if (NewestFirst()) std::reverse(entries.begin(), entries.end());
     for (const KvEntry& entry : entries) {
       if (Full()) break;
@@ -218,7 +238,7 @@ Status AuditReader::ReadIndex(const Stretch& stretch) {
       cursor.Next();
     }
     ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, view_.snapshot().Get(keys::Audit(sequence)));
-    if (!entry) return Error(Code::kDataLoss, fmt::format("{} is missing", WhatOf(sequence)));
+    if (!entry) return IsMissing(sequence);
     RETURN_IF_ERROR(Offer(entry->value, sequence, how));
   }
   return OkStatus();
@@ -230,6 +250,10 @@ Status AuditReader::Offer(std::string_view encoding, uint64_t sequence, Found ho
     return OkStatus();
   }
   ASSIGN_OR_RETURN(AuditRecord record, DecodeAudit(encoding, WhatOf(sequence)));
+  if (record.sequence != sequence) {
+    return Error(Code::kDataLoss,
+                 fmt::format("{} is not where it should be: record {} is", WhatOf(sequence), record.sequence));
+  }
   if (!IsWanted(record, how)) return OkStatus();
   if (show_) {
     ASSIGN_OR_RETURN(const bool shown, show_(record));

@@ -9,36 +9,38 @@
 #include <vector>
 
 #include "cas/base/check.h"
+#include "cas/base/checksum.h"
 #include "cas/base/codec.h"
 
 namespace modelfs::store {
 namespace {
 
 constexpr size_t kMostBatch = 64;  // records offered to a commit, which takes what fits
-// Refusals of one caller, action and object within a second that differ in what was asked for and are records
-// of their own: enough for somebody who tries a few things, and nothing to fill a log with.
+// Of the different refusals in a window: enough for somebody who tries a few things, and nothing to fill a log
+// with.
 constexpr size_t kMostVariants = 8;
 constexpr uint16_t kDone = 200;
 constexpr uint16_t kLostStatus = 503;
 
-// Who was refused what, whatever was asked for in particular.
-std::string GroupOf(const AuditRecord& record) {
-  Encoder encoder;
-  encoder.String("refused").String(record.principal).String(record.run_by).String(record.door);
-  encoder.String(record.action).U64(record.object);
-  return encoder.Take();
-}
-
-// What makes two records identical.
-std::string KindOf(const AuditRecord& record) {
+std::string KeyOf(const AuditRecord& record) {
   Encoder encoder;
   encoder.String(record.principal)
       .String(record.run_by)
       .U8(static_cast<uint8_t>(record.proof))
       .String(record.door);
-  encoder.String(record.action).String(record.full_name).U64(record.object).U32(record.status);
-  for (const auto& [key, value] : record.params) encoder.String(key).String(value);
+  encoder.String(record.action).U64(record.object).U32(record.status);
+  if (const auto version = record.params.find("version_arg"); version != record.params.end()) {
+    encoder.String(version->second);
+  }
   return encoder.Take();
+}
+
+// Of what was asked for in particular.
+uint64_t VariantOf(const AuditRecord& record) {
+  Encoder encoder;
+  encoder.String(record.full_name);
+  for (const auto& [key, value] : record.params) encoder.String(key).String(value);
+  return Xxh3_64(encoder.bytes());
 }
 
 }  // namespace
@@ -65,9 +67,9 @@ void AuditSpool::StartThread() {
   if (!thread_.joinable()) thread_ = TryStartThread([this] { Run(); });
 }
 
-void AuditSpool::Add(AuditRecord record) {
+void AuditSpool::Add(AuditRecord record, Repeats repeats) {
   const MutexLock lock(mu_);
-  if (Coalesce(record)) return;
+  if (repeats == Repeats::kCounted && Counted(record)) return;
   const auto give_up = std::chrono::steady_clock::now() + options_.longest_wait;
   // Where commits fail, waiting brings no room.
   while (queue_.size() >= options_.capacity && outcome_.ok() && moved_.WaitUntil(mu_, give_up)) {
@@ -82,90 +84,80 @@ void AuditSpool::Add(AuditRecord record) {
   work_.NotifyOne();
 }
 
-bool AuditSpool::Coalesce(const AuditRecord& record) {
-  std::string kind = KindOf(record);
-  if (const auto known = by_kind_.find(kind); known != by_kind_.end()) {
-    const Windows::iterator window = known->second;
-    if (window->more == 0 && IsOver(*window)) {
-      Restart(window);
-      return false;
-    }
-    Count(*window, record);  // also where the window is over: the thread is about to write it down
+bool AuditSpool::Counted(const AuditRecord& record) {
+  Window& window = *WindowOf(KeyOf(record));
+  const uint64_t variant = VariantOf(record);
+  const bool known = std::find(window.added.begin(), window.added.end(), variant) != window.added.end();
+  if (known || window.added.size() == (record.status == kDone ? 1 : kMostVariants)) {
+    Count(window, record);
     return true;
   }
-  if (record.status != kDone) {
-    std::string group_kind = GroupOf(record);
-    const auto known = by_kind_.find(group_kind);
-    const Windows::iterator group = known != by_kind_.end() ? known->second : Begin(std::move(group_kind));
-    if (group->more == 0 && IsOver(*group)) {
-      Restart(group);
-      group->variants = 0;
-    }
-    if (group->variants == kMostVariants) {
-      Count(*group, record);
-      group->last = record;  // what was asked for at the end
-      return true;
-    }
-    ++group->variants;
-  }
-  Begin(std::move(kind));
+  window.added.push_back(variant);
   return false;
 }
 
-AuditSpool::Windows::iterator AuditSpool::Begin(std::string kind) {
+AuditSpool::Windows::iterator AuditSpool::WindowOf(std::string key) {
+  if (const auto known = by_key_.find(key); known != by_key_.end()) {
+    if (!IsOver(*known->second)) return known->second;
+    End(known->second);
+  }
   if (windows_.size() >= options_.most_windows) End(windows_.begin());
-  const auto window = windows_.insert(windows_.end(), {std::move(kind), {}, clock_.NowMs()});
-  by_kind_.emplace(window->kind, window);
+  Window fresh;
+  fresh.key = std::move(key);
+  fresh.began_ms = clock_.NowMs();
+  const auto window = windows_.insert(windows_.end(), std::move(fresh));
+  by_key_.emplace(window->key, window);
   return window;
-}
-
-void AuditSpool::Restart(Windows::iterator window) {
-  window->began_ms = clock_.NowMs();
-  windows_.splice(windows_.end(), windows_, window);
 }
 
 void AuditSpool::End(Windows::iterator window) {
   WriteCount(*window);
-  by_kind_.erase(window->kind);
+  by_key_.erase(window->key);
   windows_.erase(window);
 }
 
 // A clock that was set back ends it too, else it would hold up all that began after it.
 bool AuditSpool::IsOver(const Window& window) const {
   const int64_t now_ms = clock_.NowMs();
-  return now_ms - window.began_ms >= options_.coalesce_ms || now_ms < window.began_ms;
+  return now_ms - window.began_ms >= options_.window_ms || now_ms < window.began_ms;
 }
 
 void AuditSpool::Count(Window& window, const AuditRecord& record) {
-  if (window.more == 0) window.last = record;
-  ++window.more;
-  window.last.time_ms = record.time_ms;
+  AuditRecord& common = window.common;
+  if (window.counted == 0) {
+    common = record;
+  } else {
+    std::erase_if(common.params, [&](const auto& param) {
+      const auto same = record.params.find(param.first);
+      return same == record.params.end() || same->second != param.second;
+    });
+    if (common.full_name != record.full_name) common.full_name.clear();
+    common.error = record.error;
+    common.request_id = record.request_id;
+    common.time_ms = record.time_ms;
+  }
+  ++window.counted;
 }
 
 void AuditSpool::WriteCount(Window& window) {
-  if (window.more == 0) return;
+  if (window.counted == 0) return;
   if (queue_.size() >= options_.capacity) {
-    lost_ += window.more;
-  } else {
-    window.last.params["count"] = std::to_string(window.more);
-    queue_.push_back(std::move(window.last));
-    ++added_;
+    lost_ += window.counted;
+    return;
   }
-  window.last = {};
-  window.more = 0;
+  window.common.params["count"] = std::to_string(window.counted);
+  queue_.push_back(std::move(window.common));
+  ++added_;
 }
 
 void AuditSpool::CloseWindows(Which which) {
-  for (size_t open = windows_.size(); open > 0; --open) {
-    const auto oldest = windows_.begin();
-    if (which == Which::kEnded && !IsOver(*oldest)) return;
-    if (oldest->more == 0) {
-      End(oldest);
-    } else {
-      WriteCount(*oldest);
-      Restart(oldest);  // a flood is one record a second
-    }
-  }
+  while (!windows_.empty() && (which == Which::kAll || IsOver(windows_.front()))) End(windows_.begin());
+}
+
+std::chrono::steady_clock::time_point AuditSpool::NextEnd() {
+  const int64_t left_ms = windows_.front().began_ms + options_.window_ms - clock_.NowMs();
+  return std::chrono::steady_clock::now() +
+         std::chrono::milliseconds(std::clamp<int64_t>(left_ms, 1, options_.window_ms));
 }
 
 void AuditSpool::ReportLost() {
@@ -211,8 +203,7 @@ void AuditSpool::Run() {
         work_.Wait(mu_);
       } else {
         // A window ends without anyone adding anything.
-        work_.WaitUntil(mu_,
-                        std::chrono::steady_clock::now() + std::chrono::milliseconds(options_.coalesce_ms));
+        work_.WaitUntil(mu_, NextEnd());
       }
       continue;
     }

@@ -6,11 +6,12 @@
 // disk) records wait. The queue is bounded: what does not fit is dropped and counted, and the number is
 // recorded as soon as records can be written again.
 //
-// What is done once is done again in a loop: the first record of a kind is added at once, identical ones of
-// the same second become one further record with their number ("count"), and so do one caller's refusals that
-// go on differing in what was asked for only; so that the log of a busy host grows
-// with the files it opens and not with how often. Where more is told apart within a second than there is
-// memory for, what began first is written down early, and is then new again. Thread-safe.
+// What is done once is done again in a loop, so records are counted by windows: one for each caller, action,
+// object, version and outcome, which lasts a minute from its first record on. The first one of a window is added
+// at once; of refusals, which may differ in what was asked for, the first eight that do. All further ones become
+// one record at the window's end, with their number ("count") and what they had in common. So the log grows with
+// who uses which versions, and not with how many files are opened or how often; and a kill loses counts only.
+// Where more windows are open than there is memory for, the oldest ends early. Thread-safe.
 #pragma once
 
 #include <chrono>
@@ -25,6 +26,7 @@
 #include <string_view>
 #include <thread>
 #include <unordered_map>
+#include <vector>
 
 #include "cas/base/clock.h"
 #include "cas/base/result.h"
@@ -46,9 +48,9 @@ class AuditSpool {
   struct Options {
     size_t capacity = 32'768;                     // records, of less than a KiB each
     std::chrono::milliseconds longest_wait{100};  // for room in a full queue
-    int64_t coalesce_ms = 1000;                   // identical records within it are one
+    int64_t window_ms = 60'000;
     std::chrono::milliseconds retry_after{1000};  // a failed commit
-    size_t most_windows = 32'768;                 // kinds of records, each of less than a KiB, told apart
+    size_t most_windows = 32'768;                 // each of less than a KiB
     std::shared_ptr<spdlog::logger> log = {};     // may be null
   };
 
@@ -58,37 +60,41 @@ class AuditSpool {
   AuditSpool(const AuditSpool&) = delete;
   AuditSpool& operator=(const AuditSpool&) = delete;
 
+  enum class Repeats : uint8_t {
+    kCounted,  // as above
+    kEach,     // a record of its own, whatever came before it
+  };
   // `record` has everything but its place in the chain. Where the host has no thread to write it down, it
   // waits for the next call that finds one.
-  void Add(AuditRecord record);
+  void Add(AuditRecord record, Repeats repeats = Repeats::kCounted);
 
   // Returns when everything that was added before is committed, or answers why it cannot be; it waits on
   // then.
   Status Flush();
 
  private:
-  // Identical records: how many there were behind the one that opened the window.
   struct Window {
-    std::string kind;  // what they have in common
-    AuditRecord last;  // where there were more
+    std::string key;  // what its records have in common
     int64_t began_ms = 0;
-    uint64_t more = 0;
-    size_t variants = 0;  // of a group of refusals: how many have had a window of their own
+    std::vector<uint64_t> added;  // of the first, different ones: their VariantOf
+    uint64_t counted = 0;
+    AuditRecord common;  // of those counted: the last one, less what others differ in
   };
   using Windows = std::list<Window>;
 
   void Run();
   void StartThread() REQUIRES(mu_);
   // True where the record was counted and is not to be queued.
-  bool Coalesce(const AuditRecord& record) REQUIRES(mu_);
-  // A new window, for which the oldest ends where there are too many.
-  Windows::iterator Begin(std::string kind) REQUIRES(mu_);
-  void Restart(Windows::iterator window) REQUIRES(mu_);
+  bool Counted(const AuditRecord& record) REQUIRES(mu_);
+  // The window of that key that is still open, begun anew where there is none.
+  Windows::iterator WindowOf(std::string key) REQUIRES(mu_);
   void End(Windows::iterator window) REQUIRES(mu_);
   bool IsOver(const Window& window) const;
   static void Count(Window& window, const AuditRecord& record);
   // Queues one record for those that were counted; where the queue is full they are lost.
   void WriteCount(Window& window) REQUIRES(mu_);
+  // When the oldest window ends.
+  std::chrono::steady_clock::time_point NextEnd() REQUIRES(mu_);
   enum class Which { kEnded, kAll };
   void CloseWindows(Which which) REQUIRES(mu_);
   void ReportLost() REQUIRES(mu_);
@@ -102,7 +108,7 @@ class AuditSpool {
   CondVar moved_;  // for the others: room, or the outcome of a commit
   std::deque<AuditRecord> queue_ GUARDED_BY(mu_);
   Windows windows_ GUARDED_BY(mu_);  // in the order in which they began
-  std::unordered_map<std::string_view, Windows::iterator> by_kind_ GUARDED_BY(mu_);  // of windows_
+  std::unordered_map<std::string_view, Windows::iterator> by_key_ GUARDED_BY(mu_);  // of windows_
   uint64_t lost_ GUARDED_BY(mu_) = 0;
   uint64_t added_ GUARDED_BY(mu_) = 0;      // that were ever queued
   uint64_t committed_ GUARDED_BY(mu_) = 0;  // of those

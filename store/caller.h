@@ -5,6 +5,8 @@
 #include <unistd.h>
 
 #include <cstdint>
+#include <map>
+#include <optional>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -19,6 +21,14 @@ enum class Proof {
   kToken,       // a bearer token
 };
 std::string_view ProofName(Proof proof);  // "process", "mount", "unix_socket", "token"; else "unknown"
+
+// What a front end is about to ask of an object that it has to look up first. Where the look-up is refused, the
+// audit log records this as refused, not the look-up.
+struct Intent {
+  std::string action = {};                         // as the audit log names it (store/audit_action.h)
+  std::map<std::string, std::string> params = {};  // beside the object's name
+  std::string full_name = {};                      // of the object; empty: of what is looked up
+};
 
 struct Caller {
   // kUpkeep is the program itself: it reads everything, and changes nothing in anyone's name.
@@ -37,6 +47,7 @@ struct Caller {
   std::string request_id;  // travels through logs and audit
   // Requested once the one who asks has given up: a change that waits for others then ends with kCancelled.
   std::stop_token stop = {};
+  std::optional<Intent> intent = {};
 };
 
 }  // namespace modelfs::store

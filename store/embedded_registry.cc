@@ -36,7 +36,7 @@ Result<PrincipalId> AddFirstPrincipals(Change& change, const std::string& owner)
   return admin.id;
 }
 
-// From format 1 or 2, in one commit. What a record of an older format does not say stays unsaid until it is
+// From an older format, in one commit. What a record of an older format does not say stays unsaid until it is
 // next written, or for ever (records.h).
 Status Upgrade(Kv& kv, const Clock& clock, const RegistrySettings& settings) {
   ASSIGN_OR_RETURN(std::unique_ptr<Snapshot> snapshot, kv.Read());
@@ -57,7 +57,7 @@ Status Upgrade(Kv& kv, const Clock& clock, const RegistrySettings& settings) {
   change.Put(keys::Settings(), EncodeSettings(settings));
   // Once for each registry, and every command waits for it, also those that make room.
   change.SetReserve(Reserve::kAll);
-  change.Audit("upgradeMetastore", FullName(), kMetastoreId, {{"format", "3"}, {"owner", settings.owner}});
+  change.Audit("upgradeMetastore", FullName(), kMetastoreId, {{"format", "4"}, {"owner", settings.owner}});
   change.Tell(EventKind::kAccessChanged, metastore);
   ASSIGN_OR_RETURN(const KvTransaction transaction, change.Finish());
   snapshot.reset();

@@ -8,8 +8,10 @@
 #include <unordered_set>
 
 #include "cas/base/clock.h"
+#include "cas/base/fd.h"
 #include "cas/blob_store.h"
 #include "cas/files.h"
+#include "store/audit_settings.h"
 #include "store/kv/kv.h"
 #include "store/registry.h"
 
@@ -66,6 +68,22 @@ class EmbeddedRegistry : public Registry {
   //   kDataLoss  the chain is broken; what comes before stays as it is
   //   kAborted   another process does it at the moment
   virtual Result<AuditRotation> RotateAudit(const Caller& caller, const RotateOptions& options) = 0;
+
+  // As RotateAudit where the settings ask for it, and nothing where they do not, or another process is at it:
+  // cheap then. One file at a time: again where it moved something. kDue is for a process that lives long.
+  // kOverdue is for a command: only where nobody has done it for long, and little at a time.
+  enum class Tending : uint8_t { kDue, kOverdue };
+  virtual Result<AuditRotation> TendAudit(const Caller& caller, Tending when) = 0;
+
+  // Nothing moves to files for as long as the answer lives: what is copied of both meanwhile fits together. Waits
+  // for one that is under way. For whoever may sweep.
+  //   kFailedPrecondition   there is no place for audit files
+  virtual Result<Fd> HoldAuditFiles(const Caller& caller) = 0;
+
+  // For who may read the audit log; a metastore admin sets them. A process that records opens heeds new ones
+  // within a second.
+  virtual Result<AuditSettings> GetAuditSettings(const Caller& caller) = 0;
+  virtual Status SetAuditSettings(const Caller& caller, const AuditSettings& settings) = 0;
 
   // Makes the caller the metastore's owner and, from now on, the keeper of its files: the way out where the
   // one who has them is no admin. Whoever calls has made sure that the files are the caller's, who could

@@ -123,6 +123,10 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
                                 const std::stop_token& stop) override;
   Result<uint64_t> VerifyAudit(const Caller& caller) override;
   Result<AuditRotation> RotateAudit(const Caller& caller, const RotateOptions& options) override;
+  Result<AuditRotation> TendAudit(const Caller& caller, Tending when) override;
+  Result<Fd> HoldAuditFiles(const Caller& caller) override;
+  Result<AuditSettings> GetAuditSettings(const Caller& caller) override;
+  Status SetAuditSettings(const Caller& caller, const AuditSettings& settings) override;
   Status FlushAudit() override;
   Result<std::string> TakeOver(const Caller& keeper) override;
 
@@ -148,7 +152,8 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
     Operation operation = Operation::kUse;
     ObjectId object = kMetastoreId;
     Change::Params params = {};    // beside the object's name; `body` may add what only it knows
-    std::string_view action = {};  // where the operation's (audit_action.h) is not it
+    std::string action = {};     // where the operation's (audit_action.h) is not it; {}: the object's noun
+    std::string full_name = {};  // where it is asked for by name, or to be made: `object` is then not known
   };
 
   // Runs `body(change)` on a fresh snapshot and commits what it gathered; again where another commit came
@@ -187,6 +192,15 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   void NoteFailure(Call call, const Caller& caller, const Asked& asked, const Refused& refused,
                    const Error& told);
   void Record(const Caller& caller, const Asked& asked, const Status& decision);
+  // Sets the record's object to the one of that name, or to the innermost there is on the way to it.
+  static ObjectKind NameAsAsked(View& view, const std::string& full_name, AuditRecord& record);
+  // Checks the files that hold nothing of the log's moved part. Answers those that a killed rotation left, which
+  // hold what the registry holds too.
+  //   kDataLoss   another one is there
+  Result<std::vector<AuditFile>> CheckOtherAuditFiles();
+  Result<bool> HoldsTheSame(Snapshot& snapshot, const AuditFile& file);
+  // Whether opens are counted or recorded each, by the settings of at most a second ago.
+  AuditSpool::Repeats RepeatsOfOpens();
   Result<size_t> CommitAudits(std::span<const AuditRecord> records);
   static AuditSpool::Options SpoolOptions(std::shared_ptr<spdlog::logger> log) {
     AuditSpool::Options options;
@@ -196,9 +210,18 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
 
   // audit_rotate.cc
   Result<AuditExtent> ReadExtent();
+  static Result<AuditSettings> ReadAuditSettings(Snapshot& snapshot);
+  // What the settings ask to be moved now; nothing where that is nothing.
+  Result<std::optional<RotateOptions>> DueRotation(Tending when);
   Result<uint64_t> LastToRotate(const AuditExtent& extent, const RotateOptions& options);
-  // The records from `start` to `last`; answers where the log goes on behind them.
-  Result<AuditStartRecord> WriteAuditFile(const AuditStartRecord& start, uint64_t last);
+  // With the lock of the rotation held.
+  Result<AuditRotation> MoveAudit(const Caller& caller, const AuditExtent& extent, uint64_t last);
+  // The records from `start` to `last` go to a file.
+  struct MovedAudit {
+    AuditStartRecord behind;     // where the log goes on
+    uint64_t counted_bytes = 0;  // of AuditHeadRecord::kept_bytes
+  };
+  Result<MovedAudit> WriteAuditFile(const AuditExtent& extent, const AuditStartRecord& start, uint64_t last);
   // Deletes from the registry what is in files.
   Status DeleteRotated(uint64_t start);
 
@@ -371,6 +394,9 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   // makes any two conflict. The one lock that is held across a commit (README, "Decisions").
   Slots turn_{1};
   AuditFiles audit_files_;
+  Mutex opens_mu_;
+  std::optional<int64_t> opens_read_ms_ GUARDED_BY(opens_mu_);  // since boot
+  AuditSettings::Opens opens_ GUARDED_BY(opens_mu_) = AuditSettings::Opens::kCounted;
   AuditSpool spool_;  // last: it still commits while it goes
 };
 

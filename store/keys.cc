@@ -46,6 +46,7 @@ std::string Holding(PrincipalId principal, ObjectId container, ObjectId object) 
 }
 std::string ContainerSettings(ObjectId container) { return Key('s', container); }
 std::string Audit(uint64_t sequence) { return Key('A', sequence); }
+std::string AuditSettings() { return Key('Y'); }
 std::string AuditStart() { return Key('S'); }
 std::string AuditIndex(ObjectId object, uint64_t sequence) { return Key('a', object, sequence); }
 ObjectId LostName(std::string_view full_name) {

@@ -69,6 +69,7 @@ std::string AuditIndex(ObjectId object, uint64_t sequence);
 // Where the index lists, as if it were an object's, the records by which an object lost this name: it was
 // deleted or renamed. No object has such an id.
 ObjectId LostName(std::string_view full_name);
+std::string AuditSettings();                  // 'Y'                  -> AuditSettings; absent: the default
 std::string Lease(std::string_view id);       // 'l' id               -> LeaseRecord
 std::string LeaseUntil(std::string_view id);  // 'r' id               -> be64 milliseconds
 

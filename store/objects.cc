@@ -20,6 +20,11 @@ FullName Join(FullName name, std::string_view leaf) {
   return name;
 }
 
+// By what the name would be, whether or not there is such an object. A longer one than a model's names nothing.
+ObjectKind KindOf(const FullName& name) {
+  return static_cast<ObjectKind>(std::min<size_t>(name.parts.size(), static_cast<size_t>(ObjectKind::kModel)));
+}
+
 // The names under which a listing of these children is one query.
 std::string ListQuery(ObjectId parent) { return fmt::format("list {}", parent); }
 
@@ -117,7 +122,10 @@ Result<StoredObject> EmbeddedRegistryImpl::VisibleChild(View& view, const Caller
 }
 
 Result<ObjectInfo> EmbeddedRegistryImpl::Lookup(const Caller& caller, const FullName& name) {
-  return Inspect(caller, Operation::kUse, kMetastoreId, [&](View& view) -> Result<ObjectInfo> {
+  Asked asked{Operation::kUse, kMetastoreId};
+  asked.full_name = name.ToString();
+  asked.action = ActionOf(Operation::kGet, KindOf(name));
+  return Inspect(caller, asked, [&](View& view) -> Result<ObjectInfo> {
     Result<ObjectInfo> found = LookupIn(view, caller, name);
     if (found.ok()) return found;
     // All that is missing, on the way and at its end, in one answer, for a name that is hidden as for one
@@ -241,9 +249,9 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Create(const Caller& caller, ObjectId p
                                                 std::string_view comment) {
   RETURN_IF_ERROR(CheckObjectName(leaf));
   RETURN_IF_ERROR(CheckDescription(comment));
-  const Asked asked{Operation::kUse,
-                    parent,
-                    {{"name", std::string(leaf)}, {"comment_bytes", std::to_string(comment.size())}}};
+  Asked asked{Operation::kUse,
+              parent,
+              {{"name", std::string(leaf)}, {"comment_bytes", std::to_string(comment.size())}}};
   return Mutate(caller, asked, [&](Change& change) -> Result<ObjectInfo> {
     ASSIGN_OR_RETURN(StoredObject container, change.Object(parent));
     if (container.record.kind == ObjectKind::kModel) {
@@ -252,6 +260,8 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Create(const Caller& caller, ObjectId p
     }
     ASSIGN_OR_RETURN(const FullName container_name, change.NameOf(container));
     const FullName name = Join(container_name, leaf);
+    asked.full_name = name.ToString();
+    asked.action = ActionOf(CreateOperation(container.record.kind), container.record.kind);
     StoredObject object;
     object.parent = parent;
     object.name = leaf;
@@ -276,7 +286,7 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Create(const Caller& caller, ObjectId p
                                KindName(object.record.kind), Printable(caller.principal)));
     }
     RETURN_IF_ERROR(AddObject(change, container, object, comment));
-    change.Audit(fmt::format("create{}", ActionNoun(object.record.kind)), name, object.record.id,
+    change.Audit(asked.action, name, object.record.id,
                  {{"name", object.name}, {"comment_bytes", std::to_string(comment.size())}});
     ASSIGN_OR_RETURN(ObjectInfo info, InfoOf(change, object, name, Detail::kFull));
     info.comment = comment;

@@ -14,9 +14,9 @@ constexpr uint8_t kRecordVersion = 1;
 constexpr uint8_t kObjectRecordVersion = 2;   // 1 had the owner's name in place of its id
 constexpr uint8_t kVersionRecordVersion = 2;  // 1 did not know which model its source names
 // 1 had no principals and grants, 2 no version records of version 2; the fields are the same.
-constexpr uint8_t kSettingsVersion = 3;
+constexpr uint8_t kSettingsVersion = 4;
 constexpr uint8_t kAuditVersion = 2;      // 1 had no run_by, change, status and error
-constexpr uint8_t kAuditHeadVersion = 2;  // 1 had no index
+constexpr uint8_t kAuditHeadVersion = 3;  // 1 had no index, 2 counted no bytes
 constexpr size_t kSealBytes = 8;
 
 std::string Sealed(std::string body) {
@@ -361,6 +361,8 @@ std::string AuditHeadRecord::Encode() const {
   encoder.U64(sequence);
   Put(encoder, hash);
   encoder.U64(indexed_from);
+  encoder.U64(counted_from);
+  encoder.U64(kept_bytes);
   return Sealed(encoder.Take());
 }
 
@@ -370,7 +372,10 @@ Result<AuditHeadRecord> AuditHeadRecord::Decode(std::string_view bytes, std::str
   AuditHeadRecord record;
   record.sequence = decoder.U64();
   record.hash = GetHash(decoder);
-  record.indexed_from = static_cast<uint8_t>(bytes[0]) == 1 ? record.sequence + 1 : decoder.U64();
+  const auto version = static_cast<uint8_t>(bytes[0]);
+  record.indexed_from = version == 1 ? record.sequence + 1 : decoder.U64();
+  record.counted_from = version <= 2 ? record.sequence + 1 : decoder.U64();
+  if (version > 2) record.kept_bytes = decoder.U64();
   RETURN_IF_ERROR(decoder.Finish(what));
   return record;
 }
@@ -390,6 +395,24 @@ Result<AuditStartRecord> AuditStartRecord::Decode(std::string_view bytes, std::s
   record.hash = GetHash(decoder);
   RETURN_IF_ERROR(decoder.Finish(what));
   return record;
+}
+
+std::string AuditSettings::Encode() const {
+  Encoder encoder = Begin();
+  encoder.U8(static_cast<uint8_t>(opens)).U64(most_bytes).U64(static_cast<uint64_t>(longest_ms));
+  return Sealed(encoder.Take());
+}
+
+Result<AuditSettings> AuditSettings::Decode(std::string_view bytes, std::string_view what) {
+  ASSIGN_OR_RETURN(const std::string_view body, Unsealed(bytes, what));
+  Decoder decoder(body);
+  AuditSettings settings;
+  settings.opens = static_cast<Opens>(decoder.U8());
+  settings.most_bytes = decoder.U64();
+  settings.longest_ms = static_cast<int64_t>(decoder.U64());
+  if (!InRange(settings.opens, Opens::kEach)) return Malformed(what);
+  RETURN_IF_ERROR(decoder.Finish(what));
+  return settings;
 }
 
 std::string LeaseRecord::Encode() const {

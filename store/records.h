@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "cas/base/result.h"
+#include "store/audit_settings.h"
 #include "store/registry.h"
 
 namespace modelfs::store {
@@ -151,6 +152,9 @@ struct AuditHeadRecord {
   uint64_t sequence = 0;      // of the last record
   Sha256 hash{};              // of the last record
   uint64_t indexed_from = 1;  // records from this one on are in the index; older ones were written without it
+  // How many bytes the records take that the registry keeps, from this one on: older ones were never counted.
+  uint64_t counted_from = 1;
+  uint64_t kept_bytes = 0;
 
   std::string Encode() const;
   static Result<AuditHeadRecord> Decode(std::string_view bytes, std::string_view what);

@@ -150,7 +150,7 @@ Status EmbeddedRegistryImpl::SetTag(const Caller& caller, const Target& target, 
 Status EmbeddedRegistryImpl::DeleteTag(const Caller& caller, const Target& target, std::string_view key) {
   RETURN_IF_ERROR(CheckTagKey(key));
   const Asked asked{Operation::kTag, target.object, ParamsOf(target, {{"key", std::string(key)}}),
-                    target.version ? "deleteModelVersionTag" : "deleteTag"};
+                    target.version ? "deleteModelVersionTag" : "delete{}Tag"};
   return Mutate(caller, asked, [&](Change& change) -> Status {
     ASSIGN_OR_RETURN(Bearer bearer, BearerOf(change, target));
     const std::string tag_key = keys::Tag(target.object, bearer.number, key);

@@ -387,7 +387,7 @@ Status EmbeddedRegistryImpl::FailPending(const Caller& caller, Operation operati
 
 Result<VersionInfo> EmbeddedRegistryImpl::GetVersion(const Caller& caller, ObjectId model_id,
                                                      VersionNumber number) {
-  return Inspect(caller, Operation::kGet, model_id, [&](View& view) -> Result<VersionInfo> {
+  return Inspect(caller, Asked{Operation::kGet, model_id, {{"version_arg", std::to_string(number)}}, "getModelVersion"}, [&](View& view) -> Result<VersionInfo> {
     ASSIGN_OR_RETURN(const StoredObject model, view.Model(model_id));
     ASSIGN_OR_RETURN(const VersionRecord record, view.Version(model, number));
     ASSIGN_OR_RETURN(VersionInfo info, InfoFor(view, caller, model, number, record));
@@ -400,7 +400,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::GetVersion(const Caller& caller, Objec
 
 Result<VersionInfo> EmbeddedRegistryImpl::Lineage(const Caller& caller, ObjectId model_id,
                                                   VersionNumber number) {
-  return Inspect(caller, Operation::kSee, model_id, [&](View& view) -> Result<VersionInfo> {
+  return Inspect(caller, Asked{Operation::kSee, model_id, {{"version_arg", std::to_string(number)}}, "getModelVersion"}, [&](View& view) -> Result<VersionInfo> {
     ASSIGN_OR_RETURN(const StoredObject model, view.Model(model_id));
     ASSIGN_OR_RETURN(const VersionRecord record, view.Version(model, number));
     ASSIGN_OR_RETURN(VersionInfo all, InfoFor(view, caller, model, number, record));
@@ -433,7 +433,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::GetVersionById(const Caller& caller, V
 
 Result<VersionInfo> EmbeddedRegistryImpl::ResolveAlias(const Caller& caller, ObjectId model_id,
                                                        std::string_view alias) {
-  return Inspect(caller, Operation::kGet, model_id, [&](View& view) -> Result<VersionInfo> {
+  return Inspect(caller, Asked{Operation::kGet, model_id, {{"alias_arg", std::string(alias)}}, "getModelVersionByAlias"}, [&](View& view) -> Result<VersionInfo> {
     ASSIGN_OR_RETURN(const StoredObject model, view.Model(model_id));
     for (const AliasInfo& info : model.record.aliases) {
       if (info.name != alias) continue;
@@ -457,7 +457,7 @@ Result<Page<VersionInfo>> EmbeddedRegistryImpl::ListVersions(const Caller& calle
     ASSIGN_OR_RETURN(const std::string last, DecodePageToken(ListQuery(model_id), page.token));
     begin = keys::Version(model_id, ParseVersionNumber(last).value_or(0) + 1);
   }
-  return Inspect(caller, Operation::kGet, model_id, [&](View& view) -> Result<Page<VersionInfo>> {
+  return Inspect(caller, Asked{Operation::kGet, model_id, {}, "listModelVersions"}, [&](View& view) -> Result<Page<VersionInfo>> {
     ASSIGN_OR_RETURN(const StoredObject model, view.Model(model_id));
     const std::string end =
         keys::AfterPrefix(keys::Version(model_id, 0).substr(0, keys::Where(model_id).size()));

@@ -97,7 +97,7 @@ Status ChangeGrants(const Cli& cli, const GrantArguments& arguments, bool add) {
   change.principal_id = arguments.principal_id;
   ASSIGN_OR_RETURN(const Place place, ParseSecurable(arguments.name));
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
-  ASSIGN_OR_RETURN(const store::ObjectInfo object, FindObject(*home, place));
+  ASSIGN_OR_RETURN(const store::ObjectInfo object, FindObject(*home, place, ToAsk(store::Operation::kGrant, place)));
   RETURN_IF_ERROR(home->registry->ChangeGrants(home->caller, object.id, {change}));
   if (!arguments.json) return OkStatus();
   ASSIGN_OR_RETURN(std::vector<store::GrantInfo> now,
@@ -125,7 +125,7 @@ Status RunRevoke(const Cli& cli, const GrantArguments& arguments) {
 Status RunGrants(const Cli& cli, const GrantArguments& arguments) {
   ASSIGN_OR_RETURN(const Place place, ParseSecurable(arguments.name));
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
-  ASSIGN_OR_RETURN(const store::ObjectInfo object, FindObject(*home, place));
+  ASSIGN_OR_RETURN(const store::ObjectInfo object, FindObject(*home, place, ToAsk(store::Operation::kShowGrants, place)));
   ASSIGN_OR_RETURN(const std::vector<store::GrantInfo> grants,
                    arguments.effective
                        ? home->registry->EffectiveGrants(home->caller, object.id, arguments.principal)
@@ -145,7 +145,9 @@ struct OwnerArguments {
 Status RunOwnerSet(const Cli& cli, const OwnerArguments& arguments) {
   ASSIGN_OR_RETURN(const Place place, ParseSecurable(arguments.name));
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
-  ASSIGN_OR_RETURN(const store::ObjectInfo object, FindObject(*home, place));
+  ASSIGN_OR_RETURN(
+      const store::ObjectInfo object,
+      FindObject(*home, place, ToAsk(store::Operation::kSetOwner, place, {{"owner", arguments.principal}})));
   ASSIGN_OR_RETURN(const store::ObjectInfo now,
                    home->registry->SetOwner(home->caller, object.id, arguments.principal));
   if (arguments.json) PrintJson(ObjectJson(now));
@@ -175,7 +177,8 @@ Status RunSet(const Cli& cli, const SetArguments& arguments) {
   RETURN_IF_ERROR(apply(trial));
   ASSIGN_OR_RETURN(const Place place, ParseSecurable(arguments.name));
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
-  ASSIGN_OR_RETURN(const store::ObjectInfo container, FindObject(*home, place));
+  ASSIGN_OR_RETURN(const store::ObjectInfo container,
+                   FindObject(*home, place, ToAsk(store::Operation::kConfigure, place)));
   ASSIGN_OR_RETURN(const store::ContainerSettings before,
                    home->registry->GetSettings(home->caller, container.id));
   store::ContainerSettings settings = before;

@@ -1,4 +1,5 @@
-// audit, audit verify, audit rotate: who did what, the proof that the log is whole, and moving it to files.
+// audit, audit verify, audit rotate, audit settings: who did what, the proof that the log is whole, moving it to
+// files, and when that happens by itself.
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
@@ -11,6 +12,7 @@
 #include "store/audit_json.h"
 #include "tools/command.h"
 #include "tools/output.h"
+#include "tools/progress.h"
 #include "tools/time_spec.h"
 
 namespace modelfs::tools {
@@ -113,13 +115,16 @@ Status Follow(Home& home, store::AuditQuery query, bool json) {
 }
 
 // A name that neither is nor ever was is a mistake, not a quiet object. Of one that is gone the log speaks.
-Status CheckKnown(Home& home, const Place& place) {
+Status CheckKnown(Home& home, const Place& place, const store::AuditQuery& query) {
   if (place.name.parts.empty()) return OkStatus();
+  const Result<store::ObjectInfo> object = FindObject(home, place, ToAsk(store::Operation::kReadAudit, place));
+  if (object.ok() || object.error().code() != Code::kNotFound) return OkStatus();
+  // As far as the log is asked for: where a part of it is missing, the rest can be read.
   ASSIGN_OR_RETURN(const std::vector<store::AuditRecord> past,
-                   home.registry->Audit(home.caller, {.full_name = place.name.ToString(), .limit = 1}));
-  if (!past.empty()) return OkStatus();
-  const Result<store::ObjectInfo> object = FindObject(home, place);
-  return object.ok() || object.error().code() != Code::kNotFound ? OkStatus() : Status(object.error());
+                   home.registry->Audit(home.caller, {.after_sequence = query.after_sequence,
+                                                      .full_name = place.name.ToString(),
+                                                      .limit = 1}));
+  return past.empty() ? Status(object.error()) : OkStatus();
 }
 
 Status RunAudit(const Cli& cli, const AuditArguments& arguments) {
@@ -137,7 +142,7 @@ Status RunAudit(const Cli& cli, const AuditArguments& arguments) {
   }
   ASSIGN_OR_RETURN(store::AuditQuery query, QueryOf(arguments, place));
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
-  RETURN_IF_ERROR(CheckKnown(*home, place));
+  RETURN_IF_ERROR(CheckKnown(*home, place, query));
   std::optional<uint64_t> limit = arguments.limit;
   if (arguments.follow && !limit && !arguments.after && arguments.since.empty()) limit = kBeforeFollowing;
   if (arguments.follow) {
@@ -195,6 +200,75 @@ Status RunAuditRotate(const Cli& cli, const RotateArguments& arguments) {
   return OkStatus();
 }
 
+// --- audit settings ---
+
+struct SettingsArguments {
+  std::string opens;
+  std::string rotate_age;
+  std::optional<uint64_t> rotate_bytes;
+  bool json = false;
+};
+
+constexpr std::string_view kEach = "each";
+constexpr std::string_view kCounted = "counted";
+
+Status RunAuditSettings(const Cli& cli, const SettingsArguments& arguments) {
+  std::optional<int64_t> age_ms;
+  if (!arguments.rotate_age.empty()) {
+    ASSIGN_OR_RETURN(age_ms, ParseAge(arguments.rotate_age));
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
+  ASSIGN_OR_RETURN(store::AuditSettings settings, home->registry->GetAuditSettings(home->caller));
+  const store::AuditSettings before = settings;
+  using Opens = store::AuditSettings::Opens;
+  if (!arguments.opens.empty()) settings.opens = arguments.opens == kEach ? Opens::kEach : Opens::kCounted;
+  if (arguments.rotate_bytes) settings.most_bytes = *arguments.rotate_bytes;
+  if (age_ms) settings.longest_ms = *age_ms;
+  if (!(settings == before)) {
+    RETURN_IF_ERROR(home->registry->SetAuditSettings(home->caller, settings));
+  }
+  const std::string_view opens = settings.opens == Opens::kEach ? kEach : kCounted;
+  constexpr int64_t kSecondMs = 1000;
+  constexpr int64_t kDayMs = kSecondMs * 60 * 60 * 24;
+  if (arguments.json) {
+    PrintJson({{"opens", opens},
+               {"rotate_bytes", settings.most_bytes},
+               {"rotate_age_seconds", settings.longest_ms / kSecondMs}});
+    return OkStatus();
+  }
+  const bool days = settings.longest_ms % kDayMs == 0;
+  Fields fields;
+  fields.Add("opens", opens);
+  fields.Add("rotate-size", HumanBytes(settings.most_bytes));
+  fields.Add("rotate-age", days ? fmt::format("{}d", settings.longest_ms / kDayMs)
+                                : fmt::format("{}s", settings.longest_ms / kSecondMs));
+  return OkStatus();
+}
+
+void AddSettings(Cli& cli, CLI::App& audit) {
+  auto arguments = std::make_shared<SettingsArguments>();
+  CLI::App* command =
+      AddCommand(audit, "settings", "Show or set what is recorded of opens, and when old records go to files",
+                 "modelfs audit settings --opens each --rotate-age 30d");
+  command
+      ->add_option("--opens", arguments->opens,
+                   "counted: one record per principal, version and minute, and one with the number of the rest; "
+                   "each: one for every file that is opened")
+      ->check(CLI::IsMember({std::string(kCounted), std::string(kEach)}))
+      ->type_name("WHICH");
+  command
+      ->add_option("--rotate-size", arguments->rotate_bytes,
+                   "Move old records to files where all of them are larger than this, such as 8MiB")
+      ->transform(CLI::AsSizeValue(false))
+      ->type_name("SIZE");
+  command
+      ->add_option("--rotate-age", arguments->rotate_age,
+                   "Move old records to files where the oldest is older than this, such as 90d")
+      ->type_name("AGE");
+  command->add_flag("--json", arguments->json, "Print JSON");
+  OnRun(*command, cli, arguments, RunAuditSettings);
+}
+
 void AddVerify(Cli& cli, CLI::App& audit) {
   auto arguments = std::make_shared<VerifyArguments>();
   CLI::App* command = AddCommand(audit, "verify", "Check that no record was removed, edited or reordered",
@@ -224,7 +298,10 @@ void AddRotate(Cli& cli, CLI::App& audit) {
 void AddAuditCommands(Cli& cli) {
   auto arguments = std::make_shared<AuditArguments>();
   CLI::App* command =
-      AddCommand(*cli.app, "audit", "Print who did what and when, and who was refused, oldest first",
+      AddCommand(*cli.app, "audit",
+                 "Print who did what and when, and who was refused, oldest first. Recorded are all changes, opens "
+                 "of files as \"audit settings\" has it, and what modelfs refuses; not what the kernel of a shared "
+                 "mount refuses by an ACL: it does not tell anyone",
                  "modelfs audit --since 1h prod.ml_team.iris_model");
   command->add_option("NAME", arguments->name,
                       "Only this catalog, schema or model, and what is in it; also one that is gone");
@@ -252,6 +329,7 @@ void AddAuditCommands(Cli& cli) {
   OnRun(*command, cli, arguments, RunAudit);
   AddVerify(cli, *command);
   AddRotate(cli, *command);
+  AddSettings(cli, *command);
 }
 
 }  // namespace modelfs::tools

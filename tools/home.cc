@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/core.h>
+#include <spdlog/logger.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -19,6 +20,7 @@
 #include "cas/base/shell_word.h"
 #include "cas/base/text.h"
 #include "cas/files.h"
+#include "store/audit_action.h"
 #include "store/kv/lmdb_file.h"
 #include "store/kv/lmdb_kv.h"
 #include "store/user_label.h"
@@ -362,6 +364,7 @@ Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door
                    store::EmbeddedRegistry::Open(*home->kv, *home->blobs, SystemClock(),
                                                  home->identities.get(), std::move(registry)));
   RETURN_IF_ERROR(home->registry->Authenticate(home->caller));
+  TendAuditLog(*home, store::EmbeddedRegistry::Tending::kOverdue);
   cas::DraftStore::Options drafts;
   drafts.root = home->files + "/drafts";
   drafts.blobs = home->blobs.get();
@@ -369,18 +372,54 @@ Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door
   return home;
 }
 
-Result<store::ObjectInfo> FindObject(Home& home, const Place& place) {
-  if (place.name.parts.empty()) return home.registry->Get(home.caller, store::kMetastoreId);
-  return home.registry->Lookup(home.caller, place.name);
+namespace {
+
+store::Caller CallerWith(const Home& home, const store::Intent& intent) {
+  store::Caller caller = home.caller;
+  if (!intent.action.empty()) caller.intent = intent;
+  return caller;
 }
 
-Result<store::Target> FindTarget(Home& home, const Place& place) {
+}  // namespace
+
+store::Intent ToAsk(store::Operation operation, const Place& place, std::map<std::string, std::string> params) {
+  store::Intent intent;
+  intent.action = store::ActionOf(operation, static_cast<store::ObjectKind>(place.name.parts.size()));
+  if (place.HasVersion()) {
+    using store::Operation;
+    if (operation == Operation::kGet) intent.action = "getModelVersion";
+    if (operation == Operation::kTag) intent.action = "setModelVersionTag";
+    if (operation == Operation::kDescribe) intent.action = "updateModelVersion";
+    if (operation == Operation::kDelete) intent.action = "deleteModelVersion";
+  }
+  intent.params = std::move(params);
+  if (const auto* number = std::get_if<store::VersionNumber>(&place.version)) {
+    intent.params.emplace("version_arg", std::to_string(*number));
+  } else if (const auto* alias = std::get_if<std::string>(&place.version)) {
+    intent.params.emplace("alias_arg", *alias);
+  }
+  return intent;
+}
+
+store::Intent ToRemove(store::Intent setting) {
+  constexpr std::string_view kSet = "set";
+  setting.action.replace(0, kSet.size(), "delete");
+  return setting;
+}
+
+Result<store::ObjectInfo> FindObject(Home& home, const Place& place, const store::Intent& intent) {
+  const store::Caller caller = CallerWith(home, intent);
+  if (place.name.parts.empty()) return home.registry->Get(caller, store::kMetastoreId);
+  return home.registry->Lookup(caller, place.name);
+}
+
+Result<store::Target> FindTarget(Home& home, const Place& place, const store::Intent& intent) {
   const auto* number = std::get_if<store::VersionNumber>(&place.version);
   if (place.HasVersion() && number == nullptr) {
-    ASSIGN_OR_RETURN(const store::VersionInfo version, FindVersion(home, place));
+    ASSIGN_OR_RETURN(const store::VersionInfo version, FindVersion(home, place, intent));
     return store::Target{version.model, version.number};
   }
-  ASSIGN_OR_RETURN(const store::ObjectInfo object, FindObject(home, place));
+  ASSIGN_OR_RETURN(const store::ObjectInfo object, FindObject(home, place, intent));
   // A number needs no look at the version: who may tag it may not be allowed to see it.
   if (number != nullptr) return store::Target{object.id, *number};
   return store::Target{object.id, std::nullopt};
@@ -390,7 +429,12 @@ Result<store::ObjectInfo> MakeObject(Home& home, const store::FullName& name, st
                                      Parents parents) {
   store::ObjectId parent = store::kMetastoreId;
   if (name.parts.size() > 1) {
-    Result<store::ObjectInfo> container = home.registry->Lookup(home.caller, name.Parent());
+    store::Intent intent;
+    intent.action = fmt::format("create{}", store::ActionNoun(static_cast<store::ObjectKind>(name.parts.size())));
+    intent.params = {{"name", name.leaf()}};
+    intent.full_name = name.ToString();
+    Result<store::ObjectInfo> container =
+        home.registry->Lookup(CallerWith(home, intent), name.Parent());
     if (!container.ok() && container.error().code() == Code::kNotFound && parents == Parents::kCreate) {
       container = MakeObject(home, name.Parent(), "", parents);
     }
@@ -404,7 +448,19 @@ Result<store::ObjectInfo> MakeObject(Home& home, const store::FullName& name, st
   return made;
 }
 
-Result<store::VersionInfo> FindVersion(Home& home, const Place& place) {
+uint64_t TendAuditLog(Home& home, store::EmbeddedRegistry::Tending when) {
+  store::Caller upkeep = home.caller;
+  upkeep.role = store::Caller::Role::kUpkeep;
+  const Result<store::AuditRotation> rotation = home.registry->TendAudit(upkeep, when);
+  if (home.log != nullptr && !rotation.ok()) {
+    home.log->warn("audit_not_rotated error=\"{}\"", rotation.error().message());
+  } else if (home.log != nullptr && rotation->files > 0) {
+    home.log->info("audit_rotated records={} files={}", rotation->records, rotation->files);
+  }
+  return rotation.ok() ? rotation->records : 0;
+}
+
+Result<store::VersionInfo> FindVersion(Home& home, const Place& place, store::Intent intent) {
   const std::string name = place.name.ToString();
   if (place.name.parts.size() != 3) {
     return Error(Code::kInvalidArgument,
@@ -416,15 +472,17 @@ Result<store::VersionInfo> FindVersion(Home& home, const Place& place) {
     return Error(Code::kInvalidArgument,
                  fmt::format("{} is a model; say which version: {}/3 or {}@Alias", name, name, name));
   }
-  ASSIGN_OR_RETURN(const store::ObjectInfo model, home.registry->Lookup(home.caller, place.name));
+  if (intent.action.empty()) intent = ToAsk(store::Operation::kGet, place);
+  const store::Caller caller = CallerWith(home, intent);
+  ASSIGN_OR_RETURN(const store::ObjectInfo model, home.registry->Lookup(caller, place.name));
   if (const auto* number = std::get_if<store::VersionNumber>(&place.version)) {
-    return home.registry->GetVersion(home.caller, model.id, *number);
+    return home.registry->GetVersion(caller, model.id, *number);
   }
   if (const auto* alias = std::get_if<std::string>(&place.version)) {
-    return home.registry->ResolveAlias(home.caller, model.id, *alias);
+    return home.registry->ResolveAlias(caller, model.id, *alias);
   }
   if (model.latest_ready == 0) return Error(Code::kNotFound, fmt::format("{} has no READY version", name));
-  return home.registry->GetVersion(home.caller, model.id, model.latest_ready);
+  return home.registry->GetVersion(caller, model.id, model.latest_ready);
 }
 
 }  // namespace modelfs::tools

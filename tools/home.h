@@ -8,6 +8,7 @@
 //   HOME/gc.lock     held by whoever sweeps (tools/gc.h)
 #pragma once
 
+#include <map>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -95,10 +96,22 @@ Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolic
 Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door,
                                        std::shared_ptr<spdlog::logger> log, const HomeOptions& options);
 
-// The object a place names; its version part, if any, is not looked at.
-Result<store::ObjectInfo> FindObject(Home& home, const Place& place);
+// Moves old audit records to files where that is due (EmbeddedRegistry::TendAudit), and answers how many. A
+// failure is logged: the audit log is whole then, and the next call tries again.
+uint64_t TendAuditLog(Home& home, store::EmbeddedRegistry::Tending when);
+
+// What a command is about to ask of the place, for the audit log: a look-up that is refused on the way there is
+// recorded as this. `params` as the request's own record has them.
+store::Intent ToAsk(store::Operation operation, const Place& place,
+                    std::map<std::string, std::string> params = {});
+
+// The same for taking away what `setting` would set: a tag or an alias.
+store::Intent ToRemove(store::Intent setting);
+
+// The object a place names; its version part, if any, is not looked at. Without an intent it is for being shown.
+Result<store::ObjectInfo> FindObject(Home& home, const Place& place, const store::Intent& intent = {});
 // What tags and descriptions hang on: the object, or the version where the place names one.
-Result<store::Target> FindTarget(Home& home, const Place& place);
+Result<store::Target> FindTarget(Home& home, const Place& place, const store::Intent& intent = {});
 
 // Creates a catalog, schema or model. With kCreate also what is missing above it, and it is no error where
 // it exists (its description is left alone then).
@@ -107,6 +120,6 @@ Result<store::ObjectInfo> MakeObject(Home& home, const store::FullName& name, st
                                      Parents parents);
 
 // The version a place names. kInvalidArgument where it names none.
-Result<store::VersionInfo> FindVersion(Home& home, const Place& place);
+Result<store::VersionInfo> FindVersion(Home& home, const Place& place, store::Intent intent = {});
 
 }  // namespace modelfs::tools

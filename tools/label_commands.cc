@@ -46,14 +46,16 @@ Status RunAliasSet(const Cli& cli, const AliasArguments& arguments) {
                  fmt::format("version \"{}\" is not a number like 3", Printable(arguments.version)));
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
-  ASSIGN_OR_RETURN(const store::ObjectInfo model, FindObject(*home, place));
+  ASSIGN_OR_RETURN(const store::ObjectInfo model, FindObject(*home, place,
+                              ToAsk(store::Operation::kSetAlias, place, {{"version_num", std::to_string(*number)}})));
   return home->registry->SetAlias(home->caller, model.id, std::get<std::string>(place.version), *number);
 }
 
 Status RunAliasRm(const Cli& cli, const AliasArguments& arguments) {
   ASSIGN_OR_RETURN(const Place place, ParseAlias(arguments.name));
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
-  ASSIGN_OR_RETURN(const store::ObjectInfo model, FindObject(*home, place));
+  ASSIGN_OR_RETURN(const store::ObjectInfo model,
+                   FindObject(*home, place, ToRemove(ToAsk(store::Operation::kSetAlias, place))));
   return home->registry->DeleteAlias(home->caller, model.id, std::get<std::string>(place.version));
 }
 
@@ -89,28 +91,36 @@ struct OpenTarget {
   store::Target target;
 };
 
-Result<OpenTarget> Open(const Cli& cli, const TagArguments& arguments) {
+enum class TagUse { kSet, kRemove, kList };
+
+Result<OpenTarget> Open(const Cli& cli, const TagArguments& arguments, TagUse use) {
   ASSIGN_OR_RETURN(const Place place, ParsePlace(arguments.name));
   OpenTarget opened;
   ASSIGN_OR_RETURN(opened.home, cli.Open({&place}));
-  ASSIGN_OR_RETURN(opened.target, FindTarget(*opened.home, place));
+  store::Intent intent;
+  if (use != TagUse::kList) {
+    intent = ToAsk(store::Operation::kTag, place, {{"key", arguments.key}});
+    if (use == TagUse::kSet) intent.params["value"] = arguments.value;
+    if (use == TagUse::kRemove) intent = ToRemove(std::move(intent));
+  }
+  ASSIGN_OR_RETURN(opened.target, FindTarget(*opened.home, place, intent));
   return opened;
 }
 
 Status RunTagSet(const Cli& cli, const TagArguments& arguments) {
   RETURN_IF_ERROR(store::CheckTagKey(arguments.key));
   RETURN_IF_ERROR(store::CheckTagValue(arguments.value));
-  ASSIGN_OR_RETURN(const OpenTarget at, Open(cli, arguments));
+  ASSIGN_OR_RETURN(const OpenTarget at, Open(cli, arguments, TagUse::kSet));
   return at.home->registry->SetTag(at.home->caller, at.target, arguments.key, arguments.value);
 }
 
 Status RunTagRm(const Cli& cli, const TagArguments& arguments) {
-  ASSIGN_OR_RETURN(const OpenTarget at, Open(cli, arguments));
+  ASSIGN_OR_RETURN(const OpenTarget at, Open(cli, arguments, TagUse::kRemove));
   return at.home->registry->DeleteTag(at.home->caller, at.target, arguments.key);
 }
 
 Status RunTagLs(const Cli& cli, const TagArguments& arguments) {
-  ASSIGN_OR_RETURN(const OpenTarget at, Open(cli, arguments));
+  ASSIGN_OR_RETURN(const OpenTarget at, Open(cli, arguments, TagUse::kList));
   ASSIGN_OR_RETURN(const Tags tags, at.home->registry->Tags(at.home->caller, at.target));
   if (arguments.json) {
     PrintJson(TagsJson(tags));

@@ -9,8 +9,10 @@
 
 #include <CLI/CLI.hpp>
 #include <chrono>
+#include <condition_variable>
 #include <csignal>
 #include <filesystem>
+#include <mutex>
 #include <optional>
 #include <stop_token>
 #include <system_error>
@@ -18,6 +20,7 @@
 
 #include "cas/base/clock.h"
 #include "cas/base/text.h"
+#include "cas/base/thread.h"
 #include "fs/mount_daemon.h"
 #include "tools/command.h"
 #include "tools/detach.h"
@@ -124,6 +127,35 @@ void Reclaim(Home& home, const std::stop_token& stop) {
   }
 }
 
+// Keeps the audit log small while the mount is up.
+class AuditTender {
+ public:
+  explicit AuditTender(Home& home)
+      : thread_(TryStartThread([this, &home] { Run(home, stop_.get_token()); })) {}
+  ~AuditTender() {
+    stop_.request_stop();
+    if (thread_.joinable()) thread_.join();
+  }
+  AuditTender(const AuditTender&) = delete;
+  AuditTender& operator=(const AuditTender&) = delete;
+
+ private:
+  static void Run(Home& home, const std::stop_token& stop) {
+    // A check reads four records; in the time between two of them a log that takes every open grows by some MiB.
+    constexpr std::chrono::seconds kCheckEvery{5};
+    std::mutex mu;
+    std::condition_variable_any changed;
+    std::unique_lock lock(mu);
+    while (!stop.stop_requested()) {
+      if (TendAuditLog(home, store::EmbeddedRegistry::Tending::kDue) > 0) continue;
+      changed.wait_for(lock, stop, kCheckEvery, [] { return false; });
+    }
+  }
+
+  std::stop_source stop_;
+  std::thread thread_;  // none where the host has no more: commands tend the log then
+};
+
 Status Serve(const std::string& home_path, const fs::MountOptions& options, const LogOptions& log_options,
              const HomeOptions& home_options, const std::function<void()>& on_ready) {
   SignalThread signals;
@@ -164,6 +196,7 @@ Status Serve(const std::string& home_path, const fs::MountOptions& options, cons
   parts.scrubbed = [&home] { return home->blobs->Scrubbed(); };
   ASSIGN_OR_RETURN(const std::unique_ptr<fs::MountDaemon> daemon, fs::MountDaemon::Mount(parts, mounting));
   signals.Start(*log, *daemon);
+  const AuditTender tender(*home);
 
   Status served = daemon->Serve([&] {
     read_ahead.MountIsUp();

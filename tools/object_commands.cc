@@ -289,7 +289,8 @@ Status RunRename(const Cli& cli, const RenameArguments& arguments) {
   }
   RETURN_IF_ERROR(store::CheckObjectName(leaf));
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place, &renamed}));
-  ASSIGN_OR_RETURN(const store::ObjectInfo model, FindObject(*home, place));
+  ASSIGN_OR_RETURN(const store::ObjectInfo model,
+                   FindObject(*home, place, ToAsk(store::Operation::kRename, place, {{"new_name", leaf}})));
   ASSIGN_OR_RETURN(const store::ObjectInfo now, home->registry->Rename(home->caller, model.id, leaf));
   if (arguments.json) PrintJson(ObjectJson(now));
   return OkStatus();
@@ -311,7 +312,7 @@ Status RunDescribe(const Cli& cli, const DescribeArguments& arguments) {
   }
   RETURN_IF_ERROR(store::CheckDescription(text));
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
-  ASSIGN_OR_RETURN(const store::Target target, FindTarget(*home, place));
+  ASSIGN_OR_RETURN(const store::Target target, FindTarget(*home, place, ToAsk(store::Operation::kDescribe, place)));
   return home->registry->SetDescription(home->caller, target, text);
 }
 
@@ -332,7 +333,8 @@ Status RemoveVersion(Home& home, const Place& place, bool yes) {
                     "remove the alias: {2}",
                     name, alias, ShellCommand({"modelfs", "alias", "rm"}, {name + "@" + alias})));
   }
-  ASSIGN_OR_RETURN(const store::VersionInfo version, FindVersion(home, place));
+  ASSIGN_OR_RETURN(const store::VersionInfo version,
+                   FindVersion(home, place, ToAsk(store::Operation::kDelete, place)));
   if (!yes) {
     const std::string aliases =
         version.aliases.empty() ? "" : fmt::format(" and its aliases {}", fmt::join(version.aliases, ", "));
@@ -352,7 +354,7 @@ Status RunRm(const Cli& cli, const RmArguments& arguments) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
   if (place.HasVersion()) return RemoveVersion(*home, place, arguments.yes);
 
-  ASSIGN_OR_RETURN(const store::ObjectInfo object, FindObject(*home, place));
+  ASSIGN_OR_RETURN(const store::ObjectInfo object, FindObject(*home, place, ToAsk(store::Operation::kDelete, place)));
   uint64_t versions = 0;
   if (object.kind == store::ObjectKind::kModel) {
     RETURN_IF_ERROR(EachItem(

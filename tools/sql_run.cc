@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "cas/base/text.h"
+#include "store/audit_action.h"
 #include "store/search_filter.h"
 #include "store/sql_name.h"
 #include "tools/pages.h"
@@ -37,7 +38,10 @@ class Runner {
     const store::FullName& name = create.object.name;
     store::ObjectId parent = store::kMetastoreId;
     if (name.parts.size() > 1) {
-      ASSIGN_OR_RETURN(const store::ObjectInfo container, registry_.Lookup(caller_, name.Parent()));
+      const store::Caller caller = AboutTo(
+          fmt::format("create{}", store::ActionNoun(static_cast<store::ObjectKind>(name.parts.size()))),
+          name.ToString());
+      ASSIGN_OR_RETURN(const store::ObjectInfo container, registry_.Lookup(caller, name.Parent()));
       parent = container.id;
     }
     const auto made = registry_.Create(caller_, parent, name.leaf(), create.comment);
@@ -46,13 +50,13 @@ class Runner {
 
   Result<SqlTable> operator()(const DropObject& drop) {
     using Mode = store::Registry::DeleteMode;
-    const Result<store::ObjectId> id = Find(drop.object);
+    const Result<store::ObjectId> id = Find(drop.object, store::Operation::kDelete);
     if (!id.ok()) return Done(id, drop.if_exists ? std::optional(Code::kNotFound) : std::nullopt);
     return Done(registry_.Delete(caller_, *id, drop.cascade ? Mode::kWithVersions : Mode::kIfEmpty));
   }
 
   Result<SqlTable> operator()(const GrantOrRevoke& statement) {
-    ASSIGN_OR_RETURN(const store::ObjectId id, Find(statement.object));
+    ASSIGN_OR_RETURN(const store::ObjectId id, Find(statement.object, store::Operation::kGrant));
     store::GrantChange change;
     change.principal = statement.principal;
     (statement.action == GrantOrRevoke::Action::kGrant ? change.add : change.remove) = statement.privileges;
@@ -60,7 +64,7 @@ class Runner {
   }
 
   Result<SqlTable> operator()(const ShowGrants& show) {
-    ASSIGN_OR_RETURN(const store::ObjectId id, Find(show.object));
+    ASSIGN_OR_RETURN(const store::ObjectId id, Find(show.object, store::Operation::kShowGrants));
     ASSIGN_OR_RETURN(const std::vector<store::GrantInfo> grants,
                      registry_.Grants(caller_, id, show.principal.value_or("")));
     SqlTable table{{"Principal", "ActionType", "ObjectType", "ObjectKey"}, {}};
@@ -74,22 +78,22 @@ class Runner {
   }
 
   Result<SqlTable> operator()(const SetOwner& set) {
-    ASSIGN_OR_RETURN(const store::ObjectId id, Find(set.object));
+    ASSIGN_OR_RETURN(const store::ObjectId id, Find(set.object, store::Operation::kSetOwner));
     return Done(registry_.SetOwner(caller_, id, set.principal));
   }
 
   Result<SqlTable> operator()(const RenameModel& rename) {
-    ASSIGN_OR_RETURN(const store::ObjectId id, Find(rename.model));
+    ASSIGN_OR_RETURN(const store::ObjectId id, Find(rename.model, store::Operation::kRename));
     return Done(registry_.Rename(caller_, id, rename.new_leaf));
   }
 
   Result<SqlTable> operator()(const CommentOn& comment) {
-    ASSIGN_OR_RETURN(const store::ObjectId id, Find(comment.object));
+    ASSIGN_OR_RETURN(const store::ObjectId id, Find(comment.object, store::Operation::kDescribe));
     return Done(registry_.SetDescription(caller_, {id, std::nullopt}, comment.comment));
   }
 
   Result<SqlTable> operator()(const SetTags& set) {
-    ASSIGN_OR_RETURN(const store::ObjectId id, Find(set.object));
+    ASSIGN_OR_RETURN(const store::ObjectId id, Find(set.object, store::Operation::kTag));
     for (const auto& tag : set.tags) {
       RETURN_IF_ERROR(registry_.SetTag(caller_, {id, std::nullopt}, tag.first, tag.second));
     }
@@ -97,7 +101,7 @@ class Runner {
   }
 
   Result<SqlTable> operator()(const UnsetTags& unset) {
-    ASSIGN_OR_RETURN(const store::ObjectId id, Find(unset.object));
+    ASSIGN_OR_RETURN(const store::ObjectId id, FindToUntag(unset.object));
     for (const std::string& key : unset.keys) {
       RETURN_IF_ERROR(registry_.DeleteTag(caller_, {id, std::nullopt}, key));
     }
@@ -200,10 +204,24 @@ class Runner {
     return result.error();
   }
 
-  Result<store::ObjectId> Find(const Securable& object) {
+  // The object of a statement that is about to ask for `operation` on it.
+  Result<store::ObjectId> Find(const Securable& object, store::Operation operation) {
+    return Find(object, AboutTo(store::ActionOf(operation, object.kind)));
+  }
+  Result<store::ObjectId> FindToUntag(const Securable& object) {
+    return Find(object, AboutTo(fmt::format("delete{}Tag", store::ActionNoun(object.kind))));
+  }
+  Result<store::ObjectId> Find(const Securable& object, const store::Caller& caller) {
     if (object.kind == store::ObjectKind::kMetastore) return store::kMetastoreId;
-    ASSIGN_OR_RETURN(const store::ObjectInfo found, registry_.Lookup(caller_, object.name));
+    ASSIGN_OR_RETURN(const store::ObjectInfo found, registry_.Lookup(caller, object.name));
     return found.id;
+  }
+  store::Caller AboutTo(std::string action, std::string full_name = "") const {
+    store::Caller caller = caller_;
+    caller.intent.emplace();
+    caller.intent->action = std::move(action);
+    caller.intent->full_name = std::move(full_name);
+    return caller;
   }
 
   // A row for each child whose name matches: the parts of its name, what a model has, the owner.

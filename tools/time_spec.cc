@@ -34,7 +34,7 @@ bool TakeOneOf(std::string_view& text, std::string_view characters) {
   return true;
 }
 
-std::optional<int64_t> ParseAge(std::string_view text) {
+std::optional<int64_t> AgeMs(std::string_view text) {
   uint32_t count = 0;
   const auto parsed = std::from_chars(text.data(), text.data() + text.size(), count);
   if (parsed.ec != std::errc() || parsed.ptr + 1 != text.data() + text.size()) return std::nullopt;
@@ -95,8 +95,14 @@ std::optional<int64_t> ParseDate(std::string_view text) {
 
 }  // namespace
 
+Result<int64_t> ParseAge(std::string_view text) {
+  if (const std::optional<int64_t> age = AgeMs(text)) return *age;
+  return Error(Code::kInvalidArgument,
+               fmt::format("\"{}\" is no age; write it as 90s, 30m, 12h, 90d or 4w", Printable(text)));
+}
+
 Result<int64_t> ParseTime(std::string_view text, int64_t now_ms) {
-  if (const std::optional<int64_t> age_ms = ParseAge(text)) return now_ms - *age_ms;
+  if (const std::optional<int64_t> age_ms = AgeMs(text)) return now_ms - *age_ms;
   if (const std::optional<int64_t> date_ms = ParseDate(text)) return *date_ms;
   return Error(Code::kInvalidArgument,
                fmt::format("\"{}\" is no time; write how long ago, as 90s, 30m, 1h, 2d or 1w, or when, as "

@@ -13,4 +13,7 @@ namespace modelfs::tools {
 // 1970 UTC. kInvalidArgument shows both forms.
 Result<int64_t> ParseTime(std::string_view text, int64_t now_ms);
 
+// "90s", "30m", "1h", "2d", "1w" in milliseconds. kInvalidArgument shows the form.
+Result<int64_t> ParseAge(std::string_view text);
+
 }  // namespace modelfs::tools

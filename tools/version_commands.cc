@@ -15,6 +15,7 @@
 #include "cas/base/shell_word.h"
 #include "cas/base/text.h"
 #include "cas/ingest.h"
+#include "store/audit_action.h"
 #include "tools/command.h"
 #include "tools/lease.h"
 #include "tools/mounts.h"
@@ -47,8 +48,17 @@ struct Destination {
   bool made = false;
 };
 
+// Of whom a look-up on the way to a new version of the model is refused: the version is what was asked for.
+store::Caller ToMakeVersion(const Home& home, const store::FullName& model) {
+  store::Caller caller = home.caller;
+  caller.intent.emplace();
+  caller.intent->action = store::ActionOf(store::Operation::kCreateVersion, store::ObjectKind::kModel);
+  caller.intent->full_name = model.ToString();
+  return caller;
+}
+
 Result<Destination> FindOrMakeModel(Home& home, const store::FullName& name, Parents parents) {
-  Result<store::ObjectInfo> found = home.registry->Lookup(home.caller, name);
+  Result<store::ObjectInfo> found = home.registry->Lookup(ToMakeVersion(home, name), name);
   if (found.ok()) return Destination{std::move(*found), false};
   if (found.error().code() != Code::kNotFound) return std::move(found).error();
   ASSIGN_OR_RETURN(store::ObjectInfo made, MakeObject(home, name, "", parents));
@@ -65,7 +75,7 @@ void TakeBack(Home& home, const Destination& destination) {
 // The schema of a model to be made must be there before gigabytes are read.
 Status CheckSchema(Home& home, const store::FullName& model, Parents parents) {
   if (parents == Parents::kCreate) return OkStatus();
-  const Result<store::ObjectInfo> schema = home.registry->Lookup(home.caller, model.Parent());
+  const Result<store::ObjectInfo> schema = home.registry->Lookup(ToMakeVersion(home, model), model.Parent());
   if (schema.ok()) return OkStatus();
   if (schema.error().code() != Code::kNotFound) return schema.error();
   return Error(
@@ -78,7 +88,7 @@ Status CheckSchema(Home& home, const store::FullName& model, Parents parents) {
 // From the model upwards the first that is there: what is below it is to be made, and then one's own.
 Result<store::ObjectId> InnermostOf(Home& home, const store::FullName& model, Parents parents) {
   for (store::FullName name = model; !name.parts.empty(); name.parts.pop_back()) {
-    const Result<store::ObjectInfo> found = home.registry->Lookup(home.caller, name);
+    const Result<store::ObjectInfo> found = home.registry->Lookup(ToMakeVersion(home, model), name);
     if (found.ok()) return found->id;
     if (found.error().code() != Code::kNotFound) return found.error();
     if (name == model) RETURN_IF_ERROR(CheckSchema(home, model, parents));
@@ -293,7 +303,8 @@ Status RunCp(const Cli& cli, const CpArguments& arguments) {
   const Parents parents = arguments.parents ? Parents::kCreate : Parents::kMustExist;
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&from, &to}));
   if (!from.HasVersion() && from.name.parts.size() == 3) return CopyModel(*home, from, to, arguments);
-  ASSIGN_OR_RETURN(const store::VersionInfo source, FindVersion(*home, from));
+  ASSIGN_OR_RETURN(const store::VersionInfo source,
+                   FindVersion(*home, from, ToAsk(store::Operation::kReadFiles, from)));
   RETURN_IF_ERROR(CheckSchema(*home, to.name, parents));
   ASSIGN_OR_RETURN(const Destination destination, FindOrMakeModel(*home, to.name, parents));
   Result<store::VersionInfo> copy =
@@ -320,7 +331,8 @@ Status RunDownload(const Cli& cli, const DownloadArguments& arguments) {
         fmt::format("{} is a file in a version; download takes whole versions", Printable(arguments.name)));
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
-  ASSIGN_OR_RETURN(const store::VersionInfo version, FindVersion(*home, place));
+  ASSIGN_OR_RETURN(const store::VersionInfo version,
+                   FindVersion(*home, place, ToAsk(store::Operation::kReadFiles, place)));
   const Status allowed =
       home->registry->CheckAccess(home->caller, store::Operation::kReadFiles, version.model);
   // As a mount does when a file is opened; here it is all of the version's.

@@ -5,15 +5,12 @@
 #include <algorithm>
 
 namespace modelfs::store {
-namespace {
 
 Status CheckKey(std::string_view key) {
   if (!key.empty() && key.size() <= kKvMaxKeyBytes) return OkStatus();
   return Error(Code::kInvalidArgument,
                fmt::format("a key of {} bytes; keys have 1 to {}", key.size(), kKvMaxKeyBytes));
 }
-
-}  // namespace
 
 Status CheckTransaction(const KvTransaction& transaction) {
   const size_t operations = transaction.expectations.size() + transaction.writes.size();

@@ -115,6 +115,12 @@ class Kv {
   // of Commit.
   virtual Error Busy() const = 0;
 
+  // Deletes keys, as many as there are, whether they are present or not: durable on OK, and all of them or some
+  // of them otherwise. For what nobody expects or watches and what must go in bulk, such as records that were
+  // moved elsewhere. May use the reserve to its end.
+  //   kInvalidArgument   a key's length
+  virtual Status DeleteKeys(const std::vector<std::string>& keys) = 0;
+
   // Up to `limit` log entries with revision > after, oldest first.
   //   kOutOfRange   entries after `after` were trimmed: start again from a snapshot
   virtual Result<std::vector<LogEntry>> ReadLog(Revision after, size_t limit) = 0;
@@ -131,6 +137,8 @@ class Kv {
   virtual void WaitForCommit(Revision after, const Deadline& deadline, const std::stop_token& stop) = 0;
 };
 
+// kInvalidArgument where it cannot be a key.
+Status CheckKey(std::string_view key);
 // What every engine refuses before it looks at its data: the kInvalidArgument of Commit.
 Status CheckTransaction(const KvTransaction& transaction);
 // The kOutOfRange of ReadLog.

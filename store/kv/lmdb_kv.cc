@@ -46,6 +46,8 @@ constexpr unsigned kMaxReaders = 1024;         // slots of 64 bytes in lock.mdb,
 constexpr size_t kIdleReaders = 64;            // of them, kept for the next snapshots of this process
 constexpr uint64_t kReaderCheckEvery = 256;    // commits
 constexpr size_t kTrimStep = 2048;             // entries a transaction
+constexpr size_t kCopyStep = 8192;             // entries a transaction of a copy
+constexpr uint64_t kCopyMapSlack = uint64_t{16} << 20U;
 constexpr uint64_t kReserveBytes = 1U << 20U;  // of disk, behind the data: kv.h, Reserve
 // A commit that can be seen to come is looked for again after this, and then each time after twice as long.
 constexpr std::chrono::milliseconds kFirstLook{1};
@@ -646,6 +648,20 @@ class LmdbKv : public Kv {
   Patience NewPatience(std::stop_token stop) const override { return env_->NewPatience(std::move(stop)); }
   Error Busy() const override { return env_->locks().WriterBusy(); }
 
+  Status DeleteKeys(const std::vector<std::string>& keys) override {
+    for (const std::string& key : keys) RETURN_IF_ERROR(CheckKey(key));
+    RETURN_IF_ERROR(env_->WithWrite("delete", {}, [&](TxnHandle txn) {
+      for (const std::string& each : keys) {
+        const std::string prefixed = DataKey(each);
+        MDB_val key = ValueOf(prefixed);
+        if (const int rc = mdb_del(txn.get(), 1, &key, nullptr); rc != 0 && rc != MDB_NOTFOUND) return rc;
+      }
+      return mdb_txn_commit(txn.release());
+    }));
+    if (++env_->commits % kReaderCheckEvery == 0) env_->ClearDeadReaders();
+    return OkStatus();
+  }
+
   Result<std::vector<LogEntry>> ReadLog(Revision after, size_t limit) override {
     std::vector<LogEntry> entries;
     bool trimmed = false;
@@ -863,9 +879,7 @@ std::map<EnvironmentKey, std::weak_ptr<Environment>>& Table() {
   return *table;
 }
 
-}  // namespace
-
-Result<std::unique_ptr<Kv>> OpenLmdbKv(const LmdbOptions& options) {
+Result<std::shared_ptr<Environment>> SharedEnvironment(const LmdbOptions& options) {
   if (options.mode == LmdbOptions::Mode::kCreate) {
     RETURN_IF_ERROR(CreateDataFile(options));
   }
@@ -892,7 +906,80 @@ Result<std::unique_ptr<Kv>> OpenLmdbKv(const LmdbOptions& options) {
     }));
     known = env;
   }
+  return env;
+}
+
+// A file being filled with the entries of another, in their order: its pages are full, and none are free.
+class PackedFile {
+ public:
+  PackedFile(const std::string& path, uint64_t map_bytes) : path_(path), map_bytes_(map_bytes) {}
+  ~PackedFile() {
+    if (!whole_) ::unlink(path_.c_str());
+  }
+  PackedFile(const PackedFile&) = delete;
+  PackedFile& operator=(const PackedFile&) = delete;
+
+  // LMDB's code of either environment.
+  int Fill(MDB_txn* from) {
+    MDB_env* raw = nullptr;
+    if (const int rc = mdb_env_create(&raw); rc != 0) return rc;
+    env_.reset(raw);
+    mdb_env_set_mapsize(raw, map_bytes_);
+    // Nobody else has it before it is whole; what a crash leaves is thrown away.
+    constexpr unsigned kAlone = MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC;
+    if (const int rc = mdb_env_open(raw, path_.c_str(), kAlone, kFileMode); rc != 0) return rc;
+    MDB_cursor* cursor = nullptr;
+    if (const int rc = mdb_cursor_open(from, 1, &cursor); rc != 0) return rc;
+    const CursorHandle entries(cursor);
+    MDB_val key{};
+    MDB_val value{};
+    int rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
+    while (rc == 0) {
+      if (const int begun = Begin(); begun != 0) return begun;
+      for (size_t i = 0; rc == 0 && i < kCopyStep; ++i) {
+        if (const int put = mdb_put(txn_.get(), 1, &key, &value, MDB_APPEND); put != 0) return put;
+        rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT);
+      }
+      if (const int committed = mdb_txn_commit(txn_.release()); committed != 0) return committed;
+    }
+    return rc == MDB_NOTFOUND ? mdb_env_sync(raw, 1) : rc;
+  }
+  void Keep() { whole_ = true; }
+
+ private:
+  int Begin() {
+    MDB_txn* raw = nullptr;
+    if (const int rc = mdb_txn_begin(env_.get(), nullptr, 0, &raw); rc != 0) return rc;
+    txn_.reset(raw);
+    return OpenMain(raw);
+  }
+
+  const std::string path_;
+  const uint64_t map_bytes_;
+  bool whole_ = false;
+  EnvHandle env_;
+  TxnHandle txn_;  // goes before its environment
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Kv>> OpenLmdbKv(const LmdbOptions& options) {
+  ASSIGN_OR_RETURN(std::shared_ptr<Environment> env, SharedEnvironment(options));
   return std::unique_ptr<Kv>(std::make_unique<LmdbKv>(std::move(env), options.poll_every));
+}
+
+Status CopyLmdb(const LmdbOptions& options, const std::string& to) {
+  ASSIGN_OR_RETURN(const std::shared_ptr<Environment> env, SharedEnvironment(options));
+  // LMDB would go on with a file that is there.
+  if (::access(to.c_str(), F_OK) == 0) return Error(Code::kAlreadyExists, fmt::format("{} is there already", to));
+  MDB_envinfo info{};
+  mdb_env_info(env->get(), &info);
+  PackedFile packed(to, info.me_mapsize + kCopyMapSlack);
+  RETURN_IF_ERROR(env->WithRead(fmt::format("copy to {}", to), [&](MDB_txn* txn) {
+    return packed.Fill(txn);
+  }));
+  packed.Keep();
+  return OkStatus();
 }
 
 }  // namespace modelfs::store

@@ -38,4 +38,11 @@ struct LmdbOptions {
 //   kFailedPrecondition   on a network file system, where LMDB's locks and map do not hold
 Result<std::unique_ptr<Kv>> OpenLmdbKv(const LmdbOptions& options);
 
+// Writes the newest state to a new file, which is a data.mdb: of one moment, whatever is committed meanwhile, and
+// with no more pages than its entries need. Durable on OK, but for its name in the directory; nothing is left of it
+// otherwise.
+//   kAlreadyExists   `to` is there
+//   kNoSpace
+Status CopyLmdb(const LmdbOptions& options, const std::string& to);
+
 }  // namespace modelfs::store

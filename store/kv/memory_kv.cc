@@ -108,6 +108,14 @@ class MemoryKv : public Kv {
   Patience NewPatience(std::stop_token stop) const override { return {.stop = std::move(stop)}; }
   Error Busy() const override { return {Code::kBusy, "another change is under way; try again"}; }
 
+  Status DeleteKeys(const std::vector<std::string>& keys) override {
+    for (const std::string& key : keys) RETURN_IF_ERROR(CheckKey(key));
+    const MutexLock lock(state_->mu);
+    if (state_->table.use_count() > 1) state_->table = std::make_shared<Table>(*state_->table);
+    for (const std::string& key : keys) state_->table->erase(key);
+    return OkStatus();
+  }
+
   Result<std::vector<LogEntry>> ReadLog(Revision after, size_t limit) override {
     const MutexLock lock(state_->mu);
     if (after < state_->trimmed_through) return LogTrimmed(after);

@@ -347,7 +347,7 @@ TEST(TreesZone, OpensForWhoMayReadAndTellsEachDecisionOnce) {
       EXPECT_EQ(record.full_name, "prod.ml.iris");
       EXPECT_FALSE(record.change);
       std::string line = fmt::format("{} {}", record.principal, record.status);
-      for (const char* param : {"version_arg", "file", "count"}) {
+      for (const char* param : {"version_arg", "file", "directory", "count"}) {
         if (record.params.count(param) > 0) line += " " + record.params.at(param);
       }
       list.push_back(line);
@@ -361,7 +361,9 @@ TEST(TreesZone, OpensForWhoMayReadAndTellsEachDecisionOnce) {
   EXPECT_EQ(ErrnoOf(refused), EACCES);
   EXPECT_NE(MessageOf(refused).find("USE"), std::string::npos) << MessageOf(refused);
   EXPECT_EQ(ErrnoOf(zone->OpenDirectory(eve, RootOf(version))), EACCES);
-  EXPECT_EQ(decisions(), (std::vector<std::string>{"eve 403", "eve 403 1"})) << "the second is a count";
+  const Entry folder = Find(*zone, world.request, RootOf(version), {"data"});
+  EXPECT_EQ(ErrnoOf(zone->OpenDirectory(eve, folder.node)), EACCES);
+  EXPECT_EQ(decisions(), (std::vector<std::string>{"eve 403 1 data/model.bin", "eve 403 1", "eve 403 1 data"}));
 
   for (const char* container : {"prod", "prod.ml"}) {
     world.Grant(world.Make(container), "eve",

@@ -689,7 +689,7 @@ TEST(Drafts, WhatIsTriedOnAnothersDraftIsInTheAuditLogAndALoopOfItIsCounted) {
       {"commit", [&] { return ErrnoOf(world.versions->Rename(eve, at, "mine", at, "next", 0)); }, changed},
       {"rename", [&] { return ErrnoOf(world.versions->Rename(eve, at, "mine", at, "hers", 0)); }, changed},
   };
-  // Of what is the same within a second the first is written down, then a count; a flush writes that at once.
+  // Of what is the same within a minute the first is written down, then a count; a flush writes that at once.
   for (const Row& row : rows) {
     EXPECT_EQ(row.attempt(), EACCES) << row.what;
     EXPECT_EQ(records(), std::vector<std::string>{row.want}) << row.what;

@@ -1,5 +1,6 @@
 // Moving audit records to files: the chain stays whole, whatever happens on the way, and shows what was done
 // to the files.
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
 
@@ -178,18 +179,80 @@ TEST(AuditRotation, AFileThatIsGoneAndARecordRemovedBehindTheFilesAreFound) {
   Fill(box);
   ASSERT_OK(box.registry->RotateAudit(box.ann, {.keep = 10}));
   ASSERT_OK(box.registry->RotateAudit(box.ann, {.keep = 4}));
-  const auto message = [&] { return box.registry->VerifyAudit(box.ann).error().message().substr(0, 25); };
+  const auto message = [&] { return box.registry->VerifyAudit(box.ann).error().message(); };
+  const auto starts_with = [&](const std::string& want) {
+    EXPECT_EQ(message().substr(0, want.size()), want);
+    EXPECT_EQ(message().find("tampered"), std::string::npos) << message();
+  };
+  const auto read = [&](const AuditQuery& query) { return box.registry->Audit(box.ann, query); };
   std::filesystem::rename(dir.path() + "/audit/1-4.jsonl", dir.path() + "/kept");
-  EXPECT_EQ(message(), "audit record 1 is missing");
+  starts_with("audit records 1 to 4 are missing: " + dir.path() + "/audit/1-4.jsonl");
+  EXPECT_EQ(Outcome(read({.limit = 1000})), "data loss") << "not just the rest";
+  EXPECT_EQ(read({.after_sequence = 4})->size(), 12U) << "which can be asked for";
+  EXPECT_EQ(read({.order = AuditQuery::Order::kNewestFirst, .limit = 12})->back().sequence, 5U);
+  EXPECT_EQ(Outcome(read({.order = AuditQuery::Order::kNewestFirst, .limit = 13})), "data loss");
+  EXPECT_EQ(Outcome(read({.full_name = "c.s.m", .limit = 1000})), "data loss");
   std::filesystem::rename(dir.path() + "/kept", dir.path() + "/audit/1-4.jsonl");
   std::filesystem::rename(dir.path() + "/audit/5-11.jsonl", dir.path() + "/kept");
-  EXPECT_EQ(message(), "audit record 5 is missing");
+  starts_with("audit records 5 to 11 are missing: " + dir.path() + "/audit/5-11.jsonl");
+  EXPECT_EQ(Outcome(read({.limit = 1000})), "data loss");
+  EXPECT_EQ(read({.limit = 4})->size(), 4U);
   std::filesystem::rename(dir.path() + "/kept", dir.path() + "/audit/5-11.jsonl");
   EXPECT_OK(box.registry->VerifyAudit(box.ann));
   KvTransaction removal;
   removal.Delete(keys::Audit(12));
   ASSERT_OK(box.kv->Commit(removal));
-  EXPECT_EQ(message(), "audit record 12 is missin");
+  EXPECT_EQ(message().substr(0, 26), "audit record 12 is missing");
+  EXPECT_EQ(Outcome(read({.limit = 1000})), "data loss");
+}
+
+TEST(AuditRotation, AFileThatWasPutThereIsFound) {
+  struct Row {
+    const char* what;
+    const char* from;
+    const char* to;
+    bool read_too = false;  // whether reading the log meets it
+  };
+  const Row rows[] = {
+      {"beyond the end", "1-10.jsonl", "100-109.jsonl"},
+      {"where the next one would begin", "1-10.jsonl", "11-20.jsonl"},
+      {"over the end", "1-10.jsonl", "9-18.jsonl", true},
+      {"what the log has already", "1-10.jsonl", "3-10.jsonl", true},
+      {"in another spelling", "1-10.jsonl", "01-10.jsonl"},
+      {"of no numbers", "1-10.jsonl", "first.jsonl"},
+  };
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.what);
+    const ScratchDir dir;
+    Box box(MakeMemoryKv(), kPolicy, WithFilesIn(dir.path()));
+    Fill(box);
+    ASSERT_OK(box.registry->RotateAudit(box.ann, {.keep = 4}));
+    ASSERT_OK(box.registry->VerifyAudit(box.ann));
+    const std::string path = dir.path() + "/audit/" + row.to;
+    std::filesystem::copy_file(dir.path() + "/audit/" + row.from, path);
+    const auto verdict = box.registry->VerifyAudit(box.ann);
+    ASSERT_EQ(Outcome(verdict), "data loss");
+    EXPECT_EQ(verdict.error().message().substr(0, path.size()), path) << verdict.error().message();
+    EXPECT_EQ(box.registry->Audit(box.ann, {.limit = 1000}).ok(), !row.read_too);
+    EXPECT_EQ(Outcome(box.registry->RotateAudit(box.ann, {})), "data loss");
+    EXPECT_TRUE(std::filesystem::exists(path)) << "it is evidence";
+  }
+}
+
+// As WhatWasDoneToTheFilesIsFound, by whoever only reads the log.
+TEST(AuditRotation, ALineThatIsGoneIsNotReadOver) {
+  for (const bool last : {false, true}) {
+    const ScratchDir dir;
+    Box box(MakeMemoryKv(), kPolicy, WithFilesIn(dir.path()));
+    Fill(box);
+    ASSERT_OK(box.registry->RotateAudit(box.ann, {.keep = 4}));
+    const std::string path = dir.path() + "/audit/1-10.jsonl";
+    std::vector<std::string> lines = LinesOf(path);
+    lines.erase(last ? lines.end() - 1 : lines.begin() + 4);
+    WriteLines(path, lines);
+    EXPECT_EQ(Outcome(box.registry->Audit(box.ann, {.limit = 1000})), "data loss");
+    EXPECT_EQ(box.registry->Audit(box.ann, {.limit = 4})->size(), 4U);
+  }
 }
 
 TEST(AuditRotation, ABrokenChainIsNotMoved) {
@@ -212,6 +275,83 @@ TEST(AuditRotation, IsRefusedWithoutAPlaceAndToWhoMayNot) {
   eve.principal = "eve";
   eve.uid = 6666;
   EXPECT_EQ(Outcome(box.registry->RotateAudit(eve, {})), "permission denied");
+}
+
+TEST(AuditUpkeep, ALogThatIsTooLargeIsHalved) {
+  const ScratchDir dir;
+  Box box(MakeMemoryKv(), kPolicy, WithFilesIn(dir.path()));
+  const ObjectId model = box.Make("c.s.m");
+  using Tending = EmbeddedRegistry::Tending;
+  ASSERT_OK(box.registry->SetAuditSettings(box.ann, {.most_bytes = 64 << 10}));
+  const auto kept = [&] {
+    const auto entry = box.kv->Read().value()->Get(keys::AuditHead()).value();
+    return AuditHeadRecord::Decode(entry->value, "head")->kept_bytes;
+  };
+  const auto kept_by_hand = [&] {
+    uint64_t bytes = 0;
+    const auto snapshot = box.kv->Read().value();
+    const std::vector<KvEntry> entries = snapshot->Range("A", "B", 100'000).value();
+    for (const KvEntry& entry : entries) bytes += entry.value.size();
+    return bytes;
+  };
+  while (kept() <= 64 << 10) {
+    EXPECT_EQ(box.registry->TendAudit(box.ann, Tending::kDue)->records, 0U);
+    for (int i = 0; i < 20; ++i)
+      ASSERT_OK(box.registry->SetTag(box.ann, {model, std::nullopt}, "k", std::to_string(kept() + i)));
+  }
+  EXPECT_EQ(kept(), kept_by_hand());
+  EXPECT_EQ(box.registry->TendAudit(box.ann, Tending::kOverdue)->records, 0U) << "somebody else's for a while";
+  EXPECT_GT(box.registry->TendAudit(box.ann, Tending::kDue)->records, 50U);
+  EXPECT_EQ(kept(), kept_by_hand());
+  EXPECT_LT(kept(), 40 << 10);
+  EXPECT_GT(kept(), 25 << 10);
+  EXPECT_EQ(box.registry->TendAudit(box.ann, Tending::kDue)->records, 0U);
+  EXPECT_OK(box.registry->VerifyAudit(box.ann));
+  while (kept() <= 128 << 10)
+    ASSERT_OK(box.registry->SetTag(box.ann, {model, std::nullopt}, "k", std::to_string(kept())));
+  EXPECT_GT(box.registry->TendAudit(box.ann, Tending::kOverdue)->records, 0U);
+  EXPECT_OK(box.registry->VerifyAudit(box.ann));
+}
+
+TEST(AuditUpkeep, ALogThatIsTooOldLosesTheOlderHalfOfItsTime) {
+  const ScratchDir dir;
+  Box box(MakeMemoryKv(), kPolicy, WithFilesIn(dir.path()));
+  const ObjectId model = box.Make("c.s.m");
+  using Tending = EmbeddedRegistry::Tending;
+  constexpr int64_t kDayMs = int64_t{24} * 60 * 60 * 1000;
+  ASSERT_OK(box.registry->SetAuditSettings(box.ann, {.longest_ms = 10 * kDayMs}));
+  for (int day = 0; day < 10; ++day) {
+    box.clock.Advance(kDayMs);
+    ASSERT_OK(box.registry->SetTag(box.ann, {model, std::nullopt}, "k", std::to_string(day)));
+    EXPECT_EQ(box.registry->TendAudit(box.ann, Tending::kDue)->records, 0U);
+  }
+  box.clock.Advance(1);
+  EXPECT_EQ(box.registry->TendAudit(box.ann, Tending::kDue)->records, 5U + 5U);
+  EXPECT_EQ(box.registry->TendAudit(box.ann, Tending::kDue)->records, 0U);
+  EXPECT_OK(box.registry->VerifyAudit(box.ann));
+}
+
+// A load test that opens another file each time: LMDB never gives a file's bytes back, so what moved must make
+// room for what comes. Without that the file grows to some ten times the bound.
+TEST(AuditUpkeep, TheDataFileStaysSmallHoweverManyOpensAreRecorded) {
+  const ScratchDir dir;
+  Box box(OpenLmdbAt(dir.path() + "/kv"), kPolicy, WithFilesIn(dir.path()));
+  const ObjectId model = box.Make("c.s.m");
+  ASSERT_OK(box.registry->SetAuditSettings(
+      box.ann, {.opens = AuditSettings::Opens::kEach, .most_bytes = 256 << 10}));
+  constexpr int kRounds = 24;
+  constexpr int kOpens = 1000;
+  for (int round = 0; round < kRounds; ++round) {
+    for (int i = 0; i < kOpens; ++i) {
+      box.registry->RecordAudit(box.ann, Operation::kReadFiles, model, OkStatus(),
+                                {{"version_arg", "1"}, {"file", fmt::format("shard-{}-{}", round, i)}});
+    }
+    ASSERT_OK(box.registry->FlushAudit());
+    ASSERT_OK(box.registry->TendAudit(box.ann, EmbeddedRegistry::Tending::kDue));
+  }
+  EXPECT_LT(std::filesystem::file_size(dir.path() + "/kv/data.mdb"), 2U << 20U);
+  EXPECT_GT(FilesIn(dir.path() + "/audit").size(), 10U);
+  EXPECT_GE(box.registry->VerifyAudit(box.ann).value(), static_cast<uint64_t>(kRounds) * kOpens);
 }
 
 // Fails call 1 of a rotation to the file system, then call 2, …, and cuts the power each time.

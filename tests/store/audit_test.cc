@@ -119,6 +119,7 @@ class NoRoomForAudit : public Kv {
   }
   Patience NewPatience(std::stop_token stop) const override { return kv_->NewPatience(std::move(stop)); }
   Error Busy() const override { return kv_->Busy(); }
+  Status DeleteKeys(const std::vector<std::string>& keys) override { return kv_->DeleteKeys(keys); }
   Result<std::vector<LogEntry>> ReadLog(Revision after, size_t limit) override {
     return kv_->ReadLog(after, limit);
   }

@@ -151,6 +151,8 @@ TEST(Formats, TheAuditLogsEndsAndItsIndexAreAsDocumented) {
   head.sequence = 7;
   head.hash = DigestOf(std::string_view("a record")).sha256;
   head.indexed_from = 3;
+  head.counted_from = 4;
+  head.kept_bytes = 1000;
   EXPECT_EQ(Hex(head.Encode()), DocumentedBytes("audit head"));
   EXPECT_EQ(AuditHeadRecord::Decode(head.Encode(), "example")->Encode(), head.Encode());
   AuditStartRecord start;
@@ -158,6 +160,12 @@ TEST(Formats, TheAuditLogsEndsAndItsIndexAreAsDocumented) {
   start.hash = head.hash;
   EXPECT_EQ(Hex(start.Encode()), DocumentedBytes("audit start"));
   EXPECT_EQ(AuditStartRecord::Decode(start.Encode(), "example")->Encode(), start.Encode());
+  AuditSettings settings;
+  settings.opens = AuditSettings::Opens::kEach;
+  settings.most_bytes = 1 << 20;
+  settings.longest_ms = 86'400'000;
+  EXPECT_EQ(Hex(settings.Encode()), DocumentedBytes("audit settings"));
+  EXPECT_EQ(AuditSettings::Decode(settings.Encode(), "example").value(), settings);
   EXPECT_EQ(Hex(keys::AuditIndex(3, 7) + keys::AuditIndex(keys::LostName("prod.ml.iris"), 7)),
             DocumentedBytes("audit index"));
 }

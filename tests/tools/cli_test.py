@@ -124,11 +124,11 @@ class Help(Case):
         commands = command_tree()
         names = {" ".join(path) for path in commands}
         wanted = """init mount umount register commit ls show resolve describe rename cp rm mkdir download search
-            status why gc fsck audit completion""".split()
+            status why gc fsck backup audit completion""".split()
         wanted += "sql grant revoke grants owner principal group set".split()
         wanted += ["owner set", "principal create", "principal rm", "principal ls", "principal show"]
         wanted += ["group create", "group rm", "group ls", "group add", "group remove", "group members"]
-        wanted += ["alias set", "alias rm", "alias ls", "tag set", "tag rm", "tag ls", "audit verify", "audit rotate"]
+        wanted += ["alias set", "alias rm", "alias ls", "tag set", "tag rm", "tag ls", "audit verify", "audit rotate", "audit settings"]
         self.assertEqual(set(wanted) - names, set())
         for path in commands:
             text = run(*path, "--help")
@@ -690,6 +690,97 @@ class Story(Case):
         with open(moved, "w") as file:
             file.write(text.replace('"prod"', '"prof"', 1))
         self.refused(8, "audit", "verify", says="audit record 2 reads otherwise")
+
+    def test_a_rotated_file_that_is_missing_is_said_and_the_rest_can_be_read(self):
+        self.ready_registry()
+        self.ok("mkdir", "prod.ml.iris")
+        self.ok("audit", "rotate", "--keep", "2")
+        self.ok("audit", "rotate", "--keep", "2")
+        names = sorted(os.listdir(os.path.join(self.home, "audit")))
+        self.assertEqual(names, ["1-2.jsonl", "3-3.jsonl"])
+        kept = os.path.join(self.scratch, "kept")
+        os.rename(os.path.join(self.home, "audit", "1-2.jsonl"), kept)
+        for arguments in (["audit"], ["audit", "prod"], ["audit", "verify"], ["audit", "--limit", "100"]):
+            said = self.refused(8, *arguments, says="audit records 1 to 2 are missing")
+            self.assertIn("audit/1-2.jsonl", said)
+            self.assertNotIn("tampered", said)
+        self.assertIn("1-2.jsonl", run("fsck", home=self.home).stdout)
+        self.assertEqual([record["sequence"] for record in self.audit("--after", "2")], [3, 4, 5, 6])
+        self.assertEqual(len(self.audit("--limit", "3")), 3)
+        self.assertIn("createSchema", self.ok("audit", "prod", "--after", "2"))
+        os.rename(kept, os.path.join(self.home, "audit", "1-2.jsonl"))
+        self.ok("audit", "verify")
+        forged = os.path.join(self.home, "audit", "400-401.jsonl")
+        shutil.copyfile(os.path.join(self.home, "audit", "1-2.jsonl"), forged)
+        self.refused(8, "audit", "verify", says="400-401.jsonl does not belong to the audit log")
+
+    def test_a_command_that_is_stopped_at_a_gate_is_recorded_as_what_was_asked(self):
+        self.ready_registry()
+        model = self.model()
+        self.ok("register", model, "prod.ml.iris")
+        self.ok("principal", "create", "eve@x.org")
+        name = "prod.ml.iris"
+        opened = "generateTemporaryModelVersionCredential"
+        out = os.path.join(self.scratch, "out")
+        rows = [
+            (["show", "prod"], "getCatalog", "prod", {}),
+            (["show", name], "getRegisteredModel", name, {}),
+            (["show", "prod.ml.never"], "getRegisteredModel", "prod.ml.never", {}),
+            (["show", f"{name}/1"], "getModelVersion", name, {"version_arg": "1"}),
+            (["show", f"{name}@A"], "getModelVersion", name, {"alias_arg": "A"}),
+            (["alias", "set", f"{name}@A", "1"], "setRegisteredModelAlias", name,
+             {"alias_arg": "A", "version_num": "1"}),
+            (["alias", "rm", f"{name}@A"], "deleteRegisteredModelAlias", name, {"alias_arg": "A"}),
+            (["tag", "set", name, "k", "v"], "setRegisteredModelTag", name, {"key": "k", "value": "v"}),
+            (["tag", "set", f"{name}/1", "k", "v"], "setModelVersionTag", name, {"version_arg": "1"}),
+            (["tag", "rm", name, "k"], "deleteRegisteredModelTag", name, {"key": "k"}),
+            (["tag", "set", "prod", "k", "v"], "setCatalogTag", "prod", {}),
+            (["tag", "rm", "prod", "k"], "deleteCatalogTag", "prod", {}),
+            (["describe", name, "x"], "updateRegisteredModel", name, {}),
+            (["describe", f"{name}/1", "x"], "updateModelVersion", name, {"version_arg": "1"}),
+            (["rename", name, "rose"], "updateRegisteredModel", name, {"new_name": "rose"}),
+            (["rm", "--yes", name], "deleteRegisteredModel", name, {}),
+            (["rm", "--yes", f"{name}/1"], "deleteModelVersion", name, {"version_arg": "1"}),
+            (["owner", "set", name, "eve@x.org"], "updateRegisteredModel", name, {"owner": "eve@x.org"}),
+            (["grant", "EXECUTE", name, "eve@x.org"], "updatePermissions", name, {}),
+            (["revoke", "EXECUTE", name, "eve@x.org"], "updatePermissions", name, {}),
+            (["grants", name], "getPermissions", name, {}),
+            (["set", "prod.ml", "max-models", "5"], "updateSchema", "prod.ml", {}),
+            (["mkdir", "prod.ml.rose"], "createRegisteredModel", "prod.ml.rose", {"name": "rose"}),
+            (["mkdir", "prod.other"], "createSchema", "prod.other", {"name": "other"}),
+            (["register", model, name], "createModelVersion", name, {}),
+            (["register", model, "prod.ml.rose"], "createModelVersion", "prod.ml.rose", {}),
+            (["cp", f"{name}/1", "prod.ml.rose"], opened, name, {"version_arg": "1"}),
+            (["download", f"{name}/1", out], opened, name, {"version_arg": "1"}),
+            (["sql", f"DROP MODEL {name}"], "deleteRegisteredModel", name, {}),
+            (["sql", f"GRANT EXECUTE ON MODEL {name} TO `eve@x.org`"], "updatePermissions", name, {}),
+            (["sql", "CREATE SCHEMA prod.other"], "createSchema", "prod.other", {}),
+            (["audit", "settings", "--opens", "each"], "getAuditLog", "", {}),
+        ]
+        for arguments, action, full_name, params in rows:
+            with self.subTest(arguments):
+                last = self.audit("--limit", "1")[0]["sequence"]
+                # What is hidden from eve is absent to her (3), and refused in the log.
+                self.assertIn(run("--as", "eve@x.org", *arguments, home=self.home).returncode, (3, 5))
+                found = [record for record in self.audit("--after", str(last)) if record["response"]["statusCode"] == 403]
+                self.assertEqual({(record["actionName"], record["fullName"]) for record in found}, {(action, full_name)})
+                record = found[0]
+                self.assertEqual({**record["requestParams"], **params}, record["requestParams"])
+                self.assertIn("eve@x.org", record["response"]["errorMessage"])
+        self.ok("audit", "verify")
+
+    def test_the_audit_log_is_kept_as_the_settings_say(self):
+        self.ready_registry()
+        settings = {"opens": "counted", "rotate_bytes": 8 << 20, "rotate_age_seconds": 90 * 86400}
+        self.assertEqual(self.json("audit", "settings"), settings)
+        settings = {"opens": "each", "rotate_bytes": 1 << 20, "rotate_age_seconds": 12 * 3600}
+        self.assertEqual(self.json("audit", "settings", "--opens", "each", "--rotate-size", "1MiB", "--rotate-age", "12h"),
+                         settings)
+        self.assertEqual(self.json("audit", "settings"), settings)
+        (changed,) = self.audit("--action", "updateMetastore")
+        self.assertEqual(changed["requestParams"]["audit_opens"], "each")
+        for wrong in (["--opens", "few"], ["--rotate-size", "1"], ["--rotate-age", "1s"], ["--rotate-age", "soon"]):
+            self.refused(2, "audit", "settings", *wrong)
 
     def test_the_audit_log_is_followed(self):
         self.ready_registry()
