@@ -119,12 +119,12 @@ Status CheckKnown(Home& home, const Place& place, const store::AuditQuery& query
   if (place.name.parts.empty()) return OkStatus();
   const Result<store::ObjectInfo> object = FindObject(home, place, ToAsk(store::Operation::kReadAudit, place));
   if (object.ok() || object.error().code() != Code::kNotFound) return OkStatus();
-  // As far as the log is asked for: where a part of it is missing, the rest can be read.
-  ASSIGN_OR_RETURN(const std::vector<store::AuditRecord> past,
-                   home.registry->Audit(home.caller, {.after_sequence = query.after_sequence,
-                                                      .full_name = place.name.ToString(),
-                                                      .limit = 1}));
-  return past.empty() ? Status(object.error()) : OkStatus();
+  const Result<std::vector<store::AuditRecord>> past =
+      home.registry->Audit(home.caller, {.full_name = place.name.ToString(), .limit = 1});
+  // Where a part of the log is missing, the rest can be asked for; whether the name ever was is not known then.
+  if (!past.ok() && past.error().code() == Code::kDataLoss && query.after_sequence > 0) return OkStatus();
+  if (!past.ok()) return past.error();
+  return past->empty() ? Status(object.error()) : OkStatus();
 }
 
 Status RunAudit(const Cli& cli, const AuditArguments& arguments) {

@@ -156,6 +156,7 @@ int Run(int argc, char** argv) {
   AddPrincipalCommands(cli);
   AddStatusCommands(cli);
   AddUpkeepCommands(cli);
+  AddBackupCommand(cli);
   AddAuditCommands(cli);
   AddCompletionCommands(cli);
 

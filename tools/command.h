@@ -70,7 +70,8 @@ void OnRun(CLI::App& command, Cli& cli, std::shared_ptr<T> arguments, Status (*r
 // The groups, each in the .cc of its name.
 void AddInitCommand(Cli& cli);         // upkeep_commands.cc
 void AddUpkeepCommands(Cli& cli);      // gc, fsck
-void AddAuditCommands(Cli& cli);       // audit, audit verify, audit rotate
+void AddBackupCommand(Cli& cli);       // backup_commands.cc
+void AddAuditCommands(Cli& cli);       // audit, audit verify, audit rotate, audit settings
 void AddMountCommands(Cli& cli);       // mount, umount
 void AddStatusCommands(Cli& cli);      // status, why
 void AddVersionCommands(Cli& cli);     // register, commit, cp, download, resolve

@@ -44,18 +44,6 @@ namespace {
 
 constexpr std::chrono::milliseconds kLockPoll{20};
 
-// flock(2) that waits cannot be told to stop.
-Result<Fd> BeTheOnlySweeper(const std::string& lock_path, const std::stop_token& stop) {
-  Fd lock(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
-  if (!lock.valid()) return ErrnoError(errno, fmt::format("{}: open", lock_path));
-  while (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
-    if (errno != EINTR && errno != EWOULDBLOCK) return ErrnoError(errno, fmt::format("{}: flock", lock_path));
-    if (stop.stop_requested()) return Error(Code::kCancelled, "stopped while another sweep runs");
-    std::this_thread::sleep_for(kLockPoll);
-  }
-  return lock;
-}
-
 // A mount that is up ends such drafts itself, and holds them until their last handle is closed.
 Result<cas::DraftStore::Removed> RemoveDraftsOfDeletedModels(Home& home, bool dry_run) {
   // Whoever calls may not see every model.
@@ -73,8 +61,21 @@ Result<cas::DraftStore::Removed> RemoveDraftsOfDeletedModels(Home& home, bool dr
 
 }  // namespace
 
+// flock(2) that waits cannot be told to stop.
+Result<Fd> HoldSweeps(const Home& home, const std::stop_token& stop) {
+  const std::string lock_path = home.files + "/gc.lock";
+  Fd lock(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+  if (!lock.valid()) return ErrnoError(errno, fmt::format("{}: open", lock_path));
+  while (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {
+    if (errno != EINTR && errno != EWOULDBLOCK) return ErrnoError(errno, fmt::format("{}: flock", lock_path));
+    if (stop.stop_requested()) return Error(Code::kCancelled, "stopped while another sweep runs");
+    std::this_thread::sleep_for(kLockPoll);
+  }
+  return lock;
+}
+
 Result<Garbage> CollectGarbage(Home& home, bool dry_run, const std::stop_token& stop) {
-  ASSIGN_OR_RETURN(const Fd lock, BeTheOnlySweeper(home.files + "/gc.lock", stop));
+  ASSIGN_OR_RETURN(const Fd lock, HoldSweeps(home, stop));
   Garbage garbage;
   ASSIGN_OR_RETURN(garbage.drafts, RemoveDraftsOfDeletedModels(home, dry_run));
   ASSIGN_OR_RETURN(const store::Mark mark, home.registry->MarkForSweep(home.caller));

@@ -6,6 +6,7 @@
 #include <unordered_set>
 #include <vector>
 
+#include "cas/base/fd.h"
 #include "cas/base/result.h"
 #include "cas/draft_store.h"
 #include "cas/local_store.h"
@@ -31,5 +32,9 @@ struct Garbage {
 //   kDataLoss    a version's tree cannot be read, so what it needs is not known: nothing was removed
 //   kCancelled   `stop` was requested; what was removed by then is gone
 Result<Garbage> CollectGarbage(Home& home, bool dry_run, const std::stop_token& stop = {});
+
+// No sweep removes anything for as long as the answer lives. Waits for one that is under way.
+//   kCancelled   `stop` was requested
+Result<Fd> HoldSweeps(const Home& home, const std::stop_token& stop = {});
 
 }  // namespace modelfs::tools
