@@ -8,6 +8,7 @@
 #include <unordered_set>
 
 #include "cas/base/text.h"
+#include "store/kv/lmdb_kv.h"
 #include "tools/command.h"
 #include "tools/gc.h"
 #include "tools/output.h"
@@ -50,6 +51,7 @@ Status RunInit(const Cli& cli, const InitArguments& arguments) {
 
 struct GcArguments {
   bool dry_run = false;
+  bool compact = false;
   bool json = false;
 };
 
@@ -57,20 +59,54 @@ std::string Counted(uint64_t count, std::string_view what) {
   return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
 }
 
+// Of a home that nothing else is wanted of any more: what is open of it is closed, in this process, too.
+Result<store::Compaction> CompactNames(Home& home, store::Compact how) {
+  home.drafts.reset();
+  home.registry.reset();
+  home.blobs.reset();
+  home.kv.reset();
+  store::LmdbOptions options;
+  options.directory = home.files + "/registry";
+  return store::CompactLmdb(options, how);
+}
+
+// What `gc --compact` does and says after the sweep.
+Status Compact(Home& home, const GcArguments& arguments, Json json) {
+  ASSIGN_OR_RETURN(const store::Compaction done,
+                   CompactNames(home, arguments.dry_run ? store::Compact::kTry : store::Compact::kDo));
+  if (arguments.json) {
+    json["data_bytes_before"] = done.bytes_before;
+    json["data_bytes_after"] = done.bytes_after;
+    PrintJson(json);
+  } else {
+    PrintLine(fmt::format("registry/data.mdb: {} {} {}", HumanBytes(done.bytes_before),
+                          arguments.dry_run ? "would become at most" : "became",
+                          HumanBytes(done.bytes_after)));
+  }
+  return OkStatus();
+}
+
 Status RunGc(const Cli& cli, const GcArguments& arguments) {
+  if (arguments.compact) {
+    // Before anything is swept: what would be refused afterwards.
+    ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
+    RETURN_IF_ERROR(CompactNames(*home, store::Compact::kTry));
+  }
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
   ASSIGN_OR_RETURN(const Garbage garbage, CollectGarbage(*home, arguments.dry_run));
   const cas::SweepReport& report = garbage.blobs;
   const std::string_view removed = arguments.dry_run ? "would remove" : "removed";
   if (arguments.json) {
-    PrintJson({{"dry_run", arguments.dry_run},
+    Json json = {{"dry_run", arguments.dry_run},
                {"blobs_removed", report.blobs_removed},
                {"bytes_removed", report.bytes_removed},
                {"blobs_kept", report.blobs_kept},
                {"blobs_held_back", report.blobs_held_back},
                {"bytes_held_back", report.bytes_held_back},
                {"drafts_removed", garbage.drafts.drafts},
-               {"draft_bytes_removed", garbage.drafts.bytes}});
+               {"draft_bytes_removed", garbage.drafts.bytes}};
+    if (arguments.compact) return Compact(*home, arguments, std::move(json));
+    PrintJson(json);
     return OkStatus();
   }
   if (garbage.drafts.drafts > 0) {
@@ -85,6 +121,7 @@ Status RunGc(const Cli& cli, const GcArguments& arguments) {
                     "ago; run \"modelfs gc\" again later for what is not needed by then",
                     Counted(report.blobs_held_back, "blob"), HumanBytes(report.bytes_held_back)));
   }
+  if (arguments.compact) return Compact(*home, arguments, {});
   return OkStatus();
 }
 
@@ -235,6 +272,8 @@ void AddUpkeepCommands(Cli& cli) {
         AddCommand(*cli.app, "gc", "Give back the space of files that no version, draft or upload refers to",
                    "modelfs gc --dry-run");
     command->add_flag("-n,--dry-run", arguments->dry_run, "Only count");
+    command->add_flag("--compact", arguments->compact,
+                      "Then make registry/data.mdb as small as what is in it, while nothing else uses the registry");
     command->add_flag("--json", arguments->json, "Print JSON");
     OnRun(*command, cli, arguments, RunGc);
   }

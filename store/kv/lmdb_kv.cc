@@ -17,7 +17,10 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <map>
+#include <system_error>
 #include <utility>
 
 #include "cas/base/chandle.h"
@@ -77,6 +80,17 @@ std::string DataEnd(std::string_view end) {
 }
 std::string LogKey(Revision revision) {
   return Encoder().Raw(std::string_view(&kLogPrefix, 1)).U64(revision).Take();
+}
+
+Error LmdbError(int rc, const std::string& subject) {
+  if (rc > 0) return ErrnoError(rc, subject);
+  // A tree that is too deep for a cursor is one that leads in a circle.
+  if (rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH ||
+      rc == MDB_CURSOR_FULL) {
+    return {Code::kDataLoss, fmt::format("{}: {}; {}", subject, mdb_strerror(rc), kRestoreAdvice)};
+  }
+  const Code code = rc == MDB_READERS_FULL ? Code::kUnavailable : Code::kInternal;
+  return {code, fmt::format("{}: {}", subject, mdb_strerror(rc))};
 }
 
 // A process's rule for its map: it may be moved only while no transaction of the process is open.
@@ -205,14 +219,7 @@ class Environment {
     if (rc == EIO && ::fstatvfs(data_fd_, &disk) == 0 && disk.f_bavail * disk.f_frsize < kReserveBytes) {
       return ErrnoError(ENOSPC, subject);
     }
-    if (rc > 0) return ErrnoError(rc, subject);
-    // A tree that is too deep for a cursor is one that leads in a circle.
-    if (rc == MDB_CORRUPTED || rc == MDB_PAGE_NOTFOUND || rc == MDB_INVALID || rc == MDB_VERSION_MISMATCH ||
-        rc == MDB_CURSOR_FULL) {
-      return Error(Code::kDataLoss, fmt::format("{}: {}; {}", subject, mdb_strerror(rc), kRestoreAdvice));
-    }
-    const Code code = rc == MDB_READERS_FULL ? Code::kUnavailable : Code::kInternal;
-    return Error(code, fmt::format("{}: {}", subject, mdb_strerror(rc)));
+    return LmdbError(rc, subject);
   }
 
   // Opens a transaction inside the gate, and calls `use` with it; where another process had made the map
@@ -961,6 +968,132 @@ class PackedFile {
   TxnHandle txn_;  // goes before its environment
 };
 
+// "modelfs (pid 123), ...": those that have a file open, as far as they can be seen. Asks nothing of the files that
+// others have open: one of a mount that hangs would be waited for.
+std::string UsersOf(const std::string& path) {
+  namespace files = std::filesystem;
+  std::error_code failure;
+  const std::string whole = files::canonical(path, failure).string();
+  std::string users;
+  const auto uses = [&](const files::path& process) {
+    std::error_code gone;
+    for (files::directory_iterator fd(process / "fd", gone); !gone && fd != files::directory_iterator();
+         fd.increment(gone)) {
+      if (files::read_symlink(fd->path(), gone) == whole) return true;
+      gone.clear();
+    }
+    return false;
+  };
+  for (files::directory_iterator at("/proc", failure); !failure && at != files::directory_iterator();
+       at.increment(failure)) {
+    const std::string pid = at->path().filename().string();
+    if (pid.find_first_not_of("0123456789") != std::string::npos || !uses(at->path())) continue;
+    std::string name;
+    std::ifstream(at->path() / "comm") >> name;
+    users += fmt::format("{}{} (pid {})", users.empty() ? "" : ", ", name, pid);
+  }
+  return users.empty() ? "a process that cannot be seen from here" : users;
+}
+
+// Holds LMDB's own sign that an environment is open, which each process that has it open holds in part: fcntl(2)'s
+// lock of the first byte of lock.mdb. With no such file nobody has it open. The lock goes with the descriptor.
+Result<Fd> ShutOut(const std::string& directory) {
+  const std::string path = directory + "/lock.mdb";
+  Fd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd.valid()) return errno == ENOENT ? Result<Fd>(Fd()) : ErrnoError(errno, fmt::format("open {}", path));
+  struct flock sign {};
+  sign.l_type = F_WRLCK;
+  sign.l_whence = SEEK_SET;
+  sign.l_len = 1;
+  if (::fcntl(fd.get(), F_SETLK, &sign) == 0) return fd;
+  if (errno != EACCES && errno != EAGAIN) return ErrnoError(errno, fmt::format("lock {}", path));
+  return Error(Code::kFailedPrecondition,
+               fmt::format("{}/data.mdb is in use by {}; unmount or end what uses it, then try again", directory,
+                           UsersOf(path)));
+}
+
+// The state that its last commit left, read by this process alone. Without LMDB's locks, which would be taken and,
+// with the descriptor, given up for the whole process.
+class LoneReader {
+ public:
+  int Open(const std::string& directory) {
+    MDB_env* raw = nullptr;
+    if (const int rc = mdb_env_create(&raw); rc != 0) return rc;
+    env_.reset(raw);
+    if (const int rc = mdb_env_open(raw, directory.c_str(), MDB_RDONLY | MDB_NOLOCK, kFileMode); rc != 0) return rc;
+    MDB_txn* txn = nullptr;
+    if (const int rc = mdb_txn_begin(raw, nullptr, MDB_RDONLY, &txn); rc != 0) return rc;
+    txn_.reset(txn);
+    return OpenMain(txn);
+  }
+  MDB_txn* txn() const { return txn_.get(); }
+  // What the entries take, without the pages that are free.
+  uint64_t UsedBytes() const {
+    constexpr uint64_t kMetaAndFreePages = 8;
+    MDB_stat stat{};
+    mdb_stat(txn_.get(), 1, &stat);
+    return (stat.ms_branch_pages + stat.ms_leaf_pages + stat.ms_overflow_pages + kMetaAndFreePages) *
+           stat.ms_psize;
+  }
+
+ private:
+  EnvHandle env_;
+  TxnHandle txn_;  // goes before its environment
+};
+
+Status CheckRoom(const std::string& directory, uint64_t bytes) {
+  struct statvfs disk {};
+  if (::statvfs(directory.c_str(), &disk) != 0) return ErrnoError(errno, fmt::format("statvfs {}", directory));
+  const uint64_t room = uint64_t{disk.f_bavail} * disk.f_frsize;
+  if (room >= bytes + kReserveBytes) return OkStatus();
+  return Error(Code::kNoSpace,
+               fmt::format("{}: the new data.mdb of {} bytes is written beside the old one, and the disk has {} "
+                           "bytes left; make room first",
+                           directory, bytes, room));
+}
+
+// The old file's owner, group and mode for the new one; then it is durable.
+Status Finish(const std::string& path, const struct stat& as) {
+  const Fd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
+  if (!fd.valid()) return ErrnoError(errno, fmt::format("open {}", path));
+  struct stat made {};
+  if (::fstat(fd.get(), &made) != 0) return ErrnoError(errno, fmt::format("stat {}", path));
+  const bool same_owner = made.st_uid == as.st_uid && made.st_gid == as.st_gid;
+  if (!same_owner && ::fchown(fd.get(), as.st_uid, as.st_gid) != 0) {
+    return ErrnoError(errno, fmt::format("chown {}", path));
+  }
+  if (::fchmod(fd.get(), as.st_mode & 07777U) != 0) return ErrnoError(errno, fmt::format("chmod {}", path));
+  if (::fsync(fd.get()) != 0) return ErrnoError(errno, fmt::format("fsync {}", path));
+  return OkStatus();
+}
+
+// Of a data.mdb that nobody has open and nobody can open.
+Result<Compaction> CompactAlone(const std::string& directory, const struct stat& old, Compact how) {
+  const std::string data_path = directory + "/data.mdb";
+  const std::string fresh = directory + "/compact.mdb";
+  RETURN_IF_ERROR(CheckDataFile(data_path));
+  if (::unlink(fresh.c_str()) != 0 && errno != ENOENT) return ErrnoError(errno, fmt::format("unlink {}", fresh));
+  const InsideMap inside;
+  LoneReader reader;
+  if (const int rc = reader.Open(directory); rc != 0) return LmdbError(rc, fmt::format("{}: open", data_path));
+  Compaction compaction{static_cast<uint64_t>(old.st_size), reader.UsedBytes()};
+  RETURN_IF_ERROR(CheckRoom(directory, compaction.bytes_after));
+  if (how == Compact::kTry) return compaction;
+  PackedFile packed(fresh, compaction.bytes_after + kCopyMapSlack);
+  if (const int rc = packed.Fill(reader.txn()); rc != 0) return LmdbError(rc, fmt::format("write {}", fresh));
+  RETURN_IF_ERROR(Finish(fresh, old));
+  FAIL_POINT("kv.compact.written");
+  struct stat made {};
+  if (::stat(fresh.c_str(), &made) != 0) return ErrnoError(errno, fmt::format("stat {}", fresh));
+  compaction.bytes_after = static_cast<uint64_t>(std::min(made.st_size, old.st_size));
+  if (made.st_size >= old.st_size) return compaction;
+  if (::rename(fresh.c_str(), data_path.c_str()) != 0) return ErrnoError(errno, fmt::format("rename {}", fresh));
+  packed.Keep();
+  FAIL_POINT("kv.compact.renamed");
+  RETURN_IF_ERROR(SyncDirectory(directory));
+  return compaction;
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Kv>> OpenLmdbKv(const LmdbOptions& options) {
@@ -980,6 +1113,30 @@ Status CopyLmdb(const LmdbOptions& options, const std::string& to) {
   }));
   packed.Keep();
   return OkStatus();
+}
+
+Result<Compaction> CompactLmdb(const LmdbOptions& options, Compact how) {
+  const std::string& directory = options.directory;
+  struct stat old {};
+  if (::stat((directory + "/data.mdb").c_str(), &old) != 0) {
+    return ErrnoError(errno, fmt::format("stat {}/data.mdb", directory));
+  }
+  // Nobody opens it in this process; LMDB's sign would not stand between two users in one.
+  const MutexLock lock(TableMutex());
+  if (const auto known = Table().find({old.st_dev, old.st_ino, ::getpid()});
+      known != Table().end() && !known->second.expired()) {
+    return Error(Code::kFailedPrecondition, fmt::format("{}/data.mdb is open in this process", directory));
+  }
+  RETURN_IF_ERROR(CheckFileSystem(directory));
+  ASSIGN_OR_RETURN(const std::unique_ptr<LockFile> locks, LockFile::Open(directory + "/writer.lock"));
+  ASSIGN_OR_RETURN(const LockFile::Held opening,
+                   locks->Take(LockFile::Lock::kOpening, Deadline::After(options.lock_wait)));
+  ASSIGN_OR_RETURN(const Fd alone, ShutOut(directory));
+  // Another compaction may have been first.
+  if (::stat((directory + "/data.mdb").c_str(), &old) != 0) {
+    return ErrnoError(errno, fmt::format("stat {}/data.mdb", directory));
+  }
+  return CompactAlone(directory, old, how);
 }
 
 }  // namespace modelfs::store

@@ -45,4 +45,18 @@ Result<std::unique_ptr<Kv>> OpenLmdbKv(const LmdbOptions& options);
 //   kNoSpace
 Status CopyLmdb(const LmdbOptions& options, const std::string& to);
 
+struct Compaction {
+  uint64_t bytes_before = 0;
+  uint64_t bytes_after = 0;  // of kTry: at most so many
+};
+// Replaces data.mdb by such a copy, in one step: wherever it ends, the one or the other is there, whole. Owner,
+// group and mode stay. Where the copy is no smaller, nothing is replaced. Openers wait meanwhile.
+//   kFailedPrecondition   a process has the environment open, this one maybe; names those that can be seen
+//   kBusy                 one is opening it
+//   kNoSpace              the disk has no room for both files
+//   kNotFound, kDataLoss  as OpenLmdbKv
+// Nothing was changed then. kTry says what can be said before.
+enum class Compact : uint8_t { kTry, kDo };
+Result<Compaction> CompactLmdb(const LmdbOptions& options, Compact how);
+
 }  // namespace modelfs::store

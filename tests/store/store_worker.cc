@@ -8,7 +8,10 @@
 //   store_worker fill HOME COUNT              writes that many values of 100 KB, past what the map held
 //   store_worker init HOME                    makes a registry
 //   store_worker rotate HOME AUDIT KEEP       moves all but KEEP audit records to files below AUDIT
+//   store_worker hold HOME                    says "open" and has it open until it is killed
+//   store_worker compact HOME                 makes data.mdb small
 #include <fmt/core.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <cstdlib>
@@ -48,7 +51,15 @@ int Run(const std::vector<const char*>& args) {
   options.directory = args.at(2);
   if (command == "init") options.mode = LmdbOptions::Mode::kCreate;
   options.initial_map_bytes = uint64_t{1} << 20U;
+  if (command == "compact") {
+    Say(std::to_string(Must(CompactLmdb(options, Compact::kDo)).bytes_after));
+    return 0;
+  }
   const auto kv = Must(OpenLmdbKv(options));
+  if (command == "hold") {
+    Say("open");
+    while (true) ::pause();
+  }
   if (command == "fill") {
     for (int i = 0; i < std::atoi(args.at(3)); ++i) {
       KvTransaction transaction;

@@ -799,6 +799,35 @@ class Story(Case):
             following.wait()
             following.stdout.close()
 
+    def test_gc_makes_the_data_file_small_while_nothing_uses_it(self):
+        self.ready_registry()
+        self.ok("register", self.model(), "prod.ml.iris")
+        for act in ("CREATE", "DROP"):
+            self.ok("sql", "; ".join(f"{act} SCHEMA prod.s{number}" for number in range(400)))
+        self.ok("audit", "rotate")
+        data = os.path.join(self.home, "registry", "data.mdb")
+        before = os.path.getsize(data)
+        planned = self.json("gc", "--compact", "--dry-run")
+        self.assertEqual(os.path.getsize(data), before)
+        following = subprocess.Popen([BINARY, "-r", self.home, "audit", "-f", "--json", "--limit", "1"],
+                                     stdout=subprocess.PIPE, text=True)
+        try:
+            following.stdout.readline()
+            said = self.refused(6, "gc", "--compact", says=f"modelfs (pid {following.pid})")
+            self.assertIn("unmount or end what uses it", said)
+        finally:
+            following.kill()
+            following.wait()
+            following.stdout.close()
+        done = self.json("gc", "--compact")
+        self.assertEqual((done["data_bytes_before"], done["data_bytes_after"]), (before, os.path.getsize(data)))
+        self.assertLess(done["data_bytes_after"], before // 2)
+        self.assertLessEqual(done["data_bytes_after"], planned["data_bytes_after"])
+        self.assertEqual(self.json("fsck")["registry_problems"], [])
+        self.ok("audit", "verify")
+        self.assertIn("registry/data.mdb", self.ok("gc", "--compact"))
+        self.assertEqual(self.json("show", "prod.ml.iris/1")["version"], 1)
+
     def test_gc_gives_back_what_nothing_needs(self):
         self.ready_registry()
         self.ok("register", self.model(), "prod.ml.iris")
