@@ -14,8 +14,8 @@
 
 namespace modelfs::fs {
 
-// EACCES with the registry's sentence, and a record in the audit log, in which `params` say what was asked for
-// beside the object; ESTALE where the object is gone.
+// EACCES with the registry's sentence, and a record in the audit log, in which `params` say what was asked
+// for beside the object; ESTALE where the object is gone.
 Outcome<void> Permit(const Context& context, const Request& request, store::Operation operation,
                      store::ObjectId object, std::map<std::string, std::string> params = {});
 

@@ -469,9 +469,7 @@ Outcome<OpenedFile> TreesZone::Open(const Request& request, NodeId node, int fla
   if (!found) return tl::unexpected(found.error());
   CHECK(found->node->file != nullptr);
   const store::ObjectId model = found->version->info.model;
-  if (auto may = Permit(context_, request, store::Operation::kReadFiles, model,
-                        AuditParams(*found));
-      !may) {
+  if (auto may = Permit(context_, request, store::Operation::kReadFiles, model, AuditParams(*found)); !may) {
     return tl::unexpected(may.error());
   }
   const Digest& digest = found->node->file->blob;
@@ -490,8 +488,7 @@ Outcome<OpenedFile> TreesZone::Open(const Request& request, NodeId node, int fla
   const bool native = found->parts.flavour == Flavour::kNative;
   // It became native by being opened: whoever looks the name up from now on gets the other nodeid.
   if (context_.native && !native && (*blob)->NativeFd()) BlobIsNative(digest);
-  AuditDecision(context_, request, store::Operation::kReadFiles, model, OkStatus(),
-                AuditParams(*found));
+  AuditDecision(context_, request, store::Operation::kReadFiles, model, OkStatus(), AuditParams(*found));
   const struct stat attr =
       TreeStat(context_, found->version->info, *found->version->tree, found->parts.tree_node);
   return OpenedFile{std::make_shared<BlobHandle>(std::move(subject), node, attr, open_, *blob),

@@ -99,8 +99,7 @@ Result<uint64_t> EmbeddedRegistryImpl::VerifyAudit(const Caller& caller) {
     ASSIGN_OR_RETURN(const AuditExtent extent, ReadAuditExtent(view.snapshot()));
     RETURN_IF_ERROR(CheckOtherAuditFiles());
     AuditWalk walk;
-    ASSIGN_OR_RETURN(const std::vector<AuditFile> files,
-                     audit_files_.Holding(1, extent.start.sequence - 1));
+    ASSIGN_OR_RETURN(const std::vector<AuditFile> files, audit_files_.Holding(1, extent.start.sequence - 1));
     for (const AuditFile& file : files) {
       RETURN_IF_ERROR(WalkFile(audit_files_, file, walk));
     }

@@ -251,8 +251,8 @@ Status AuditReader::Offer(std::string_view encoding, uint64_t sequence, Found ho
   }
   ASSIGN_OR_RETURN(AuditRecord record, DecodeAudit(encoding, WhatOf(sequence)));
   if (record.sequence != sequence) {
-    return Error(Code::kDataLoss,
-                 fmt::format("{} is not where it should be: record {} is", WhatOf(sequence), record.sequence));
+    return Error(Code::kDataLoss, fmt::format("{} is not where it should be: record {} is", WhatOf(sequence),
+                                              record.sequence));
   }
   if (!IsWanted(record, how)) return OkStatus();
   if (show_) {

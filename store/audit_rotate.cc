@@ -42,8 +42,9 @@ Result<Fd> LockRotation(const AuditFiles& files) {
   if (!fd.valid()) return ErrnoError(errno, fmt::format("open {}", path));
   if (::flock(fd.get(), LOCK_EX | LOCK_NB) == 0) return fd;
   if (errno != EWOULDBLOCK) return ErrnoError(errno, fmt::format("flock {}", path));
-  return Error(Code::kAborted,
-               "another process moves records of the audit log, or a backup is made; wait until it has finished");
+  return Error(
+      Code::kAborted,
+      "another process moves records of the audit log, or a backup is made; wait until it has finished");
 }
 
 }  // namespace
@@ -184,8 +185,8 @@ Result<std::optional<RotateOptions>> EmbeddedRegistryImpl::DueRotation(Tending w
   ASSIGN_OR_RETURN(const AuditExtent extent, ReadAuditExtent(*snapshot));
   ASSIGN_OR_RETURN(const AuditSettings settings, ReadAuditSettings(*snapshot));
   const uint64_t records = extent.head.sequence + 1 - extent.start.sequence;
-  const uint64_t uncounted = std::min(records, extent.head.counted_from - std::min(extent.head.counted_from,
-                                                                                   extent.start.sequence));
+  const uint64_t uncounted =
+      std::min(records, extent.head.counted_from - std::min(extent.head.counted_from, extent.start.sequence));
   const uint64_t bytes = extent.head.kept_bytes + uncounted * kSmallestRecordBytes;
   if (bytes > settings.most_bytes * factor) {
     RotateOptions options;
@@ -271,7 +272,8 @@ Status CheckAuditSettings(const AuditSettings& settings) {
     return Error(Code::kInvalidArgument, "the audit log is moved to files from 64 KiB on, or from more");
   }
   if (settings.longest_ms < kLeastMs) {
-    return Error(Code::kInvalidArgument, "records of the audit log stay in the registry for a minute at least");
+    return Error(Code::kInvalidArgument,
+                 "records of the audit log stay in the registry for a minute at least");
   }
   return OkStatus();
 }

@@ -12,8 +12,9 @@ namespace modelfs::store {
 
 struct AuditSettings {
   enum class Opens : uint8_t {
-    kCounted = 0,  // a principal's of one version within a minute: one record, and one with the number of the rest
-    kEach = 1,     // a record each
+    kCounted =
+        0,  // a principal's of one version within a minute: one record, and one with the number of the rest
+    kEach = 1,  // a record each
   };
   Opens opens = Opens::kCounted;
   // Records move to files when those in the registry are more bytes than this, or the oldest is older. The
@@ -26,7 +27,8 @@ struct AuditSettings {
   friend bool operator==(const AuditSettings&, const AuditSettings&) = default;
 };
 
-// kInvalidArgument for a size of less than 64 KiB or an age of less than a minute: the log would be all files.
+// kInvalidArgument for a size of less than 64 KiB or an age of less than a minute: the log would be all
+// files.
 Status CheckAuditSettings(const AuditSettings& settings);
 
 }  // namespace modelfs::store

@@ -16,8 +16,8 @@ namespace modelfs::store {
 namespace {
 
 constexpr size_t kMostBatch = 64;  // records offered to a commit, which takes what fits
-// Of the different refusals in a window: enough for somebody who tries a few things, and nothing to fill a log
-// with.
+// Of the different refusals in a window: enough for somebody who tries a few things, and nothing to fill a
+// log with.
 constexpr size_t kMostVariants = 8;
 constexpr uint16_t kDone = 200;
 constexpr uint16_t kLostStatus = 503;

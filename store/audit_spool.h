@@ -7,11 +7,12 @@
 // recorded as soon as records can be written again.
 //
 // What is done once is done again in a loop, so records are counted by windows: one for each caller, action,
-// object, version and outcome, which lasts a minute from its first record on. The first one of a window is added
-// at once; of refusals, which may differ in what was asked for, the first eight that do. All further ones become
-// one record at the window's end, with their number ("count") and what they had in common. So the log grows with
-// who uses which versions, and not with how many files are opened or how often; and a kill loses counts only.
-// Where more windows are open than there is memory for, the oldest ends early. Thread-safe.
+// object, version and outcome, which lasts a minute from its first record on. The first one of a window is
+// added at once; of refusals, which may differ in what was asked for, the first eight that do. All further
+// ones become one record at the window's end, with their number ("count") and what they had in common. So the
+// log grows with who uses which versions, and not with how many files are opened or how often; and a kill
+// loses counts only. Where more windows are open than there is memory for, the oldest ends early.
+// Thread-safe.
 #pragma once
 
 #include <chrono>

@@ -22,8 +22,8 @@ enum class Proof {
 };
 std::string_view ProofName(Proof proof);  // "process", "mount", "unix_socket", "token"; else "unknown"
 
-// What a front end is about to ask of an object that it has to look up first. Where the look-up is refused, the
-// audit log records this as refused, not the look-up.
+// What a front end is about to ask of an object that it has to look up first. Where the look-up is refused,
+// the audit log records this as refused, not the look-up.
 struct Intent {
   std::string action = {};                         // as the audit log names it (store/audit_action.h)
   std::map<std::string, std::string> params = {};  // beside the object's name

@@ -75,8 +75,8 @@ class EmbeddedRegistry : public Registry {
   enum class Tending : uint8_t { kDue, kOverdue };
   virtual Result<AuditRotation> TendAudit(const Caller& caller, Tending when) = 0;
 
-  // Nothing moves to files for as long as the answer lives: what is copied of both meanwhile fits together. Waits
-  // for one that is under way. For whoever may sweep.
+  // Nothing moves to files for as long as the answer lives: what is copied of both meanwhile fits together.
+  // Waits for one that is under way. For whoever may sweep.
   //   kFailedPrecondition   there is no place for audit files
   virtual Result<Fd> HoldAuditFiles(const Caller& caller) = 0;
 

@@ -152,8 +152,8 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
     Operation operation = Operation::kUse;
     ObjectId object = kMetastoreId;
     Change::Params params = {};    // beside the object's name; `body` may add what only it knows
-    std::string action = {};     // where the operation's (audit_action.h) is not it; {}: the object's noun
-    std::string full_name = {};  // where it is asked for by name, or to be made: `object` is then not known
+    std::string action = {};       // where the operation's (audit_action.h) is not it; {}: the object's noun
+    std::string full_name = {};    // where it is asked for by name, or to be made: `object` is then not known
   };
 
   // Runs `body(change)` on a fresh snapshot and commits what it gathered; again where another commit came
@@ -194,8 +194,8 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   void Record(const Caller& caller, const Asked& asked, const Status& decision);
   // Sets the record's object to the one of that name, or to the innermost there is on the way to it.
   static ObjectKind NameAsAsked(View& view, const std::string& full_name, AuditRecord& record);
-  // Checks the files that hold nothing of the log's moved part. Answers those that a killed rotation left, which
-  // hold what the registry holds too.
+  // Checks the files that hold nothing of the log's moved part. Answers those that a killed rotation left,
+  // which hold what the registry holds too.
   //   kDataLoss   another one is there
   Result<std::vector<AuditFile>> CheckOtherAuditFiles();
   Result<bool> HoldsTheSame(Snapshot& snapshot, const AuditFile& file);

@@ -20,9 +20,11 @@ FullName Join(FullName name, std::string_view leaf) {
   return name;
 }
 
-// By what the name would be, whether or not there is such an object. A longer one than a model's names nothing.
+// By what the name would be, whether or not there is such an object. A longer one than a model's names
+// nothing.
 ObjectKind KindOf(const FullName& name) {
-  return static_cast<ObjectKind>(std::min<size_t>(name.parts.size(), static_cast<size_t>(ObjectKind::kModel)));
+  return static_cast<ObjectKind>(
+      std::min<size_t>(name.parts.size(), static_cast<size_t>(ObjectKind::kModel)));
 }
 
 // The names under which a listing of these children is one query.

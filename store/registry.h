@@ -515,7 +515,8 @@ class Registry {
   // something refused. `params` says more about it; never contents, never tokens. Returns at once, or within
   // a fraction of a second where very many records are waiting to be written; then some are dropped, and
   // their number is recorded. Opens of one version by one caller within a minute are one record and a count,
-  // unless the registry's settings ask for each. Refusals of this interface's other calls are recorded without being told.
+  // unless the registry's settings ask for each. Refusals of this interface's other calls are recorded
+  // without being told.
   virtual void RecordAudit(const Caller& caller, Operation operation, ObjectId object, const Status& decision,
                            std::map<std::string, std::string> params) = 0;
   // Returns when there is a record after this one, by whichever process; at the deadline; or when stopped.

@@ -387,34 +387,38 @@ Status EmbeddedRegistryImpl::FailPending(const Caller& caller, Operation operati
 
 Result<VersionInfo> EmbeddedRegistryImpl::GetVersion(const Caller& caller, ObjectId model_id,
                                                      VersionNumber number) {
-  return Inspect(caller, Asked{Operation::kGet, model_id, {{"version_arg", std::to_string(number)}}, "getModelVersion"}, [&](View& view) -> Result<VersionInfo> {
-    ASSIGN_OR_RETURN(const StoredObject model, view.Model(model_id));
-    ASSIGN_OR_RETURN(const VersionRecord record, view.Version(model, number));
-    ASSIGN_OR_RETURN(VersionInfo info, InfoFor(view, caller, model, number, record));
-    if (record.has_description) {
-      ASSIGN_OR_RETURN(info.comment, view.Description(model_id, number));
-    }
-    return info;
-  });
+  return Inspect(
+      caller, Asked{Operation::kGet, model_id, {{"version_arg", std::to_string(number)}}, "getModelVersion"},
+      [&](View& view) -> Result<VersionInfo> {
+        ASSIGN_OR_RETURN(const StoredObject model, view.Model(model_id));
+        ASSIGN_OR_RETURN(const VersionRecord record, view.Version(model, number));
+        ASSIGN_OR_RETURN(VersionInfo info, InfoFor(view, caller, model, number, record));
+        if (record.has_description) {
+          ASSIGN_OR_RETURN(info.comment, view.Description(model_id, number));
+        }
+        return info;
+      });
 }
 
 Result<VersionInfo> EmbeddedRegistryImpl::Lineage(const Caller& caller, ObjectId model_id,
                                                   VersionNumber number) {
-  return Inspect(caller, Asked{Operation::kSee, model_id, {{"version_arg", std::to_string(number)}}, "getModelVersion"}, [&](View& view) -> Result<VersionInfo> {
-    ASSIGN_OR_RETURN(const StoredObject model, view.Model(model_id));
-    ASSIGN_OR_RETURN(const VersionRecord record, view.Version(model, number));
-    ASSIGN_OR_RETURN(VersionInfo all, InfoFor(view, caller, model, number, record));
-    VersionInfo lineage;
-    lineage.number = all.number;
-    lineage.model = all.model;
-    lineage.model_name = std::move(all.model_name);
-    lineage.source = std::move(all.source);
-    lineage.source_masked = all.source_masked;
-    lineage.run_id = std::move(all.run_id);
-    lineage.created_at_ms = all.created_at_ms;
-    lineage.created_by = std::move(all.created_by);
-    return lineage;
-  });
+  return Inspect(
+      caller, Asked{Operation::kSee, model_id, {{"version_arg", std::to_string(number)}}, "getModelVersion"},
+      [&](View& view) -> Result<VersionInfo> {
+        ASSIGN_OR_RETURN(const StoredObject model, view.Model(model_id));
+        ASSIGN_OR_RETURN(const VersionRecord record, view.Version(model, number));
+        ASSIGN_OR_RETURN(VersionInfo all, InfoFor(view, caller, model, number, record));
+        VersionInfo lineage;
+        lineage.number = all.number;
+        lineage.model = all.model;
+        lineage.model_name = std::move(all.model_name);
+        lineage.source = std::move(all.source);
+        lineage.source_masked = all.source_masked;
+        lineage.run_id = std::move(all.run_id);
+        lineage.created_at_ms = all.created_at_ms;
+        lineage.created_by = std::move(all.created_by);
+        return lineage;
+      });
 }
 
 Result<VersionInfo> EmbeddedRegistryImpl::GetVersionById(const Caller& caller, VersionId id) {
@@ -433,20 +437,22 @@ Result<VersionInfo> EmbeddedRegistryImpl::GetVersionById(const Caller& caller, V
 
 Result<VersionInfo> EmbeddedRegistryImpl::ResolveAlias(const Caller& caller, ObjectId model_id,
                                                        std::string_view alias) {
-  return Inspect(caller, Asked{Operation::kGet, model_id, {{"alias_arg", std::string(alias)}}, "getModelVersionByAlias"}, [&](View& view) -> Result<VersionInfo> {
-    ASSIGN_OR_RETURN(const StoredObject model, view.Model(model_id));
-    for (const AliasInfo& info : model.record.aliases) {
-      if (info.name != alias) continue;
-      ASSIGN_OR_RETURN(const VersionRecord record, view.Version(model, info.version));
-      ASSIGN_OR_RETURN(VersionInfo version, InfoFor(view, caller, model, info.version, record));
-      if (record.has_description) {
-        ASSIGN_OR_RETURN(version.comment, view.Description(model_id, info.version));
-      }
-      return version;
-    }
-    ASSIGN_OR_RETURN(const FullName name, view.NameOf(model));
-    return Error(Code::kNotFound, fmt::format("{} has no alias {}", name.ToString(), Printable(alias)));
-  });
+  return Inspect(
+      caller, Asked{Operation::kGet, model_id, {{"alias_arg", std::string(alias)}}, "getModelVersionByAlias"},
+      [&](View& view) -> Result<VersionInfo> {
+        ASSIGN_OR_RETURN(const StoredObject model, view.Model(model_id));
+        for (const AliasInfo& info : model.record.aliases) {
+          if (info.name != alias) continue;
+          ASSIGN_OR_RETURN(const VersionRecord record, view.Version(model, info.version));
+          ASSIGN_OR_RETURN(VersionInfo version, InfoFor(view, caller, model, info.version, record));
+          if (record.has_description) {
+            ASSIGN_OR_RETURN(version.comment, view.Description(model_id, info.version));
+          }
+          return version;
+        }
+        ASSIGN_OR_RETURN(const FullName name, view.NameOf(model));
+        return Error(Code::kNotFound, fmt::format("{} has no alias {}", name.ToString(), Printable(alias)));
+      });
 }
 
 Result<Page<VersionInfo>> EmbeddedRegistryImpl::ListVersions(const Caller& caller, ObjectId model_id,
@@ -457,25 +463,29 @@ Result<Page<VersionInfo>> EmbeddedRegistryImpl::ListVersions(const Caller& calle
     ASSIGN_OR_RETURN(const std::string last, DecodePageToken(ListQuery(model_id), page.token));
     begin = keys::Version(model_id, ParseVersionNumber(last).value_or(0) + 1);
   }
-  return Inspect(caller, Asked{Operation::kGet, model_id, {}, "listModelVersions"}, [&](View& view) -> Result<Page<VersionInfo>> {
-    ASSIGN_OR_RETURN(const StoredObject model, view.Model(model_id));
-    const std::string end =
-        keys::AfterPrefix(keys::Version(model_id, 0).substr(0, keys::Where(model_id).size()));
-    ASSIGN_OR_RETURN(const std::vector<KvEntry> entries, view.snapshot().Range(begin, end, limit + 1));
-    Page<VersionInfo> answer;
-    for (const KvEntry& entry : entries) {
-      if (answer.items.size() == limit) {
-        answer.next_token = EncodePageToken(ListQuery(model_id), std::to_string(answer.items.back().number));
-        break;
-      }
-      const VersionNumber number = keys::SecondNumber(entry.key);
-      ASSIGN_OR_RETURN(const VersionRecord record,
-                       VersionRecord::Decode(entry.value, fmt::format("{} version {}", model.name, number)));
-      ASSIGN_OR_RETURN(VersionInfo info, InfoFor(view, caller, model, number, record));
-      answer.items.push_back(std::move(info));
-    }
-    return answer;
-  });
+  return Inspect(
+      caller, Asked{Operation::kGet, model_id, {}, "listModelVersions"},
+      [&](View& view) -> Result<Page<VersionInfo>> {
+        ASSIGN_OR_RETURN(const StoredObject model, view.Model(model_id));
+        const std::string end =
+            keys::AfterPrefix(keys::Version(model_id, 0).substr(0, keys::Where(model_id).size()));
+        ASSIGN_OR_RETURN(const std::vector<KvEntry> entries, view.snapshot().Range(begin, end, limit + 1));
+        Page<VersionInfo> answer;
+        for (const KvEntry& entry : entries) {
+          if (answer.items.size() == limit) {
+            answer.next_token =
+                EncodePageToken(ListQuery(model_id), std::to_string(answer.items.back().number));
+            break;
+          }
+          const VersionNumber number = keys::SecondNumber(entry.key);
+          ASSIGN_OR_RETURN(
+              const VersionRecord record,
+              VersionRecord::Decode(entry.value, fmt::format("{} version {}", model.name, number)));
+          ASSIGN_OR_RETURN(VersionInfo info, InfoFor(view, caller, model, number, record));
+          answer.items.push_back(std::move(info));
+        }
+        return answer;
+      });
 }
 
 Status EmbeddedRegistryImpl::DeleteVersion(const Caller& caller, ObjectId model_id, VersionNumber number) {

@@ -97,7 +97,8 @@ Status ChangeGrants(const Cli& cli, const GrantArguments& arguments, bool add) {
   change.principal_id = arguments.principal_id;
   ASSIGN_OR_RETURN(const Place place, ParseSecurable(arguments.name));
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
-  ASSIGN_OR_RETURN(const store::ObjectInfo object, FindObject(*home, place, ToAsk(store::Operation::kGrant, place)));
+  ASSIGN_OR_RETURN(const store::ObjectInfo object,
+                   FindObject(*home, place, ToAsk(store::Operation::kGrant, place)));
   RETURN_IF_ERROR(home->registry->ChangeGrants(home->caller, object.id, {change}));
   if (!arguments.json) return OkStatus();
   ASSIGN_OR_RETURN(std::vector<store::GrantInfo> now,
@@ -125,7 +126,8 @@ Status RunRevoke(const Cli& cli, const GrantArguments& arguments) {
 Status RunGrants(const Cli& cli, const GrantArguments& arguments) {
   ASSIGN_OR_RETURN(const Place place, ParseSecurable(arguments.name));
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
-  ASSIGN_OR_RETURN(const store::ObjectInfo object, FindObject(*home, place, ToAsk(store::Operation::kShowGrants, place)));
+  ASSIGN_OR_RETURN(const store::ObjectInfo object,
+                   FindObject(*home, place, ToAsk(store::Operation::kShowGrants, place)));
   ASSIGN_OR_RETURN(const std::vector<store::GrantInfo> grants,
                    arguments.effective
                        ? home->registry->EffectiveGrants(home->caller, object.id, arguments.principal)

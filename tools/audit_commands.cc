@@ -1,5 +1,5 @@
-// audit, audit verify, audit rotate, audit settings: who did what, the proof that the log is whole, moving it to
-// files, and when that happens by itself.
+// audit, audit verify, audit rotate, audit settings: who did what, the proof that the log is whole, moving it
+// to files, and when that happens by itself.
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
@@ -117,11 +117,13 @@ Status Follow(Home& home, store::AuditQuery query, bool json) {
 // A name that neither is nor ever was is a mistake, not a quiet object. Of one that is gone the log speaks.
 Status CheckKnown(Home& home, const Place& place, const store::AuditQuery& query) {
   if (place.name.parts.empty()) return OkStatus();
-  const Result<store::ObjectInfo> object = FindObject(home, place, ToAsk(store::Operation::kReadAudit, place));
+  const Result<store::ObjectInfo> object =
+      FindObject(home, place, ToAsk(store::Operation::kReadAudit, place));
   if (object.ok() || object.error().code() != Code::kNotFound) return OkStatus();
   const Result<std::vector<store::AuditRecord>> past =
       home.registry->Audit(home.caller, {.full_name = place.name.ToString(), .limit = 1});
-  // Where a part of the log is missing, the rest can be asked for; whether the name ever was is not known then.
+  // Where a part of the log is missing, the rest can be asked for; whether the name ever was is not known
+  // then.
   if (!past.ok() && past.error().code() == Code::kDataLoss && query.after_sequence > 0) return OkStatus();
   if (!past.ok()) return past.error();
   return past->empty() ? Status(object.error()) : OkStatus();
@@ -251,9 +253,10 @@ void AddSettings(Cli& cli, CLI::App& audit) {
       AddCommand(audit, "settings", "Show or set what is recorded of opens, and when old records go to files",
                  "modelfs audit settings --opens each --rotate-age 30d");
   command
-      ->add_option("--opens", arguments->opens,
-                   "counted: one record per principal, version and minute, and one with the number of the rest; "
-                   "each: one for every file that is opened")
+      ->add_option(
+          "--opens", arguments->opens,
+          "counted: one record per principal, version and minute, and one with the number of the rest; "
+          "each: one for every file that is opened")
       ->check(CLI::IsMember({std::string(kCounted), std::string(kEach)}))
       ->type_name("WHICH");
   command
@@ -297,12 +300,12 @@ void AddRotate(Cli& cli, CLI::App& audit) {
 
 void AddAuditCommands(Cli& cli) {
   auto arguments = std::make_shared<AuditArguments>();
-  CLI::App* command =
-      AddCommand(*cli.app, "audit",
-                 "Print who did what and when, and who was refused, oldest first. Recorded are all changes, opens "
-                 "of files as \"audit settings\" has it, and what modelfs refuses; not what the kernel of a shared "
-                 "mount refuses by an ACL: it does not tell anyone",
-                 "modelfs audit --since 1h prod.ml_team.iris_model");
+  CLI::App* command = AddCommand(
+      *cli.app, "audit",
+      "Print who did what and when, and who was refused, oldest first. Recorded are all changes, opens "
+      "of files as \"audit settings\" has it, and what modelfs refuses; not what the kernel of a shared "
+      "mount refuses by an ACL: it does not tell anyone",
+      "modelfs audit --since 1h prod.ml_team.iris_model");
   command->add_option("NAME", arguments->name,
                       "Only this catalog, schema or model, and what is in it; also one that is gone");
   command

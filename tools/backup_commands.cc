@@ -1,4 +1,5 @@
-// backup: a copy of the names that fits the artifacts and the audit files which a program of the user's copies.
+// backup: a copy of the names that fits the artifacts and the audit files which a program of the user's
+// copies.
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <spawn.h>
@@ -30,7 +31,8 @@ struct BackupArguments {
 
 Status SyncDirectory(const std::string& path) {
   const Fd fd(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (!fd.valid() || ::fsync(fd.get()) != 0) return ErrnoError(errno, fmt::format("{}: fsync", Printable(path)));
+  if (!fd.valid() || ::fsync(fd.get()) != 0)
+    return ErrnoError(errno, fmt::format("{}: fsync", Printable(path)));
   return OkStatus();
 }
 
@@ -39,9 +41,10 @@ Result<std::string> MakeTarget(const std::string& home, const std::string& backu
   std::error_code failure;
   const std::string registry = backup + "/registry";
   if (IsWithin(files::weakly_canonical(backup, failure).string(), home)) {
-    return Error(Code::kInvalidArgument,
-                 fmt::format("{} lies in the registry itself; name a directory elsewhere, best on another disk",
-                             Printable(backup)));
+    return Error(
+        Code::kInvalidArgument,
+        fmt::format("{} lies in the registry itself; name a directory elsewhere, best on another disk",
+                    Printable(backup)));
   }
   if (files::exists(registry + "/lock.mdb", failure)) {
     return Error(Code::kFailedPrecondition,
@@ -84,7 +87,8 @@ Status RunBackup(const Cli& cli, const BackupArguments& arguments) {
   ASSIGN_OR_RETURN(const Fd no_sweep, HoldSweeps(*home));
   ASSIGN_OR_RETURN(const std::string registry, MakeTarget(home->path, arguments.directory));
   const std::string fresh = registry + "/data.mdb.new";
-  if (::unlink(fresh.c_str()) != 0 && errno != ENOENT) return ErrnoError(errno, fmt::format("{}: unlink", fresh));
+  if (::unlink(fresh.c_str()) != 0 && errno != ENOENT)
+    return ErrnoError(errno, fmt::format("{}: unlink", fresh));
   store::LmdbOptions options;
   options.directory = home->files + "/registry";
   RETURN_IF_ERROR(store::CopyLmdb(options, fresh));
@@ -106,12 +110,14 @@ Status RunBackup(const Cli& cli, const BackupArguments& arguments) {
 
 void AddBackupCommand(Cli& cli) {
   auto arguments = std::make_shared<BackupArguments>();
-  CLI::App* command = AddCommand(
-      *cli.app, "backup",
-      "Copy the names to BACKUP/registry while the registry is in use, and run a program that copies the rest. "
-      "Until that has ended nothing is swept and no audit record moves, so that both fit together",
-      "modelfs backup BACKUP -- rsync -a HOME/objects HOME/sums HOME/audit BACKUP/");
-  command->add_option("BACKUP", arguments->directory, "A new directory, or that of an earlier backup")->required();
+  CLI::App* command =
+      AddCommand(*cli.app, "backup",
+                 "Copy the names to BACKUP/registry while the registry is in use, and run a program that "
+                 "copies the rest. "
+                 "Until that has ended nothing is swept and no audit record moves, so that both fit together",
+                 "modelfs backup BACKUP -- rsync -a HOME/objects HOME/sums HOME/audit BACKUP/");
+  command->add_option("BACKUP", arguments->directory, "A new directory, or that of an earlier backup")
+      ->required();
   command->add_option("COMMAND", arguments->command, "The program and its arguments, behind --")
       ->option_text("[-- COMMAND…]");
   OnRun(*command, cli, arguments, RunBackup);

@@ -382,7 +382,8 @@ store::Caller CallerWith(const Home& home, const store::Intent& intent) {
 
 }  // namespace
 
-store::Intent ToAsk(store::Operation operation, const Place& place, std::map<std::string, std::string> params) {
+store::Intent ToAsk(store::Operation operation, const Place& place,
+                    std::map<std::string, std::string> params) {
   store::Intent intent;
   intent.action = store::ActionOf(operation, static_cast<store::ObjectKind>(place.name.parts.size()));
   if (place.HasVersion()) {
@@ -430,11 +431,11 @@ Result<store::ObjectInfo> MakeObject(Home& home, const store::FullName& name, st
   store::ObjectId parent = store::kMetastoreId;
   if (name.parts.size() > 1) {
     store::Intent intent;
-    intent.action = fmt::format("create{}", store::ActionNoun(static_cast<store::ObjectKind>(name.parts.size())));
+    intent.action =
+        fmt::format("create{}", store::ActionNoun(static_cast<store::ObjectKind>(name.parts.size())));
     intent.params = {{"name", name.leaf()}};
     intent.full_name = name.ToString();
-    Result<store::ObjectInfo> container =
-        home.registry->Lookup(CallerWith(home, intent), name.Parent());
+    Result<store::ObjectInfo> container = home.registry->Lookup(CallerWith(home, intent), name.Parent());
     if (!container.ok() && container.error().code() == Code::kNotFound && parents == Parents::kCreate) {
       container = MakeObject(home, name.Parent(), "", parents);
     }

@@ -100,15 +100,16 @@ Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door
 // failure is logged: the audit log is whole then, and the next call tries again.
 uint64_t TendAuditLog(Home& home, store::EmbeddedRegistry::Tending when);
 
-// What a command is about to ask of the place, for the audit log: a look-up that is refused on the way there is
-// recorded as this. `params` as the request's own record has them.
+// What a command is about to ask of the place, for the audit log: a look-up that is refused on the way there
+// is recorded as this. `params` as the request's own record has them.
 store::Intent ToAsk(store::Operation operation, const Place& place,
                     std::map<std::string, std::string> params = {});
 
 // The same for taking away what `setting` would set: a tag or an alias.
 store::Intent ToRemove(store::Intent setting);
 
-// The object a place names; its version part, if any, is not looked at. Without an intent it is for being shown.
+// The object a place names; its version part, if any, is not looked at. Without an intent it is for being
+// shown.
 Result<store::ObjectInfo> FindObject(Home& home, const Place& place, const store::Intent& intent = {});
 // What tags and descriptions hang on: the object, or the version where the place names one.
 Result<store::Target> FindTarget(Home& home, const Place& place, const store::Intent& intent = {});

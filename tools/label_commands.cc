@@ -46,8 +46,10 @@ Status RunAliasSet(const Cli& cli, const AliasArguments& arguments) {
                  fmt::format("version \"{}\" is not a number like 3", Printable(arguments.version)));
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
-  ASSIGN_OR_RETURN(const store::ObjectInfo model, FindObject(*home, place,
-                              ToAsk(store::Operation::kSetAlias, place, {{"version_num", std::to_string(*number)}})));
+  ASSIGN_OR_RETURN(
+      const store::ObjectInfo model,
+      FindObject(*home, place,
+                 ToAsk(store::Operation::kSetAlias, place, {{"version_num", std::to_string(*number)}})));
   return home->registry->SetAlias(home->caller, model.id, std::get<std::string>(place.version), *number);
 }
 

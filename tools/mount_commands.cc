@@ -141,7 +141,8 @@ class AuditTender {
 
  private:
   static void Run(Home& home, const std::stop_token& stop) {
-    // A check reads four records; in the time between two of them a log that takes every open grows by some MiB.
+    // A check reads four records; in the time between two of them a log that takes every open grows by some
+    // MiB.
     constexpr std::chrono::seconds kCheckEvery{5};
     std::mutex mu;
     std::condition_variable_any changed;

@@ -312,7 +312,8 @@ Status RunDescribe(const Cli& cli, const DescribeArguments& arguments) {
   }
   RETURN_IF_ERROR(store::CheckDescription(text));
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
-  ASSIGN_OR_RETURN(const store::Target target, FindTarget(*home, place, ToAsk(store::Operation::kDescribe, place)));
+  ASSIGN_OR_RETURN(const store::Target target,
+                   FindTarget(*home, place, ToAsk(store::Operation::kDescribe, place)));
   return home->registry->SetDescription(home->caller, target, text);
 }
 
@@ -354,7 +355,8 @@ Status RunRm(const Cli& cli, const RmArguments& arguments) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
   if (place.HasVersion()) return RemoveVersion(*home, place, arguments.yes);
 
-  ASSIGN_OR_RETURN(const store::ObjectInfo object, FindObject(*home, place, ToAsk(store::Operation::kDelete, place)));
+  ASSIGN_OR_RETURN(const store::ObjectInfo object,
+                   FindObject(*home, place, ToAsk(store::Operation::kDelete, place)));
   uint64_t versions = 0;
   if (object.kind == store::ObjectKind::kModel) {
     RETURN_IF_ERROR(EachItem(

@@ -98,13 +98,13 @@ Status RunGc(const Cli& cli, const GcArguments& arguments) {
   const std::string_view removed = arguments.dry_run ? "would remove" : "removed";
   if (arguments.json) {
     Json json = {{"dry_run", arguments.dry_run},
-               {"blobs_removed", report.blobs_removed},
-               {"bytes_removed", report.bytes_removed},
-               {"blobs_kept", report.blobs_kept},
-               {"blobs_held_back", report.blobs_held_back},
-               {"bytes_held_back", report.bytes_held_back},
-               {"drafts_removed", garbage.drafts.drafts},
-               {"draft_bytes_removed", garbage.drafts.bytes}};
+                 {"blobs_removed", report.blobs_removed},
+                 {"bytes_removed", report.bytes_removed},
+                 {"blobs_kept", report.blobs_kept},
+                 {"blobs_held_back", report.blobs_held_back},
+                 {"bytes_held_back", report.bytes_held_back},
+                 {"drafts_removed", garbage.drafts.drafts},
+                 {"draft_bytes_removed", garbage.drafts.bytes}};
     if (arguments.compact) return Compact(*home, arguments, std::move(json));
     PrintJson(json);
     return OkStatus();
@@ -272,8 +272,9 @@ void AddUpkeepCommands(Cli& cli) {
         AddCommand(*cli.app, "gc", "Give back the space of files that no version, draft or upload refers to",
                    "modelfs gc --dry-run");
     command->add_flag("-n,--dry-run", arguments->dry_run, "Only count");
-    command->add_flag("--compact", arguments->compact,
-                      "Then make registry/data.mdb as small as what is in it, while nothing else uses the registry");
+    command->add_flag(
+        "--compact", arguments->compact,
+        "Then make registry/data.mdb as small as what is in it, while nothing else uses the registry");
     command->add_flag("--json", arguments->json, "Print JSON");
     OnRun(*command, cli, arguments, RunGc);
   }

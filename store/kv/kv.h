@@ -115,9 +115,9 @@ class Kv {
   // of Commit.
   virtual Error Busy() const = 0;
 
-  // Deletes keys, as many as there are, whether they are present or not: durable on OK, and all of them or some
-  // of them otherwise. For what nobody expects or watches and what must go in bulk, such as records that were
-  // moved elsewhere. May use the reserve to its end.
+  // Deletes keys, as many as there are, whether they are present or not: durable on OK, and all of them or
+  // some of them otherwise. For what nobody expects or watches and what must go in bulk, such as records that
+  // were moved elsewhere. May use the reserve to its end.
   //   kInvalidArgument   a key's length
   virtual Status DeleteKeys(const std::vector<std::string>& keys) = 0;
 

@@ -968,8 +968,8 @@ class PackedFile {
   TxnHandle txn_;  // goes before its environment
 };
 
-// "modelfs (pid 123), ...": those that have a file open, as far as they can be seen. Asks nothing of the files that
-// others have open: one of a mount that hangs would be waited for.
+// "modelfs (pid 123), ...": those that have a file open, as far as they can be seen. Asks nothing of the
+// files that others have open: one of a mount that hangs would be waited for.
 std::string UsersOf(const std::string& path) {
   namespace files = std::filesystem;
   std::error_code failure;
@@ -995,12 +995,14 @@ std::string UsersOf(const std::string& path) {
   return users.empty() ? "a process that cannot be seen from here" : users;
 }
 
-// Holds LMDB's own sign that an environment is open, which each process that has it open holds in part: fcntl(2)'s
-// lock of the first byte of lock.mdb. With no such file nobody has it open. The lock goes with the descriptor.
+// Holds LMDB's own sign that an environment is open, which each process that has it open holds in part:
+// fcntl(2)'s lock of the first byte of lock.mdb. With no such file nobody has it open. The lock goes with the
+// descriptor.
 Result<Fd> ShutOut(const std::string& directory) {
   const std::string path = directory + "/lock.mdb";
   Fd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
-  if (!fd.valid()) return errno == ENOENT ? Result<Fd>(Fd()) : ErrnoError(errno, fmt::format("open {}", path));
+  if (!fd.valid())
+    return errno == ENOENT ? Result<Fd>(Fd()) : ErrnoError(errno, fmt::format("open {}", path));
   struct flock sign {};
   sign.l_type = F_WRLCK;
   sign.l_whence = SEEK_SET;
@@ -1008,19 +1010,20 @@ Result<Fd> ShutOut(const std::string& directory) {
   if (::fcntl(fd.get(), F_SETLK, &sign) == 0) return fd;
   if (errno != EACCES && errno != EAGAIN) return ErrnoError(errno, fmt::format("lock {}", path));
   return Error(Code::kFailedPrecondition,
-               fmt::format("{}/data.mdb is in use by {}; unmount or end what uses it, then try again", directory,
-                           UsersOf(path)));
+               fmt::format("{}/data.mdb is in use by {}; unmount or end what uses it, then try again",
+                           directory, UsersOf(path)));
 }
 
-// The state that its last commit left, read by this process alone. Without LMDB's locks, which would be taken and,
-// with the descriptor, given up for the whole process.
+// The state that its last commit left, read by this process alone. Without LMDB's locks, which would be taken
+// and, with the descriptor, given up for the whole process.
 class LoneReader {
  public:
   int Open(const std::string& directory) {
     MDB_env* raw = nullptr;
     if (const int rc = mdb_env_create(&raw); rc != 0) return rc;
     env_.reset(raw);
-    if (const int rc = mdb_env_open(raw, directory.c_str(), MDB_RDONLY | MDB_NOLOCK, kFileMode); rc != 0) return rc;
+    if (const int rc = mdb_env_open(raw, directory.c_str(), MDB_RDONLY | MDB_NOLOCK, kFileMode); rc != 0)
+      return rc;
     MDB_txn* txn = nullptr;
     if (const int rc = mdb_txn_begin(raw, nullptr, MDB_RDONLY, &txn); rc != 0) return rc;
     txn_.reset(txn);
@@ -1043,13 +1046,15 @@ class LoneReader {
 
 Status CheckRoom(const std::string& directory, uint64_t bytes) {
   struct statvfs disk {};
-  if (::statvfs(directory.c_str(), &disk) != 0) return ErrnoError(errno, fmt::format("statvfs {}", directory));
+  if (::statvfs(directory.c_str(), &disk) != 0)
+    return ErrnoError(errno, fmt::format("statvfs {}", directory));
   const uint64_t room = uint64_t{disk.f_bavail} * disk.f_frsize;
   if (room >= bytes + kReserveBytes) return OkStatus();
-  return Error(Code::kNoSpace,
-               fmt::format("{}: the new data.mdb of {} bytes is written beside the old one, and the disk has {} "
-                           "bytes left; make room first",
-                           directory, bytes, room));
+  return Error(
+      Code::kNoSpace,
+      fmt::format("{}: the new data.mdb of {} bytes is written beside the old one, and the disk has {} "
+                  "bytes left; make room first",
+                  directory, bytes, room));
 }
 
 // The old file's owner, group and mode for the new one; then it is durable.
@@ -1072,10 +1077,12 @@ Result<Compaction> CompactAlone(const std::string& directory, const struct stat&
   const std::string data_path = directory + "/data.mdb";
   const std::string fresh = directory + "/compact.mdb";
   RETURN_IF_ERROR(CheckDataFile(data_path));
-  if (::unlink(fresh.c_str()) != 0 && errno != ENOENT) return ErrnoError(errno, fmt::format("unlink {}", fresh));
+  if (::unlink(fresh.c_str()) != 0 && errno != ENOENT)
+    return ErrnoError(errno, fmt::format("unlink {}", fresh));
   const InsideMap inside;
   LoneReader reader;
-  if (const int rc = reader.Open(directory); rc != 0) return LmdbError(rc, fmt::format("{}: open", data_path));
+  if (const int rc = reader.Open(directory); rc != 0)
+    return LmdbError(rc, fmt::format("{}: open", data_path));
   Compaction compaction{static_cast<uint64_t>(old.st_size), reader.UsedBytes()};
   RETURN_IF_ERROR(CheckRoom(directory, compaction.bytes_after));
   if (how == Compact::kTry) return compaction;
@@ -1087,7 +1094,8 @@ Result<Compaction> CompactAlone(const std::string& directory, const struct stat&
   if (::stat(fresh.c_str(), &made) != 0) return ErrnoError(errno, fmt::format("stat {}", fresh));
   compaction.bytes_after = static_cast<uint64_t>(std::min(made.st_size, old.st_size));
   if (made.st_size >= old.st_size) return compaction;
-  if (::rename(fresh.c_str(), data_path.c_str()) != 0) return ErrnoError(errno, fmt::format("rename {}", fresh));
+  if (::rename(fresh.c_str(), data_path.c_str()) != 0)
+    return ErrnoError(errno, fmt::format("rename {}", fresh));
   packed.Keep();
   FAIL_POINT("kv.compact.renamed");
   RETURN_IF_ERROR(SyncDirectory(directory));
@@ -1104,13 +1112,13 @@ Result<std::unique_ptr<Kv>> OpenLmdbKv(const LmdbOptions& options) {
 Status CopyLmdb(const LmdbOptions& options, const std::string& to) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Environment> env, SharedEnvironment(options));
   // LMDB would go on with a file that is there.
-  if (::access(to.c_str(), F_OK) == 0) return Error(Code::kAlreadyExists, fmt::format("{} is there already", to));
+  if (::access(to.c_str(), F_OK) == 0)
+    return Error(Code::kAlreadyExists, fmt::format("{} is there already", to));
   MDB_envinfo info{};
   mdb_env_info(env->get(), &info);
   PackedFile packed(to, info.me_mapsize + kCopyMapSlack);
-  RETURN_IF_ERROR(env->WithRead(fmt::format("copy to {}", to), [&](MDB_txn* txn) {
-    return packed.Fill(txn);
-  }));
+  RETURN_IF_ERROR(
+      env->WithRead(fmt::format("copy to {}", to), [&](MDB_txn* txn) { return packed.Fill(txn); }));
   packed.Keep();
   return OkStatus();
 }

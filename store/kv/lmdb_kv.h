@@ -38,9 +38,9 @@ struct LmdbOptions {
 //   kFailedPrecondition   on a network file system, where LMDB's locks and map do not hold
 Result<std::unique_ptr<Kv>> OpenLmdbKv(const LmdbOptions& options);
 
-// Writes the newest state to a new file, which is a data.mdb: of one moment, whatever is committed meanwhile, and
-// with no more pages than its entries need. Durable on OK, but for its name in the directory; nothing is left of it
-// otherwise.
+// Writes the newest state to a new file, which is a data.mdb: of one moment, whatever is committed meanwhile,
+// and with no more pages than its entries need. Durable on OK, but for its name in the directory; nothing is
+// left of it otherwise.
 //   kAlreadyExists   `to` is there
 //   kNoSpace
 Status CopyLmdb(const LmdbOptions& options, const std::string& to);
@@ -49,8 +49,8 @@ struct Compaction {
   uint64_t bytes_before = 0;
   uint64_t bytes_after = 0;  // of kTry: at most so many
 };
-// Replaces data.mdb by such a copy, in one step: wherever it ends, the one or the other is there, whole. Owner,
-// group and mode stay. Where the copy is no smaller, nothing is replaced. Openers wait meanwhile.
+// Replaces data.mdb by such a copy, in one step: wherever it ends, the one or the other is there, whole.
+// Owner, group and mode stay. Where the copy is no smaller, nothing is replaced. Openers wait meanwhile.
 //   kFailedPrecondition   a process has the environment open, this one maybe; names those that can be seen
 //   kBusy                 one is opening it
 //   kNoSpace              the disk has no room for both files

@@ -363,7 +363,8 @@ TEST(TreesZone, OpensForWhoMayReadAndTellsEachDecisionOnce) {
   EXPECT_EQ(ErrnoOf(zone->OpenDirectory(eve, RootOf(version))), EACCES);
   const Entry folder = Find(*zone, world.request, RootOf(version), {"data"});
   EXPECT_EQ(ErrnoOf(zone->OpenDirectory(eve, folder.node)), EACCES);
-  EXPECT_EQ(decisions(), (std::vector<std::string>{"eve 403 1 data/model.bin", "eve 403 1", "eve 403 1 data"}));
+  EXPECT_EQ(decisions(),
+            (std::vector<std::string>{"eve 403 1 data/model.bin", "eve 403 1", "eve 403 1 data"}));
 
   for (const char* container : {"prod", "prod.ml"}) {
     world.Grant(world.Make(container), "eve",

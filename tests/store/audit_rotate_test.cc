@@ -300,7 +300,8 @@ TEST(AuditUpkeep, ALogThatIsTooLargeIsHalved) {
       ASSERT_OK(box.registry->SetTag(box.ann, {model, std::nullopt}, "k", std::to_string(kept() + i)));
   }
   EXPECT_EQ(kept(), kept_by_hand());
-  EXPECT_EQ(box.registry->TendAudit(box.ann, Tending::kOverdue)->records, 0U) << "somebody else's for a while";
+  EXPECT_EQ(box.registry->TendAudit(box.ann, Tending::kOverdue)->records, 0U)
+      << "somebody else's for a while";
   EXPECT_GT(box.registry->TendAudit(box.ann, Tending::kDue)->records, 50U);
   EXPECT_EQ(kept(), kept_by_hand());
   EXPECT_LT(kept(), 40 << 10);
@@ -331,14 +332,14 @@ TEST(AuditUpkeep, ALogThatIsTooOldLosesTheOlderHalfOfItsTime) {
   EXPECT_OK(box.registry->VerifyAudit(box.ann));
 }
 
-// A load test that opens another file each time: LMDB never gives a file's bytes back, so what moved must make
-// room for what comes. Without that the file grows to some ten times the bound.
+// A load test that opens another file each time: LMDB never gives a file's bytes back, so what moved must
+// make room for what comes. Without that the file grows to some ten times the bound.
 TEST(AuditUpkeep, TheDataFileStaysSmallHoweverManyOpensAreRecorded) {
   const ScratchDir dir;
   Box box(OpenLmdbAt(dir.path() + "/kv"), kPolicy, WithFilesIn(dir.path()));
   const ObjectId model = box.Make("c.s.m");
-  ASSERT_OK(box.registry->SetAuditSettings(
-      box.ann, {.opens = AuditSettings::Opens::kEach, .most_bytes = 256 << 10}));
+  ASSERT_OK(box.registry->SetAuditSettings(box.ann,
+                                           {.opens = AuditSettings::Opens::kEach, .most_bytes = 256 << 10}));
   constexpr int kRounds = 24;
   constexpr int kOpens = 1000;
   for (int round = 0; round < kRounds; ++round) {

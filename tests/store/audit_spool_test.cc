@@ -249,8 +249,7 @@ TEST(AuditSpool, OpensOfAVersionAreOneRecordAMinuteAndACount) {
   open("2", 7);
   for (int again = 0; again < 10; ++again) open("2", 7);
   EXPECT_OK(spool.Flush());
-  EXPECT_EQ(log.lines(),
-            (Lines{"open shard-0 1", "open shard-7 2", "open 4999 1", "open 10 shard-7 2"}));
+  EXPECT_EQ(log.lines(), (Lines{"open shard-0 1", "open shard-7 2", "open 4999 1", "open 10 shard-7 2"}));
   // What follows is the first of a minute again, and written before that minute ends.
   clock.Advance(60'000);
   open("1", 9);
@@ -450,7 +449,9 @@ TEST(AuditSpool, AQuestionIsNotRecordedAndARefusedCallIs) {
   EXPECT_EQ(more[0].object, model);
   EXPECT_EQ(more[0].params.at("alias_arg"), "A");
   EXPECT_EQ(more[1].full_name, "c.s.gone");
-  EXPECT_EQ(box.registry->Audit(box.ann, {.full_name = "c.s", .outcome = AuditQuery::Outcome::kRefused})->size(), 4U);
+  EXPECT_EQ(
+      box.registry->Audit(box.ann, {.full_name = "c.s", .outcome = AuditQuery::Outcome::kRefused})->size(),
+      4U);
   EXPECT_OK(box.registry->VerifyAudit(box.ann));
 }
 

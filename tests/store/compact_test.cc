@@ -31,10 +31,10 @@ LmdbOptions At(const std::string& directory) {
 std::string Everything(Kv& kv) {
   std::string all;
   const std::vector<KvEntry> entries = Must(Must(kv.Read())->Range("", "", SIZE_MAX));
-  for (const KvEntry& entry : entries) all += fmt::format("{}@{}={}\n", entry.key, entry.revision, entry.value);
+  for (const KvEntry& entry : entries)
+    all += fmt::format("{}@{}={}\n", entry.key, entry.revision, entry.value);
   const std::vector<LogEntry> log = Must(kv.ReadLog(0, SIZE_MAX));
-  for (const LogEntry& entry : log)
-    all += fmt::format("{}:{}\n", entry.revision, entry.payload);
+  for (const LogEntry& entry : log) all += fmt::format("{}:{}\n", entry.revision, entry.payload);
   return all;
 }
 
