@@ -231,12 +231,7 @@ void DraftImpl::ForgetLoss(OpenNode& open) {
 }
 
 void DraftImpl::CloseWriter(OpenNode& open) {
-  const bool last = --open.writers == 0;
-  {
-    MutexLock lock(state_mu_);
-    --writers_;
-  }
-  if (!last) return;
+  if (--open.writers > 0) return;
   const std::shared_ptr<const Backing> backing = open.Get();
   if (backing == nullptr || backing->own == nullptr) return;
   const Result<FileInfo> info = InfoOf(backing->fd(), "draft");
@@ -252,7 +247,6 @@ Result<std::shared_ptr<DraftFile>> DraftImpl::Open(DraftNode file, Access access
   ASSIGN_OR_RETURN(std::shared_ptr<OpenNode> open, OpenShared(file));
   {
     MutexLock lock(state_mu_);
-    ++writers_;
     ++open->writers;
   }
   return std::make_shared<DraftFileImpl>(shared_from_this(), std::move(open), access);

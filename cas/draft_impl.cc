@@ -61,9 +61,19 @@ std::map<DraftNode, Digest> DraftImpl::TakePublished() {
   return published;
 }
 
-size_t DraftImpl::open_writers() const {
+std::vector<DraftNode> DraftImpl::OpenForWriting() {
+  MutexLock names(names_mu_);
   MutexLock lock(state_mu_);
-  return writers_;
+  return NamedWriters();
+}
+
+std::vector<DraftNode> DraftImpl::NamedWriters() {
+  std::vector<DraftNode> files;
+  for (const auto& [node, weak] : open_) {
+    const std::shared_ptr<OpenNode> open = weak.lock();
+    if (open != nullptr && open->writers > 0 && !nameless_.contains(node)) files.push_back(node);
+  }
+  return files;
 }
 
 const std::string& DraftImpl::label() const {

@@ -109,7 +109,7 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
   Status SetMtime(DraftNode node, int64_t mtime_s, int64_t mtime_ns) override;
   Status Truncate(DraftNode file, uint64_t size_bytes) override;
   Result<std::shared_ptr<DraftFile>> Open(DraftNode file, Access access) override;
-  size_t open_writers() const override;
+  std::vector<DraftNode> OpenForWriting() override;
   Result<uint64_t> CopyFromBlob(DraftNode file, uint64_t to_offset_bytes, const Digest& blob,
                                 uint64_t from_offset_bytes, uint64_t length_bytes, Epoch epoch) override;
   void LostBytes(DraftNode file) override;
@@ -230,6 +230,8 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
                             const std::stop_token& stop);
   // Keeps the times that files have now, before they become blobs: durable on OK.
   Status KeepTimes(const std::vector<SealedFile>& files);
+  // No change from now on; waits for those under way.
+  Status BeginSeal();
   // `published`: the files that it gave to the store, or was about to when it failed.
   Result<SealedDraft> SealFiles(Epoch epoch, const LocalStore::Progress& progress,
                                 const std::stop_token& stop, std::vector<SealedFile>& published);
@@ -261,6 +263,8 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
   // Those for which the disk had no room.
   std::vector<Refusal> refused_ GUARDED_BY(names_mu_);
 
+  std::vector<DraftNode> NamedWriters() REQUIRES(names_mu_, state_mu_);
+
   std::atomic<DraftNode> next_node_ = 1;
   std::atomic<uint64_t> seals_ = 0;
 
@@ -269,7 +273,6 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
   bool sealed_ GUARDED_BY(state_mu_) = false;
   bool retired_ GUARDED_BY(state_mu_) = false;
   size_t changes_ GUARDED_BY(state_mu_) = 0;
-  size_t writers_ GUARDED_BY(state_mu_) = 0;
   std::unordered_map<DraftNode, std::weak_ptr<OpenNode>> open_ GUARDED_BY(state_mu_);
   std::unordered_map<DraftNode, SealedFile> sealed_files_ GUARDED_BY(state_mu_);
   std::unordered_set<DraftNode> lost_ GUARDED_BY(state_mu_);             // those that lost bytes

@@ -77,19 +77,27 @@ Status DraftImpl::TakeNames(DraftNode directory, const std::string& path, DraftN
   return OkStatus();
 }
 
-Result<SealedDraft> DraftImpl::Seal(Epoch epoch, const LocalStore::Progress& progress,
-                                    const std::stop_token& stop) {
+Status DraftImpl::BeginSeal() {
   {
+    MutexLock names(names_mu_);
     MutexLock lock(state_mu_);
     if (sealed_) return Sealed();
-    if (writers_ > 0) {
+    if (const size_t writers = NamedWriters().size(); writers > 0) {
       return Error(
           Code::kFailedPrecondition,
-          fmt::format("{} of the draft's files are still open for writing; close them first", writers_));
+          fmt::format("{} of the draft's files are still open for writing; close them first", writers));
     }
     sealed_ = true;
-    while (changes_ > 0) state_changed_.Wait(state_mu_);
   }
+  // Those under way may need the names.
+  MutexLock lock(state_mu_);
+  while (changes_ > 0) state_changed_.Wait(state_mu_);
+  return OkStatus();
+}
+
+Result<SealedDraft> DraftImpl::Seal(Epoch epoch, const LocalStore::Progress& progress,
+                                    const std::stop_token& stop) {
+  RETURN_IF_ERROR(BeginSeal());
   std::vector<SealedFile> published;
   Result<SealedDraft> sealed = SealFiles(epoch, progress, stop, published);
   if (!sealed.ok()) TakeBack(published);
@@ -142,7 +150,8 @@ Result<SealedDraft> DraftImpl::SealFiles(Epoch epoch, const LocalStore::Progress
     }
     const SealInput& input = inputs.at(at.node);
     entry.executable = input.attr.executable;
-    mtimes.emplace(entry.path, FileTime{.s = input.attr.mtime_s, .ns = static_cast<uint32_t>(input.attr.mtime_ns)});
+    mtimes.emplace(entry.path,
+                   FileTime{.s = input.attr.mtime_s, .ns = static_cast<uint32_t>(input.attr.mtime_ns)});
     file_nodes.push_back(at.node);
   }
   if (file_nodes.empty()) return Error(Code::kNotFound, "the draft holds no file");

@@ -139,8 +139,9 @@ class Draft {
 
   enum class Access { kRead, kWrite };
   virtual Result<std::shared_ptr<DraftFile>> Open(DraftNode file, Access access) = 0;
-  // Handles opened with kWrite that still live.
-  virtual size_t open_writers() const = 0;
+  // The files with a handle opened with kWrite that still lives, and a name: Seal would wait for these. Of no
+  // particular order.
+  virtual std::vector<DraftNode> OpenForWriting() = 0;
 
   // Appends to an open file the bytes [offset, offset + length) of a blob, sharing instead of copying
   // where the file's content so far is the blob's first `offset_bytes` bytes (in particular none), and
@@ -160,7 +161,7 @@ class Draft {
   // succeeded until Unseal or Discard, every change is kFailedPrecondition. On error the draft is as
   // before and writable. The bytes are taken over, not copied. Symbolic links are stored as what they lead to
   // (cas/draft_links.h).
-  //   kFailedPrecondition   a file is open for writing
+  //   kFailedPrecondition   a file that has a name is open for writing (OpenForWriting)
   //   kInvalidArgument      a link that leads nowhere, out of the draft or in a circle, links that unfold to
   //   more than
   //                         a version should hold, or a name that was refused and does not exist

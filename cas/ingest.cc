@@ -13,6 +13,7 @@
 #include <optional>
 #include <utility>
 
+#include "cas/base/check.h"
 #include "cas/base/fd.h"
 #include "cas/base/text.h"
 #include "cas/draft_links.h"
@@ -222,6 +223,13 @@ Status CopyBlob(OpenBlob& blob, int out, const std::string& path) {
   return OkStatus();
 }
 
+Status SetMtime(int file, const FileTime& time, const std::string& path) {
+  const std::array<timespec, 2> times = {timespec{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
+                                         timespec{.tv_sec = time.s, .tv_nsec = time.ns}};
+  if (::futimens(file, times.data()) != 0) return ErrnoError(errno, "set the time of " + path);
+  return OkStatus();
+}
+
 }  // namespace
 
 Result<IngestedTree> IngestDirectory(LocalStore& store, const std::string& directory, Epoch epoch,
@@ -273,10 +281,12 @@ Result<Tree> ReadTree(BlobStore& store, const Digest& digest) {
   return tree;
 }
 
-Status ExportTree(BlobStore& store, const Tree& tree, const std::string& directory,
+Status ExportTree(BlobStore& store, const Tree& tree, const TreeTimes& times, const std::string& directory,
                   const LocalStore::Progress& progress) {
+  CHECK(times.times().size() == tree.file_count());
   ASSIGN_OR_RETURN(TargetDirectory target, TargetDirectory::Open(directory));
   uint64_t done = 0;
+  size_t file = 0;
   for (const TreeEntry& entry : tree.entries()) {
     if (entry.kind != EntryKind::kFile) {
       RETURN_IF_ERROR(target.MakeDirectory(entry.path));
@@ -284,7 +294,9 @@ Status ExportTree(BlobStore& store, const Tree& tree, const std::string& directo
     }
     ASSIGN_OR_RETURN(const std::shared_ptr<OpenBlob> blob, store.Open(entry.blob));
     ASSIGN_OR_RETURN(const Fd out, target.CreateFile(entry.path, entry.executable ? 0777 : 0666));
-    RETURN_IF_ERROR(CopyBlob(*blob, out.get(), directory + "/" + entry.path));
+    const std::string path = directory + "/" + entry.path;
+    RETURN_IF_ERROR(CopyBlob(*blob, out.get(), path));
+    RETURN_IF_ERROR(SetMtime(out.get(), times.times()[file++], path));
     done += entry.blob.size_bytes;
     if (progress) progress(done);
   }

@@ -211,6 +211,7 @@ TreeIndex::TreeIndex(Tree tree) : tree_(std::move(tree)) {
   };
   std::vector<Open> stack = {{0, 0}};
   std::string_view previous;
+  uint32_t files = 0;
   const auto add = [this](uint32_t parent, std::string_view name) {
     const auto number = static_cast<uint32_t>(nodes_.size());
     Node& node = nodes_.emplace_back();
@@ -234,6 +235,7 @@ TreeIndex::TreeIndex(Tree tree) : tree_(std::move(tree)) {
     const uint32_t leaf = add(parent, path.substr(begin));
     if (entry.kind == EntryKind::kFile) {
       nodes_[leaf].file = &entry;
+      nodes_[leaf].file_number = files++;
     } else {
       ++nodes_[parent].subdirectories;
     }

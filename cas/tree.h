@@ -72,6 +72,7 @@ class TreeIndex {
   struct Node {
     std::string_view name;  // within the tree this index owns
     uint32_t parent = 0;
+    uint32_t file_number = 0;         // of a file: its place among the tree's files (cas/tree_times.h)
     const TreeEntry* file = nullptr;  // nullptr for a directory
     uint32_t subdirectories = 0;      // for st_nlink
     std::vector<uint32_t> children;   // sorted by name; empty for files

@@ -110,9 +110,9 @@ class AliasesZone : public Zone {
     if (!version.ok()) return RefuseNode(version.error());
     if (parts.slot == kLatestSlot) {
       const size_t length = std::to_string(version->number).size();
-      return Attr{SymlinkStat(context_, length, version->created_at_ms), kLinkAttrTtlS};
+      return Attr{SymlinkStat(context_, length, version->committed_at_ms), kLinkAttrTtlS};
     }
-    int64_t moved_at_ms = version->created_at_ms;
+    int64_t moved_at_ms = version->committed_at_ms;
     const Result<ObjectInfo> model = context_.registry->Get(context_.daemon, version->model);
     if (!model.ok()) return RefuseNode(model.error());
     for (const AliasInfo& alias : model->aliases) {

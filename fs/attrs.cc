@@ -10,7 +10,9 @@ namespace {
 
 constexpr uint64_t kStatBlockBytes = 512;  // the unit of st_blocks, stat(2)
 
-struct stat Make(const Context& context, mode_t mode, nlink_t links, uint64_t size_bytes, int64_t mtime_ms) {
+timespec TimeOf(int64_t ms) { return {.tv_sec = ms / 1000, .tv_nsec = (ms % 1000) * 1'000'000}; }
+
+struct stat Make(const Context& context, mode_t mode, nlink_t links, uint64_t size_bytes, int64_t time_ms) {
   struct stat attr = {};
   attr.st_mode = mode;
   attr.st_nlink = links;
@@ -19,10 +21,7 @@ struct stat Make(const Context& context, mode_t mode, nlink_t links, uint64_t si
   attr.st_size = static_cast<off_t>(size_bytes);
   attr.st_blocks = static_cast<blkcnt_t>((size_bytes + kStatBlockBytes - 1) / kStatBlockBytes);
   attr.st_blksize = kBlockBytes;
-  attr.st_mtim.tv_sec = mtime_ms / 1000;
-  attr.st_mtim.tv_nsec = (mtime_ms % 1000) * 1'000'000;
-  attr.st_ctim = attr.st_mtim;
-  attr.st_atim = attr.st_mtim;
+  attr.st_mtim = attr.st_ctim = attr.st_atim = TimeOf(time_ms);
   return attr;
 }
 
@@ -84,19 +83,37 @@ struct stat InfoDirectoryStat(const Context& context, const store::ObjectInfo& m
 struct stat VersionRootStat(const Context& context, const store::VersionInfo& version) {
   // Whose a version is, is its model's affair and may change; here it does not show, so that nothing of this
   // ever does. The owner is named by the ACL.
-  return Guard(context, DirectoryStat(context, version.created_at_ms), AccessClass::kVersionRoot, "");
+  return Guard(context, DirectoryStat(context, version.committed_at_ms), AccessClass::kVersionRoot, "");
 }
 
-struct stat TreeStat(const Context& context, const store::VersionInfo& version, const cas::TreeIndex& tree,
-                     uint32_t node) {
-  if (node == 0) return VersionRootStat(context, version);
-  const cas::TreeIndex::Node* found = tree.Get(node);
+struct stat AliasRootStat(const Context& context, const store::VersionInfo& version,
+                          const store::AliasInfo& alias) {
+  struct stat attr = VersionRootStat(context, version);
+  if (alias.updated_at_ms < version.committed_at_ms) return attr;
+  // It was moved at some moment of this millisecond, and a file may be from an earlier one.
+  constexpr int64_t kLastNsOfMs = 999'999;
+  attr.st_mtim = TimeOf(alias.updated_at_ms);
+  attr.st_mtim.tv_nsec += kLastNsOfMs;
+  attr.st_ctim = attr.st_mtim;
+  return attr;
+}
+
+struct stat TreeStat(const Context& context, const CachedVersion& version, uint32_t node) {
+  const store::VersionInfo& info = version.info;
+  if (node == 0) return VersionRootStat(context, info);
+  const cas::TreeIndex::Node* found = version.tree->Get(node);
   CHECK(found != nullptr);
   if (found->file == nullptr) {
-    return Guard(context, DirectoryStat(context, version.created_at_ms, 2 + nlink_t{found->subdirectories}),
+    return Guard(context, DirectoryStat(context, info.committed_at_ms, 2 + nlink_t{found->subdirectories}),
                  AccessClass::kInVersion, "");
   }
-  return FileStat(context, found->file->blob.size_bytes, found->file->executable, version.created_at_ms);
+  struct stat attr =
+      FileStat(context, found->file->blob.size_bytes, found->file->executable, info.committed_at_ms);
+  if (version.times) {
+    const cas::FileTime& time = version.times->times()[found->file_number];
+    attr.st_mtim = attr.st_atim = {.tv_sec = time.s, .tv_nsec = time.ns};
+  }
+  return attr;
 }
 
 Outcome<void> CheckOwnerAndMode(const AttrChange& change, const struct stat& now) {

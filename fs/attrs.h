@@ -12,8 +12,8 @@
 #include <cstdint>
 #include <string_view>
 
-#include "cas/tree.h"
 #include "fs/context.h"
+#include "fs/tree_cache.h"
 #include "fs/zone.h"
 #include "store/registry.h"
 
@@ -39,11 +39,14 @@ struct stat ObjectStat(const Context& context, const store::ObjectInfo& object);
 struct stat ModelPartStat(const Context& context, const store::ObjectInfo& model);
 // <model>/.info and the directories in it.
 struct stat InfoDirectoryStat(const Context& context, const store::ObjectInfo& model);
-// The root directory of a READY version, as versions/<N> and as <model>@<Alias>. Needs no tree.
+// The root directory of a READY version: it shows the commit. Needs no tree.
 struct stat VersionRootStat(const Context& context, const store::VersionInfo& version);
-// Any directory or file below it (and the root, for node 0).
-struct stat TreeStat(const Context& context, const store::VersionInfo& version, const cas::TreeIndex& tree,
-                     uint32_t node);
+// The same as <model>@<Alias>: its times are not before the alias's last move, so that a program that looks
+// for newer times sees each, also one to an older version.
+struct stat AliasRootStat(const Context& context, const store::VersionInfo& version,
+                          const store::AliasInfo& alias);
+// Any directory or file below it (and the root, for node 0). A file shows its own mtime.
+struct stat TreeStat(const Context& context, const CachedVersion& version, uint32_t node);
 
 // For names that the registry makes: nobody else owns them, and the mode stays.
 Outcome<void> CheckOwnerAndMode(const AttrChange& change, const struct stat& now);

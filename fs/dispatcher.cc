@@ -190,12 +190,13 @@ std::optional<Place> Dispatcher::PlaceOf(NodeId node) {
 
 void Dispatcher::Answer(Call& call, const Refusal& refusal) {
   // Answers, rather than refusals: a name or attribute that is not there, and a buffer too small for one.
-  const bool routine = (call.op() == Op::kLookup && refusal.errno_value == ENOENT) ||
-                       (call.op() == Op::kGetxattr && refusal.errno_value != EACCES &&
-                        refusal.errno_value != EIO && refusal.errno_value != EPERM) ||
-                       (call.op() == Op::kListxattr && refusal.errno_value == ERANGE) ||
-                       (call.op() == Op::kCopyFileRange && refusal.errno_value == EXDEV) ||
-                       (call.op() == Op::kLseek && refusal.errno_value == ENXIO);
+  const bool routine =
+      (call.op() == Op::kLookup && refusal.errno_value == ENOENT) ||
+      (call.op() == Op::kGetxattr && refusal.errno_value != EACCES && refusal.errno_value != EIO &&
+       refusal.errno_value != EPERM) ||
+      (call.op() == Op::kListxattr && refusal.errno_value == ERANGE) ||
+      ((call.op() == Op::kCopyFileRange || call.op() == Op::kRename) && refusal.errno_value == EXDEV) ||
+      (call.op() == Op::kLseek && refusal.errno_value == ENXIO);
   if (!routine) {
     refused_.fetch_add(1, std::memory_order_relaxed);
     RefusalRecord record;

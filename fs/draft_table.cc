@@ -62,8 +62,9 @@ Result<size_t> DraftTable::Load() {
     return label.has_value() && label->mount == mount && label->uid == uid;
   }));
   if (loaded.newer > 0 && context_.log != nullptr) {
-    context_.log->warn("drafts_newer count={} reason=\"a later version of modelfs made them; use that version\"",
-                       loaded.newer);
+    context_.log->warn(
+        "drafts_newer count={} reason=\"a later version of modelfs made them; use that version\"",
+        loaded.newer);
   }
   for (const std::shared_ptr<cas::Draft>& draft : loaded.drafts) {
     std::optional<DraftLabel> label = DraftLabel::Decode(draft->label());
@@ -393,22 +394,41 @@ void DraftTable::ForgetCommits() {
 
 bool DraftTable::WaitForWriters(Record& record, const Deadline& deadline) {
   const MutexLock lock(mu_);
-  while (record.draft->open_writers() > 0) {
-    if (!released_.WaitUntil(mu_, deadline.at()) && record.draft->open_writers() > 0) return false;
+  const auto open = [&record] { return !record.draft->OpenForWriting().empty(); };
+  while (open()) {
+    if (!released_.WaitUntil(mu_, deadline.at()) && open()) return false;
   }
   return true;
 }
 
-DraftTable::Hold::Hold(DraftTable& table, RecordPtr record) : table_(&table), record_(std::move(record)) {
-  const MutexLock lock(table_->mu_);
-  ++record_->handles_;
+std::optional<DraftTable::Writer> DraftTable::WriterOf(Record& record) {
+  const std::vector<cas::DraftNode> nodes = record.draft->OpenForWriting();
+  const MutexLock lock(mu_);
+  for (const cas::DraftNode node : nodes) {
+    if (const auto found = record.writers_.find(node); found != record.writers_.end()) {
+      return Writer{.node = node, .pid = found->second};
+    }
+  }
+  return std::nullopt;
 }
 
-void DraftTable::Released(const RecordPtr& record) {
+DraftTable::Hold::Hold(DraftTable& table, RecordPtr record, std::optional<Writer> writer)
+    : table_(&table), record_(std::move(record)), writer_(writer) {
+  const MutexLock lock(table_->mu_);
+  ++record_->handles_;
+  if (writer_) record_->writers_.emplace(writer_->node, writer_->pid);
+}
+
+void DraftTable::Released(const RecordPtr& record, const std::optional<Writer>& writer) {
   bool discard = false;
   {
     const MutexLock lock(mu_);
     --record->handles_;
+    if (writer) {
+      auto [at, end] = record->writers_.equal_range(writer->node);
+      while (at != end && at->second != writer->pid) ++at;
+      if (at != end) record->writers_.erase(at);
+    }
     UsedNow(*record);
     discard = record->handles_ == 0 && record->state_ == DraftState::kEnded;
     released_.NotifyAll();

@@ -63,6 +63,7 @@ class DraftTable {
     std::optional<std::pair<store::VersionNumber, Digest>> sealing_;
     std::optional<store::VersionNumber> committed_as_;
     size_t handles_ = 0;
+    std::multimap<cas::DraftNode, pid_t> writers_;  // one for each handle for writing
     int64_t used_ms_ = 0;
     int64_t saved_used_ms_ = 0;
     // By the clock that never jumps: when it was used last or, where it was not used since, found; and how
@@ -128,23 +129,32 @@ class DraftTable {
   void CommitFailed(Record& record) EXCLUDES(mu_);
   // kCommitting -> kEnded.
   void Committed(const RecordPtr& record, Commit commit) EXCLUDES(mu_);
-  // Until no handle is open for writing; false when `deadline` passed.
+  // Until no file that has a name is open for writing; false when `deadline` passed.
   bool WaitForWriters(Record& record, const Deadline& deadline) EXCLUDES(mu_);
 
-  // Keeps what is in a draft readable. One for each open handle.
+  // A file that keeps a commit waiting, and the process that opened it.
+  struct Writer {
+    cas::DraftNode node = 0;
+    pid_t pid = 0;  // 0: one of another pid namespace
+  };
+  // The first that WaitForWriters would wait for; nothing where there is none.
+  std::optional<Writer> WriterOf(Record& record) EXCLUDES(mu_);
+
+  // Keeps what is in a draft readable. One for each open handle; `writer` where it is one for writing.
   class Hold {
    public:
-    Hold(DraftTable& table, RecordPtr record);
+    Hold(DraftTable& table, RecordPtr record, std::optional<Writer> writer);
     Hold(Hold&&) = default;
     Hold& operator=(Hold&&) = delete;
     ~Hold() {
-      if (record_ != nullptr) table_->Released(record_);
+      if (record_ != nullptr) table_->Released(record_, writer_);
     }
     Record& record() const { return *record_; }
 
    private:
     DraftTable* table_;
     RecordPtr record_;
+    std::optional<Writer> writer_;
   };
 
   // The last name of `node` went; Forgotten says that the kernel let go of it too.
@@ -181,7 +191,7 @@ class DraftTable {
   Result<bool> WasCommitted(const Record& record) EXCLUDES(mu_);
   std::string LabelOf(const Record& record) const REQUIRES(mu_);
   Status SaveLabel(Record& record) EXCLUDES(mu_);
-  void Released(const RecordPtr& record) EXCLUDES(mu_);
+  void Released(const RecordPtr& record, const std::optional<Writer>& writer) EXCLUDES(mu_);
   // Takes its name and, where nothing in it is open, its files.
   Status End(const RecordPtr& record) EXCLUDES(mu_);
   Status DiscardNow(const RecordPtr& record) EXCLUDES(mu_);

@@ -90,8 +90,14 @@ Refusal ChangeRefusal(DraftTable& drafts, const DraftTable::Record& record, cons
 class DraftHandle : public FileHandle {
  public:
   DraftHandle(DraftTable& drafts, Leases& leases, RecordPtr record, cas::DraftNode node,
-              cas::Draft::Access access)
-      : drafts_(drafts), leases_(leases), hold_(drafts, std::move(record)), node_(node), access_(access) {}
+              cas::Draft::Access access, pid_t opener)
+      : drafts_(drafts),
+        leases_(leases),
+        hold_(drafts, std::move(record),
+              access == cas::Draft::Access::kWrite ? std::optional(DraftTable::Writer{node, opener})
+                                                   : std::nullopt),
+        node_(node),
+        access_(access) {}
 
   // Apart from the constructor, since the hold must be there before the file is opened.
   Status Open() {
@@ -241,7 +247,10 @@ class DraftsZone : public Zone {
     Outcome<RecordPtr> record = Writable(request, at.draft);
     if (!record.has_value()) return tl::unexpected(record.error());
     cas::Draft& draft = *(*record)->draft;
-    if (change.uid.has_value() && *change.uid != (*record)->creator) {
+    // For root it succeeds and changes nothing: `tar x`, `cp -a` and `rsync -a` end each file of another
+    // user's with it.
+    const bool is_root = request.caller.uid == 0;
+    if (change.uid.has_value() && *change.uid != (*record)->creator && !is_root) {
       return Refuse(EPERM,
                     "what is in a draft belongs to whoever made the draft; models have one owner: "
                     "setfattr -n user.modelfs.owner -v PRINCIPAL MODEL");
@@ -364,10 +373,14 @@ class DraftsZone : public Zone {
     if (to.kind == NodeKind::kTree || to.kind == NodeKind::kAliasTree) {
       return Refuse(EROFS, "a READY version never changes");
     }
-    if (to.kind != NodeKind::kDraft || to.draft != from.draft) {
-      return Refuse(EPERM,
-                    "what is in a draft can be moved within that draft only; copy it (cp -r shares the "
-                    "bytes where it can), then remove it here");
+    if (to.kind == NodeKind::kDraft && to.draft != from.draft) {
+      return BetweenDrafts(request, from.draft, to.draft, flags);
+    }
+    if (to.kind != NodeKind::kDraft) {
+      return Refuse(
+          EPERM,
+          "what is in a draft can be moved within drafts only; copy it (cp -r shares the bytes where it "
+          "can), then remove it here");
     }
     Outcome<RecordPtr> found = Writable(request, from.draft);
     if (!found.has_value()) {
@@ -592,6 +605,22 @@ class DraftsZone : public Zone {
                  .entry_ttl_s = kDraftTtlS};
   }
 
+  // The kernel would go on using the nodeid, which names the draft that it was in: so a move is a copy and a
+  // removal, which `mv` and other programs do by themselves when they are told that it is another file
+  // system.
+  Outcome<void> BetweenDrafts(const Request& request, cas::DraftNumber from, cas::DraftNumber to,
+                              unsigned flags) {
+    for (const cas::DraftNumber each : {from, to}) {
+      if (Outcome<RecordPtr> record = Writable(request, each); !record.has_value()) {
+        return tl::unexpected(ForRename(record.error()));
+      }
+    }
+    if ((flags & RENAME_EXCHANGE) != 0) {
+      return Refuse(EPERM, "what is in two drafts cannot be exchanged; move one after the other");
+    }
+    return Refuse(EXDEV, "to another draft, files are moved by copying and removing them, as `mv` does");
+  }
+
   Outcome<OpenedFile> OpenNode(const Request& request, const RecordPtr& record, cas::DraftNode node,
                                int flags) {
     const auto access =
@@ -601,7 +630,7 @@ class DraftsZone : public Zone {
         return tl::unexpected(Changed(request, *record, done.error()));
       }
     }
-    auto handle = std::make_shared<DraftHandle>(drafts_, leases_, record, node, access);
+    auto handle = std::make_shared<DraftHandle>(drafts_, leases_, record, node, access, request.pid);
     if (const Status opened = handle->Open(); !opened.ok()) {
       return tl::unexpected(Changed(request, *record, opened.error()));
     }

@@ -279,7 +279,7 @@ Outcome<Entry> ObjectsZone::LookupAlias(ObjectId schema, std::string_view model,
   if (!version.ok()) return Refuse(version.error());
   Entry entry;
   entry.node = AliasTreeNode(found->slot, found->version_id, 0);
-  entry.attr = VersionRootStat(context_, *version);
+  entry.attr = AliasRootStat(context_, *version, *found);
   entry.attr_ttl_s = kForever;
   entry.entry_ttl_s = 0;
   return entry;

@@ -1,5 +1,6 @@
 // What no rename(2) on the mount is answered: for these errors `mv` prints nonsense, asks twice, or falls
-// back to copying. EEXIST is only right for RENAME_NOREPLACE, where VFS itself answers it.
+// back to copying, which is right between two drafts alone (fs/drafts_zone.cc). EEXIST is only right for
+// RENAME_NOREPLACE, where VFS itself answers it.
 #pragma once
 
 #include <cerrno>

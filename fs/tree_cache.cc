@@ -89,19 +89,22 @@ class TreeCache::Impl {
                    fmt::format("{}/{}: it is {}, not READY", info.model_name.ToString(), info.number,
                                store::StatusName(info.status)));
     }
-    Result<cas::Tree> tree = cas::ReadTree(blobs_, info.tree);
-    if (!tree.ok()) {
+    const auto refuse = [&](const Error& error, std::string_view part) -> Error {
       // Another process may have deleted the version, and a sweep its tree, after the record was read.
       if (const auto now = registry_.GetVersionById(daemon_, version); !now.ok()) return now.error();
-      const std::string subject =
-          fmt::format("{}/{}: its list of files", info.model_name.ToString(), info.number);
-      // A READY version's tree is never removed, so its absence is damage and not a missing name.
-      if (tree.error().code() == Code::kNotFound) {
-        return Error(Code::kDataLoss, fmt::format("{}: {}", subject, tree.error().message()));
-      }
-      return tree.error().Wrap(subject);
-    }
+      const std::string subject = fmt::format("{}/{}: its {}", info.model_name.ToString(), info.number, part);
+      // What a READY version names is never removed, so its absence is damage and not a missing name.
+      if (error.code() != Code::kNotFound) return error.Wrap(subject);
+      return {Code::kDataLoss, fmt::format("{}: {}", subject, error.message())};
+    };
+    Result<cas::Tree> tree = cas::ReadTree(blobs_, info.tree);
+    if (!tree.ok()) return refuse(tree.error(), "list of files");
     auto value = std::make_shared<CachedVersion>();
+    if (info.times) {
+      Result<cas::TreeTimes> times = cas::ReadTreeTimes(blobs_, *info.times, tree->file_count());
+      if (!times.ok()) return refuse(times.error(), "files' times");
+      value->times = *std::move(times);
+    }
     value->info = std::move(info);
     value->tree = std::make_shared<const cas::TreeIndex>(*std::move(tree));
     value->seen_native = std::vector<std::atomic<bool>>(value->tree->size());

@@ -6,11 +6,13 @@
 #include <atomic>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "cas/base/result.h"
 #include "cas/blob_store.h"
 #include "cas/tree.h"
+#include "cas/tree_times.h"
 #include "store/registry.h"
 
 namespace modelfs::fs {
@@ -18,6 +20,7 @@ namespace modelfs::fs {
 struct CachedVersion {
   store::VersionInfo info;  // as it was when it was read: aliases and comment may be older
   std::shared_ptr<const cas::TreeIndex> tree;
+  std::optional<cas::TreeTimes> times;  // of its files; nothing: all show the commit's time
   // By tree node: its blob was seen whole and verified, so a listing need not ask for each again. Where that
   // has ceased to be true, OPEN finds out and the file is read the slower way.
   mutable std::vector<std::atomic<bool>> seen_native;

@@ -249,6 +249,7 @@ class TreesZone : public Zone {
   std::string PathOf(const CachedVersion& version, uint32_t node) const;
   // What the audit log says of an open, let through or refused.
   std::map<std::string, std::string> AuditParams(const Found& opened) const;
+  struct stat AliasRootAttr(const store::VersionInfo& version, uint8_t slot) const;
   tl::unexpected<Refusal> ReadOnly(const Request& request, NodeId node, std::string_view name) const;
   tl::unexpected<Refusal> RefuseRemoval(const Request& request, NodeId parent, std::string_view name) const;
   void BlobIsNative(const Digest& blob);
@@ -319,7 +320,7 @@ Entry TreesZone::EntryOf(const CachedVersion& version, const NodeParts& parent, 
   const cas::TreeIndex::Node* node = version.tree->Get(child);
   Entry entry;
   entry.node = NodeOf(parent, version, child);
-  entry.attr = TreeStat(context_, version.info, *version.tree, child);
+  entry.attr = TreeStat(context_, version, child);
   entry.attr_ttl_s = kForever;
   entry.entry_ttl_s = kForever;
   if (node->file == nullptr || !context_.native) return entry;
@@ -415,8 +416,22 @@ Outcome<Attr> TreesZone::GetAttr(const Request& /*request*/, NodeId node) {
     open->st_nlink = 0;  // as of every file that is open and has no name any more
     return Attr{*open, kForever};
   }
-  return Attr{TreeStat(context_, found->version->info, *found->version->tree, found->parts.tree_node),
-              kForever};
+  const NodeParts& parts = found->parts;
+  if (parts.kind == NodeKind::kAliasTree && parts.tree_node == 0) {
+    return Attr{AliasRootAttr(found->version->info, parts.slot), kForever};
+  }
+  return Attr{TreeStat(context_, *found->version, parts.tree_node), kForever};
+}
+
+struct stat TreesZone::AliasRootAttr(const store::VersionInfo& version, uint8_t slot) const {
+  const auto model = context_.registry->Get(context_.daemon, version.model);
+  if (model.ok()) {
+    for (const store::AliasInfo& alias : model->aliases) {
+      if (alias.slot == slot && alias.version_id == version.id)
+        return AliasRootStat(context_, version, alias);
+    }
+  }
+  return VersionRootStat(context_, version);  // it was moved away or deleted
 }
 
 Outcome<NodeId> TreesZone::ParentOf(NodeId directory) {
@@ -489,8 +504,7 @@ Outcome<OpenedFile> TreesZone::Open(const Request& request, NodeId node, int fla
   // It became native by being opened: whoever looks the name up from now on gets the other nodeid.
   if (context_.native && !native && (*blob)->NativeFd()) BlobIsNative(digest);
   AuditDecision(context_, request, store::Operation::kReadFiles, model, OkStatus(), AuditParams(*found));
-  const struct stat attr =
-      TreeStat(context_, found->version->info, *found->version->tree, found->parts.tree_node);
+  const struct stat attr = TreeStat(context_, *found->version, found->parts.tree_node);
   return OpenedFile{std::make_shared<BlobHandle>(std::move(subject), node, attr, open_, *blob),
                     PageCache::kKeep};
 }

@@ -6,6 +6,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <fstream>
 #include <utility>
 
 #include "cas/base/fail_point.h"
@@ -244,7 +245,7 @@ class VersionsZone : public Zone {
     if (!version.ok()) return Refuse(version.error());
     Entry entry;
     entry.node = AliasLinkNode(kLatestSlot, version->id);
-    entry.attr = SymlinkStat(context_, std::to_string(version->number).size(), version->created_at_ms);
+    entry.attr = SymlinkStat(context_, std::to_string(version->number).size(), version->committed_at_ms);
     return entry;
   }
 
@@ -379,7 +380,7 @@ class VersionsZone : public Zone {
                              Printable(name), kCommitsAtOnce));
     }
     if (!drafts_.WaitForWriters(*record, Deadline::After(kWaitForWriters))) {
-      return tl::unexpected(StillWritten(name));
+      return tl::unexpected(StillWritten(*record, name));
     }
     if (!drafts_.BeginCommit(*record)) {
       return Refuse(EBUSY, fmt::format("draft {} is being committed already", Printable(name)));
@@ -420,10 +421,43 @@ class VersionsZone : public Zone {
     return became;
   }
 
-  static Refusal StillWritten(std::string_view name) {
-    return {EBUSY,
-            fmt::format("a file in draft {} is still open or mapped for writing; close it and rename again",
-                        Printable(name))};
+  // Names the file and the process, which may be one of many that hold it.
+  Refusal StillWritten(DraftTable::Record& record, std::string_view name) {
+    const std::optional<DraftTable::Writer> writer = drafts_.WriterOf(record);
+    if (!writer.has_value()) {
+      return {EBUSY, fmt::format("a file in draft {} was still open or mapped for writing; rename it again",
+                                 Printable(name))};
+    }
+    const std::string file = PathIn(*record.draft, cas::kDraftRoot, writer->node, "");
+    return {EBUSY, fmt::format(
+                       "{}/{} is still open or mapped for writing by {}; close it and rename the draft again",
+                       Printable(name), Printable(file), ProcessName(writer->pid))};
+  }
+
+  // The path of a file of a draft; "?" where it has lost its name meanwhile.
+  static std::string PathIn(cas::Draft& draft, cas::DraftNode directory, cas::DraftNode file,
+                            const std::string& prefix) {
+    const Result<std::vector<cas::DraftEntry>> entries = draft.List(directory);
+    if (!entries.ok()) return "?";
+    for (const cas::DraftEntry& entry : *entries) {
+      if (entry.node == file) return prefix + entry.name;
+    }
+    for (const cas::DraftEntry& entry : *entries) {
+      if (entry.kind != cas::DraftKind::kDirectory) continue;
+      std::string found = PathIn(draft, entry.node, file, prefix + entry.name + "/");
+      if (found != "?") return found;
+    }
+    return "?";
+  }
+
+  static std::string ProcessName(pid_t pid) {
+    if (pid == 0) return "a process of another pid namespace";
+    std::ifstream file(fmt::format("/proc/{}/comm", pid));
+    std::string command;
+    if (!std::getline(file, command)) {
+      return fmt::format("a process that was given it by pid {}, which is gone", pid);
+    }
+    return fmt::format("{} (pid {})", Printable(command), pid);
   }
 
   static Refusal Interrupted(std::string_view name) {
@@ -443,7 +477,7 @@ class VersionsZone : public Zone {
       Result<Leases::Use> lease = leases_.Get();
       if (!lease.ok()) return Refuse(lease.error());
       Result<cas::SealedDraft> sealed = record->draft->Seal(lease->lease().epoch, {}, request.caller.stop);
-      if (!sealed.ok()) return tl::unexpected(SealRefusal(sealed.error(), name));
+      if (!sealed.ok()) return tl::unexpected(SealRefusal(sealed.error(), *record, name));
       FAIL_POINT("fs.commit.sealed");
       if (request.caller.stop.stop_requested()) {
         record->draft->Unseal();
@@ -451,7 +485,7 @@ class VersionsZone : public Zone {
       }
       // From here on it is not interrupted: what the registry was asked for is heard to the end.
       const Result<store::VersionInfo> version =
-          CommitSealed(request, model, *record, sealed->tree, lease->lease(), expected);
+          CommitSealed(request, model, *record, *sealed, lease->lease(), expected);
       if (version.ok()) {
         directories = std::move(sealed->directories);
         return *version;
@@ -466,20 +500,26 @@ class VersionsZone : public Zone {
   }
 
   Result<store::VersionInfo> CommitSealed(const Request& request, const store::ObjectInfo& model,
-                                          DraftTable::Record& record, const Digest& tree,
+                                          DraftTable::Record& record, const cas::SealedDraft& sealed,
                                           const store::Lease& lease, std::optional<VersionNumber> expected) {
     const DraftFields fields = drafts_.FieldsOf(record);
     store::NewVersion version;
     version.comment = fields.description;
     version.tags = fields.tags;
-    version.source = CopySource(request, record, tree);
+    cas::TreeTimes times = sealed.times;
+    if (const std::optional<store::VersionInfo> source = CopySource(request, record, sealed.tree); source) {
+      version.source = fmt::format("models:/{}/{}", source->model_name.ToString(), source->number);
+      ASSIGN_OR_RETURN(times, TimesOf(*source));
+    }
+    ASSIGN_OR_RETURN(const Digest stored_times, cas::PutTreeTimes(*context_.blobs, times, lease.epoch));
+    const store::StoredTree content(sealed.tree, stored_times);
     for (int attempt = 1;; ++attempt) {
       // The number stands in the label before it stands in the registry, so `next` is asked for here.
       const VersionNumber number = expected.value_or(NextVersion(model));
-      RETURN_IF_ERROR(drafts_.NoteSealed(record, number, tree));
+      RETURN_IF_ERROR(drafts_.NoteSealed(record, number, sealed.tree));
       FAIL_POINT("fs.commit.noted");
       Result<store::VersionInfo> committed =
-          context_.registry->CommitVersion(request.caller, model.id, tree, lease, version, number);
+          context_.registry->CommitVersion(request.caller, model.id, content, lease, version, number);
       const bool taken = !committed.ok() && committed.error().code() == Code::kOutOfRange;
       if (!taken || expected.has_value() || attempt == kNumberTries) return committed;
     }
@@ -487,12 +527,21 @@ class VersionsZone : public Zone {
 
   // A draft is a copy of the version it was copied from where it is the same tree to the last bit; else
   // nothing is known that would be true of all of it.
-  std::string CopySource(const Request& request, const DraftTable::Record& record, const Digest& tree) {
+  std::optional<store::VersionInfo> CopySource(const Request& request, const DraftTable::Record& record,
+                                               const Digest& tree) {
     const std::optional<store::VersionId> from = drafts_.FirstCopiedFrom(record);
-    if (!from.has_value()) return "";
-    const Result<store::VersionInfo> version = context_.registry->GetVersionById(request.caller, *from);
-    if (!version.ok() || version->tree != tree) return "";  // deleted meanwhile, or changed since
-    return fmt::format("models:/{}/{}", version->model_name.ToString(), version->number);
+    if (!from.has_value()) return std::nullopt;
+    Result<store::VersionInfo> version = context_.registry->GetVersionById(request.caller, *from);
+    if (!version.ok() || version->tree != tree) return std::nullopt;  // deleted meanwhile, or changed since
+    return *std::move(version);
+  }
+
+  // What a version's files show.
+  Result<cas::TreeTimes> TimesOf(const store::VersionInfo& version) {
+    if (version.times) return cas::ReadTreeTimes(*context_.blobs, *version.times, version.file_count);
+    const struct stat attr = VersionRootStat(context_, version);
+    return cas::TreeTimes::Make(std::vector<cas::FileTime>(
+        version.file_count, {attr.st_mtim.tv_sec, static_cast<uint32_t>(attr.st_mtim.tv_nsec)}));
   }
 
   VersionNumber NextVersion(const store::ObjectInfo& model) {
@@ -500,12 +549,12 @@ class VersionsZone : public Zone {
     return now.ok() ? now->next_version : model.next_version;
   }
 
-  static Refusal SealRefusal(const Error& error, std::string_view name) {
+  Refusal SealRefusal(const Error& error, DraftTable::Record& record, std::string_view name) {
     switch (error.code()) {
       case Code::kNotFound:
         return {ENODATA, fmt::format("draft {} holds no file: a version has at least one", Printable(name))};
       case Code::kFailedPrecondition:
-        return StillWritten(name);
+        return StillWritten(record, name);
       case Code::kCancelled:
         return Interrupted(name);
       default:

@@ -187,8 +187,9 @@ class Zone {
                                      mode_t mode);
   virtual Outcome<void> Unlink(const Request& request, NodeId parent, std::string_view name);
   virtual Outcome<void> RemoveDirectory(const Request& request, NodeId parent, std::string_view name);
-  // Asked of the zone of `parent`. `flags` as renameat2(2). Never answers EINVAL, ENOSYS, ESTALE, EXDEV or
-  // EEXIST, which make `mv` print nonsense, ask twice, or fall back to copying.
+  // Asked of the zone of `parent`. `flags` as renameat2(2). Never answers EINVAL, ENOSYS, ESTALE or EEXIST,
+  // which make `mv` print nonsense or ask twice; EXDEV, by which it falls back to copying, between drafts
+  // only.
   virtual Outcome<void> Rename(const Request& request, NodeId parent, std::string_view name,
                                NodeId new_parent, std::string_view new_name, unsigned flags);
   // `flags` as open(2), without O_CREAT and O_EXCL.

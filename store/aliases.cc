@@ -49,6 +49,10 @@ Status CheckCaseTwins(const Aliases& aliases, const FullName& model, std::string
   return OkStatus();
 }
 
+// Each move of a name is later than the one before, also within a millisecond and where the clock was set
+// back: programs find out about it by its time.
+int64_t MovedAt(const Change& change, int64_t before_ms) { return std::max(change.now_ms(), before_ms + 1); }
+
 void Save(Change& change, StoredObject& model) {
   Sort(model.record.aliases);
   change.TouchObject(model);
@@ -90,7 +94,7 @@ Result<VersionId> EmbeddedRegistryImpl::PointAlias(Change& change, StoredObject&
   }
   at->version = version;
   at->version_id = record.id;
-  at->updated_at_ms = change.now_ms();
+  at->updated_at_ms = MovedAt(change, at->updated_at_ms);
   Save(change, model);
   change.Audit("setRegisteredModelAlias", name, model.record.id, std::move(params));
   return record.id;
@@ -150,15 +154,17 @@ Status EmbeddedRegistryImpl::RenameAlias(const Caller& caller, ObjectId model_id
     if (from == to) return OkStatus();
     RETURN_IF_ERROR(CheckProtected(change, caller, model, {from, to}));
     RETURN_IF_ERROR(CheckCaseTwins(aliases, name, to, from));
+    int64_t before_ms = Find(aliases, from)->updated_at_ms;
     if (const auto replaced = Find(aliases, to); replaced != aliases.end()) {
       if (mode == AliasMode::kCreateOnly) {
         return Error(Code::kAlreadyExists, fmt::format("{} has an alias {} already", name.ToString(), to));
       }
+      before_ms = std::max(before_ms, replaced->updated_at_ms);
       aliases.erase(replaced);
     }
     const auto at = Find(aliases, from);  // keeps its slot: it is the same alias under another name
     at->name = to;
-    at->updated_at_ms = change.now_ms();
+    at->updated_at_ms = MovedAt(change, before_ms);
     const AliasInfo moved = *at;
     Save(change, model);
     change.Audit("setRegisteredModelAlias", name, model_id,
@@ -189,7 +195,8 @@ Status EmbeddedRegistryImpl::SwapAliases(const Caller& caller, ObjectId model_id
     if (at_a == at_b) return OkStatus();
     RETURN_IF_ERROR(CheckProtected(change, caller, model, {a, b}));
     std::swap(at_a->name, at_b->name);  // each keeps its slot and version: the names change places
-    at_a->updated_at_ms = at_b->updated_at_ms = change.now_ms();
+    at_a->updated_at_ms = at_b->updated_at_ms =
+        MovedAt(change, std::max(at_a->updated_at_ms, at_b->updated_at_ms));
     change.Audit("setRegisteredModelAlias", name, model_id,
                  {{"full_name_arg", name.ToString()},
                   {"alias_arg", at_a->name},

@@ -73,6 +73,20 @@ Result<VersionRecord> View::Version(const StoredObject& model, VersionNumber num
   return VersionRecord::Decode(entry->value, fmt::format("{} version {}", model.name, number));
 }
 
+Result<std::optional<NumberedVersion>> View::ReadyBelow(const StoredObject& model, VersionNumber below) {
+  const std::string begin = keys::Version(model.record.id, 0);
+  for (;;) {
+    ASSIGN_OR_RETURN(const std::optional<KvEntry> entry,
+                     snapshot_->Last(begin, keys::Version(model.record.id, below)));
+    if (!entry) return std::optional<NumberedVersion>();
+    NumberedVersion found;
+    found.number = below = keys::SecondNumber(entry->key);
+    ASSIGN_OR_RETURN(found.record,
+                     VersionRecord::Decode(entry->value, fmt::format("{} version {}", model.name, below)));
+    if (found.record.status == VersionStatus::kReady) return std::optional<NumberedVersion>(std::move(found));
+  }
+}
+
 Result<FullName> View::NameOf(const StoredObject& object) {
   FullName name;
   if (object.record.kind == ObjectKind::kMetastore) return name;

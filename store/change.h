@@ -29,6 +29,11 @@ struct Refused {
   std::optional<Error> hidden = {};  // the refusal, where the caller is told that there is no such object
 };
 
+struct NumberedVersion {
+  VersionNumber number = 0;
+  VersionRecord record;
+};
+
 // Records as of one snapshot. One thread at a time.
 class View {
  public:
@@ -51,6 +56,9 @@ class View {
   // kNotFound, or kInvalidArgument where the object is not a model.
   Result<StoredObject> Model(ObjectId id);
   Result<VersionRecord> Version(const StoredObject& model, VersionNumber number);
+  // The newest READY version with a smaller number. A change relies on it by the model's record, which
+  // everyone writes who makes a version READY or deletes one.
+  Result<std::optional<NumberedVersion>> ReadyBelow(const StoredObject& model, VersionNumber below);
   // Never part of what a change relies on: the names of containers do not change.
   Result<FullName> NameOf(const StoredObject& object);
   // The objects under which the index lists an audit record: its own, and those that held it. Never part of

@@ -221,6 +221,7 @@ class Checker {
     VersionNumber newest = 0;
     VersionNumber latest_ready = 0;
     bool all_known = true;
+    int64_t newest_file_s = INT64_MIN;
     for (bool more = true; more;) {
       ASSIGN_OR_RETURN(const std::vector<KvEntry> entries, view_.snapshot().Range(begin, end, kStep));
       for (const KvEntry& entry : entries) {
@@ -228,7 +229,9 @@ class Checker {
         newest = keys::SecondNumber(entry.key);
         const Result<VersionRecord> version = VersionRecord::Decode(entry.value, what);
         all_known = all_known && version.ok();
-        if (version.ok() && version->status == VersionStatus::kReady) latest_ready = newest;
+        if (!version.ok() || version->status != VersionStatus::kReady) continue;
+        latest_ready = newest;
+        newest_file_s = std::max(newest_file_s, NewestSecond(*version));
       }
       more = entries.size() == kStep;
       if (more) begin = keys::After(entries.back().key);
@@ -238,6 +241,8 @@ class Checker {
     if (newest >= own.next_version) Problem("{}: its version {} was never given", what, newest);
     if (all_known && latest_ready != own.latest_ready)
       Problem("{}: version {} is not its newest READY one", what, own.latest_ready);
+    if (own.newest_file_s && *own.newest_file_s < newest_file_s)
+      Problem("{}: it does not know the newest time of its files", what);
     for (const AliasInfo& alias : own.aliases) {
       const std::string name = fmt::format("{}: alias {}", what, Printable(alias.name));
       ASSIGN_OR_RETURN(const auto version, Read<VersionRecord>(keys::Version(own.id, alias.version), name));

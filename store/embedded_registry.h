@@ -25,11 +25,12 @@ namespace modelfs::store {
 Result<RegistrySettings> InitializeRegistry(Kv& kv, const Clock& clock, const Caller& owner,
                                             RegistrySettings::SignaturePolicy signature);
 
-// What a sweep may rely on: every blob outside `live_trees` (and what those trees list) and outside
+// What a sweep may rely on: every blob outside `live_trees` (and what those trees list), `live_times` and
 // drafts, whose epoch is before `horizon`, is unreferenced and will stay so.
 struct Mark {
   cas::Epoch horizon;
   std::vector<Digest> live_trees;
+  std::vector<Digest> live_times;  // the blobs of files' mtimes
 };
 
 // What CheckRecords found.

@@ -18,6 +18,7 @@
 #include "store/authorizer.h"
 #include "store/change.h"
 #include "store/embedded_registry.h"
+#include "store/version_times.h"
 
 namespace modelfs::store {
 
@@ -55,14 +56,14 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Status DeleteTag(const Caller& caller, const Target& target, std::string_view key) override;
   Result<std::map<std::string, std::string>> Tags(const Caller& caller, const Target& target) override;
 
-  Result<VersionInfo> CommitVersion(const Caller& caller, ObjectId model, const Digest& tree,
+  Result<VersionInfo> CommitVersion(const Caller& caller, ObjectId model, const StoredTree& content,
                                     const Lease& lease, const NewVersion& fields,
                                     std::optional<VersionNumber> expected) override;
   Status CheckNewVersion(const Caller& caller, ObjectId object, const NewVersion& fields,
                          std::optional<VersionNumber> expected) override;
   Result<VersionInfo> BeginVersion(const Caller& caller, ObjectId model, const NewVersion& fields) override;
   Result<VersionInfo> FinalizeVersion(const Caller& caller, ObjectId model, VersionNumber number,
-                                      const Digest& tree, const Lease& lease) override;
+                                      const StoredTree& content, const Lease& lease) override;
   Status FailVersion(const Caller& caller, ObjectId model, VersionNumber number,
                      std::string_view reason) override;
   Result<VersionInfo> GetVersion(const Caller& caller, ObjectId model, VersionNumber number) override;
@@ -145,6 +146,16 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
     uint64_t total_bytes = 0;
     uint64_t file_count = 0;
     Signature signature = Signature::kNone;
+    TimesPlan times;
+  };
+
+  // The times of a copied version on the way into its record. A lease is a commit of its own, and few copies
+  // need one: they have the source's blobs, which stay while the source does.
+  struct CopiedTimes {
+    VersionId source = 0;  // whose times `plan` is about
+    std::optional<TimesPlan> plan;
+    std::optional<Lease> lease;
+    bool needs_lease = false;  // DecideCopy answered kAborted: it would have to store other times
   };
 
   // What a call asks for: of what the record of its refusal is made, as the success's would be.
@@ -165,6 +176,11 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   template <typename Body>
   auto TryMutate(const Caller& caller, Operation operation, ObjectId object, Body body, Refused& refused)
       -> decltype(body(std::declval<Change&>()));
+  // As Mutate, for `body(change, times)` which copies a version (AddCopy).
+  template <typename Body>
+  auto MutateCopy(const Caller& caller, const Asked& asked, ObjectId source, VersionNumber number,
+                  ObjectId destination, Body body)
+      -> decltype(body(std::declval<Change&>(), std::declval<CopiedTimes&>()));
   // The loop's end: kAborted where another attempt may be made, after a pause.
   // kBusy, kCancelled.
   Result<Slots::Slot> TakeTurn(const Patience& patience);
@@ -304,18 +320,22 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   // gate is closed, whatever is in it.
   Result<StoredObject> VisibleChild(View& view, const Caller& caller, const StoredObject& container,
                                     const FullName& name);
-  Result<CheckedTree> CheckTree(const Digest& tree);
+  Result<CheckedTree> CheckTree(const StoredTree& content);
   // For a call that is under way: a refusal is recorded.
-  Result<CheckedTree> CheckTree(const Caller& caller, const Asked& asked, const Digest& tree);
+  Result<CheckedTree> CheckTree(const Caller& caller, const Asked& asked, const StoredTree& content);
   // Gives `record` the model's next number, or the one that was kept for it (a number below the next that no
   // version had), and the fields that a new version has.
   Result<VersionNumber> AddVersion(Change& change, StoredObject& model, VersionRecord& record,
                                    const NewVersion& fields,
                                    std::optional<VersionNumber> kept = std::nullopt);
-  // The one place that copies a version's record. Checks the right to read the source, that it is READY, and
-  // what the destination's containers ask for; the right to add to the destination is the caller's to check.
+  // The one place that copies a version's record, in a MutateCopy. Checks the right to read the source, that
+  // it is READY, and what the destination's containers ask for; the right to add to the destination is the
+  // caller's to check.
   Result<VersionInfo> AddCopy(Change& change, const StoredObject& source, VersionNumber number,
-                              StoredObject& destination, std::optional<VersionNumber> kept);
+                              StoredObject& destination, std::optional<VersionNumber> kept,
+                              CopiedTimes& times);
+  // What the tree's MLmodel says; kFailedPrecondition where it may not be so.
+  Result<Signature> CheckSignature(const cas::Tree& tree);
   // kFailedPrecondition where the model's containers ask for a signature and there is none.
   Status CheckSignaturePolicy(View& view, const StoredObject& model, Signature signature);
   static Status CheckSignaturePolicy(const Rules& rules, Signature signature);
@@ -325,8 +345,24 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   // As FailVersion, by who may `operation` on `object`.
   Status FailPending(const Caller& caller, Operation operation, ObjectId object, ObjectId model,
                      VersionNumber number, std::string_view reason);
-  static void MakeReady(Change& change, VersionRecord& record, const Digest& tree,
-                        const CheckedTree& checked);
+  // Gives `record` the tree and, having decided on them, the files' times.
+  Status MakeReady(Change& change, StoredObject& model, VersionRecord& record, const Digest& tree,
+                   CheckedTree& checked, const Lease& lease);
+
+  // version_commit.cc
+  // Reads what DecideCommit will ask of the model's other versions, before the transaction that others wait
+  // for. Of a model that is not there nothing is read.
+  Status PrepareTimes(ObjectId model, TimesPlan& plan);
+  // The times of a version that becomes READY now, and what the model's record says of them. Other times than
+  // those that are stored are stored in `epoch`; without one, kAborted.
+  Result<VersionCommit> DecideCommit(Change& change, StoredObject& model, TimesPlan& plan,
+                                     std::optional<cas::Epoch> epoch);
+  // As PrepareTimes, for a copy. What is refused is left to the transaction.
+  Status PrepareCopy(const Caller& caller, ObjectId source, VersionNumber number, ObjectId destination,
+                     CopiedTimes& times);
+  Result<VersionCommit> DecideCopy(Change& change, const VersionRecord& source, StoredObject& destination,
+                                   CopiedTimes& times);
+  Result<TimesPlan> TimesOfCopy(const VersionRecord& source);
 
   // model_copy.cc
   struct CopyPlan {
@@ -428,6 +464,24 @@ auto EmbeddedRegistryImpl::TryMutate(const Caller& caller, Operation operation, 
     if (committed.ok()) return answer;
     if (committed.error().code() != Code::kAborted) return committed.error();
   }
+}
+
+template <typename Body>
+auto EmbeddedRegistryImpl::MutateCopy(const Caller& caller, const Asked& asked, ObjectId source,
+                                      VersionNumber number, ObjectId destination, Body body)
+    -> decltype(body(std::declval<Change&>(), std::declval<CopiedTimes&>())) {
+  CopiedTimes times;
+  RETURN_IF_ERROR(PrepareCopy(caller, source, number, destination, times));
+  const auto copy = [&](Change& change) { return body(change, times); };
+  Refused refused{asked.operation, asked.object};
+  auto answer = TryMutate(caller, asked.operation, asked.object, copy, refused);
+  if (!answer.ok() && times.needs_lease) {
+    ASSIGN_OR_RETURN(times.lease, AcquireLease(caller, "copy a version"));
+    answer = TryMutate(caller, asked.operation, asked.object, copy, refused);
+    ReleaseLease(*times.lease).IgnoreError("it ends by itself");
+  }
+  if (!answer.ok()) NoteFailure(Call::kChange, caller, asked, refused, answer.error());
+  return answer;
 }
 
 template <typename Body>

@@ -222,7 +222,7 @@ Result<std::optional<VersionNumber>> EmbeddedRegistryImpl::CopyStep(const Caller
                                                                     ObjectId destination_id, bool whole) {
   const Asked asked{Operation::kCreateVersion, destination_id};
   const std::optional<VersionNumber> nothing;
-  return Mutate(caller, asked, [&](Change& change) -> Result<std::optional<VersionNumber>> {
+  const auto step = [&](Change& change, CopiedTimes& times) -> Result<std::optional<VersionNumber>> {
     ASSIGN_OR_RETURN(StoredObject destination, change.Model(destination_id));
     if (whole) {
       ASSIGN_OR_RETURN(std::optional<ModelCopyRecord> begun, CopyUnderWay(change, destination_id));
@@ -236,10 +236,11 @@ Result<std::optional<VersionNumber>> EmbeddedRegistryImpl::CopyStep(const Caller
       change.Clear();
       return nothing;
     }
-    ASSIGN_OR_RETURN(const VersionInfo copy,
-                     AddCopy(change, source, number, destination, whole ? std::optional(number) : nothing));
+    ASSIGN_OR_RETURN(const VersionInfo copy, AddCopy(change, source, number, destination,
+                                                     whole ? std::optional(number) : nothing, times));
     return std::optional(copy.number);
-  });
+  };
+  return MutateCopy(caller, asked, source_id, number, destination_id, step);
 }
 
 Status EmbeddedRegistryImpl::FinishCopy(const Caller& caller, ObjectId destination_id) {

@@ -11,9 +11,12 @@ namespace modelfs::store {
 namespace {
 
 constexpr uint8_t kRecordVersion = 1;
-constexpr uint8_t kObjectRecordVersion = 2;   // 1 had the owner's name in place of its id
-constexpr uint8_t kVersionRecordVersion = 2;  // 1 did not know which model its source names
-// 1 had no principals and grants, 2 no version records of version 2; the fields are the same.
+// 1 had the owner's name in place of its id, 2 did not know the newest mtime of a model's files.
+constexpr uint8_t kObjectRecordVersion = 3;
+// 1 did not know which model its source names, 2 the mtimes of the version's files.
+constexpr uint8_t kVersionRecordVersion = 3;
+// 1 had no principals and grants, 2 no version records of version 2, 3 no object and version records of
+// version 3, and counted no bytes in the audit head; the fields are the same.
 constexpr uint8_t kSettingsVersion = 4;
 constexpr uint8_t kAuditVersion = 2;      // 1 had no run_by, change, status and error
 constexpr uint8_t kAuditHeadVersion = 3;  // 1 had no index, 2 counted no bytes
@@ -79,7 +82,8 @@ bool InRange(Enum value, Enum last) {
 
 std::string ObjectRecord::Encode() const {
   const bool named = owner == kNobodyId && !owner_name.empty();
-  Encoder encoder = Begin(named ? 1 : kObjectRecordVersion);
+  const uint8_t version = named ? 1 : newest_file_s ? kObjectRecordVersion : 2;
+  Encoder encoder = Begin(version);
   encoder.Varint(id).U8(static_cast<uint8_t>(kind));
   if (named) {
     encoder.String(owner_name);
@@ -95,17 +99,19 @@ std::string ObjectRecord::Encode() const {
       encoder.String(alias.name).Varint(alias.version).Varint(alias.version_id).U8(alias.slot);
       encoder.U64(static_cast<uint64_t>(alias.updated_at_ms));
     }
+    if (version >= 3) encoder.U64(static_cast<uint64_t>(*newest_file_s));
   }
   return Sealed(encoder.Take());
 }
 
 Result<ObjectRecord> ObjectRecord::Decode(std::string_view bytes, std::string_view what) {
   ASSIGN_OR_RETURN(const std::string_view body, Unsealed(bytes, what, kObjectRecordVersion));
+  const auto version = static_cast<uint8_t>(bytes[0]);
   Decoder decoder(body);
   ObjectRecord record;
   record.id = decoder.Varint();
   record.kind = static_cast<ObjectKind>(decoder.U8());
-  if (static_cast<uint8_t>(bytes[0]) == 1) {
+  if (version == 1) {
     record.owner_name = decoder.String();
     if (record.owner_name.empty()) return Malformed(what);
   } else {
@@ -116,6 +122,7 @@ Result<ObjectRecord> ObjectRecord::Decode(std::string_view bytes, std::string_vi
   record.has_description = decoder.U8() != 0;
   record.children = decoder.Varint();
   if (!InRange(record.kind, ObjectKind::kModel)) return Malformed(what);
+  if (version >= 3 && record.kind != ObjectKind::kModel) return Malformed(what);
   if (record.kind == ObjectKind::kModel) {
     record.next_version = decoder.Varint();
     record.latest_ready = decoder.Varint();
@@ -129,6 +136,7 @@ Result<ObjectRecord> ObjectRecord::Decode(std::string_view bytes, std::string_vi
       alias.slot = decoder.U8();
       alias.updated_at_ms = static_cast<int64_t>(decoder.U64());
     }
+    if (version >= 3) record.newest_file_s = static_cast<int64_t>(decoder.U64());
   }
   RETURN_IF_ERROR(decoder.Finish(what));
   return record;
@@ -266,21 +274,29 @@ Result<WhereRecord> WhereRecord::Decode(std::string_view bytes, std::string_view
 }
 
 std::string VersionRecord::Encode() const {
-  Encoder encoder = Begin(source_model ? kVersionRecordVersion : kRecordVersion);
+  const uint8_t version = commit ? kVersionRecordVersion : source_model ? 2 : 1;
+  Encoder encoder = Begin(version);
   encoder.Varint(id).U8(static_cast<uint8_t>(status)).String(status_message);
   if (status == VersionStatus::kReady) {
     encoder.DigestValue(tree).Varint(total_bytes).Varint(file_count).U8(static_cast<uint8_t>(signature));
   }
   encoder.String(source);
-  if (source_model) encoder.Varint(*source_model);
+  if (version == 2) encoder.Varint(*source_model);
+  if (version >= 3) encoder.Varint(source_model ? *source_model + 1 : 0);
   encoder.String(run_id).U8(has_description ? 1 : 0);
   Put(encoder, created);
   Put(encoder, updated);
+  if (commit) {
+    encoder.U64(static_cast<uint64_t>(commit->at_ms)).U8(commit->times ? 1 : 0);
+    if (commit->times) encoder.DigestValue(*commit->times);
+    encoder.U64(static_cast<uint64_t>(commit->newest_s));
+  }
   return Sealed(encoder.Take());
 }
 
 Result<VersionRecord> VersionRecord::Decode(std::string_view bytes, std::string_view what) {
   ASSIGN_OR_RETURN(const std::string_view body, Unsealed(bytes, what, kVersionRecordVersion));
+  const auto version = static_cast<uint8_t>(bytes[0]);
   Decoder decoder(body);
   VersionRecord record;
   record.id = decoder.Varint();
@@ -293,13 +309,23 @@ Result<VersionRecord> VersionRecord::Decode(std::string_view bytes, std::string_
     record.signature = static_cast<Signature>(decoder.U8());
   }
   record.source = decoder.String();
-  if (static_cast<uint8_t>(bytes[0]) >= kVersionRecordVersion) record.source_model = decoder.Varint();
+  if (version == 2) record.source_model = decoder.Varint();
+  if (version >= 3) {
+    if (const uint64_t model = decoder.Varint(); model > 0) record.source_model = model - 1;
+  }
   record.run_id = decoder.String();
   record.has_description = decoder.U8() != 0;
   record.created = GetStamp(decoder);
   record.updated = GetStamp(decoder);
+  if (version >= 3) {
+    VersionCommit& commit = record.commit.emplace();
+    commit.at_ms = static_cast<int64_t>(decoder.U64());
+    if (decoder.U8() != 0) commit.times = decoder.DigestValue();
+    commit.newest_s = static_cast<int64_t>(decoder.U64());
+  }
   if (record.status < VersionStatus::kPending || !InRange(record.status, VersionStatus::kFailed) ||
-      !InRange(record.signature, Signature::kPresent)) {
+      !InRange(record.signature, Signature::kPresent) ||
+      record.commit.has_value() > (record.status == VersionStatus::kReady)) {
     return Malformed(what);
   }
   RETURN_IF_ERROR(decoder.Finish(what));

@@ -40,6 +40,9 @@ struct ObjectRecord {
   VersionNumber next_version = 1;
   VersionNumber latest_ready = 0;
   std::vector<AliasInfo> aliases;  // sorted by name
+  // No file of a READY version shows a greater second as its mtime. A record before format 3 does not say,
+  // and is written back as it was where nothing says it either.
+  std::optional<int64_t> newest_file_s;
 
   std::string Encode() const;
   static Result<ObjectRecord> Decode(std::string_view bytes, std::string_view what);
@@ -98,6 +101,13 @@ struct WhereRecord {
   static Result<WhereRecord> Decode(std::string_view bytes, std::string_view what);
 };
 
+// What a READY version has beside its tree.
+struct VersionCommit {
+  int64_t at_ms = 0;            // when it became READY
+  std::optional<Digest> times;  // the blob of its files' mtimes; nothing: all show the commit's time
+  int64_t newest_s = 0;         // the greatest second among them
+};
+
 struct VersionRecord {
   VersionId id = 0;
   VersionStatus status = VersionStatus::kPending;
@@ -114,6 +124,8 @@ struct VersionRecord {
   bool has_description = false;
   Stamp created;
   Stamp updated;
+  // READY only. A record before format 3 has none: all in the version shows the time of its creation.
+  std::optional<VersionCommit> commit;
 
   std::string Encode() const;
   static Result<VersionRecord> Decode(std::string_view bytes, std::string_view what);

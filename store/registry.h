@@ -92,6 +92,11 @@ struct VersionInfo {
   Digest tree;               // READY only
   uint64_t total_bytes = 0;  // READY only
   uint64_t file_count = 0;   // READY only
+  // READY only: when it became that, which its directories show; of a version that an older program made,
+  // when it was begun.
+  int64_t committed_at_ms = 0;
+  // READY only: the blob of its files' mtimes (cas/tree_times.h); nothing: all show the commit's time.
+  std::optional<Digest> times;
   Signature signature = Signature::kNone;
   std::string source;          // where it came from: a path, URI, or "models:/c.s.m/3"
   bool source_masked = false;  // it is a version of a model that the caller may not see; `source` is empty
@@ -130,6 +135,15 @@ template <typename T>
 struct Page {
   std::vector<T> items;
   std::string next_token;  // empty: this was the last page
+};
+
+// A version's content, stored under a lease: the tree, and the blob of the mtimes that its files had
+// (cas/tree_times.h). A tree alone: nobody knows them, and the files show the time of the commit.
+struct StoredTree {
+  StoredTree(const Digest& tree_digest, std::optional<Digest> times_digest = std::nullopt)
+      : tree(tree_digest), times(std::move(times_digest)) {}
+  Digest tree;
+  std::optional<Digest> times;
 };
 
 // Given with a version, tags and comment are part of making it: CREATE MODEL VERSION is enough for them.
@@ -364,12 +378,13 @@ class Registry {
   virtual Result<std::map<std::string, std::string>> Tags(const Caller& caller, const Target& target) = 0;
 
   // --- versions ---
-  // Makes a READY version of a stored tree, in one transaction.
+  // Makes a READY version of a stored tree, in one transaction. Its files keep their times as far as
+  // store/version_times.h lets them; where it does not, other times are stored under the lease.
   //   kOutOfRange           `expected` is not the next number
   //   kFailedPrecondition   the signature is missing (the message names MLmodel and what to add), the
-  //                         tree is empty or not stored
+  //                         tree is empty, the tree or the times are not stored
   //   kAborted              the lease ended meanwhile; put the blobs again under a new one
-  virtual Result<VersionInfo> CommitVersion(const Caller& caller, ObjectId model, const Digest& tree,
+  virtual Result<VersionInfo> CommitVersion(const Caller& caller, ObjectId model, const StoredTree& content,
                                             const Lease& lease, const NewVersion& fields,
                                             std::optional<VersionNumber> expected) = 0;
   // What CommitVersion would refuse whatever the tree is, for whoever is about to store one: the right, the
@@ -386,7 +401,7 @@ class Registry {
   // kFailedPrecondition where it is not PENDING, or as CommitVersion (the version is FAILED then).
   // Finalizing a READY version with the same tree is OK.
   virtual Result<VersionInfo> FinalizeVersion(const Caller& caller, ObjectId model, VersionNumber number,
-                                              const Digest& tree, const Lease& lease) = 0;
+                                              const StoredTree& content, const Lease& lease) = 0;
   virtual Status FailVersion(const Caller& caller, ObjectId model, VersionNumber number,
                              std::string_view reason) = 0;
   virtual Result<VersionInfo> GetVersion(const Caller& caller, ObjectId model, VersionNumber number) = 0;
@@ -400,8 +415,9 @@ class Registry {
                                                  const PageRequest& page) = 0;
   // With its aliases and tags. Its number is never given again.
   virtual Status DeleteVersion(const Caller& caller, ObjectId model, VersionNumber number) = 0;
-  // A READY version becomes the destination's next: one record, no byte is copied. Carries description,
-  // tags and run id; `source` becomes "models:/<source>/<n>"; no aliases.
+  // A READY version becomes the destination's next: one record, no byte is copied. Carries the files' times
+  // (but store/version_times.h's rule), description, tags and run id; `source` becomes
+  // "models:/<source>/<n>"; no aliases.
   virtual Result<VersionInfo> CopyVersion(const Caller& caller, ObjectId source, VersionNumber number,
                                           ObjectId destination) = 0;
   // Copies a model to the name `leaf` in `schema`, one commit a version; READY versions only, each as

@@ -165,12 +165,15 @@ Result<Mark> EmbeddedRegistryImpl::MarkForSweep(const Caller& caller) {
     }
     View view(*snapshot);
     std::unordered_set<Digest> trees;
+    std::unordered_set<Digest> times;
     RETURN_IF_ERROR(
         EachVersion(view, [&](const StoredObject&, VersionNumber, const VersionRecord& record) -> Status {
           if (record.status == VersionStatus::kReady) trees.insert(record.tree);
+          if (record.commit && record.commit->times) times.insert(*record.commit->times);
           return OkStatus();
         }));
     mark.live_trees.assign(trees.begin(), trees.end());
+    mark.live_times.assign(times.begin(), times.end());
   }
   if (now > kEventsKept) RETURN_IF_ERROR(kv_.TrimLog(now - kEventsKept));
   return mark;
@@ -181,6 +184,7 @@ Result<std::vector<std::string>> EmbeddedRegistryImpl::VersionsThatNeed(
   struct Named {
     std::string name;
     Digest tree;
+    std::optional<Digest> times;
   };
   // Names first, then trees: reading blobs takes time, and a snapshot should not.
   ASSIGN_OR_RETURN(
@@ -192,7 +196,8 @@ Result<std::vector<std::string>> EmbeddedRegistryImpl::VersionsThatNeed(
             [&](const StoredObject& model, VersionNumber number, const VersionRecord& record) -> Status {
               if (record.status != VersionStatus::kReady) return OkStatus();
               ASSIGN_OR_RETURN(const FullName name, view.NameOf(model));
-              found.push_back({fmt::format("{}/{}", name.ToString(), number), record.tree});
+              found.push_back({fmt::format("{}/{}", name.ToString(), number), record.tree,
+                               record.commit ? record.commit->times : std::nullopt});
               return OkStatus();
             }));
         return found;
@@ -212,7 +217,8 @@ Result<std::vector<std::string>> EmbeddedRegistryImpl::VersionsThatNeed(
   for (const Named& version : versions) {
     auto known = needs.find(version.tree);
     if (known == needs.end()) known = needs.emplace(version.tree, tree_needs(version.tree)).first;
-    if (known->second) names.push_back(version.name);
+    const bool needs_times = version.times && digests.count(*version.times) > 0;
+    if (known->second || needs_times) names.push_back(version.name);
   }
   std::sort(names.begin(), names.end());
   return names;

@@ -5,6 +5,7 @@
 
 #include "cas/base/fail_point.h"
 #include "cas/base/text.h"
+#include "cas/ingest.h"
 #include "store/embedded_registry_impl.h"
 #include "store/keys.h"
 #include "store/mlmodel.h"
@@ -74,20 +75,6 @@ std::vector<std::string> AliasesOf(const ObjectRecord& model, VersionNumber numb
   return names;
 }
 
-// The newest READY version before `below`, 0 for none.
-Result<VersionNumber> LatestReadyBelow(View& view, const StoredObject& model, VersionNumber below) {
-  const std::string begin = keys::Version(model.record.id, 0);
-  for (;;) {
-    ASSIGN_OR_RETURN(const std::optional<KvEntry> entry,
-                     view.snapshot().Last(begin, keys::Version(model.record.id, below)));
-    if (!entry) return VersionNumber{0};
-    below = keys::SecondNumber(entry->key);
-    ASSIGN_OR_RETURN(const VersionRecord record,
-                     VersionRecord::Decode(entry->value, fmt::format("{} version {}", model.name, below)));
-    if (record.status == VersionStatus::kReady) return below;
-  }
-}
-
 }  // namespace
 
 Result<VersionInfo> EmbeddedRegistryImpl::InfoOf(View& view, const StoredObject& model, VersionNumber number,
@@ -102,6 +89,8 @@ Result<VersionInfo> EmbeddedRegistryImpl::InfoOf(View& view, const StoredObject&
   info.tree = record.tree;
   info.total_bytes = record.total_bytes;
   info.file_count = record.file_count;
+  if (record.status == VersionStatus::kReady) info.committed_at_ms = CommittedAtMs(record);
+  if (record.commit) info.times = record.commit->times;
   info.signature = record.signature;
   info.source = record.source;
   info.run_id = record.run_id;
@@ -125,39 +114,52 @@ Result<VersionInfo> EmbeddedRegistryImpl::InfoFor(View& view, const Caller& call
 
 Result<EmbeddedRegistryImpl::CheckedTree> EmbeddedRegistryImpl::CheckTree(const Caller& caller,
                                                                           const Asked& asked,
-                                                                          const Digest& digest) {
-  Result<CheckedTree> checked = CheckTree(digest);
+                                                                          const StoredTree& content) {
+  Result<CheckedTree> checked = CheckTree(content);
   if (!checked.ok()) {
     NoteFailure(Call::kChange, caller, asked, {asked.operation, asked.object}, checked.error());
   }
   return checked;
 }
 
-Result<EmbeddedRegistryImpl::CheckedTree> EmbeddedRegistryImpl::CheckTree(const Digest& digest) {
-  const std::string subject = fmt::format("tree {}", digest.ToString());
-  const Result<std::string> encoded = blobs_.ReadAll(digest, cas::kTreeMaxBytes);
-  if (!encoded.ok() && encoded.error().code() == Code::kNotFound) {
-    return Error(Code::kFailedPrecondition,
-                 fmt::format("{} is not stored; store it and its files first", subject));
-  }
-  if (!encoded.ok()) return encoded.error().Wrap(subject);
-  ASSIGN_OR_RETURN(const cas::Tree tree, cas::Tree::Decode(*encoded));
-  if (tree.file_count() == 0) {
+Result<EmbeddedRegistryImpl::CheckedTree> EmbeddedRegistryImpl::CheckTree(const StoredTree& content) {
+  const auto refuse = [](const Error& error, const std::string& subject) -> Error {
+    if (error.code() != Code::kNotFound) return error.Wrap(subject);
+    return {Code::kFailedPrecondition,
+            fmt::format("{} is not stored; store it and its files first", subject)};
+  };
+  Result<cas::Tree> tree = cas::ReadTree(blobs_, content.tree);
+  if (!tree.ok()) return refuse(tree.error(), fmt::format("tree {}", content.tree.ToString()));
+  if (tree->file_count() == 0) {
     return Error(Code::kFailedPrecondition, "there is no file in it; a version needs at least one");
   }
-  CheckedTree checked;
-  checked.total_bytes = tree.total_bytes();
-  checked.file_count = tree.file_count();
+  std::optional<cas::TreeTimes> times;
+  if (content.times) {
+    Result<cas::TreeTimes> read = cas::ReadTreeTimes(blobs_, *content.times, tree->file_count());
+    if (!read.ok()) return refuse(read.error(), fmt::format("tree times {}", content.times->ToString()));
+    times = *std::move(read);
+  }
+  ASSIGN_OR_RETURN(const Signature signature, CheckSignature(*tree));
+  const uint64_t total_bytes = tree->total_bytes();
+  const uint64_t file_count = tree->file_count();
+  return CheckedTree{
+      .total_bytes = total_bytes,
+      .file_count = file_count,
+      .signature = signature,
+      .times = TimesPlan(VersionTimes(blobs_, *std::move(tree), times, VersionTimes::Origin::kNew), times,
+                         content.times)};
+}
+
+Result<Signature> EmbeddedRegistryImpl::CheckSignature(const cas::Tree& tree) {
   const cas::TreeEntry* mlmodel = tree.Find(kMlmodelName);
-  if (mlmodel == nullptr || mlmodel->kind != cas::EntryKind::kFile) return checked;
+  if (mlmodel == nullptr || mlmodel->kind != cas::EntryKind::kFile) return Signature::kNone;
   if (mlmodel->blob.size_bytes > kMlmodelMaxBytes) {
     return Error(Code::kFailedPrecondition, fmt::format("MLmodel has {} bytes; at most {} are read",
                                                         mlmodel->blob.size_bytes, kMlmodelMaxBytes));
   }
   ASSIGN_OR_RETURN(const std::string yaml, blobs_.ReadAll(mlmodel->blob, kMlmodelMaxBytes));
   RETURN_IF_ERROR(CheckMlmodelSignature(yaml));
-  checked.signature = Signature::kPresent;
-  return checked;
+  return Signature::kPresent;
 }
 
 Status EmbeddedRegistryImpl::CheckSignaturePolicy(View& view, const StoredObject& model,
@@ -204,8 +206,9 @@ Result<VersionNumber> EmbeddedRegistryImpl::AddVersion(Change& change, StoredObj
   return number;
 }
 
-void EmbeddedRegistryImpl::MakeReady(Change& change, VersionRecord& record, const Digest& tree,
-                                     const CheckedTree& checked) {
+Status EmbeddedRegistryImpl::MakeReady(Change& change, StoredObject& model, VersionRecord& record,
+                                       const Digest& tree, CheckedTree& checked, const Lease& lease) {
+  ASSIGN_OR_RETURN(record.commit, DecideCommit(change, model, checked.times, lease.epoch));
   record.status = VersionStatus::kReady;
   record.status_message.clear();
   record.tree = tree;
@@ -213,6 +216,7 @@ void EmbeddedRegistryImpl::MakeReady(Change& change, VersionRecord& record, cons
   record.file_count = checked.file_count;
   record.signature = checked.signature;
   record.updated = change.stamp();
+  return OkStatus();
 }
 
 Status EmbeddedRegistryImpl::CheckNewVersion(const Caller& caller, ObjectId object, const NewVersion& fields,
@@ -238,15 +242,16 @@ Status EmbeddedRegistryImpl::CheckNewVersion(const Caller& caller, ObjectId obje
 }
 
 Result<VersionInfo> EmbeddedRegistryImpl::CommitVersion(const Caller& caller, ObjectId model_id,
-                                                        const Digest& tree, const Lease& lease,
+                                                        const StoredTree& content, const Lease& lease,
                                                         const NewVersion& fields,
                                                         std::optional<VersionNumber> expected) {
   Asked asked{Operation::kCreateVersion, model_id, ParamsOf(fields, expected)};
-  asked.params["tree"] = tree.ToString();
+  asked.params["tree"] = content.tree.ToString();
   // Before the bytes are looked at, and again in the transaction.
   RETURN_IF_ERROR(Demand(caller, asked));
   RETURN_IF_ERROR(CheckFields(fields));
-  ASSIGN_OR_RETURN(const CheckedTree checked, CheckTree(caller, asked, tree));
+  ASSIGN_OR_RETURN(CheckedTree checked, CheckTree(caller, asked, content));
+  RETURN_IF_ERROR(PrepareTimes(model_id, checked.times));
   FAIL_POINT("version.checked");
   return Mutate(caller, asked, [&](Change& change) -> Result<VersionInfo> {
     ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
@@ -256,7 +261,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::CommitVersion(const Caller& caller, Ob
     RETURN_IF_ERROR(ExpectLease(change, lease));
     VersionRecord record;
     ASSIGN_OR_RETURN(record.id, change.NextVersionId());
-    MakeReady(change, record, tree, checked);
+    RETURN_IF_ERROR(MakeReady(change, model, record, content.tree, checked, lease));
     ASSIGN_OR_RETURN(const VersionNumber number, AddVersion(change, model, record, fields));
     AuditCreation(change, name, model_id, number, record, fields);
     TellVersion(change, EventKind::kVersionReady, model, number, record.id);
@@ -285,11 +290,11 @@ Result<VersionInfo> EmbeddedRegistryImpl::BeginVersion(const Caller& caller, Obj
 }
 
 Result<VersionInfo> EmbeddedRegistryImpl::FinalizeVersion(const Caller& caller, ObjectId model_id,
-                                                          VersionNumber number, const Digest& tree,
+                                                          VersionNumber number, const StoredTree& content,
                                                           const Lease& lease) {
   const Asked asked{Operation::kCreateVersion,
                     model_id,
-                    {{"version_arg", std::to_string(number)}, {"tree", tree.ToString()}},
+                    {{"version_arg", std::to_string(number)}, {"tree", content.tree.ToString()}},
                     "finalizeModelVersion"};
   RETURN_IF_ERROR(Demand(caller, asked));
   const auto fail = [&](const Error& error) {
@@ -297,16 +302,17 @@ Result<VersionInfo> EmbeddedRegistryImpl::FinalizeVersion(const Caller& caller, 
         .IgnoreError("the refusal itself is what the caller must hear");
     return error;
   };
-  const Result<CheckedTree> checked = CheckTree(caller, asked, tree);
+  Result<CheckedTree> checked = CheckTree(caller, asked, content);
   if (!checked.ok()) {
     return checked.error().code() == Code::kFailedPrecondition ? fail(checked.error()) : checked.error();
   }
+  RETURN_IF_ERROR(PrepareTimes(model_id, checked->times));
   bool unsigned_version = false;
   const auto finalized = Mutate(caller, asked, [&](Change& change) -> Result<VersionInfo> {
     ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
     ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
     ASSIGN_OR_RETURN(VersionRecord record, change.Version(model, number));
-    if (record.status == VersionStatus::kReady && record.tree == tree) {
+    if (record.status == VersionStatus::kReady && record.tree == content.tree) {
       return InfoOf(change, model, number, record);
     }
     if (record.status != VersionStatus::kPending) {
@@ -320,7 +326,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::FinalizeVersion(const Caller& caller, 
       return policy.error();
     }
     RETURN_IF_ERROR(ExpectLease(change, lease));
-    MakeReady(change, record, tree, *checked);
+    RETURN_IF_ERROR(MakeReady(change, model, record, content.tree, *checked, lease));
     model.record.latest_ready = std::max(model.record.latest_ready, number);
     change.TouchObject(model);
     change.PutVersion(model, number, record);
@@ -328,7 +334,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::FinalizeVersion(const Caller& caller, 
     change.Audit(asked.action, name, model_id,
                  {{"full_name_arg", name.ToString()},
                   {"version_arg", std::to_string(number)},
-                  {"tree", tree.ToString()}});
+                  {"tree", content.tree.ToString()}});
     TellVersion(change, EventKind::kVersionReady, model, number, record.id);
     return InfoOf(change, model, number, record);
   });
@@ -506,7 +512,8 @@ Status EmbeddedRegistryImpl::DeleteVersion(const Caller& caller, ObjectId model_
     std::erase_if(model.record.aliases, [&](const AliasInfo& alias) { return alias.version == number; });
     if (model.record.children > 0) --model.record.children;
     if (model.record.latest_ready == number) {
-      ASSIGN_OR_RETURN(model.record.latest_ready, LatestReadyBelow(change, model, number));
+      ASSIGN_OR_RETURN(const std::optional<NumberedVersion> latest, change.ReadyBelow(model, number));
+      model.record.latest_ready = latest ? latest->number : 0;
     }
     change.TouchObject(model);
     change.Delete(keys::Version(model_id, number));
@@ -530,18 +537,19 @@ Status EmbeddedRegistryImpl::DeleteVersion(const Caller& caller, ObjectId model_
 Result<VersionInfo> EmbeddedRegistryImpl::CopyVersion(const Caller& caller, ObjectId source_id,
                                                       VersionNumber number, ObjectId destination_id) {
   Asked asked{Operation::kCreateVersion, destination_id};
-  return Mutate(caller, asked, [&](Change& change) -> Result<VersionInfo> {
-    ASSIGN_OR_RETURN(const StoredObject source, change.Model(source_id));
-    ASSIGN_OR_RETURN(const FullName source_name, change.NameOf(source));
-    asked.params["source"] = fmt::format("models:/{}/{}", source_name.ToString(), number);
-    ASSIGN_OR_RETURN(StoredObject destination, change.Model(destination_id));
-    return AddCopy(change, source, number, destination, std::nullopt);
-  });
+  return MutateCopy(caller, asked, source_id, number, destination_id,
+                    [&](Change& change, CopiedTimes& times) -> Result<VersionInfo> {
+                      ASSIGN_OR_RETURN(const StoredObject source, change.Model(source_id));
+                      ASSIGN_OR_RETURN(const FullName source_name, change.NameOf(source));
+                      asked.params["source"] = fmt::format("models:/{}/{}", source_name.ToString(), number);
+                      ASSIGN_OR_RETURN(StoredObject destination, change.Model(destination_id));
+                      return AddCopy(change, source, number, destination, std::nullopt, times);
+                    });
 }
 
 Result<VersionInfo> EmbeddedRegistryImpl::AddCopy(Change& change, const StoredObject& source,
                                                   VersionNumber number, StoredObject& destination,
-                                                  std::optional<VersionNumber> kept) {
+                                                  std::optional<VersionNumber> kept, CopiedTimes& times) {
   const ObjectId source_id = source.record.id;
   RETURN_IF_ERROR(authorizer_.Check(change, change.caller(), Operation::kReadFiles, source_id));
   ASSIGN_OR_RETURN(const FullName source_name, change.NameOf(source));
@@ -561,6 +569,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::AddCopy(Change& change, const StoredOb
     ASSIGN_OR_RETURN(fields.comment, change.Description(source_id, number));
   }
   ASSIGN_OR_RETURN(fields.tags, change.Tags(source_id, number));
+  ASSIGN_OR_RETURN(record.commit, DecideCopy(change, record, destination, times));
   ASSIGN_OR_RETURN(record.id, change.NextVersionId());
   ASSIGN_OR_RETURN(const VersionNumber copied, AddVersion(change, destination, record, fields, kept));
   AuditCreation(change, name, destination.record.id, copied, record, fields);

@@ -20,11 +20,11 @@
 
 namespace modelfs::tools {
 
-Result<std::unordered_set<Digest>> BlobsOfTrees(
-    Home& home, const std::vector<Digest>& trees,
+Result<std::unordered_set<Digest>> BlobsOfVersions(
+    Home& home, const store::Mark& mark,
     const std::function<Status(const Digest& tree, const Error& error)>& unreadable) {
-  std::unordered_set<Digest> blobs;
-  for (const Digest& digest : trees) {
+  std::unordered_set<Digest> blobs(mark.live_times.begin(), mark.live_times.end());
+  for (const Digest& digest : mark.live_trees) {
     if (!blobs.insert(digest).second) continue;
     const Result<cas::Tree> tree = cas::ReadTree(*home.blobs, digest);
     if (!tree.ok()) {
@@ -83,7 +83,7 @@ Result<Garbage> CollectGarbage(Home& home, bool dry_run, const std::stop_token& 
   if (stop.stop_requested()) return Error(Code::kCancelled, "the sweep was stopped");
   ASSIGN_OR_RETURN(
       std::unordered_set<Digest> live,
-      BlobsOfTrees(home, mark.live_trees, [](const Digest& tree, const Error& error) -> Status {
+      BlobsOfVersions(home, mark, [](const Digest& tree, const Error& error) -> Status {
         return Error(Code::kDataLoss,
                      fmt::format("tree {}: {}; which files its version needs is not known, so nothing was "
                                  "removed; \"modelfs fsck\" names the version",

@@ -14,10 +14,10 @@
 
 namespace modelfs::tools {
 
-// What versions need: their trees, files and chunk lists. `unreadable` decides what becomes of a tree that
-// cannot be read: its error ends the walk, OK goes on without the tree's files.
-Result<std::unordered_set<Digest>> BlobsOfTrees(
-    Home& home, const std::vector<Digest>& trees,
+// What versions need: their trees, times, files and chunk lists. `unreadable` decides what becomes of a tree
+// that cannot be read: its error ends the walk, OK goes on without the tree's files.
+Result<std::unordered_set<Digest>> BlobsOfVersions(
+    Home& home, const store::Mark& mark,
     const std::function<Status(const Digest& tree, const Error& error)>& unreadable);
 
 struct Garbage {

@@ -136,7 +136,7 @@ struct FsckArguments {
 Result<std::unordered_set<Digest>> NeededBlobs(Home& home) {
   ASSIGN_OR_RETURN(const store::Mark mark, home.registry->MarkForSweep(home.caller));
   // A tree that cannot be read is missing or damaged itself; nothing is known of its files.
-  return BlobsOfTrees(home, mark.live_trees, [](const Digest&, const Error&) { return OkStatus(); });
+  return BlobsOfVersions(home, mark, [](const Digest&, const Error&) { return OkStatus(); });
 }
 
 // A damaged file may have another size than the blob that it should be, by which versions know it.

@@ -15,7 +15,9 @@
 #include "cas/base/shell_word.h"
 #include "cas/base/text.h"
 #include "cas/ingest.h"
+#include "cas/tree_times.h"
 #include "store/audit_action.h"
+#include "store/version_times.h"
 #include "tools/command.h"
 #include "tools/lease.h"
 #include "tools/mounts.h"
@@ -148,7 +150,7 @@ Result<store::VersionInfo> Ingest(Home& home, const Place& place, const Register
   ASSIGN_OR_RETURN(const std::unique_ptr<HeldLease> lease,
                    HeldLease::Acquire(*home.registry, home.caller, "register " + place.name.ToString()));
   FAIL_POINT("register.leased");
-  Digest tree;
+  std::optional<store::StoredTree> content;
   std::vector<std::string> leftovers;
   {
     Progress progress("register " + place.name.ToString(),
@@ -158,15 +160,17 @@ Result<store::VersionInfo> Ingest(Home& home, const Place& place, const Register
         cas::IngestDirectory(*home.blobs, arguments.directory, lease->lease().epoch,
                              [&progress](uint64_t done_bytes) { progress.Update(done_bytes); },
                              {.dereference = arguments.dereference, .exclude = arguments.exclude}));
-    tree = ingested.digest;
+    ASSIGN_OR_RETURN(const Digest times,
+                     cas::PutTreeTimes(*home.blobs, ingested.times, lease->lease().epoch));
+    content.emplace(ingested.digest, times);
     leftovers = cas::Leftovers(ingested.tree);
   }
   PrintLeftovers(leftovers, "--exclude leaves such out");
   FAIL_POINT("register.stored");
   ASSIGN_OR_RETURN(const Destination destination, FindOrMakeModel(home, place.name, parents));
   FAIL_POINT("register.model_made");
-  Result<store::VersionInfo> version =
-      home.registry->CommitVersion(home.caller, destination.model.id, tree, lease->lease(), fields, expected);
+  Result<store::VersionInfo> version = home.registry->CommitVersion(
+      home.caller, destination.model.id, *content, lease->lease(), fields, expected);
   if (version.ok()) return version;
   TakeBack(home, destination);
   // What is wrong then is wrong with the directory's content.
@@ -318,6 +322,13 @@ Status RunCp(const Cli& cli, const CpArguments& arguments) {
 
 // --- download ---
 
+// What a READY version's files show.
+Result<cas::TreeTimes> TimesOf(Home& home, const store::VersionInfo& version, const cas::Tree& tree) {
+  if (version.times) return cas::ReadTreeTimes(*home.blobs, *version.times, tree.file_count());
+  const cas::FileTime commit = store::CommitTime(version.committed_at_ms);
+  return cas::TreeTimes::Make(std::vector<cas::FileTime>(tree.file_count(), commit));
+}
+
 struct DownloadArguments {
   std::string name;
   std::string directory;
@@ -345,6 +356,7 @@ Status RunDownload(const Cli& cli, const DownloadArguments& arguments) {
                              store::StatusName(version.status)));
   }
   ASSIGN_OR_RETURN(const cas::Tree tree, cas::ReadTree(*home->blobs, version.tree));
+  ASSIGN_OR_RETURN(const cas::TreeTimes times, TimesOf(*home, version, tree));
 
   std::string target = files::path(arguments.directory).lexically_normal().string();
   while (target.size() > 1 && target.back() == '/') target.pop_back();
@@ -357,7 +369,7 @@ Status RunDownload(const Cli& cli, const DownloadArguments& arguments) {
                     Printable(target), ShellCommand({"modelfs", "cp"}, {VersionName(version), "C.S.M"})));
   }
   Progress progress("download " + VersionName(version), [&version] { return version.total_bytes; });
-  return cas::ExportTree(*home->blobs, tree, target,
+  return cas::ExportTree(*home->blobs, tree, times, target,
                          [&progress](uint64_t done_bytes) { progress.Update(done_bytes); });
 }
 

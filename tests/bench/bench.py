@@ -473,9 +473,13 @@ class Bench:
         self.measure(self.options.registry_bench, "--audit", os.path.join(self.scratch, "audit"),
                      100000 if self.options.quick else 1000000)
 
+    def times(self):
+        self.measure(self.options.registry_bench, "--times", os.path.join(self.scratch, "times"),
+                     *((100, 100) if self.options.quick else (1000, 1000)))
+
 
 ROWS = ["warm_reads", "small_files", "ingest", "copy_version", "alias_move", "walks", "shared_mount", "grant_visible",
-        "list_few", "decisions", "engine", "audit"]
+        "list_few", "decisions", "engine", "audit", "times"]
 
 
 def main():

@@ -2,6 +2,8 @@
 //
 //   registry_bench DIRECTORY [MODELS] [SCHEMAS]      default 1,000,000 models in 100 schemas
 //   registry_bench --audit DIRECTORY [RECORDS]       default 1,000,000 audit records about 10,000 models
+//   registry_bench --times DIRECTORY [VERSIONS] [FILES]   default one model with 1,000 versions of 1,000
+//   files
 //
 // Models are written straight through the KV engine, many to a commit, in the registry's own records:
 // one audited commit a model would measure fsync, and take hours.
@@ -12,11 +14,15 @@
 #include <chrono>
 #include <cstdlib>
 #include <filesystem>
+#include <memory>
 #include <random>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "cas/ingest.h"
+#include "cas/local_store.h"
+#include "cas/tree_times.h"
 #include "store/change.h"
 #include "store/embedded_registry.h"
 #include "store/keys.h"
@@ -204,16 +210,122 @@ int BenchAudit(const std::string& directory, uint64_t count) {
   return 0;
 }
 
+// A model of many versions, whose trees and times are stored, and of whose files nothing but that is asked.
+class TimesBench {
+ public:
+  TimesBench(const std::string& directory, uint64_t files) : directory_(directory), files_(files) {
+    caller_.principal = "bench";
+    caller_.uid = ::getuid();
+    std::filesystem::create_directories(directory + "/registry");
+    options_.directory = directory + "/registry";
+    options_.mode = LmdbOptions::Mode::kCreate;
+    Open(Fresh::kYes);
+    ObjectId id = kMetastoreId;
+    for (const char* name : {"bench", "times", "model"})
+      id = Must(registry_->Create(caller_, id, name, "")).id;
+    model_ = id;
+  }
+
+  // As a new process, which has verified no blob yet.
+  void Reopen() {
+    registry_.reset();
+    blobs_.reset();
+    kv_.reset();
+    options_.mode = LmdbOptions::Mode::kOpenExisting;
+    Open(Fresh::kNo);
+  }
+
+  // Files from `first_new` on have contents of their own and the time `s`; those before are as in the last
+  // version that was not. Answers how long the commit took.
+  double Commit(uint64_t first_new, int64_t s) {
+    const Lease lease = Must(registry_->AcquireLease(caller_, "bench"));
+    ++serial_;
+    std::vector<cas::TreeEntry> entries(files_);
+    if (times_.empty()) times_.resize(files_);
+    if (contents_.empty()) contents_.resize(files_);
+    for (uint64_t i = 0; i < files_; ++i) {
+      if (i >= first_new) {
+        contents_[i] = DigestOf(fmt::format("file {:06} of {:09}", i, serial_));
+        times_[i] = {s, 0};
+      }
+      entries[i].path = fmt::format("folder-{:02}/file-{:06}.bin", i / 100, i);
+      entries[i].blob = contents_[i];
+    }
+    const cas::Tree tree = Must(cas::Tree::Make(std::move(entries)));
+    const StoredTree content(
+        Must(cas::PutTree(*blobs_, tree, lease.epoch)),
+        Must(cas::PutTreeTimes(*blobs_, Must(cas::TreeTimes::Make(times_)), lease.epoch)));
+    const auto start = SteadyClock::now();
+    Must(registry_->CommitVersion(caller_, model_, content, lease, {}, std::nullopt));
+    const double micros = MicrosSince(start);
+    Must(registry_->ReleaseLease(lease));
+    return micros;
+  }
+
+ private:
+  enum class Fresh { kYes, kNo };
+  void Open(Fresh fresh) {
+    kv_ = Must(OpenLmdbKv(options_));
+    blobs_ = Must(cas::LocalStore::Open(cas::RealFiles(), {.root = directory_}));
+    if (fresh == Fresh::kYes)
+      Must(InitializeRegistry(*kv_, SystemClock(), caller_, RegistrySettings::SignaturePolicy::kIfMlmodel));
+    registry_ = Must(EmbeddedRegistry::Open(*kv_, *blobs_, SystemClock()));
+  }
+
+  const std::string directory_;
+  const uint64_t files_;
+  Caller caller_;
+  LmdbOptions options_;
+  std::unique_ptr<Kv> kv_;
+  std::unique_ptr<cas::LocalStore> blobs_;
+  std::unique_ptr<EmbeddedRegistry> registry_;
+  ObjectId model_ = 0;
+  uint64_t serial_ = 0;
+  std::vector<Digest> contents_;
+  std::vector<cas::FileTime> times_;
+};
+
+// What it costs to keep two versions' files from showing the same size and second (store/version_times.h).
+int BenchTimes(const std::string& directory, uint64_t versions, uint64_t files) {
+  TimesBench bench(directory, files);
+  const auto now_s = [] { return SystemClock().NowMs() / 1000; };
+  const int64_t first_s = now_s();
+  for (uint64_t i = 0; i < versions; ++i) bench.Commit(0, now_s());
+  const auto report = [&](const char* what, uint64_t first_new, auto second_of) {
+    constexpr int kCommits = 5;
+    std::vector<double> micros;
+    for (int i = 0; i < kCommits; ++i) {
+      bench.Reopen();
+      micros.push_back(bench.Commit(first_new, second_of()));
+    }
+    const auto [least, most] = std::minmax_element(micros.begin(), micros.end());
+    fmt::print(
+        "{{\"bench\":\"times\",\"what\":\"{}\",\"versions\":{},\"files\":{},\"p50_ms\":{:.2f},"
+        "\"min_ms\":{:.2f},\"max_ms\":{:.2f}}}\n",
+        what, versions, files, Quantile(micros, 0.5) / 1e3, *least / 1e3, *most / 1e3);
+  };
+  report("commit: one file is new", files - 1, now_s);
+  report("commit: all files are new", 0, now_s);
+  report("commit: all are of the first version's second", 0, [&] { return first_s; });
+  return 0;
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 2 || (argc < 3 && std::string_view(argv[1]) == "--audit")) {
+  const std::string_view mode = argc > 1 ? argv[1] : "";
+  if (argc < 2 || (argc < 3 && mode.starts_with("--"))) {
     fmt::print(stderr,
                "usage: registry_bench DIRECTORY [MODELS] [SCHEMAS]\n"
-               "       registry_bench --audit DIRECTORY [RECORDS]\n");
+               "       registry_bench --audit DIRECTORY [RECORDS]\n"
+               "       registry_bench --times DIRECTORY [VERSIONS] [FILES]\n");
     return 2;
   }
-  if (std::string_view(argv[1]) == "--audit") {
+  if (mode == "--times") {
+    return BenchTimes(argv[2], argc > 3 ? std::strtoull(argv[3], nullptr, 10) : 1000,
+                      argc > 4 ? std::strtoull(argv[4], nullptr, 10) : 1000);
+  }
+  if (mode == "--audit") {
     return BenchAudit(argv[2], argc > 3 ? std::strtoull(argv[3], nullptr, 10) : 1'000'000);
   }
   const uint64_t models = argc > 2 ? std::strtoull(argv[2], nullptr, 10) : 1'000'000;

@@ -87,7 +87,7 @@ TEST(Draft, WhatIsWrittenReadsBackAndBecomesATree) {
   const DraftNode node = Make(*draft, sub, "a.bin", large);
   ASSERT_TRUE(draft->SetExecutable(node, true).ok());
   EXPECT_EQ(ReadNode(*draft, node), large);
-  EXPECT_EQ(draft->open_writers(), 0U);
+  EXPECT_TRUE(draft->OpenForWriting().empty());
 
   const Digest digest = draft->Seal(kNow, nullptr, {}).value().tree;
   const Tree tree = ReadTree(*home.blobs, digest).value();
@@ -210,11 +210,26 @@ TEST(Draft, AnOpenWriterHoldsTheSealBack) {
   const DraftNode node = draft->MakeFile(kDraftRoot, "f", false).value().node;
   {
     const auto writer = draft->Open(node, Draft::Access::kWrite).value();
-    EXPECT_EQ(draft->open_writers(), 1U);
+    EXPECT_EQ(draft->OpenForWriting(), std::vector<DraftNode>{node});
     EXPECT_EQ(draft->Seal(kNow, nullptr, {}).error().code(), Code::kFailedPrecondition);
     EXPECT_TRUE(writer->Write(0, Bytes("still writable")).ok());
   }
   EXPECT_TRUE(draft->Seal(kNow, nullptr, {}).ok());
+}
+
+TEST(Draft, WhatHasNoNameHoldsNothingBackAndIsWrittenToNoMoreAfterTheSeal) {
+  Home home;
+  const auto draft = home.drafts->Create("{}").value();
+  Make(*draft, kDraftRoot, "kept", "bytes");
+  const DraftNode node = Make(*draft, kDraftRoot, "gone", "old");
+  const auto writer = draft->Open(node, Draft::Access::kWrite).value();
+  ASSERT_TRUE(draft->RemoveFile(kDraftRoot, "gone").ok());
+  EXPECT_TRUE(draft->OpenForWriting().empty());
+  EXPECT_TRUE(writer->Write(0, Bytes("new")).ok());
+  const Tree tree = ReadTree(*home.blobs, draft->Seal(kNow, nullptr, {}).value().tree).value();
+  EXPECT_EQ(tree.file_count(), 1U);
+  EXPECT_EQ(writer->Write(0, Bytes("x")).error().code(), Code::kFailedPrecondition);
+  EXPECT_EQ(ReadNode(*draft, node), "new") << "it can still be read";
 }
 
 // The promise that a commit rests on: whatever was open before, a published byte never changes.

@@ -36,6 +36,7 @@ TEST(Ingest, ADirectoryGoesInAndComesOutTheSame) {
   WriteFile(home / "model/weights/a.bin", RandomBytes((2 * kChunkBytes) + 9, 1));
   WriteFile(home / "model/weights/none", "");
   WriteFile(home / "model/run.sh", "#!/bin/sh\n");
+  fs::last_write_time(home / "model/MLmodel", fs::file_time_type::clock::now() - std::chrono::hours(24));
   ASSERT_EQ(::chmod((home / "model/run.sh").c_str(), 06755), 0);
 
   const auto ingested = IngestDirectory(*store, home / "model", kNow, nullptr);
@@ -44,7 +45,7 @@ TEST(Ingest, ADirectoryGoesInAndComesOutTheSame) {
   const Tree tree = ReadTree(*store, ingested->digest).value();
   EXPECT_EQ(tree.entries(), ingested->tree.entries());
 
-  ASSERT_TRUE(ExportTree(*store, tree, home / "out", nullptr).ok());
+  ASSERT_TRUE(ExportTree(*store, tree, ingested->times, home / "out", nullptr).ok());
   EXPECT_EQ(ReadFile(home / "out/weights/a.bin"), ReadFile(home / "model/weights/a.bin"));
   EXPECT_EQ(ReadFile(home / "out/weights/none"), "");
   EXPECT_EQ(ReadFile(home / "out/MLmodel"), "flavors: {}");
@@ -52,7 +53,10 @@ TEST(Ingest, ADirectoryGoesInAndComesOutTheSame) {
   EXPECT_EQ(RealFiles().Stat(home / "out/run.sh").value().mode & 07100U, 0100U) << "setuid does not survive";
   EXPECT_EQ(RealFiles().Stat(home / "out/MLmodel").value().mode & 0100U, 0U);
 
-  const Status again = ExportTree(*store, tree, home / "out", nullptr);
+  EXPECT_EQ(fs::last_write_time(home / "out/MLmodel"), fs::last_write_time(home / "model/MLmodel"));
+  EXPECT_EQ(fs::last_write_time(home / "out/run.sh"), fs::last_write_time(home / "model/run.sh"));
+
+  const Status again = ExportTree(*store, tree, ingested->times, home / "out", nullptr);
   ASSERT_FALSE(again.ok());
   EXPECT_EQ(again.error().code(), Code::kAlreadyExists);
 }
@@ -349,9 +353,9 @@ Status ExportWhile(const TempDirectory& home, const std::function<void()>& swap)
   WriteFile(home / "model/sub/deep/c", "third");
   fs::create_directories(home / "outside/deep");
   WriteFile(home / "outside/deep/kept", "kept");
-  const Tree tree = IngestDirectory(*store, home / "model", kNow, nullptr).value().tree;
+  const IngestedTree ingested = IngestDirectory(*store, home / "model", kNow, nullptr).value();
   bool swapped = false;
-  return ExportTree(*store, tree, home / "out", [&](uint64_t done_bytes) {
+  return ExportTree(*store, ingested.tree, ingested.times, home / "out", [&](uint64_t done_bytes) {
     // By then a file is in "sub".
     if (done_bytes > 5 && !std::exchange(swapped, true)) swap();
   });
@@ -422,7 +426,7 @@ TEST(Ingest, WritesNothingOutsideWhateverOthersSwapMeanwhile) {
     WriteFile(home / fmt::format("model/d{}/f", i), "x");
     fs::create_directory_symlink("../outside", home / fmt::format("link{}", i));
   }
-  const Tree tree = IngestDirectory(*store, home / "model", kNow, nullptr).value().tree;
+  const IngestedTree ingested = IngestDirectory(*store, home / "model", kNow, nullptr).value();
   fs::create_directory(home / "outside");
   std::atomic<int> round = 0;
   std::jthread attacker([&](const std::stop_token& stop) {
@@ -434,7 +438,7 @@ TEST(Ingest, WritesNothingOutsideWhateverOthersSwapMeanwhile) {
   for (; round < 10; ++round) {
     const std::string out = home / fmt::format("out{}", round.load());
     fs::create_directory(out);
-    const Status exported = ExportTree(*store, tree, out, nullptr);
+    const Status exported = ExportTree(*store, ingested.tree, ingested.times, out, nullptr);
     EXPECT_TRUE(exported.ok() || exported.error().code() == Code::kAborted) << exported.error().message();
     EXPECT_TRUE(fs::is_empty(home / "outside"));
   }

@@ -208,6 +208,9 @@ TEST(TreeIndex, NumbersNodesInPathOrder) {
   EXPECT_EQ(index.Get(3)->parent, 2U);
   EXPECT_EQ(index.Get(3)->file, index.tree().Find("bin/run.sh"));
   EXPECT_EQ(index.Get(4)->file, nullptr);
+  EXPECT_EQ(index.Get(1)->file_number, 0U);
+  EXPECT_EQ(index.Get(6)->file_number, 2U) << "directories are not counted, nor is the empty one";
+  EXPECT_EQ(index.Get(7)->file_number, 3U);
   EXPECT_EQ(index.Get(8), nullptr);
   EXPECT_EQ(index.Child(0, "weights-b"), 7U);
   EXPECT_EQ(index.Child(5, "a.safetensors"), 6U);

@@ -24,6 +24,7 @@ class FakeBlobStore : public cas::BlobStore {
   }
   Result<std::shared_ptr<cas::OpenBlob>> Open(const Digest& digest) override {
     const MutexLock lock(mu_);
+    ++opens_;
     const auto found = blobs_.find(digest);
     if (found == blobs_.end()) return Error(Code::kNotFound, digest.ToString() + ": no such blob");
     return std::shared_ptr<cas::OpenBlob>(std::make_shared<Blob>(digest, found->second));
@@ -48,6 +49,10 @@ class FakeBlobStore : public cas::BlobStore {
     return digest;
   }
 
+  size_t opens() {
+    const MutexLock lock(mu_);
+    return opens_;
+  }
   void Remove(const Digest& digest) {
     const MutexLock lock(mu_);
     blobs_.erase(digest);
@@ -89,6 +94,7 @@ class FakeBlobStore : public cas::BlobStore {
   };
 
   Mutex mu_;
+  size_t opens_ GUARDED_BY(mu_) = 0;
   std::map<Digest, std::string> blobs_ GUARDED_BY(mu_);
   std::map<Digest, cas::Epoch> epochs_ GUARDED_BY(mu_);
 };

@@ -31,9 +31,14 @@ TEST(Formats, AnObjectRecordIsAsDocumented) {
   record.next_version = 3;
   record.latest_ready = 2;
   record.aliases = {{"Champion", 2, 7, 0, kTimeMs}};
+  record.newest_file_s = kTimeMs / 1000;
   const std::string encoded = record.Encode();
   EXPECT_EQ(Hex(encoded), DocumentedBytes("object record"));
   EXPECT_EQ(ObjectRecord::Decode(encoded, "example")->Encode(), encoded);
+  record.newest_file_s.reset();
+  const std::string old = record.Encode();
+  EXPECT_EQ(Hex(old), DocumentedBytes("object record of version 2"));
+  EXPECT_EQ(ObjectRecord::Decode(old, "example")->Encode(), old) << "what it did not say is not made up";
 }
 
 TEST(Formats, AnObjectRecordOfFormatOneKeepsItsOwnersName) {
@@ -107,6 +112,11 @@ TEST(Formats, AVersionRecordIsAsDocumented) {
   EXPECT_EQ(VersionRecord::Decode(old, "example")->Encode(), old) << "what it did not say is not made up";
   record.source = "models:/a.b.c/1";
   record.source_model = 3;
+  const std::string without_times = record.Encode();
+  EXPECT_EQ(Hex(without_times), DocumentedBytes("version record of version 2"));
+  EXPECT_EQ(VersionRecord::Decode(without_times, "example")->source_model, 3U);
+  EXPECT_EQ(VersionRecord::Decode(without_times, "example")->Encode(), without_times);
+  record.commit = {kTimeMs, DigestOf(std::string_view("times")), kTimeMs / 1000};
   const std::string encoded = record.Encode();
   EXPECT_EQ(Hex(encoded), DocumentedBytes("version record"));
   EXPECT_EQ(VersionRecord::Decode(encoded, "example")->source_model, 3U);
