@@ -271,7 +271,9 @@ Status AbortConnection(const std::string& mount_point) {
       fmt::format("/sys/fs/fuse/connections/{}/abort", mount->device.substr(mount->device.find(':') + 1));
   const Fd file(::open(control.c_str(), O_WRONLY | O_CLOEXEC));
   if (file.valid() && ::write(file.get(), "1", 1) == 1) return OkStatus();
-  // Aborts first (umount2(2), MNT_FORCE); that it is busy is then no failure.
+  // MNT_FORCE aborts first, and then unmounts what is not busy (umount2(2)): this descriptor keeps it busy, so
+  // that the dead mount stays and is reported as what it is. Opening it asks the daemon nothing.
+  const Fd root(::open(mount_point.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (::umount2(mount_point.c_str(), MNT_FORCE | UMOUNT_NOFOLLOW) == 0 || errno == EBUSY) return OkStatus();
   return ErrnoError(errno, fmt::format("{}: its daemon was killed, and what it left behind can only be ended "
                                        "by root: {}",

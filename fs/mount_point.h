@@ -46,7 +46,7 @@ inline constexpr std::chrono::seconds kAnswerTime{2};
 Result<Health> HealthOf(const std::string& path);
 
 // Ends the kernel's connection of the mount at a canonical path without asking its daemon: whoever waits for
-// an answer gets ECONNABORTED. Where fusectl is not mounted that needs root, and may unmount it, too.
+// an answer gets ECONNABORTED. It stays mounted. Where fusectl is not mounted that needs root.
 Status AbortConnection(const std::string& mount_point);
 
 // /dev/fuse, open for a mount.
