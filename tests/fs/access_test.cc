@@ -247,8 +247,8 @@ TEST(Access, ANameThatARangeOfUidsHasIsLetThroughAsOthersAndAnAdminsIsNot) {
                     Entry("u1000", PrincipalKind::kUser, kSees), Entry("root", PrincipalKind::kUser, kOwns)};
   access.entries.back().admin = true;
   const Acl acl = ProjectAcl(AccessClass::kVersionRoot, access, ids);
-  EXPECT_EQ(acl.other, 05U);
-  EXPECT_EQ(acl.group, 05U);
+  EXPECT_EQ(acl.other, 07U);
+  EXPECT_EQ(acl.group, 07U);
   EXPECT_TRUE(acl.users.empty()) << "who may no more than look at the model has nothing here";
   const Acl model = ProjectAcl(AccessClass::kModel, access, ids);
   EXPECT_EQ(model.users, (std::vector<Acl::Named>{{1000, 05}}));

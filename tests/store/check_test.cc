@@ -149,7 +149,10 @@ TEST(CheckRecords, NoticesRecordsThatContradictEachOther) {
          Write(kv, keys::Where(999), WhereRecord{2, "nothing"}.Encode());
        }},
       {"a version's id", "does not lead back", version([](VersionRecord& v) { v.id = 3; })},
-      {"a version's state", "PENDING", version([](VersionRecord& v) { v.status = VersionStatus::kPending; })},
+      {"a version's state", "PENDING", version([](VersionRecord& v) {
+         v.status = VersionStatus::kPending;
+         v.commit.reset();  // which only a READY version has
+       })},
       {"a version's description", "description",
        version([](VersionRecord& v) { v.has_description = false; })},
       {"a version's id for nothing", "missing or another one",

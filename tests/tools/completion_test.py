@@ -127,7 +127,8 @@ class Completion(unittest.TestCase):
 
     def shells(self):
         quiet = "bind 'set enable-bracketed-paste off' 2>/dev/null; bind 'set bell-style none'; "
-        quiet += "bind 'set completion-query-items 0'; bind 'set page-completions off'; set -o histexpand; "
+        quiet += "unset HISTFILE; bind 'set completion-query-items 0'; bind 'set page-completions off'; "
+        quiet += "set -o histexpand; "
         bash = ["bash", "--norc", "--noprofile", "-i"]
         yield "bash, sourced", bash, quiet + f"source {self.bin}/modelfs.bash; PS1=REA''DY'>'"
         yield "bash, loaded", bash, quiet + "source /usr/share/bash-completion/bash_completion; PS1=REA''DY'>'"
