@@ -860,7 +860,7 @@ class Story(Case):
             self.ok("rm", "--yes", "prod.ml.other")
             done = self.json("gc")
             self.assertEqual(done["blobs_removed"], 0)
-            self.assertEqual(done["blobs_held_back"], 2, "the file and its tree")
+            self.assertEqual(done["blobs_held_back"], 3, "the file, its tree and its times")
             self.assertGreaterEqual(done["bytes_held_back"], 1 << 20)
             self.assertIn('run "modelfs gc" again later', self.ok("gc"))
         finally:
@@ -1000,7 +1000,7 @@ class Story(Case):
         self.ok("register", self.model("large", {"weights": os.urandom(5 << 20)}), "prod.ml.iris")
         objects = [os.path.join(path, name)
                    for path, _, names in os.walk(os.path.join(self.home, "objects")) for name in names]
-        self.assertEqual(len(objects), 3, "the file, its chunk list and the tree")
+        self.assertEqual(len(objects), 4, "the file, its chunk list, the tree and its times")
         for blob in objects:
             with self.subTest(size=os.path.getsize(blob)):
                 with open(blob, "rb") as file:
