@@ -867,7 +867,7 @@ class Story(Case):
             upload.kill()
             upload.wait()
         done = self.json("gc")
-        self.assertEqual((done["blobs_removed"], done["blobs_held_back"], done["bytes_held_back"]), (2, 0, 0))
+        self.assertEqual((done["blobs_removed"], done["blobs_held_back"], done["bytes_held_back"]), (3, 0, 0))
         self.assertNotIn("again", self.ok("gc"))
 
     def test_an_mlmodel_without_a_signature_is_refused_by_file_and_reason(self):
