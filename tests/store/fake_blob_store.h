@@ -4,6 +4,7 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "cas/base/thread.h"
 #include "cas/blob_store.h"
 #include "cas/tree.h"
+#include "store/registry.h"
 
 namespace modelfs::testing {
 
@@ -61,12 +63,13 @@ class FakeBlobStore : public cas::BlobStore {
     const MutexLock lock(mu_);
     return blobs_.count(digest) > 0;
   }
-  // What a sweep would do with this mark, trees only.
-  void Sweep(const std::vector<Digest>& live_trees, cas::Epoch horizon) {
+  // Removes what a sweep would remove with this mark, and the files of trees besides.
+  void Sweep(const store::Mark& mark) {
+    std::set<Digest> live(mark.live_trees.begin(), mark.live_trees.end());
+    live.insert(mark.live_times.begin(), mark.live_times.end());
     const MutexLock lock(mu_);
     for (auto at = epochs_.begin(); at != epochs_.end();) {
-      const bool live = std::find(live_trees.begin(), live_trees.end(), at->first) != live_trees.end();
-      if (live || at->second >= horizon) {
+      if (live.count(at->first) > 0 || at->second >= mark.horizon) {
         ++at;
       } else {
         blobs_.erase(at->first);

@@ -66,7 +66,7 @@ TEST(Lease, NoCommittedVersionEverLosesItsTreeToASweep) {
     while (!done) {
       const auto mark = box.registry->MarkForSweep(box.ann);
       EXPECT_OK(mark);
-      box.blobs.Sweep(mark->live_trees, mark->horizon);
+      box.blobs.Sweep(*mark);
     }
   });
   std::vector<std::thread> writers;
@@ -107,7 +107,7 @@ TEST(Mark, HoldsTheTreesOfReadyVersionsOnly) {
   ASSERT_OK(box.registry->Delete(box.ann, other, Registry::DeleteMode::kWithVersions));
   const auto mark = box.registry->MarkForSweep(box.ann).value();
   EXPECT_EQ(mark.live_trees, std::vector<Digest>{kept});
-  box.blobs.Sweep(mark.live_trees, mark.horizon);
+  box.blobs.Sweep(mark);
   EXPECT_TRUE(box.blobs.Has(kept));
   EXPECT_FALSE(box.blobs.Has(gone));
   EXPECT_FALSE(box.blobs.Has(with_model));
