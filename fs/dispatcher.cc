@@ -152,6 +152,7 @@ void Dispatcher::NameCaller(Request& request) {
   store::Caller who = options_.identities->CallerOf(request.caller.uid, request.gid);
   request.caller.principal = std::move(who.principal);
   request.caller.groups = std::move(who.groups);
+  request.caller.shared_name = who.shared_name;
 }
 
 std::string Dispatcher::PathFor(const Call& call) {

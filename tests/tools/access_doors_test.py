@@ -355,6 +355,23 @@ class Ranges(unittest.TestCase):
         self.ok("group", "remove", "admins", "guests")
         self.until(31234, ALLOWED)
 
+    def test_a_name_of_many_uids_is_no_admins_on_the_mount_either(self):
+        os.mkdir(self.mnt + "/kept")
+        for privilege, place in (("USE_CATALOG", "c"), ("USE_SCHEMA", "c.s"), ("EXECUTE", "c.s.m")):
+            self.ok("grant", privilege, place, "bob")
+        lines = (f"uid * = {ADMIN}\n", f"uid 5-400000 = {ADMIN}\n", "uid * = guests\n")
+        for probe, line in enumerate(lines, 500000):
+            self.remap(f"uid {probe} = bob\n" + line)
+            self.until(probe, ALLOWED)  # from here on the mount goes by this map
+            if "guests" in line:
+                self.ok("group", "add", "admins", "guests")
+            # Of the root the kernel asks the daemon, whatever the caller may do.
+            for attempt in (lambda: os.mkdir(self.mnt + "/mine"), lambda: os.rmdir(self.mnt + "/kept"),
+                            lambda: os.setxattr(self.mnt, "user.description", b"x"),
+                            lambda: os.setxattr(self.mnt, "user.modelfs.owner", b"bob")):
+                self.assertEqual(self.as_uid(300000, attempt), DENIED, line)
+            self.assertEqual(sorted(os.listdir(self.mnt)), ["c", "kept"])
+
     def test_a_map_that_contradicts_itself_is_refused_by_its_lines(self):
         self.remap("uid 10-20 = a\nuid 15-30 = b\n")
         done = self.modelfs("ls")
