@@ -35,12 +35,24 @@ class Unfolder {
   // How deep something lies, or how deep what is in it goes.
   struct Depth {
     size_t levels = 0;
-    int links = 0;  // to directories
+    int links = 0;     // to directories
+    size_t bytes = 0;  // of the path
+  };
+  // Files and directories, and the paths to them.
+  struct Size {
+    uint64_t entries = 0;
+    uint64_t path_bytes = 0;
   };
   struct Measured {
-    uint64_t entries = 0;
+    Size all;  // with what links unfold to
+    Size own;  // without
     Depth depth;
   };
+
+  static void Add(Size& sum, size_t name_bytes, const Size& below) {
+    sum.entries += 1 + below.entries;
+    sum.path_bytes += name_bytes + below.path_bytes + below.entries * (name_bytes + 1);
+  }
 
   static Error Refuse(std::string_view path, std::string_view why) {
     return {Code::kInvalidArgument, fmt::format("{}: {}", Printable(path), why)};
@@ -137,8 +149,9 @@ class Unfolder {
         return Refuse(path, "is a symbolic link to a directory that it lies in; remove it");
       }
       const Measured& measured = *known->second;
-      RETURN_IF_ERROR(CheckDepth(
-          path, {.levels = at.levels + measured.depth.levels, .links = at.links + measured.depth.links}));
+      RETURN_IF_ERROR(CheckDepth(path, {.levels = at.levels + measured.depth.levels,
+                                        .links = at.links + measured.depth.links,
+                                        .bytes = at.bytes + measured.depth.bytes}));
       return measured;
     }
     RETURN_IF_ERROR(CheckDepth(path, at));
@@ -146,6 +159,7 @@ class Unfolder {
     Measured sum;
     for (const DraftEntry& entry : names_.directories.at(directory).entries) {
       const std::string entry_path = path.empty() ? entry.name : path + "/" + entry.name;
+      const size_t name_bytes = entry.name.size() + (path.empty() ? 0 : 1);  // with the slash before it
       Measured below;
       below.depth.levels = 1;
       DraftNode node = entry.node;
@@ -158,17 +172,28 @@ class Unfolder {
       }
       if (is_directory) {
         const int links = is_link ? 1 : 0;
-        ASSIGN_OR_RETURN(below,
-                         Measure(node, entry_path, {.levels = at.levels + 1, .links = at.links + links}));
+        ASSIGN_OR_RETURN(
+            below,
+            Measure(node, entry_path,
+                    {.levels = at.levels + 1, .links = at.links + links, .bytes = at.bytes + name_bytes}));
         ++below.depth.levels;
         below.depth.links += links;
       } else {
-        RETURN_IF_ERROR(CheckDepth(entry_path, {.levels = at.levels + 1, .links = at.links}));
+        RETURN_IF_ERROR(CheckDepth(
+            entry_path, {.levels = at.levels + 1, .links = at.links, .bytes = at.bytes + name_bytes}));
       }
-      sum.entries += 1 + below.entries;
+      Add(sum.all, entry.name.size(), below.all);
+      Add(sum.own, entry.name.size(), is_link ? Size{} : below.own);
       sum.depth.levels = std::max(sum.depth.levels, below.depth.levels);
       sum.depth.links = std::max(sum.depth.links, below.depth.links);
-      if (sum.entries > entries_ + kMostUnfolded) {
+      sum.depth.bytes = std::max(sum.depth.bytes, below.depth.bytes + name_bytes);
+      if (sum.all.path_bytes > sum.own.path_bytes + kMostUnfoldedBytes) {
+        return Refuse(entry_path,
+                      fmt::format("with it, the paths that the symbolic links of the draft unfold to are "
+                                  "longer than {} MiB together; remove links to directories",
+                                  kMostUnfoldedBytes >> 20U));
+      }
+      if (sum.all.entries > entries_ + kMostUnfolded) {
         return Refuse(entry_path,
                       fmt::format("with it, the symbolic links of the draft unfold to more than {} files "
                                   "and directories; remove links to directories",
@@ -182,6 +207,9 @@ class Unfolder {
   static Status CheckDepth(std::string_view path, Depth depth) {
     if (depth.levels > kTreeMaxDepth) {
       return Refuse(path, fmt::format("lies more than {} levels deep", kTreeMaxDepth));
+    }
+    if (depth.bytes > kPathMaxBytes) {
+      return Refuse(path, fmt::format("with what is in it, its path is longer than {} bytes", kPathMaxBytes));
     }
     if (depth.links > kMostLinksFollowed) {
       return Refuse(

@@ -22,6 +22,8 @@ namespace modelfs::cas {
 inline constexpr int kMostLinksFollowed = 40;
 // How many files and directories all links to directories together may unfold to. Counted before any is made.
 inline constexpr uint64_t kMostUnfolded = 1'000'000;
+// How long their paths may be, together.
+inline constexpr uint64_t kMostUnfoldedBytes = uint64_t{256} << 20U;
 
 struct DraftNames {
   struct Directory {

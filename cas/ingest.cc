@@ -135,14 +135,11 @@ class Walk {
                       "small files together",
                       relative, kTreeMaxNodes));
     }
-    if ((followed || links_deep_ > 0) && ++unfolded_ > kMostUnfolded) {
-      return Error(
-          Code::kInvalidArgument,
-          fmt::format(
-              "{}: the symlinks by here unfold to more than {} files and directories; remove links to "
-              "directories",
-              relative, kMostUnfolded));
+    if (relative.size() > kPathMaxBytes) {
+      return Error(Code::kInvalidArgument,
+                   fmt::format("{}: its path is longer than {} bytes", relative, kPathMaxBytes));
     }
+    if (followed || links_deep_ > 0) RETURN_IF_ERROR(CountUnfolded(relative));
     if (S_ISDIR(info.mode)) {
       // A symlink to a directory that it lies in would be walked for ever.
       if (std::find(ancestors_.begin(), ancestors_.end(), IdentityOf(info)) != ancestors_.end()) {
@@ -179,6 +176,16 @@ class Walk {
     return OkStatus();
   }
 
+  Status CountUnfolded(const std::string& relative) {
+    unfolded_bytes_ += relative.size();
+    if (++unfolded_ <= kMostUnfolded && unfolded_bytes_ <= kMostUnfoldedBytes) return OkStatus();
+    return Error(
+        Code::kInvalidArgument,
+        fmt::format("{}: the symlinks by here unfold to more than {} files and directories, or to paths of "
+                    "more than {} MiB together; remove links to directories",
+                    relative, kMostUnfolded, kMostUnfoldedBytes >> 20U));
+  }
+
   SourceDirectory& source_;
   const IngestOptions& options_;
   std::vector<Identity> ancestors_;
@@ -187,8 +194,9 @@ class Walk {
   size_t nodes_ = 1;  // the directory itself
   std::unordered_map<std::string, FileTime> times_;
   size_t followed_directories_ = 0;
-  uint64_t unfolded_ = 0;  // entries that are links, or below them
-  int links_deep_ = 0;     // links to directories on the way to here
+  uint64_t unfolded_ = 0;        // entries that are links, or below them
+  uint64_t unfolded_bytes_ = 0;  // of their paths
+  int links_deep_ = 0;           // links to directories on the way to here
 };
 
 Status CopyBlob(OpenBlob& blob, int out, const std::string& path) {

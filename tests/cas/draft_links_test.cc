@@ -1,10 +1,12 @@
 #include "cas/draft_links.h"
 
+#include <fmt/core.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
 #include <string_view>
 
+#include "cas/base/text.h"
 #include "cas/draft_store.h"
 #include "cas/ingest.h"
 #include "tests/cas/test_support.h"
@@ -142,6 +144,38 @@ TEST(DraftLinks, WhatTheyUnfoldToIsCountedBeforeItIsMade) {
   const std::string said = Leaves(paths);
   EXPECT_NE(said.find("unfold to more than 1000000 files and directories"), std::string::npos)
       << said.substr(0, 300);
+}
+
+// A thousand links to a folder of eighty files, which lie as deep as paths go.
+TEST(DraftLinks, ThePathsThatTheyUnfoldToAreCountedBeforeTheyAreMade) {
+  std::string deep = std::string(kNameMaxBytes, 'd') + "/";
+  std::vector<std::string> paths = {deep};
+  for (int level = 1; level < 14; ++level) {
+    deep += std::string(kNameMaxBytes, 'd') + "/";
+    paths.push_back(deep);
+  }
+  for (int file = 0; file < 80; ++file) paths.push_back(deep + std::to_string(file));
+  for (int link = 0; link < 1000; ++link) {
+    paths.push_back(fmt::format("{}>{}", link, std::string(kNameMaxBytes, 'd')));
+  }
+  EXPECT_NE(Leaves(paths).find("longer than 256 MiB together"), std::string::npos);
+}
+
+TEST(DraftLinks, APathIsNotLongerThanAnyThatCanBeOpened) {
+  std::string deep;
+  std::vector<std::string> paths;
+  for (int level = 0; level < 15; ++level) {
+    deep += std::string(kNameMaxBytes, 'd') + "/";
+    paths.push_back(deep);
+  }
+  const std::string longest(kNameMaxBytes, 'f');  // 15 x 256 + 255 bytes
+  paths.push_back(deep + longest);
+  EXPECT_FALSE(Leaves(paths).starts_with("refused"));
+  paths.push_back("l>" + std::string(kNameMaxBytes, 'd'));
+  EXPECT_FALSE(Leaves(paths).starts_with("refused"));
+  paths.back() = std::string(kNameMaxBytes, 'e') + "/";
+  paths.push_back(std::string(kNameMaxBytes, 'e') + "/l>../" + std::string(kNameMaxBytes, 'd'));
+  EXPECT_NE(Leaves(paths).find("longer than 4095 bytes"), std::string::npos);
 }
 
 // A draft of a million files has no links that unfold to anything.
