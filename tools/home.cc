@@ -109,6 +109,13 @@ Status CheckPart(const Fd& directory, const std::string& path, const std::string
                     "(mount --bind)",
                     path, Printable(name)));
   }
+  // A FIFO would keep the one who opens it waiting for somebody at its other end.
+  if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) {
+    return Error(
+        Code::kFailedPrecondition,
+        fmt::format("{}/{} is neither a file nor a directory, and modelfs did not make it: remove it", path,
+                    Printable(name)));
+  }
   if (info.st_uid == ::geteuid()) return OkStatus();
   return Error(
       Code::kPermissionDenied,

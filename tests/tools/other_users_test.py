@@ -184,6 +184,17 @@ class Homes(Others):
             os.unlink(f"{theirs}/{link}")
         with open(target) as file:
             self.assertEqual(file.read(), "root's")
+        # Whoever opens a FIFO waits for its other end.
+        for name in ("mount.log", "registry/data.mdb"):
+            if os.path.exists(f"{theirs}/{name}"):
+                os.rename(f"{theirs}/{name}", f"{self.eve}/kept")
+            os.mkfifo(f"{theirs}/{name}")
+            os.chown(f"{theirs}/{name}", EVE.pw_uid, EVE.pw_gid)
+            self.refused_as(EVE, 6, "-r", theirs, "ls", says=f"{theirs}/{name} is neither a file nor a directory")
+            self.refused(6, "mount", theirs, self.mnt, "-d", says=f"{theirs}/{name} is neither a file nor a directory")
+            os.unlink(f"{theirs}/{name}")
+            if os.path.exists(f"{self.eve}/kept"):
+                os.rename(f"{self.eve}/kept", f"{theirs}/{name}")
         self.ok_as(EVE, "-r", theirs, "ls")
         # What root left there in earlier versions: named, and how to get out of it.
         os.chown(theirs + "/registry/lock.mdb", 0, 0)
