@@ -653,7 +653,7 @@ class LmdbKv : public Kv {
   }
 
   Patience NewPatience(std::stop_token stop) const override { return env_->NewPatience(std::move(stop)); }
-  Error Busy() const override { return env_->locks().WriterBusy(); }
+  Error Busy() const override { return env_->locks().Busy(LockFile::Lock::kWriter); }
 
   Status DeleteKeys(const std::vector<std::string>& keys) override {
     for (const std::string& key : keys) RETURN_IF_ERROR(CheckKey(key));

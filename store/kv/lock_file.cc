@@ -20,11 +20,13 @@ namespace modelfs::store {
 namespace {
 
 constexpr mode_t kFileMode = 0600;
-// Locks are of bytes that the file does not have. An open file description's say nothing of their holder, so
-// the writer holds a lock of the older kind as well, of which fcntl(2) tells the process.
+// Locks are of bytes that the file does not have. The lock of an open file description does not name its
+// holder, so each holder has a lock of the older kind as well, of which fcntl(2) returns the process.
 constexpr off_t kFirstLock = 1 << 20;
-constexpr off_t kWritersName = kFirstLock - 1;
+constexpr off_t kFirstName = kFirstLock - 16;
 constexpr size_t kNoteBytes = 64;
+// How long a change waits for the next writer to take its turn: that process may be stopped while it waits.
+constexpr std::chrono::milliseconds kTurnWait{100};
 
 // A lock that is given back rings no bell: it is looked for again after this, each time after twice as long.
 constexpr std::chrono::microseconds kFirstLook{50};
@@ -40,6 +42,20 @@ struct flock Range(off_t byte, short type) {
 }
 
 off_t ByteOf(LockFile::Lock lock) { return kFirstLock + static_cast<off_t>(lock); }
+off_t NameByteOf(LockFile::Lock lock) { return kFirstName + static_cast<off_t>(lock); }
+
+std::string_view WhatIsBusy(LockFile::Lock lock) {
+  switch (lock) {
+    case LockFile::Lock::kOpening:
+      return "the registry is being opened";
+    case LockFile::Lock::kNext:
+    case LockFile::Lock::kWriter:
+      return "the registry is being written to";
+    case LockFile::Lock::kReaders:
+      return "the registry's table of readers is being changed";
+  }
+  return "the registry is in use";
+}
 
 std::string ReadProc(pid_t pid, const char* name) {
   const Fd fd(::open(fmt::format("/proc/{}/{}", pid, name).c_str(), O_RDONLY | O_CLOEXEC));
@@ -127,18 +143,30 @@ LockFile::Held::~Held() {
 
 Result<LockFile::Held> LockFile::Take(Lock lock, const Deadline& deadline, const std::stop_token& stop) {
   std::optional<Slots::Slot> slot = SlotsOf(lock).Take(stop, deadline);
-  if (!slot) return stop.stop_requested() ? GaveUp() : WriterBusy();
-  // kNext is given back as soon as there is an answer.
-  if (lock == Lock::kWriter) {
-    ASSIGN_OR_RETURN(const Held next, Take(Lock::kNext, deadline, stop));
-    ASSIGN_OR_RETURN(const bool is_ours, WaitForFile(lock, deadline, stop));
-    if (!is_ours) return stop.stop_requested() ? GaveUp() : WriterBusy();
-    NoteWriter();
-  } else {
-    ASSIGN_OR_RETURN(const bool is_ours, WaitForFile(lock, deadline, stop));
-    if (!is_ours) return stop.stop_requested() ? GaveUp() : WriterBusy();
-  }
+  if (!slot) return stop.stop_requested() ? GaveUp() : Busy(lock);
+  ASSIGN_OR_RETURN(const bool is_ours,
+                   lock == Lock::kWriter ? WaitForTurn(deadline, stop) : WaitForFile(lock, deadline, stop));
+  if (!is_ours) return stop.stop_requested() ? GaveUp() : Busy(lock);
+  NoteHolder(lock);
   return Held(*this, lock, std::move(*slot));
+}
+
+Result<bool> LockFile::WaitForTurn(const Deadline& deadline, const std::stop_token& stop) {
+  while (true) {
+    const Deadline turn = Deadline::At(std::min(deadline.at(), std::chrono::steady_clock::now() + kTurnWait));
+    std::optional<Slots::Slot> slot = SlotsOf(Lock::kNext).Take(stop, turn);
+    if (slot) {
+      ASSIGN_OR_RETURN(const bool is_next, WaitForFile(Lock::kNext, turn, stop));
+      if (is_next) {
+        const Held next(*this, Lock::kNext, std::move(*slot));  // given back as soon as there is an answer
+        NoteHolder(Lock::kNext);
+        return WaitForFile(Lock::kWriter, deadline, stop);
+      }
+    }
+    ASSIGN_OR_RETURN(const bool is_ours, TryFile(Lock::kWriter));
+    if (is_ours) return true;
+    if (stop.stop_requested() || deadline.Passed()) return false;
+  }
 }
 
 std::optional<LockFile::Held> LockFile::TryTake(Lock lock) {
@@ -146,7 +174,7 @@ std::optional<LockFile::Held> LockFile::TryTake(Lock lock) {
   if (!slot) return std::nullopt;
   const Result<bool> is_ours = TryFile(lock);
   if (!is_ours.ok() || !*is_ours) return std::nullopt;
-  if (lock == Lock::kWriter) NoteWriter();
+  NoteHolder(lock);
   return Held(*this, lock, std::move(*slot));
 }
 
@@ -172,43 +200,46 @@ Result<bool> LockFile::WaitForFile(Lock lock, const Deadline& deadline, const st
 }
 
 void LockFile::Unlock(Lock lock) const {
-  if (lock == Lock::kWriter) {
-    struct flock name = Range(kWritersName, F_UNLCK);
-    ::fcntl(fd_.get(), F_SETLK, &name);
-  }
+  struct flock name = Range(NameByteOf(lock), F_UNLCK);
+  ::fcntl(fd_.get(), F_SETLK, &name);
   struct flock range = Range(ByteOf(lock), F_UNLCK);
   ::fcntl(fd_.get(), F_OFD_SETLK, &range);
 }
 
-void LockFile::NoteWriter() const {
-  struct flock name = Range(kWritersName, F_WRLCK);
+void LockFile::NoteHolder(Lock lock) const {
+  struct flock name = Range(NameByteOf(lock), F_WRLCK);
   ::fcntl(fd_.get(), F_SETLK, &name);
+  if (lock != Lock::kWriter) return;
   // A disk that takes no more keeps an older note, of another process: then the time is left out.
   const std::string note = fmt::format("{:<{}}", fmt::format("{} {}\n", ::getpid(), NowMs()), kNoteBytes);
   static_cast<void>(!::pwrite(fd_.get(), note.data(), note.size(), 0));
 }
 
-Error LockFile::WriterBusy() const {
-  constexpr std::string_view kWhat = "the registry is being written to";
-  struct flock name = Range(kWritersName, F_WRLCK);
-  const bool told = ::fcntl(fd_.get(), F_GETLK, &name) == 0;
-  // A process is not told of its own lock; nor is the pid of a process of another pid namespace.
-  if (!told || name.l_type == F_UNLCK || name.l_pid <= 0) {
-    return {Code::kBusy, fmt::format("{} by another change; try again", kWhat)};
-  }
-  const std::string command = CommandOf(name.l_pid);
+std::optional<pid_t> LockFile::HolderOf(Lock lock) const {
+  struct flock name = Range(NameByteOf(lock), F_WRLCK);
+  // The kernel says nothing of a lock of this process, and not the pid of one in another pid namespace.
+  if (::fcntl(fd_.get(), F_GETLK, &name) != 0 || name.l_type == F_UNLCK || name.l_pid <= 0)
+    return std::nullopt;
+  return name.l_pid;
+}
+
+Error LockFile::Busy(Lock lock) const {
+  const std::string_view what = WhatIsBusy(lock);
+  const std::optional<pid_t> holder = HolderOf(lock);
+  if (!holder) return {Code::kBusy, fmt::format("{} by another process or thread; try again", what)};
+  const std::string command = CommandOf(*holder);
   std::string since;
-  if (const auto since_ms = SinceMs(fd_.get(), name.l_pid)) {
+  if (const auto since_ms = SinceMs(fd_.get(), *holder); since_ms && lock == Lock::kWriter) {
     const auto seconds = static_cast<std::time_t>(*since_ms / 1000);
     since = fmt::format(" since {:%Y-%m-%d %H:%M:%S}", fmt::localtime(seconds));
   }
   const std::string what_to_do =
-      IsStopped(name.l_pid)
-          ? fmt::format("it is stopped: let it go on (kill -CONT {0}) or end it (kill -9 {0})", name.l_pid)
-          : fmt::format("try again; if it does not go on, end it (kill -9 {})", name.l_pid);
+      IsStopped(*holder)
+          ? fmt::format("it is stopped: let it go on (kill -CONT {0}) or end it (kill -9 {0})", *holder)
+          : fmt::format("try again; if it does not go on, end it (kill -9 {})", *holder);
   return {Code::kBusy,
-          fmt::format("{} by process {}{}{}; {}, which loses nothing that was acknowledged", kWhat,
-                      name.l_pid, command.empty() ? "" : fmt::format(" ({})", command), since, what_to_do)};
+          fmt::format("{} by process {}{}{}; {}, which loses nothing that was acknowledged", what, *holder,
+                      command.empty() ? "" : fmt::format(" ({})", command), since, what_to_do)};
 }
 
 }  // namespace modelfs::store

@@ -26,7 +26,7 @@ class LockFile {
  public:
   enum class Lock : uint8_t {
     kOpening,  // opens the environment
-    kNext,     // waits for kWriter, alone: so the writer that just left cannot overtake it again and again
+    kNext,     // is the next to take kWriter, so that the writer that just left cannot overtake it for ever
     kWriter,   // has a write transaction
     kReaders,  // takes or clears a slot of LMDB's table of readers
   };
@@ -59,8 +59,8 @@ class LockFile {
   // Without a wait.
   std::optional<Held> TryTake(Lock lock);
 
-  // The kBusy of Take(kWriter): names the writer of this moment.
-  Error WriterBusy() const;
+  // The kBusy of Take(lock): names the process that has the lock at this moment.
+  Error Busy(Lock lock) const;
 
  private:
   static constexpr size_t kLocks = 4;
@@ -71,8 +71,13 @@ class LockFile {
   Result<bool> TryFile(Lock lock) const;
   // False when `deadline` passed.
   Result<bool> WaitForFile(Lock lock, const Deadline& deadline, const std::stop_token& stop) const;
+  // Waits for kWriter by way of kNext. False when `deadline` passed.
+  Result<bool> WaitForTurn(const Deadline& deadline, const std::stop_token& stop);
   void Unlock(Lock lock) const;
-  void NoteWriter() const;
+  // The process that has the lock, where the kernel tells it. Never this process.
+  std::optional<pid_t> HolderOf(Lock lock) const;
+  // Makes this process the one that HolderOf returns to others; of the writer, also since when.
+  void NoteHolder(Lock lock) const;
 
   const std::string path_;
   const Fd fd_;

@@ -1,10 +1,12 @@
 // A process of its own for the tests of the engine that need several, or one that ends in the middle.
 //
 //   kv_worker put HOME KEY VALUE        one commit
-//   kv_worker put-cut HOME KEY VALUE    one commit, killed once LMDB has written it, before readers hear of
-//   it kv_worker put-stop HOME KEY VALUE   one commit, stopped there kv_worker get HOME KEY prints the value,
-//   if any kv_worker storm HOME COUNT          so many commits, as fast as it can kv_worker read-many HOME
-//   COUNT      so many snapshots at once, each read; says "read"
+//   kv_worker put-cut HOME KEY VALUE    one commit, killed once LMDB has written it, before readers see it
+//   kv_worker put-stop HOME KEY VALUE   one commit, stopped there
+//   kv_worker stop-opening HOME         stopped while it has the lock of those that open the environment
+//   kv_worker get HOME KEY              prints the value, if any
+//   kv_worker storm HOME COUNT          so many commits, as fast as it can
+//   kv_worker read-many HOME COUNT      so many snapshots at once, each read; says "read"
 #include <fmt/core.h>
 #include <signal.h>
 #include <unistd.h>
@@ -15,6 +17,7 @@
 #include <vector>
 
 #include "store/kv/lmdb_kv.h"
+#include "store/kv/lock_file.h"
 #include "tests/store/meta_signal.h"
 #include "tests/store/must.h"
 
@@ -37,6 +40,12 @@ void Put(Kv& kv, const std::string& key, const std::string& value) {
 
 int Run(const std::vector<const char*>& args) {
   const std::string command = args.at(1);
+  if (command == "stop-opening") {
+    const auto locks = Must(LockFile::Open(fmt::format("{}/writer.lock", args.at(2))));
+    const auto held = Must(locks->Take(LockFile::Lock::kOpening, Deadline::Never()));
+    ::raise(SIGSTOP);
+    return 0;
+  }
   LmdbOptions options;
   options.directory = args.at(2);
   options.unsafe_no_sync = command == "storm";  // the disk is no part of it, and more commits meet

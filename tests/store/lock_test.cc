@@ -2,6 +2,7 @@
 // its commit is there for everybody or for nobody.
 #include <fmt/core.h>
 #include <gtest/gtest.h>
+#include <signal.h>
 #include <sys/wait.h>
 
 #include <chrono>
@@ -12,6 +13,7 @@
 #include <thread>
 
 #include "store/kv/lmdb_kv.h"
+#include "store/kv/lock_file.h"
 #include "tests/store/expect.h"
 #include "tests/store/scratch_dir.h"
 #include "tests/store/worker.h"
@@ -154,6 +156,35 @@ TEST_F(Stopped, AWaitEndsWithItsCaller) {
   gave_up.request_stop();
   EXPECT_EQ(first.get(), "cancelled");
   EXPECT_EQ(second.get(), "cancelled");
+}
+
+// It is queued, and would keep all others from the lock that nobody has.
+TEST_F(Stopped, AProcessThatWaitsForItsTurnDelaysNobody) {
+  const auto kv = OpenWithPatience(home(), std::chrono::seconds(30));
+  const auto locks = LockFile::Open(home() + "/writer.lock").value();
+  Worker writer({"put-stop", home(), "a", "1"});
+  ASSERT_TRUE(writer.WaitUntilStopped());
+  Worker waiter({"put", home(), "b", "1"});
+  while (locks->TryTake(LockFile::Lock::kNext)) std::this_thread::yield();
+  ::kill(waiter.pid(), SIGSTOP);
+  ASSERT_TRUE(waiter.WaitUntilStopped());
+  writer.Continue();
+  EXPECT_EQ(writer.Wait(), 0);
+  EXPECT_EQ(Outcome(kv->Commit(Putting("c", "1"))), "ok");
+  waiter.Continue();
+  EXPECT_EQ(waiter.Wait(), 0);
+  EXPECT_EQ(ValueOf(*kv, "b"), "1");
+}
+
+TEST_F(Stopped, AProcessThatOpensIsNamed) {
+  OpenWithPatience(home(), milliseconds(1));
+  Worker worker({"stop-opening", home()});
+  ASSERT_TRUE(worker.WaitUntilStopped());
+  const auto refused = OpenLmdbKv({.directory = home(), .lock_wait = milliseconds(50)});
+  ASSERT_EQ(Outcome(refused), "busy");
+  const std::string& said = refused.error().message();
+  EXPECT_NE(said.find(fmt::format("being opened by process {} (", worker.pid())), std::string::npos) << said;
+  EXPECT_NE(said.find(fmt::format("kill -CONT {}", worker.pid())), std::string::npos) << said;
 }
 
 // A link there leads wherever whoever made it wants.
