@@ -229,8 +229,11 @@ Result<Fd> EmbeddedRegistryImpl::HoldAuditFiles(const Caller& caller) {
     std::this_thread::sleep_for(kLockPoll);
     lock = LockRotation(audit_files_);
   }
-  // So that whoever copies it finds it.
-  if (lock.ok()) RETURN_IF_ERROR(audit_files_.Prepare({}));
+  if (!lock.ok()) return lock;
+  // The directory is there for the program that copies it, without a file that a killed rotation left: a
+  // later one would hold the same records, and a backup would have both.
+  ASSIGN_OR_RETURN(const std::vector<AuditFile> left, CheckOtherAuditFiles());
+  RETURN_IF_ERROR(audit_files_.Prepare(left));
   return lock;
 }
 
