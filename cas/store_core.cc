@@ -244,8 +244,8 @@ Error StoreCore::ReadFailed(const Digest& digest, const FileInfo& info, const Er
 Error StoreCore::Missing(const Digest& digest) {
   if (files.Stat(QuarantinePath(digest)).ok()) {
     return {Code::kDataLoss, digest.ToString() +
-                                 ": failed its check and lies in quarantine; register a good copy of the "
-                                 "file again to replace it"};
+                                 ": failed its check and lies in quarantine; a good copy of the same bytes "
+                                 "replaces it: register the file again, or restore it from a backup"};
   }
   return {Code::kNotFound, digest.ToString() + ": not in the store"};
 }

@@ -50,9 +50,10 @@ bool MayKnowName(const Context& context, const Request& request, NodeId node) {
     case NodeKind::kTree:
     case NodeKind::kAliasTree:
     case NodeKind::kAliasLink: {
-      const auto version = context.trees->Get(parts.version);
+      // The record alone: a version whose files cannot be read has a name, too.
+      const auto version = context.registry->GetVersionById(context.daemon, parts.version);
       if (!version.ok()) return false;
-      object = (*version)->info.model;
+      object = version->model;
       break;
     }
     case NodeKind::kDraft: {

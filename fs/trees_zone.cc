@@ -450,25 +450,27 @@ Outcome<NodeId> TreesZone::ParentOf(NodeId directory) {
 }
 
 Outcome<Place> TreesZone::PlaceOf(NodeId node) {
-  const auto found = Find(node);
-  if (!found) return tl::unexpected(found.error());
-  const NodeParts& parts = found->parts;
-  const store::VersionInfo& info = found->version->info;
+  const NodeParts parts = Parse(node);
   if (parts.tree_node != 0) {
+    const auto found = Find(node);
+    if (!found) return tl::unexpected(found.error());
     const uint32_t parent = found->node->parent;
     return Place{parts.kind == NodeKind::kTree ? TreeNode(parts.version, parent, Flavour::kCached)
                                                : AliasTreeNode(parts.slot, parts.version, parent),
                  std::string(found->node->name)};
   }
+  // The record alone says where a version is, so one whose files cannot be read has a place, too.
+  const auto version = context_.registry->GetVersionById(context_.daemon, parts.version);
+  if (!version.ok()) return Refuse(version.error());
   if (parts.kind == NodeKind::kAliasTree) {
-    const auto model = context_.registry->Get(context_.daemon, info.model);
+    const auto model = context_.registry->Get(context_.daemon, version->model);
     if (!model.ok()) return Refuse(model.error());
     for (const store::AliasInfo& alias : model->aliases) {
       if (alias.slot == parts.slot)
         return Place{ObjectNode(model->parent), fmt::format("{}@{}", model->name, alias.name)};
     }
   }
-  return Place{VersionsNode(info.model), std::to_string(info.number)};
+  return Place{VersionsNode(version->model), std::to_string(version->number)};
 }
 
 std::map<std::string, std::string> TreesZone::AuditParams(const Found& opened) const {
