@@ -1,5 +1,6 @@
 // mount and umount.
 #include <fmt/core.h>
+#include <poll.h>
 #include <pthread.h>
 #include <spdlog/logger.h>
 #include <sys/resource.h>
@@ -19,6 +20,7 @@
 #include <thread>
 
 #include "cas/base/clock.h"
+#include "cas/base/fd.h"
 #include "cas/base/text.h"
 #include "cas/base/thread.h"
 #include "fs/mount_daemon.h"
@@ -295,12 +297,10 @@ struct UmountArguments {
 
 // How long umount waits for the daemon to finish after the mount is gone from the tree.
 constexpr std::chrono::seconds kDrainWait{10};
-constexpr std::chrono::milliseconds kDrainPoll{10};
 
 Status RunUmount(const Cli& /*cli*/, const UmountArguments& arguments) {
   const std::string mount_point = MountPointPath(arguments.mount_point);
   ASSIGN_OR_RETURN(const std::optional<MountPoint> mount, MountAt(mount_point));
-  const std::string home = mount ? mount->source : "";
   if (mount) {
     ASSIGN_OR_RETURN(const bool killed, EndIfKilled(*mount));
     if (killed) {
@@ -308,25 +308,19 @@ Status RunUmount(const Cli& /*cli*/, const UmountArguments& arguments) {
       return left ? fs::Unmount(mount_point, true) : OkStatus();  // whoever waited for it may still be there
     }
   }
+  const std::optional<pid_t> daemon = mount && !arguments.lazy ? DaemonOf(*mount) : std::nullopt;
+  const Fd process(daemon ? static_cast<int>(::syscall(SYS_pidfd_open, *daemon, 0)) : -1);
   RETURN_IF_ERROR(fs::Unmount(mount_point, arguments.lazy));
-  if (home.empty() || arguments.lazy) return OkStatus();
+  if (!process.valid()) return OkStatus();
   // So that the registry is at rest when we return: scripts go on to copy it, or to mount it again.
-  const Deadline deadline = Deadline::After(kDrainWait);
-  while (true) {
-    const std::vector<MountRecord> records = MountsOf(home);
-    const auto left = std::find_if(records.begin(), records.end(), [&](const MountRecord& record) {
-      return record.mount_point == mount_point;
-    });
-    if (left == records.end()) return OkStatus();
-    if (deadline.Passed()) {
-      return Error(
-          Code::kDeadlineExceeded,
-          fmt::format("{} is unmounted, but its process {} has not ended yet and still has its drafts; wait "
-                      "for it before you mount {} there again, or end it with kill {}",
-                      mount_point, left->pid, home, left->pid));
-    }
-    std::this_thread::sleep_for(kDrainPoll);
-  }
+  pollfd ended = {.fd = process.get(), .events = POLLIN, .revents = 0};
+  if (::poll(&ended, 1, static_cast<int>(std::chrono::milliseconds(kDrainWait).count())) > 0)
+    return OkStatus();
+  return Error(
+      Code::kDeadlineExceeded,
+      fmt::format("{} is unmounted, but its process {} has not ended yet and still has its drafts; wait "
+                  "for it before you mount {} there again, or end it with kill {}",
+                  mount_point, *daemon, mount->source, *daemon));
 }
 
 }  // namespace

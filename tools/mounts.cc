@@ -167,4 +167,18 @@ Result<bool> EndIfKilled(const MountPoint& mount) {
   return killed;
 }
 
+std::optional<pid_t> DaemonOf(const MountPoint& mount) {
+  for (const MountRecord& record : MountsOf(mount.source)) {
+    if (record.mount_point == mount.path) return record.pid;
+  }
+  if (mount.user != ::geteuid()) return std::nullopt;
+  const Result<fs::Health> health = fs::HealthOf(mount.path);
+  if (!health.ok() || *health != fs::Health::kAlive) return std::nullopt;
+  std::ifstream file(mount.path + "/.modelfs/status");
+  const nlohmann::json status = nlohmann::json::parse(file, nullptr, false);
+  const auto pid = status.is_object() ? status.find("pid") : status.end();
+  if (pid == status.end() || !pid->is_number_integer()) return std::nullopt;
+  return pid->get<pid_t>();
+}
+
 }  // namespace modelfs::tools

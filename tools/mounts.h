@@ -5,6 +5,7 @@
 #include <sys/types.h>
 
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -48,5 +49,9 @@ Result<bool> EndIfKilled(const MountPoint& mount);
 // ones. Another user's home is read as what it is, somebody's text: nothing in it is changed, waited for or
 // reached through a symlink, and of more than a home has nothing is looked at. Empty where there is no home.
 std::vector<MountRecord> MountsOf(const std::string& home);
+
+// The process that serves a mount. Of one without a record, as a full disk leaves it, the mount itself is
+// asked where it is the caller's own. Nothing where neither says.
+std::optional<pid_t> DaemonOf(const MountPoint& mount);
 
 }  // namespace modelfs::tools

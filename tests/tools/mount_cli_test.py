@@ -129,6 +129,46 @@ class Background(Case):
         self.assertEqual(os.listdir(os.path.join(self.mnt, "a/b/stays/versions")), ["small"])
         self.ok("umount", self.mnt)
 
+    def test_umount_waits_for_a_daemon_that_could_not_note_itself_down(self):
+        self.ok("mkdir", "-p", "a.b.m")
+        with open(os.path.join(self.home, "mounts"), "w"):
+            pass  # in place of the directory: no record can be written, as on a full disk
+        self.ok("mount", self.mnt, "-d")
+        with open(self.mnt + "/.modelfs/status") as status:
+            pid = json.load(status)["pid"]
+        with open(self.home + "/mount.log") as log:
+            self.assertIn("mount_not_recorded", log.read())
+        os.mkdir(self.mnt + "/a/b/m/versions/draft")
+        with open(self.mnt + "/a/b/m/versions/draft/f", "wb") as file:
+            file.write(b"f" * 1000)
+        self.ok("umount", self.mnt)
+        try:
+            with open(f"/proc/{pid}/stat") as stat:
+                self.assertIn(") Z ", stat.read(), "it runs on")  # ended, but its parent has not noticed
+        except FileNotFoundError:
+            pass
+
+    def test_why_finds_the_refusal_of_a_version_whose_list_of_files_is_damaged(self):
+        source = os.path.join(self.scratch, "src")
+        os.mkdir(source)
+        with open(os.path.join(source, "weights"), "wb") as file:
+            file.write(b"weights")
+        self.ok("register", "-p", source, "a.b.m")
+        tree = json.loads(self.ok("show", "a.b.m/1", "--json"))["digest"].split(":")[-1]
+        blob = os.path.join(self.home, "objects", tree[:2], tree[2:])
+        os.chmod(blob, 0o600)
+        with open(blob, "r+b") as file:
+            file.write(b"rot")
+        self.ok("mount", self.mnt, "-d", "-o", "scrub_days=0")
+        path = os.path.join(self.mnt, "a/b/m/versions/1")
+        for _ in ("found", "known"):
+            with self.assertRaises(OSError) as refused:
+                os.listdir(path)
+            self.assertEqual(refused.exception.errno, errno.EIO)
+        said = self.ok("why", path)
+        self.assertIn("a.b.m/1: its list of files", said)
+        self.assertIn("restore it from a backup", said)
+
     def test_a_mount_scrubs_and_rot_on_the_disk_is_found(self):
         source = os.path.join(self.scratch, "src")
         os.mkdir(source)
