@@ -119,10 +119,9 @@ Status CheckPart(const Fd& directory, const std::string& path, const std::string
   if (info.st_uid == ::geteuid()) return OkStatus();
   return Error(
       Code::kPermissionDenied,
-      fmt::format("{0}/{1} belongs to {2} and not, as {0} does, to {3}; give it back, as root: chown -R "
-                  "--no-dereference {4} {0}",
-                  path, Printable(name), store::UserLabel(info.st_uid), store::UserLabel(::geteuid()),
-                  ::geteuid()));
+      fmt::format("{0}/{1} belongs to {2} and not, as {0} does, to {3}; give it back, as root: {4}", path,
+                  Printable(name), store::UserLabel(info.st_uid), store::UserLabel(::geteuid()),
+                  ShellCommand({"chown", "-R", "--no-dereference", std::to_string(::geteuid())}, {path})));
 }
 
 Status CheckParts(const Fd& directory, const std::string& path) {
@@ -130,9 +129,8 @@ Status CheckParts(const Fd& directory, const std::string& path) {
   if (!directory.valid() || ::fstat(directory.get(), &info) != 0) return ErrnoError(errno, path);
   if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
     return Error(Code::kFailedPrecondition,
-                 fmt::format("other users can write in {0} and put what they like in the place of its files: "
-                             "chmod go-w {0}",
-                             path));
+                 fmt::format("other users can write in {} and put what they like in the place of its files: {}",
+                             path, ShellCommand({"chmod", "go-w"}, {path})));
   }
   ASSIGN_OR_RETURN(
       const std::vector<std::string> names,

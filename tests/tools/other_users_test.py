@@ -208,6 +208,26 @@ class Homes(Others):
             os.chmod(folder, 0o700)
         self.ok_as(EVE, "-r", theirs, "ls")
 
+    def test_what_its_user_or_root_is_told_to_run_on_it_is_read_as_it_was_meant(self):
+        theirs = os.path.join(self.eve, "h;touch pwned;$(touch pwned)'\"`touch pwned` x")
+        self.ok_as(EVE, "init", theirs)
+
+        def told(command):
+            """The words of the command at the end of a refusal, as the shell of whoever pastes it reads them."""
+            refusal = self.run_as(EVE, "-r", theirs, "ls").stderr
+            line = f"{command} " + refusal.rpartition(f": {command} ")[2]
+            done = subprocess.run(["sh", "-c", command + "() { printf '%s\\0' \"$@\"; }; " + line], cwd=self.scratch,
+                                  capture_output=True, text=True)
+            self.assertEqual(done.stderr, "", refusal)
+            self.assertFalse(os.path.exists(os.path.join(self.scratch, "pwned")), refusal)
+            return done.stdout.split("\0")[:-1]
+
+        os.chown(theirs + "/registry/lock.mdb", 0, 0)
+        self.assertEqual(told("chown"), ["-R", "--no-dereference", str(EVE.pw_uid), theirs + "/registry"])
+        os.chown(theirs + "/registry/lock.mdb", EVE.pw_uid, EVE.pw_gid)
+        os.chmod(theirs, 0o770)
+        self.assertEqual(told("chmod"), ["go-w", theirs])
+
     def test_an_empty_directory_of_another_user_becomes_no_registry(self):
         empty = self.directory("empty", EVE)
         self.refused(5, "init", empty, says=f"{empty} belongs to games (uid {EVE.pw_uid})", MODELFS_REGISTRY="")
