@@ -395,7 +395,10 @@ Result<RegistryCheck> EmbeddedRegistryImpl::CheckRecords(const Caller& caller) {
   RETURN_IF_ERROR(note(Inspect(caller, Operation::kReclaim, kMetastoreId,
                                [&](View& view) -> Status { return Checker(view, report).Walk(); })));
   const Result<uint64_t> audited = VerifyAudit(caller);
-  if (!audited.ok()) RETURN_IF_ERROR(note(audited.error()));
+  if (!audited.ok()) {
+    RETURN_IF_ERROR(note(audited.error()));
+    report.audit_problems = 1;
+  }
   RETURN_IF_ERROR(note(CheckEvents()));
   return report;
 }

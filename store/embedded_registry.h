@@ -37,6 +37,8 @@ struct Mark {
 struct RegistryCheck {
   uint64_t records = 0;               // looked at
   std::vector<std::string> problems;  // a sentence each, at most about a thousand; empty: all is well
+  // Of those, about the audit log or its files: what the other records say can be believed.
+  size_t audit_problems = 0;
 };
 
 // Which records of the audit log are moved to files: the oldest ones that pass both.

@@ -167,12 +167,18 @@ Result<std::vector<cas::DamagedBlob>> MissingBlobs(Home& home, const std::unorde
   return missing;
 }
 
+bool RecordsAreWhole(const store::RegistryCheck& registry) {
+  return registry.problems.size() == registry.audit_problems;
+}
+
 std::string FsckAdvice(const cas::FsckReport& blobs, const store::RegistryCheck& registry, bool repaired) {
   std::string advice;
   if (!registry.problems.empty()) {
-    advice = fmt::format(
-        "{} problem{} in registry/data.mdb; stop every process that uses it and restore it from a backup",
-        registry.problems.size(), registry.problems.size() == 1 ? "" : "s");
+    advice = fmt::format("{} problem{} in {}; stop every process that uses it and restore it from a backup",
+                         registry.problems.size(), registry.problems.size() == 1 ? "" : "s",
+                         RecordsAreWhole(registry)
+                             ? "the audit log (registry/data.mdb, or a file in audit/, as said above)"
+                             : "registry/data.mdb");
   }
   if (blobs.damaged.empty()) return advice;
   if (!advice.empty()) advice += "; ";
@@ -201,7 +207,7 @@ Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
   }
   // Asking what is needed tidies up first, which is nothing to do in a damaged registry.
   std::vector<cas::DamagedBlob> missing;
-  if (registry.problems.empty()) {
+  if (RecordsAreWhole(registry)) {
     ASSIGN_OR_RETURN(const std::unordered_set<Digest> needed, NeededBlobs(*home));
     NameAsNeeded(needed, report.damaged);
     ASSIGN_OR_RETURN(missing, MissingBlobs(*home, needed));
@@ -215,7 +221,7 @@ Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
   for (const cas::DamagedBlob& blob : report.damaged) {
     Result<std::vector<std::string>> found = home->registry->VersionsThatNeed(home->caller, {blob.digest});
     // A damaged registry, which was reported, may not know.
-    if (!found.ok() && !registry.problems.empty()) found = std::vector<std::string>();
+    if (!found.ok() && !RecordsAreWhole(registry)) found = std::vector<std::string>();
     ASSIGN_OR_RETURN(const std::vector<std::string> needed_by, std::move(found));
     damaged.push_back(
         {{"digest", blob.digest.ToString()}, {"reason", blob.reason}, {"needed_by", needed_by}});
@@ -223,7 +229,7 @@ Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
     PrintLine(fmt::format("damaged: {}: {}", blob.digest.ToString(), Printable(blob.reason)));
     for (const std::string& version : needed_by) PrintLine(fmt::format("  needed by {}", version));
     if (needed_by.empty())
-      PrintLine(registry.problems.empty() ? "  needed by no version"
+      PrintLine(RecordsAreWhole(registry) ? "  needed by no version"
                                           : "  needed by no version that is known");
   }
   if (arguments.json) {

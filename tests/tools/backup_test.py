@@ -152,6 +152,15 @@ class Backup(unittest.TestCase):
         self.assertEqual(verdict.returncode, 8)
         self.assertIn("are missing", verdict.stderr)
         self.assertNotIn("tampered", verdict.stderr)
+        # And what of the artifacts is missing besides: the names are whole, and are not what is to be restored.
+        objects = os.path.join(self.places["NEW"], "objects")
+        shutil.rmtree(objects)
+        os.mkdir(objects, 0o700)
+        both = run("-r", self.places["NEW"], "fsck")
+        self.assertEqual(both.returncode, 8)
+        self.assertIn("/audit/1-", both.stdout)
+        self.assertIn("is missing\n  needed by prod.ml.m/1\n", both.stdout)
+        self.assertIn("1 problem in the audit log", both.stderr)
 
     # A file of moved records is durable before the registry says that they moved. Killed between the two, a
     # rotation leaves a file whose records a later one holds, too: a backup must not have both.
