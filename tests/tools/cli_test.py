@@ -782,6 +782,19 @@ class Story(Case):
         for wrong in (["--opens", "few"], ["--rotate-size", "1"], ["--rotate-age", "1s"], ["--rotate-age", "soon"]):
             self.refused(2, "audit", "settings", *wrong)
 
+    def test_a_command_moves_old_records_where_no_mount_has_done_it(self):
+        self.ready_registry()
+        self.ok("audit", "settings", "--rotate-size", "64KiB")
+        for act in ("CREATE", "DROP"):
+            self.ok("sql", "; ".join(f"{act} SCHEMA prod.{'s' * 200}{number}" for number in range(200)))
+        self.ok("ls")
+        self.assertEqual([name.split("-")[0] for name in os.listdir(os.path.join(self.home, "audit"))], ["1"])
+        self.ok("audit", "verify")
+
+    def test_the_help_of_audit_says_what_is_not_in_it(self):
+        said = " ".join(self.ok("audit", "--help").split())
+        self.assertIn("not what the kernel of a shared mount refuses by an ACL", said)
+
     def test_the_audit_log_is_followed(self):
         self.ready_registry()
         env = dict(os.environ, MODELFS_REGISTRY=self.home)

@@ -222,6 +222,33 @@ class Background(Case):
             self.assertEqual(file.read(), b"w" * 300000)
         self.ok("umount", self.mnt)
 
+    def test_a_mount_counts_opens_and_keeps_the_audit_log_small(self):
+        source = os.path.join(self.scratch, "src")
+        os.mkdir(source)
+        for number in range(50):
+            with open(os.path.join(source, f"shard-{number}"), "w") as file:
+                file.write("w")
+        self.ok("register", "-p", source, "a.b.m")
+        self.ok("audit", "settings", "--rotate-size", "64KiB")
+        self.ok("mount", self.mnt, "-d")
+        model = os.path.join(self.mnt, "a/b/m")
+        for _ in range(3):
+            for number in range(50):
+                with open(f"{model}/versions/1/shard-{number}", "rb") as file:
+                    file.read()
+        for number in range(600):
+            os.setxattr(model, "user.tag.turn", b"%d" % number)
+        files = self.home + "/audit"
+        wait_for(lambda: os.path.isdir(files) and [name for name in os.listdir(files) if name.endswith(".jsonl")],
+                 "records to be moved by the mount")
+        self.ok("umount", self.mnt)
+        self.ok("audit", "verify")
+        said = self.ok("audit", "--json", "--action", "generateTemporaryModelVersionCredential")
+        opens = [json.loads(line)["requestParams"] for line in said.splitlines()]
+        self.assertEqual(opens[0]["file"], "shard-0")
+        self.assertEqual(sum(int(each.get("count", 1)) for each in opens), 150)
+        self.assertLessEqual(len(opens), 6, "a minute's are two records")
+
     def test_a_model_that_was_copied_is_in_the_mount_at_once(self):
         source = os.path.join(self.scratch, "src")
         os.mkdir(source)
