@@ -263,7 +263,9 @@ Result<Fd> Channel::MountByHand() {
   for (const KernelOption& option : kKernelOptions) {
     if (options_.*option.set) flags |= option.flag;
   }
-  if (::mount(options_.source.c_str(), options_.mount_point.c_str(), kMountType, flags, data.c_str()) != 0) {
+  ASSIGN_OR_RETURN(const Fd directory, HoldMountPoint(options_.mount_point));
+  const std::string target = fmt::format("/proc/self/fd/{}", directory.get());
+  if (::mount(options_.source.c_str(), target.c_str(), kMountType, flags, data.c_str()) != 0) {
     const int errno_value = errno;
     if (errno_value == ENODEV) {
       return Error(Code::kPermissionDenied,

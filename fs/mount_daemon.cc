@@ -53,7 +53,13 @@ class Daemon : public MountDaemon {
   }
 
   Status Open() {
-    ASSIGN_OR_RETURN(options_.mount_point, PrepareMountPoint(options_.mount_point));
+    ASSIGN_OR_RETURN(std::string canonical, PrepareMountPoint(options_.mount_point));
+    if (options_.no_links && canonical != options_.mount_point) {
+      return Error(
+          Code::kAborted,
+          fmt::format("mount point {}: somebody put a symbolic link on the way there", options_.mount_point));
+    }
+    options_.mount_point = std::move(canonical);
     const std::string door = "mount " + options_.mount_point;
     context_.registry = parts_.registry;
     context_.identities = parts_.identities;

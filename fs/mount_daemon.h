@@ -22,6 +22,7 @@ namespace modelfs::fs {
 
 struct MountOptions {
   std::string mount_point;         // an existing directory
+  bool no_links = false;           // mount_point is canonical, and a link on the way there is an error
   std::string source = "modelfs";  // what mountinfo shows as the device: the registry's home
   bool allow_other = false;        // shared: for every user of the host, as far as grants go (fs/access.h)
   std::shared_ptr<Fd> device;      // /dev/fuse, opened by who had more rights; taken; null: opened here

@@ -271,8 +271,8 @@ Status AbortConnection(const std::string& mount_point) {
       fmt::format("/sys/fs/fuse/connections/{}/abort", mount->device.substr(mount->device.find(':') + 1));
   const Fd file(::open(control.c_str(), O_WRONLY | O_CLOEXEC));
   if (file.valid() && ::write(file.get(), "1", 1) == 1) return OkStatus();
-  // MNT_FORCE aborts first, and then unmounts what is not busy (umount2(2)): this descriptor keeps it busy, so
-  // that the dead mount stays and is reported as what it is. Opening it asks the daemon nothing.
+  // MNT_FORCE aborts first, and then unmounts what is not busy (umount2(2)): this descriptor keeps it busy,
+  // so that the dead mount stays and is reported as what it is. Opening it asks the daemon nothing.
   const Fd root(::open(mount_point.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (::umount2(mount_point.c_str(), MNT_FORCE | UMOUNT_NOFOLLOW) == 0 || errno == EBUSY) return OkStatus();
   return ErrnoError(errno, fmt::format("{}: its daemon was killed, and what it left behind can only be ended "
@@ -356,7 +356,25 @@ Result<std::string> PrepareMountPoint(const std::string& path) {
   return canonical;
 }
 
+Result<Fd> HoldMountPoint(const std::string& canonical) {
+  Fd at(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
+  std::string_view rest = canonical;
+  while (at.valid() && !rest.empty()) {
+    const size_t slash = std::min(rest.find('/'), rest.size());
+    const std::string name(rest.substr(0, slash));
+    rest.remove_prefix(std::min(slash + 1, rest.size()));
+    if (name.empty()) continue;
+    at = Fd(::openat(at.get(), name.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  }
+  if (at.valid()) return at;
+  if (errno != ENOTDIR && errno != ELOOP && errno != ENOENT)
+    return ErrnoError(errno, fmt::format("mount point {}", canonical));
+  return Error(Code::kAborted,
+               fmt::format("mount point {}: somebody put something else in its place meanwhile", canonical));
+}
+
 Status Detach(const std::string& mount_point, bool lazy) {
+  if (::geteuid() != 0) return RunFusermount(mount_point, lazy);
   const int flags = UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0);
   if (::umount2(mount_point.c_str(), flags) == 0) return OkStatus();
   if (errno == EPERM) return RunFusermount(mount_point, lazy);

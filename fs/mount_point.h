@@ -60,7 +60,13 @@ Status SetReadAhead(const std::string& mount_point, uint32_t read_ahead_kib);
 // first; one that is silent holds this up for two seconds. Errors as MountDaemon::Mount.
 Result<std::string> PrepareMountPoint(const std::string& path);
 
-// Detaches what is mounted at a canonical path: umount2(2) as root, else fusermount3(1).
+// The directory at a canonical path, opened component by component (O_PATH) and through no symlink: what the
+// path named when it was made canonical, whatever others have put on the way since.
+//   kAborted   there is a link on the way now, or no directory
+Result<Fd> HoldMountPoint(const std::string& canonical);
+
+// Detaches what is mounted at a canonical path: umount2(2) as root, else fusermount3(1), which takes away
+// nothing but mounts of its caller, also for a process that has CAP_SYS_ADMIN.
 //   kFailedPrecondition   busy; only without `lazy`
 Status Detach(const std::string& mount_point, bool lazy);
 

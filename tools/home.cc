@@ -128,9 +128,10 @@ Status CheckParts(const Fd& directory, const std::string& path) {
   struct stat info = {};
   if (!directory.valid() || ::fstat(directory.get(), &info) != 0) return ErrnoError(errno, path);
   if ((info.st_mode & (S_IWGRP | S_IWOTH)) != 0) {
-    return Error(Code::kFailedPrecondition,
-                 fmt::format("other users can write in {} and put what they like in the place of its files: {}",
-                             path, ShellCommand({"chmod", "go-w"}, {path})));
+    return Error(
+        Code::kFailedPrecondition,
+        fmt::format("other users can write in {} and put what they like in the place of its files: {}", path,
+                    ShellCommand({"chmod", "go-w"}, {path})));
   }
   ASSIGN_OR_RETURN(
       const std::vector<std::string> names,
@@ -216,7 +217,7 @@ Result<Fd> MakePrivateDirectory(const std::string& path) {
   return directory;
 }
 
-// As CheckUsable has it, of a home that is held open.
+// As HoldHome has it, of a home that is held open.
 Status CheckHeld(const Fd& held, const std::string& home) {
   struct stat info = {};
   if (::fstatat(held.get(), "registry", &info, AT_SYMLINK_NOFOLLOW) != 0 && errno == ENOENT)
@@ -306,11 +307,6 @@ Result<std::string> HomePath(std::string_view option, const std::vector<const Pl
   return home;
 }
 
-Status CheckUsable(const std::string& home) {
-  RETURN_IF_ERROR(Hold(home));
-  return OkStatus();
-}
-
 Status BecomeOwnerOf(const std::string& home) {
   const std::optional<struct stat> info = AnothersHome(home);
   return info ? BecomeUser(info->st_uid, info->st_gid) : OkStatus();
@@ -343,18 +339,34 @@ Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolic
   return OkStatus();
 }
 
+Result<HeldHome> HoldHome(const std::string& path) {
+  HeldHome held;
+  held.path = path;
+  ASSIGN_OR_RETURN(held.directory, Hold(path));
+  held.files = FilesOf(held.directory, path);
+  std::error_code failure;
+  if (!std::filesystem::is_directory(RegistryDirectory(held.files), failure)) return NoRegistry(path);
+  return held;
+}
+
 Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door,
                                        std::shared_ptr<spdlog::logger> log, const HomeOptions& options) {
+  ASSIGN_OR_RETURN(HeldHome held, HoldHome(path));
+  return OpenHome(std::move(held), std::move(door), std::move(log), options);
+}
+
+Result<std::unique_ptr<Home>> OpenHome(HeldHome held, std::string door, std::shared_ptr<spdlog::logger> log,
+                                       const HomeOptions& options) {
   auto home = std::make_unique<Home>();
-  home->path = path;
+  home->path = std::move(held.path);
+  home->held = std::move(held.directory);
+  home->files = std::move(held.files);
   home->log = std::move(log);
   ASSIGN_OR_RETURN(home->identities, OpenIdentities(options.identity_map, home->log));
   home->caller = home->identities->ProcessCaller(std::move(door));
 
-  ASSIGN_OR_RETURN(home->held, Hold(path));
-  home->files = FilesOf(home->held, path);
   Result<std::unique_ptr<store::Kv>> kv = store::OpenLmdbKv(LmdbOptionsFor(home->files, options));
-  if (!kv.ok() && kv.error().code() == Code::kNotFound) return NoRegistry(path);
+  if (!kv.ok() && kv.error().code() == Code::kNotFound) return NoRegistry(home->path);
   if (!kv.ok()) return std::move(kv).error();
   home->kv = std::move(*kv);
 

@@ -62,15 +62,6 @@ Result<std::string> HomePath(std::string_view option, const std::vector<const Pl
 // kDataLoss (restore it) where the rest of a registry is.
 Error NoRegistry(const std::string& home);
 
-// Whether this process can open a registry there, as far as its directory says; OK where there is none.
-//   kPermissionDenied     it is another user's, or something in it is; the message names whom. Root, too,
-//   works
-//                         in homes of its own only: what it leaves in others their users could not use, and
-//                         what they put there would have root open what they like
-//   kFailedPrecondition   others can write in it, a part of it is a symlink, or it lies on a file system that
-//                         is read-only
-Status CheckUsable(const std::string& home);
-
 // For a mount, which root may make of another user's home: this process goes on as that user, with
 // CAP_SYS_ADMIN alone, so that it parses nothing of theirs as root and leaves nothing that they cannot use.
 // Call before any thread is started. Anybody else's process stays as it is, as does root in a home of its
@@ -89,12 +80,30 @@ bool WouldBecomeOwnerOf(const std::string& home);
 Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolicy signature,
                 const HomeOptions& options);
 
+// A home that was checked and is held open: what is in it stays the same, whatever others put in the place
+// of its path.
+struct HeldHome {
+  std::string path;  // the members are as Home has them
+  Fd directory;
+  std::string files;
+};
+// Checks, as far as the directory says it, that this process may open the registry there.
+//   kNotFound, kDataLoss  there is no registry (NoRegistry)
+//   kPermissionDenied     it, or something in it, is another user's; the message names the user. Root, too,
+//                         works in its own homes only: others could not use what root leaves in theirs, and
+//                         what they put there would have root open what they like
+//   kFailedPrecondition   others can write in it, a part of it is a symlink or a FIFO, or it lies on a file
+//                         system that is read-only
+Result<HeldHome> HoldHome(const std::string& path);
+
 // Opens, and checks that the caller (this process) may use it. `door` is for the audit record.
 //   kNotFound           no registry there; says to run init
 //   kDataLoss           its data.mdb is missing or damaged; says to restore it
-//   and as CheckUsable
+//   and as HoldHome
 Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door,
                                        std::shared_ptr<spdlog::logger> log, const HomeOptions& options);
+Result<std::unique_ptr<Home>> OpenHome(HeldHome held, std::string door, std::shared_ptr<spdlog::logger> log,
+                                       const HomeOptions& options);
 
 // Moves old audit records to files where that is due (EmbeddedRegistry::TendAudit), and answers how many. A
 // failure is logged: the audit log is whole then, and the next call tries again.

@@ -49,6 +49,20 @@ std::string MountPointPath(std::string given) {
   return failure ? whole.string() : (parent / whole.filename()).string();
 }
 
+// For root, who mounts another user's registry: a link on the way to the mount point may be that user's, and
+// would put the mount over any directory of the host.
+Status CheckNoLinks(const std::string& given, const std::string& canonical) {
+  std::error_code failure;
+  files::path whole = files::absolute(given, failure).lexically_normal();
+  if (!whole.has_filename()) whole = whole.parent_path();
+  if (!failure && whole == canonical) return OkStatus();
+  return Error(
+      Code::kFailedPrecondition,
+      fmt::format("{} leads through a symbolic link, and root mounts no other user's registry by way of "
+                  "one; if {} is what you mean, name that",
+                  whole.string(), canonical));
+}
+
 // The uppermost mount of ours at exactly this path.
 Result<std::optional<MountPoint>> MountAt(const std::string& path) {
   ASSIGN_OR_RETURN(const std::vector<MountPoint> mounts, ReadMounts());
@@ -160,26 +174,29 @@ class AuditTender {
   std::thread thread_;  // none where the host has no more: commands tend the log then
 };
 
-Status Serve(const std::string& home_path, const fs::MountOptions& options, const LogOptions& log_options,
+// Of a mount in the background, in its registry's home.
+constexpr const char* kLogName = "mount.log";
+
+Status Serve(const std::string& home_path, const fs::MountOptions& options, LogOptions log_options,
              const HomeOptions& home_options, const std::function<void()>& on_ready) {
   SignalThread signals;
   RaiseFileLimit();
   ReadAheadKeeper read_ahead;
   fs::MountOptions mounting = options;
   if (WouldBecomeOwnerOf(home_path)) {
+    mounting.no_links = true;
     read_ahead.Start(options.mount_point, options.read_ahead_kib);
     ASSIGN_OR_RETURN(Fd device, fs::OpenDevice());
     mounting.device = std::make_shared<Fd>(std::move(device));
   }
   RETURN_IF_ERROR(BecomeOwnerOf(home_path));
-  RETURN_IF_ERROR(CheckUsable(home_path));  // before there is a log in it
-  std::error_code failure;
-  if (!files::is_directory(home_path + "/registry", failure)) return NoRegistry(home_path);
-  std::unique_ptr<MountRegistration> registration;  // the last to go: umount waits for it
+  ASSIGN_OR_RETURN(HeldHome held, HoldHome(home_path));  // before there is a log in it
+  std::unique_ptr<MountRegistration> registration;
+  if (log_options.file == home_path + "/" + kLogName) log_options.file = held.files + "/" + kLogName;
   ASSIGN_OR_RETURN(const std::shared_ptr<spdlog::logger> log, MakeLogger(log_options));
   ExplainMapFaults(log_options);
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home,
-                   OpenHome(home_path, "mount " + options.mount_point, log, home_options));
+                   OpenHome(std::move(held), "mount " + options.mount_point, log, home_options));
   // From here on it acts for others, whom the kernel names, or does the registry's own upkeep.
   home->caller.role = store::Caller::Role::kUpkeep;
   fs::MountParts parts;
@@ -266,6 +283,9 @@ Status RunMount(const Cli& cli, const MountArguments& arguments) {
                              "command; mount on a directory outside",
                              options.mount_point, home));
   }
+  if (WouldBecomeOwnerOf(home)) {
+    RETURN_IF_ERROR(CheckNoLinks(arguments.where.back(), options.mount_point));
+  }
   ASSIGN_OR_RETURN(const std::optional<MountPoint> below, MountAt(options.mount_point));
   // That it was killed is then for the mount itself to find, as of any dead end point.
   if (below) RETURN_IF_ERROR(EndIfKilled(*below));
@@ -279,7 +299,7 @@ Status RunMount(const Cli& cli, const MountArguments& arguments) {
   if (!arguments.detach) return Serve(home, options, log, home_options, [] {});
 
   // Until it is ready, what goes wrong reaches the terminal as the error; after that there is no terminal.
-  if (log.file.empty()) log.file = home + "/mount.log";
+  if (log.file.empty()) log.file = home + "/" + kLogName;
   std::error_code failure;
   if (const files::path whole = files::absolute(log.file, failure); !failure) log.file = whole.string();
   return RunDetached([&](Waiter& waiter) -> Status {

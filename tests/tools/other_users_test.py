@@ -9,7 +9,9 @@ import fcntl
 import json
 import os
 import pwd
+import select
 import shutil
+import signal
 import subprocess
 import sys
 import unittest
@@ -261,6 +263,58 @@ class Homes(Others):
         self.ok("umount", self.mnt)
         self.assertEqual(self.ok("-r", home, "ls", "--names", "prod.ml.iris", MODELFS_REGISTRY=""), "prod.ml.iris/1\n")
         self.assertEqual(json.loads(self.ok("-r", home, "fsck", "--json", MODELFS_REGISTRY=""))["damaged"], [])
+
+    def exchanging(self, first, second):
+        """Until the test ends, two names of a directory are exchanged again and again, as their user may."""
+        exchange = ("import ctypes\nlibc = ctypes.CDLL(None)\nwhile True:\n"
+                    f"    libc.renameat2(-100, {os.fsencode(first)!r}, -100, {os.fsencode(second)!r}, 2)\n")
+        process = subprocess.Popen([sys.executable, "-c", exchange])
+        self.addCleanup(process.wait)
+        self.addCleanup(process.kill)
+
+    def test_root_mounts_a_users_registry_over_no_directory_that_the_user_chose(self):
+        theirs = self.home_of_eve()
+        victim = os.path.join(self.scratch, "victim")
+        os.mkdir(victim)
+        place = self.eve + "/place"
+        os.makedirs(place + "/mnt")
+        os.symlink(victim, place + "/link")
+        os.symlink(self.scratch, self.eve + "/up")
+        for through in (place + "/link", self.eve + "/up/victim"):
+            self.refused(6, "mount", theirs, through, "-d", says="leads through a symbolic link", MODELFS_REGISTRY="")
+        device = os.stat(victim).st_dev
+        self.exchanging(place + "/mnt", place + "/link")
+        for _ in range(20):
+            done = self.run_command("mount", theirs, place + "/mnt", "-d", MODELFS_REGISTRY="")
+            self.assertEqual(os.stat(victim).st_dev, device, "the mount lies over root's directory")
+            if done.returncode == 0:
+                for mounted in (place + "/mnt", place + "/link"):
+                    subprocess.run(["umount", "-l", mounted], stderr=subprocess.DEVNULL)
+
+    def test_root_logs_through_no_link_into_a_home_that_others_can_replace(self):
+        place = self.eve + "/place"
+        os.mkdir(place)
+        self.ok("init", place + "/home", MODELFS_REGISTRY="")
+        stolen = os.path.join(self.scratch, "stolen")
+        os.mkdir(place + "/other")
+        os.symlink(stolen, place + "/other/mount.log")
+        self.exchanging(place + "/home", place + "/other")
+        for _ in range(30):
+            done = self.run_command("mount", place + "/home", self.mnt, "-d", MODELFS_REGISTRY="")
+            self.assertFalse(os.path.lexists(stolen))
+            if done.returncode == 0:
+                subprocess.run(["umount", "-l", self.mnt], stderr=subprocess.DEVNULL)
+
+    def test_a_mount_by_root_of_a_users_home_ends_by_itself(self):
+        theirs = self.home_of_eve()
+        self.ok("mount", theirs, self.mnt, "-d", MODELFS_REGISTRY="")
+        pid = json.loads(self.ok_as(EVE, "status", self.mnt, "--json"))[0]["pid"]
+        process = os.pidfd_open(pid)
+        os.kill(pid, signal.SIGTERM)
+        self.assertTrue(select.select([process], [], [], 60)[0])
+        os.close(process)
+        with open("/proc/mounts") as mounts:
+            self.assertNotIn(f" {self.mnt} ", mounts.read())
 
     def status_of(self, pid):
         with open(f"/proc/{pid}/status") as lines:
