@@ -1,5 +1,6 @@
 #include "fs/committed_drafts.h"
 
+#include <functional>
 #include <memory>
 #include <utility>
 
@@ -13,33 +14,46 @@ NodeId Own(uint32_t draft, uint32_t tree_node) {
   return DraftNodeId(draft, tree_node == 0 ? cas::kDraftRoot : kCommittedNodes + tree_node);
 }
 
-// An entry of the version, as one of the draft that it was.
-Entry OwnEntry(uint32_t draft, Entry entry) {
-  if (S_ISDIR(entry.attr.st_mode)) entry.node = Own(draft, Parse(entry.node).tree_node);
-  entry.attr_ttl_s = entry.entry_ttl_s = kTtlS;
-  return entry;
-}
-
 class OwnDirectory : public DirectoryHandle {
  public:
-  OwnDirectory(uint32_t draft, std::shared_ptr<DirectoryHandle> shown)
-      : draft_(draft), shown_(std::move(shown)) {}
+  using ToOwn = std::function<Entry(Entry)>;
+  OwnDirectory(uint32_t draft, std::shared_ptr<DirectoryHandle> shown, ToOwn to_own)
+      : draft_(draft), shown_(std::move(shown)), to_own_(std::move(to_own)) {}
 
   Outcome<std::optional<DirectoryEntry>> At(uint64_t index, bool plus) override {
     Outcome<std::optional<DirectoryEntry>> entry = shown_->At(index, plus);
     if (!entry.has_value() || !entry->has_value()) return entry;
     DirectoryEntry& found = **entry;
     if (found.type == S_IFDIR) found.node = Own(draft_, Parse(found.node).tree_node);
-    if (found.entry.has_value()) found.entry = OwnEntry(draft_, *found.entry);
+    if (found.entry.has_value()) found.entry = to_own_(*found.entry);
     return entry;
   }
 
  private:
   const uint32_t draft_;
   const std::shared_ptr<DirectoryHandle> shown_;
+  const ToOwn to_own_;
 };
 
 }  // namespace
+
+Entry CommittedDrafts::OwnEntry(uint32_t draft, Entry entry) {
+  if (S_ISDIR(entry.attr.st_mode)) {
+    entry.node = Own(draft, Parse(entry.node).tree_node);
+    SetOwner(draft, entry.attr);
+  }
+  entry.attr_ttl_s = entry.entry_ttl_s = kTtlS;
+  return entry;
+}
+
+void CommittedDrafts::SetOwner(uint32_t draft, struct stat& attr) {
+  constexpr mode_t kReadable = S_IFDIR | 0500;
+  if (!context_.shared) return;
+  const std::optional<DraftTable::Commit> commit = drafts_.CommittedAs(draft);
+  if (!commit) return;
+  attr.st_uid = commit->creator;
+  attr.st_mode = kReadable;
+}
 
 std::optional<NodeId> CommittedDrafts::Shown(NodeId node) {
   const NodeParts at = Parse(node);
@@ -65,7 +79,9 @@ Outcome<Entry> CommittedDrafts::Lookup(const Request& request, NodeId parent, st
 
 Outcome<Attr> CommittedDrafts::GetAttr(const Request& request, NodeId node) {
   Outcome<Attr> attr = trees_.GetAttr(request, *Shown(node));
-  if (attr.has_value()) attr->ttl_s = kTtlS;
+  if (!attr.has_value()) return attr;
+  attr->ttl_s = kTtlS;
+  SetOwner(Parse(node).draft, attr->attr);
   return attr;
 }
 
@@ -79,7 +95,11 @@ Outcome<NodeId> CommittedDrafts::ParentOf(NodeId directory) {
 Outcome<OpenedDirectory> CommittedDrafts::OpenDirectory(const Request& request, NodeId node) {
   Outcome<OpenedDirectory> opened = trees_.OpenDirectory(request, *Shown(node));
   if (!opened.has_value()) return opened;
-  return OpenedDirectory{std::make_shared<OwnDirectory>(Parse(node).draft, std::move(opened->handle)), false};
+  const uint32_t draft = Parse(node).draft;
+  auto own = std::make_shared<OwnDirectory>(draft, std::move(opened->handle), [this, draft](Entry entry) {
+    return OwnEntry(draft, std::move(entry));
+  });
+  return OpenedDirectory{std::move(own), false};
 }
 
 }  // namespace modelfs::fs

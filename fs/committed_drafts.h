@@ -3,8 +3,9 @@
 //
 // The draft's directories keep nodeids of a draft, since the kernel moves a directory that it meets under a
 // second name; they are DraftNodeId(draft, kCommittedNodes + node of the tree), or the number that the
-// directory had as long as it was a draft's. Files are the version's. Known for as long as the table
-// remembers the commit, not after a restart. Thread-safe.
+// directory had as long as it was a draft's. On a shared mount they stay their creator's alone, since the
+// kernel has no ACL of a draft's node. Files are the version's. Known for as long as the table remembers the
+// commit, not after a restart. Thread-safe.
 #pragma once
 
 #include <optional>
@@ -21,7 +22,8 @@ inline constexpr cas::DraftNode kCommittedNodes = cas::DraftNode{1} << 31U;
 class CommittedDrafts {
  public:
   // `trees` answers for the versions.
-  CommittedDrafts(DraftTable& drafts, Zone& trees) : drafts_(drafts), trees_(trees) {}
+  CommittedDrafts(const Context& context, DraftTable& drafts, Zone& trees)
+      : context_(context), drafts_(drafts), trees_(trees) {}
 
   // The directory of the version that a draft's node shows; nothing where the draft was not committed, or
   // where the node was no directory: the kernel then looks for the name again.
@@ -34,6 +36,11 @@ class CommittedDrafts {
   Outcome<OpenedDirectory> OpenDirectory(const Request& request, NodeId node);
 
  private:
+  // An entry of the version, as one of the draft that it was.
+  Entry OwnEntry(uint32_t draft, Entry entry);
+  void SetOwner(uint32_t draft, struct stat& attr);
+
+  const Context& context_;
   DraftTable& drafts_;
   Zone& trees_;
 };

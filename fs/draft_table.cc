@@ -365,6 +365,7 @@ void DraftTable::Committed(const RecordPtr& record, Commit commit) {
     const MutexLock lock(mu_);
     record->committed_as_ = number;
     if (commit.directories != nullptr) remembered_directories_ += commit.directories->size();
+    commit.creator = record->creator;
     committed_[record->draft->number()] = std::move(commit);
     committed_order_.push_back(record->draft->number());
     ForgetCommits();

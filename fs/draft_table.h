@@ -99,6 +99,7 @@ class DraftTable {
     store::VersionNumber version = 0;
     store::VersionId id = 0;
     std::shared_ptr<const Directories> directories = nullptr;  // may be null
+    uid_t creator = 0;                                         // of the draft; set by Committed
   };
   // What became of a draft that Get does not answer, as far as is remembered.
   std::optional<Commit> CommittedAs(cas::DraftNumber number) EXCLUDES(mu_);

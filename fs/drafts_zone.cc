@@ -192,7 +192,7 @@ class DraftHandle : public FileHandle {
 class DraftsZone : public Zone {
  public:
   DraftsZone(Context& context, DraftTable& drafts, Leases& leases, Zone& trees)
-      : context_(context), drafts_(drafts), leases_(leases), committed_(drafts, trees) {}
+      : context_(context), drafts_(drafts), leases_(leases), committed_(context, drafts, trees) {}
 
   Outcome<Entry> Lookup(const Request& request, NodeId parent, std::string_view name) override {
     if (IsCommitted(parent)) return committed_.Lookup(request, parent, name);

@@ -622,6 +622,36 @@ TEST(SharedByUsers, ADraftIsItsCreatorsAlone) {
   EXPECT_EQ(As(kAnn, [&] { return OpenRead(model + "/versions/2/file"); }), 0);
 }
 
+// The kernel decides by the attributes of a draft's node, for which it has no ACL.
+TEST(SharedByUsers, ACommittedDraftStaysReadableToItsCreatorWhoStandsInIt) {
+  SKIP_WITHOUT_MOUNT();
+  SharedMount shared;
+  const std::string model = shared.MakeModel("drafty");
+  shared.Grant("cat.sch.drafty", kBob.name, {Privilege::kExecute, Privilege::kCreateModelVersion});
+  const std::string draft = model + "/versions/work";
+  ASSERT_EQ(As(kBob,
+               [&] {
+                 if (::mkdir(draft.c_str(), 0777) != 0) return errno;
+                 if (::mkdir((draft + "/sub").c_str(), 0777) != 0) return errno;
+                 if (const int error = WriteFile(draft + "/file", "bytes")) return error;
+                 if (const int error = WriteFile(draft + "/sub/file", "bytes")) return error;
+                 if (::chdir(draft.c_str()) != 0) return errno;
+                 if (::rename(draft.c_str(), (model + "/versions/next").c_str()) != 0) return errno;
+                 for (const char* file : {"file", "sub/file"}) {
+                   if (const int error = OpenRead(file)) return error;
+                 }
+                 for (const char* folder : {".", "sub"}) {
+                   struct stat attr = {};
+                   if (::stat(folder, &attr) != 0) return errno;
+                   if (attr.st_uid != kBob.uid || (attr.st_mode & ALLPERMS) != 0500) return 100;
+                   if (const int error = ListIt(folder)) return error;
+                 }
+                 return WriteFile("new", "x") == EACCES ? 0 : 101;
+               }),
+            0)
+      << shared.mounted().Errors();
+}
+
 // What a program makes on the way to an alias is bounded for each user: nobody stops another's `ln -sfn`.
 TEST(SharedByUsers, HeldNamesOfOneStandInNobodyElsesWay) {
   SKIP_WITHOUT_MOUNT();
