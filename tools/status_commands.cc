@@ -281,6 +281,13 @@ struct Asked {
   std::string below = "/";
 };
 
+bool IsThereOrWasRefused(const MountedPath& path, const std::string& text) {
+  struct stat info = {};
+  if (::lstat(text.c_str(), &info) == 0) return true;
+  const Result<std::vector<Json>> refusals = Refusals(path.mount, path.below);
+  return refusals.ok() && !refusals->empty();
+}
+
 Result<Asked> WhatIsAsked(const Cli& cli, const std::string& text) {
   Asked asked;
   if (text.empty()) {
@@ -296,6 +303,15 @@ Result<Asked> WhatIsAsked(const Cli& cli, const std::string& text) {
     asked.mounts = {std::move(found.mount)};
     asked.below = std::move(found.below);
     return asked;
+  }
+  // Typed where it was refused, "w.bin" is the file, though a schema could have that name.
+  if (named->name.parts.size() < 3 && !named->HasVersion()) {
+    Result<MountedPath> found = FindMount(text);
+    if (found.ok() && IsOurs(found->mount) && IsThereOrWasRefused(*found, text)) {
+      asked.mounts = {std::move(found->mount)};
+      asked.below = std::move(found->below);
+      return asked;
+    }
   }
   asked.below = BelowMount(*named);
   // Standing in a mount, the name is one there.

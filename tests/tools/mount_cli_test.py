@@ -690,6 +690,23 @@ class Names(Case):
         self.assertEqual(self.ok("why", self.path("versions/1")), "nothing was refused there\n")
         self.refused(2, "why", self.scratch, says="not under a mount")
 
+    def test_why_takes_a_file_name_for_what_it_is_where_one_stands(self):
+        self.write("prod/ml/iris/versions/draft/w.bin", "x")
+        self.ok("commit", self.path("versions/draft"))
+        self.addCleanup(os.chdir, "/")
+        os.chdir(self.path("versions/1"))
+        with self.assertRaises(OSError):
+            os.unlink("w.bin")
+        told = self.ok("why", "w.bin")
+        self.assertIn("unlink " + self.path("versions/1/w.bin"), told)
+        self.assertNotIn("GRANT", told)
+        os.chdir(self.path("versions"))
+        with self.assertRaises(OSError):
+            os.mkdir("9")
+        self.assertIn("EPERM", self.ok("why", "9"))
+        # What is neither there nor was refused is a name.
+        self.assertIn("no such", self.ok("why", "nobody"))
+
     def test_why_puts_the_last_first_and_counts_repeats(self):
         with self.assertRaises(OSError):
             os.mkdir(self.path("versions/4"))
