@@ -19,6 +19,7 @@
 #include <thread>
 #include <vector>
 
+#include "cas/base/check.h"
 #include "cas/base/fd.h"
 #include "fs/versions_zone.h"
 #include "tests/fs/mounted.h"
@@ -69,7 +70,10 @@ class Renaming {
   Renaming(const Renaming&) = delete;
   Renaming& operator=(const Renaming&) = delete;
 
-  void Signal(int signal) const { ::kill(process_, signal); }
+  void Signal(int signal) const {
+    CHECK(process_ > 0);  // -1 is all processes of the machine
+    ::kill(process_, signal);
+  }
   bool Ends() {
     const bool ended = Eventually([&] { return ::waitpid(process_, &status_, WNOHANG) == process_; });
     if (ended) process_ = -1;

@@ -123,6 +123,7 @@ bool Mounted::WaitUntilAnotherIsKilled() {
 }
 
 int Mounted::Stop() {
+  CHECK(server_ > 0);  // -1 is all processes of the machine
   ::kill(server_, SIGTERM);
   int status = -1;
   if (!WaitFor(server_, &status)) {
@@ -134,6 +135,7 @@ int Mounted::Stop() {
 }
 
 void Mounted::Kill() {
+  CHECK(server_ > 0);
   ::kill(server_, SIGKILL);
   int status = 0;
   ::waitpid(server_, &status, 0);

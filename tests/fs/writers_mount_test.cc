@@ -13,6 +13,7 @@
 #include <thread>
 #include <vector>
 
+#include "cas/base/check.h"
 #include "tests/fs/mounted.h"
 #include "tests/store/worker.h"
 
@@ -28,6 +29,7 @@ class Child {
  public:
   template <typename Work>
   explicit Child(Work work) : pid_(::fork()) {
+    CHECK(pid_ >= 0);  // -1 is all processes of the machine
     if (pid_ == 0) ::_exit(work());
   }
   ~Child() { ::kill(pid_, SIGKILL); }

@@ -68,8 +68,8 @@ class Worker {
     int status = 0;
     return ::waitpid(pid_, &status, WUNTRACED) == pid_ && WIFSTOPPED(status);
   }
-  void Continue() { ::kill(pid_, SIGCONT); }
-  void Kill() { ::kill(pid_, SIGKILL); }
+  void Continue() { Send(SIGCONT); }
+  void Kill() { Send(SIGKILL); }
   // The wait(2) status.
   int Wait() {
     int status = 0;
@@ -79,6 +79,11 @@ class Worker {
   }
 
  private:
+  // To one that was waited for, nothing: -1 is all processes of the machine.
+  void Send(int signal) const {
+    if (pid_ > 0) ::kill(pid_, signal);
+  }
+
   pid_t pid_ = -1;
   FILE* output_ = nullptr;
 };
