@@ -54,6 +54,8 @@ constexpr uint64_t kCopyMapSlack = uint64_t{16} << 20U;
 constexpr uint64_t kReserveBytes = 1U << 20U;  // of disk, behind the data: kv.h, Reserve
 // A commit that can be seen to come is looked for again after this, and then each time after twice as long.
 constexpr std::chrono::milliseconds kFirstLook{1};
+// How long an opener waits for a writer that has written its commit and lives, to see it at once.
+constexpr std::chrono::milliseconds kOpenerWait = std::chrono::seconds(1);
 constexpr mode_t kDirectoryMode = 0700;
 constexpr mode_t kFileMode = 0600;
 
@@ -365,7 +367,8 @@ class Environment {
 
   std::optional<LockFile::Held> TakeWriter(Wait wait) {
     if (wait == Wait::kNo) return locks_->TryTake(LockFile::Lock::kWriter);
-    Result<LockFile::Held> taken = locks_->Take(LockFile::Lock::kWriter, Deadline::After(lock_wait_));
+    Result<LockFile::Held> taken =
+        locks_->Take(LockFile::Lock::kWriter, Deadline::After(std::min(lock_wait_, kOpenerWait)));
     return taken.ok() ? std::optional(std::move(*taken)) : std::nullopt;
   }
 

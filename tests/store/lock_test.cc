@@ -129,6 +129,25 @@ TEST_F(Stopped, AWriterIsWaitedForAsLongAsWasSaidAndThenNamed) {
   EXPECT_EQ(ValueOf(*kv, "a"), "2");
 }
 
+// Its commit may be there for readers a moment later, or only once it goes on: commands that only read start
+// meanwhile.
+TEST_F(Stopped, AnOpenerWaitsForAWriterABriefTimeOnly) {
+  ASSERT_OK(OpenWithPatience(home(), kLockWait)->Commit(Putting("a", "1")));
+  Worker worker({"put-stop", home(), "a", "2"});
+  ASSERT_TRUE(worker.WaitUntilStopped());
+  auto opened = std::async(std::launch::async,
+                           [&] { return ValueOf(*OpenWithPatience(home(), std::chrono::hours(1)), "a"); });
+  const bool in_time = opened.wait_for(std::chrono::minutes(2)) == std::future_status::ready;
+  EXPECT_TRUE(in_time) << "it waits as long as a change may wait";
+  if (in_time) {
+    EXPECT_EQ(opened.get(), "1") << "what was not answered is not there yet";
+  }
+  worker.Continue();
+  worker.AllLines();
+  EXPECT_EQ(worker.Wait(), 0);
+  EXPECT_EQ(ValueOf(*OpenWithPatience(home(), kLockWait), "a"), "2");
+}
+
 TEST_F(Stopped, AWriterThatWasKilledIsNotWaitedFor) {
   const auto kv = OpenWithPatience(home(), std::chrono::hours(1));
   Worker worker({"put-stop", home(), "a", "2"});
