@@ -269,7 +269,15 @@ class Environment {
     if (::fstat(data_fd_, &info) != 0) return true;
     const auto size = static_cast<uint64_t>(info.st_size);
     if (size + bytes <= reserved_through_.load()) return true;
-    // The second asks whether it is there already, by whichever process.
+    // It may be there already, by whichever process. To allocate it again makes the commit's fsync dearer, and
+    // on a full disk xfs refuses to.
+    for (const uint64_t wanted : {2 * kReserveBytes, bytes}) {
+      if (IsAllocated(data_fd_, size, wanted)) {
+        reserved_through_ = size + wanted;
+        return true;
+      }
+    }
+    // The second, where the file system does not tell (IsAllocated), asks for what is there.
     for (const uint64_t wanted : {2 * kReserveBytes, bytes}) {
       if (::fallocate(data_fd_, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(size), static_cast<off_t>(wanted)) ==
           0) {
@@ -277,11 +285,6 @@ class Environment {
         return true;
       }
       if (errno != ENOSPC && errno != EDQUOT) return true;  // a file system that cannot reserve: go without
-      // On a full disk xfs refuses, also where nothing is left to do.
-      if (IsAllocated(data_fd_, size, wanted)) {
-        reserved_through_ = size + wanted;
-        return true;
-      }
     }
     return false;
   }
