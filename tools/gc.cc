@@ -63,7 +63,7 @@ Result<cas::DraftStore::Removed> RemoveDraftsOfDeletedModels(Home& home, bool dr
 
 // flock(2) that waits cannot be told to stop.
 Result<Fd> HoldSweeps(const Home& home, const std::stop_token& stop) {
-  const std::string lock_path = home.files + "/gc.lock";
+  const std::string lock_path = home.files + std::string(kSweepsLock);
   Fd lock(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!lock.valid()) return ErrnoError(errno, fmt::format("{}: open", lock_path));
   while (::flock(lock.get(), LOCK_EX | LOCK_NB) != 0) {

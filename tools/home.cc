@@ -245,6 +245,12 @@ Result<Fd> Hold(const std::string& home) {
   return held;
 }
 
+// A failure is for the sweep to report, should it find none.
+void MakeSweepsLock(const std::string& files) {
+  const std::string path = files + std::string(kSweepsLock);
+  const Fd made(::open(path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
+}
+
 }  // namespace
 
 Error NoRegistry(const std::string& home) {
@@ -336,6 +342,7 @@ Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolic
   cas::LocalStore::Options blobs;
   blobs.root = files;
   RETURN_IF_ERROR(cas::LocalStore::Open(cas::RealFiles(), blobs));
+  MakeSweepsLock(files);
   return OkStatus();
 }
 
@@ -374,6 +381,7 @@ Result<std::unique_ptr<Home>> OpenHome(HeldHome held, std::string door, std::sha
   blobs.root = home->files;
   blobs.log = home->log;
   ASSIGN_OR_RETURN(home->blobs, cas::LocalStore::Open(cas::RealFiles(), blobs));
+  MakeSweepsLock(home->files);
   store::EmbeddedRegistryOptions registry;
   registry.audit_directory = home->files + "/audit";
   registry.log = home->log;

@@ -5,7 +5,7 @@
 //   HOME/objects/ …  the artifacts (cas/local_store.h)
 //   HOME/drafts/     versions that are still being written (cas/draft_store.h)
 //   HOME/mounts/     one file for each mount that is up (tools/mounts.h)
-//   HOME/gc.lock     held by whoever sweeps (tools/gc.h)
+//   HOME/gc.lock     held by whoever sweeps (tools/gc.h); made early: a full disk may have no room for it
 #pragma once
 
 #include <map>
@@ -28,6 +28,9 @@ class logger;
 }
 
 namespace modelfs::tools {
+
+// Below HOME.
+inline constexpr std::string_view kSweepsLock = "/gc.lock";
 
 // Members are in the order in which they rest on each other.
 struct Home {

@@ -5,6 +5,7 @@ usage: cli_test.py path/to/modelfs [unittest arguments]
 """
 
 import concurrent.futures
+import errno
 import hashlib
 import json
 import os
@@ -1402,6 +1403,42 @@ class Crashes(Case):
 
 
 class FullDisk(Case):
+    def test_what_is_deleted_on_a_full_disk_gives_its_space_back(self):
+        for kind in ("ext4", "xfs", "btrfs", "tmpfs"):
+            with self.subTest(kind):
+                self.give_space_back_on(kind)
+
+    def give_space_back_on(self, kind):
+        disk = os.path.join(self.scratch, kind)
+        os.mkdir(disk)
+        mount = ["mount", "-t", "tmpfs", "-o", "size=24m", "tmpfs", disk]
+        if kind != "tmpfs":
+            image = disk + ".img"
+            with open(image, "wb") as file:
+                file.truncate(320 << 20)  # the least that xfs is made with
+            made = subprocess.run([f"mkfs.{kind}", "-q", "-F" if kind == "ext4" else "-f", image], capture_output=True)
+            self.assertEqual(made.returncode, 0, made.stderr)
+            mount = ["mount", "-o", "loop", image, disk]
+        mounted = subprocess.run(mount, capture_output=True)
+        if mounted.returncode != 0:
+            self.skipTest(f"{kind} cannot be mounted here: " + mounted.stderr.decode().strip())
+        self.addCleanup(subprocess.run, ["umount", "-l", disk])
+        self.home = os.path.join(disk, "home")
+        self.ready_registry()
+        for name in ("stays", "goes"):
+            self.ok("register", self.model(kind + name, {"w": os.urandom(300000)}), "prod.ml." + name)
+        with open(disk + "/filler", "wb", buffering=0) as filler:
+            for size in (1 << 20, 4096, 4096):
+                try:
+                    while True:
+                        filler.write(b"f" * size)
+                except OSError as error:
+                    self.assertEqual(error.errno, errno.ENOSPC)
+                subprocess.run(["sync", "-f", disk], check=True)
+        self.ok("rm", "--yes", "prod.ml.goes")
+        self.assertGreater(self.json("gc")["bytes_removed"], 300000)
+        self.assertEqual(self.json("fsck")["damaged"], [])
+
     def test_a_register_that_does_not_fit_leaves_nothing_and_says_so(self):
         disk = os.path.join(self.scratch, "disk")
         os.mkdir(disk)
