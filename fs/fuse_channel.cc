@@ -18,6 +18,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -158,7 +159,7 @@ class Channel : public FuseChannel {
       : options_(options), log_(std::move(log)) {}
 
   ~Channel() override {
-    if (mounted_) {
+    if (mounted_ && IsThere()) {
       Detach(options_.mount_point, true).IgnoreError("an unmount from outside may have been quicker");
     }
     if (session_ != nullptr) fuse_session_destroy(session_);
@@ -231,6 +232,9 @@ class Channel : public FuseChannel {
   Status ExchangeInit();
   void ProbePassthrough(const InitExchange& exchange);
   void RaiseReadAhead();
+  // Whether what is mounted at our mount point is ours: it may have been taken away lazily, and another put
+  // there. As far as can be known.
+  bool IsThere() const;
   void Serve();
   void StartWorker() REQUIRES(mu_);
 
@@ -238,6 +242,7 @@ class Channel : public FuseChannel {
   const std::shared_ptr<spdlog::logger> log_;
   fuse_session* session_ = nullptr;
   bool mounted_ = false;
+  std::string device_;  // of the mount, as MountEntry has it
   bool passthrough_ = false;
   std::string passthrough_reason_;
   Fd wake_;  // eventfd: Stop was called, or the last worker ended
@@ -342,7 +347,17 @@ Status Channel::Open(const fuse_lowlevel_ops& operations, void* userdata) {
 #endif
   RETURN_IF_ERROR(ExchangeInit());
   RaiseReadAhead();
+  if (const std::optional<MountEntry> mount = FindMount(options_.mount_point)) device_ = mount->device;
   return OkStatus();
+}
+
+bool Channel::IsThere() const {
+  const Result<std::vector<MountEntry>> mounts = ReadMountInfo();
+  if (device_.empty() || !mounts.ok()) return true;
+  const auto top = std::find_if(mounts->rbegin(), mounts->rend(), [&](const MountEntry& mount) {
+    return mount.path == options_.mount_point;
+  });
+  return top != mounts->rend() && top->device == device_;
 }
 
 Status Channel::ExchangeInit() {
@@ -459,10 +474,8 @@ Status Channel::Loop(const std::function<void()>& ready) {
     // The kernel ended the session: what is mounted there now, if anything, is not ours to take away.
     if (fuse_session_exited(session_) != 0) mounted_ = false;
   }
-  if (mounted_) {
-    detached = Detach(options_.mount_point, true);
-    mounted_ = false;
-  }
+  if (mounted_ && IsThere()) detached = Detach(options_.mount_point, true);
+  mounted_ = false;
   // What was asked before is answered: read until nothing is there, and wake who waits for more.
   const int fd = fuse_session_fd(session_);
   ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);

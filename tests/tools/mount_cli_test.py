@@ -359,6 +359,21 @@ class Background(Case):
             self.assertFalse(mounted(self.mnt))
             self.assertIn("stopping signal=%d" % number, log)
 
+    def test_a_daemon_that_was_left_behind_takes_no_other_mount_away(self):
+        self.ok("mount", self.mnt, "-d")
+        self.write("a/b/m/versions/d/f", "x")
+        first = self.daemon_pid()
+        held = os.open(self.mnt + "/a", os.O_RDONLY)  # which keeps the daemon of an unmounted mount
+        self.addCleanup(os.close, held)
+        self.ok("umount", "--lazy", self.mnt)
+        self.ok("mount", self.mnt, "-d")
+        second = self.daemon_pid()
+        self.assertNotEqual(first, second)
+        os.kill(first, signal.SIGTERM)
+        wait_for(lambda: not os.path.exists(f"/proc/{first}"), "the end of the first daemon")
+        self.assertEqual(self.daemon_pid(), second)
+        self.assertEqual(os.listdir(self.mnt), ["a"])
+
     def test_a_daemon_that_was_killed_is_mounted_over(self):
         self.ok("mount", self.mnt, "-d")
         os.kill(self.daemon_pid(), signal.SIGKILL)
