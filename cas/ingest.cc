@@ -178,12 +178,12 @@ class Walk {
 
   Status CountUnfolded(const std::string& relative) {
     unfolded_bytes_ += relative.size();
-    if (++unfolded_ <= kMostUnfolded && unfolded_bytes_ <= kMostUnfoldedBytes) return OkStatus();
+    if (++unfolded_ <= options_.most_unfolded && unfolded_bytes_ <= kMostUnfoldedBytes) return OkStatus();
     return Error(
         Code::kInvalidArgument,
         fmt::format("{}: the symlinks by here unfold to more than {} files and directories, or to paths of "
                     "more than {} MiB together; remove links to directories",
-                    relative, kMostUnfolded, kMostUnfoldedBytes >> 20U));
+                    relative, options_.most_unfolded, kMostUnfoldedBytes >> 20U));
   }
 
   SourceDirectory& source_;

@@ -1,6 +1,7 @@
 // A directory of the host becomes a tree in the store.
 #pragma once
 
+#include <cstdint>
 #include <string>
 #include <unordered_map>
 #include <vector>
@@ -25,6 +26,8 @@ struct IngestOptions {
   // name, one with a slash with the path from the directory (a leading slash is none), where `*` stays within
   // a name; one that ends in a slash is of directories only.
   std::vector<std::string> exclude = {};
+  // How many files and directories links may unfold to: as many as a draft's (cas/draft_links.h).
+  uint64_t most_unfolded = 1'000'000;
 };
 
 // Stores every regular file below `directory` and the tree that lists them. A symlink to a file or directory

@@ -16,6 +16,7 @@
 #include <thread>
 #include <utility>
 
+#include "cas/draft_links.h"
 #include "tests/cas/test_support.h"
 
 namespace modelfs::cas {
@@ -461,6 +462,51 @@ TEST(Ingest, SymlinksThatMultiplyAreNotFollowedForEver) {
   EXPECT_NE(refused.error().message().find("symlinks to directories were followed 10000 times"),
             std::string::npos)
       << refused.error().message();
+}
+
+TEST(Ingest, FortySymlinksToDirectoriesMayLieWithinEachOther) {
+  for (const int links : {kMostLinksFollowed, kMostLinksFollowed + 1}) {
+    SCOPED_TRACE(links);
+    const TempDirectory home;
+    const auto store = OpenStore(home);
+    const std::string model = home / "model";
+    for (int level = 0; level <= links; ++level) {
+      const std::string folder = model + "/" + std::to_string(level);
+      fs::create_directories(folder);
+      if (level < links) fs::create_symlink("../" + std::to_string(level + 1), folder + "/l");
+    }
+    WriteFile(model + "/" + std::to_string(links) + "/w", "w");
+    const auto ingested = IngestDirectory(*store, model, kNow, nullptr);
+    EXPECT_EQ(ingested.ok(), links == kMostLinksFollowed);
+    if (ingested.ok()) continue;
+    EXPECT_EQ(ingested.error().code(), Code::kInvalidArgument);
+    EXPECT_NE(ingested.error().message().find("symlinks to directories lie more than 40 deep within each"),
+              std::string::npos)
+        << ingested.error().message();
+  }
+}
+
+// Nothing is stored before that is known.
+TEST(Ingest, WhatSymlinksUnfoldToIsBounded) {
+  const TempDirectory home;
+  const auto store = OpenStore(home);
+  fs::create_directories(home / "model/d");
+  for (const char* name : {"1", "2", "3"}) WriteFile(home / ("model/d/" + std::string(name)), "w");
+  for (const char* name : {"l1", "l2"}) fs::create_symlink("d", home / ("model/" + std::string(name)));
+  fs::create_symlink("d/1", home / "model/m");
+  IngestOptions options;
+  EXPECT_EQ(options.most_unfolded, kMostUnfolded) << "as of a draft";
+  for (const uint64_t most : {8U, 9U}) {  // each directory and what is in it, and the file
+    SCOPED_TRACE(most);
+    options.most_unfolded = most;
+    const auto ingested = IngestDirectory(*store, home / "model", kNow, nullptr, options);
+    EXPECT_EQ(ingested.ok(), most == 9U);
+    if (ingested.ok()) continue;
+    EXPECT_EQ(ingested.error().code(), Code::kInvalidArgument);
+    EXPECT_EQ(ingested.error().message().find("m: the symlinks by here unfold to more than 8 files"), 0U)
+        << ingested.error().message();
+    EXPECT_TRUE(fs::is_empty(home / "blobs/objects"));
+  }
 }
 
 TEST(Ingest, AVersionMissingABlobIsNotReadAsEmpty) {
