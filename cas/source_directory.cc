@@ -39,14 +39,15 @@ constexpr std::string_view kHubSnapshots = "snapshots";
 constexpr std::string_view kUp = "../";
 constexpr std::string_view kHubBlobs = "blobs/";
 
-// In which order the bits of a mode stand, for the owner and for others.
+// In which order the bits of a mode stand, for the owner, the group and others.
 constexpr mode_t kMayRead = S_IROTH;
 constexpr mode_t kMayPass = S_IXOTH;
 constexpr unsigned kOwnersBits = 6;
+constexpr unsigned kGroupsBits = 3;
 
-// Whether the modes let this user do it, as the owner or as others: neither groups nor ACLs are looked at.
+// Whether the modes let this user do it, as the owner or in whatever group: ACLs are not looked at.
 bool Allows(const struct stat& info, uid_t user, mode_t bits) {
-  const mode_t wanted = info.st_uid == user ? bits << kOwnersBits : bits;
+  const mode_t wanted = info.st_uid == user ? bits << kOwnersBits : bits | bits << kGroupsBits;
   return user == 0 || (info.st_mode & wanted) == wanted;
 }
 
@@ -116,10 +117,11 @@ Result<std::string> SourceDirectory::Follow(std::string_view relative, LinksOut 
   const std::string within = path == "/" ? path : path + "/";
   if (target->starts_with(within)) return target->substr(within.size());
   if (links_out == LinksOut::kFollow) return FollowOut(relative);
-  return Error(Code::kInvalidArgument,
-               fmt::format("is a symlink to {}, outside the directory; replace it by a copy, or register with "
-                           "--dereference",
-                           Printable(*target)));
+  return Error(
+      Code::kInvalidArgument,
+      fmt::format("is a symlink to {}, outside the directory; replace it by a copy, or register with "
+                  "--dereference",
+                  Printable(*target)));
 }
 
 std::optional<std::string> SourceDirectory::HubBlob(std::string_view relative, std::string_view text) const {
@@ -144,8 +146,8 @@ class SourceDirectory::Outwards {
   Outwards(Fd from, std::string path, std::vector<uid_t> readers)
       : at_(std::move(from)), path_(std::move(path)), readers_(std::move(readers)) {}
 
-  // Follows the link `name` in the directory where this is, and leaves this where it leads: in a directory, with `name`
-  // empty, or beside a file of that name.
+  // Follows the link `name` in the directory where this is, and leaves this where it leads: in a directory,
+  // with `name` empty, or beside a file of that name.
   Status Follow(std::string& name) {
     std::deque<std::string> left = {name};
     name.clear();
@@ -173,16 +175,21 @@ class SourceDirectory::Outwards {
     return OkStatus();
   }
 
-  Root Take() { return {.path = std::move(path_), .directory = std::move(at_), .readers = std::move(readers_)}; }
+  Root Take() {
+    return {.path = std::move(path_), .directory = std::move(at_), .readers = std::move(readers_)};
+  }
 
  private:
-  Error Nowhere() const { return {Code::kInvalidArgument, "is a symlink that leads nowhere; remove it or restore its target"}; }
+  Error Nowhere() const {
+    return {Code::kInvalidArgument, "is a symlink that leads nowhere; remove it or restore its target"};
+  }
 
   // Puts what a link says before the components that are left.
   Status Enter(const Fd& link, const struct stat& info, std::deque<std::string>& left) {
     if (++followed_ > kMostLinksFollowed) {
       return Error(Code::kInvalidArgument,
-                   fmt::format("is a symlink that leads in a circle, or over more than {} others", kMostLinksFollowed));
+                   fmt::format("is a symlink that leads in a circle, or over more than {} others",
+                               kMostLinksFollowed));
     }
     if (info.st_uid != ::geteuid()) readers_.push_back(info.st_uid);
     std::array<char, PATH_MAX> text{};
@@ -215,8 +222,9 @@ Result<std::string> SourceDirectory::FollowOut(std::string_view relative) {
   const size_t slash = relative.rfind('/');
   const bool in_root = place.relative.find('/') == std::string::npos;
   std::string name(Name(place.relative));
-  ASSIGN_OR_RETURN(Fd folder, OpenBelow(in_root && !relative.starts_with('/') ? "" : relative.substr(0, slash),
-                                        O_PATH | O_DIRECTORY));
+  ASSIGN_OR_RETURN(Fd folder,
+                   OpenBelow(in_root && !relative.starts_with('/') ? "" : relative.substr(0, slash),
+                             O_PATH | O_DIRECTORY));
   std::string path = Shown(relative);
   path.resize(path.rfind('/'));
   Outwards outwards(std::move(folder), std::move(path), place.root->readers);
@@ -268,8 +276,7 @@ Result<Fd> SourceDirectory::OpenBelow(std::string_view relative, int flags) cons
     const Fd& at = folder.valid() ? folder : place.root->directory;
     RETURN_IF_ERROR(allowed(at, kMayPass));
     // O_PATH needs no more than the right to pass through.
-    Fd next(::openat(at.get(), name.c_str(),
-                     (last ? flags : O_PATH | O_DIRECTORY) | O_NOFOLLOW | O_CLOEXEC));
+    Fd next(::openat(at.get(), name.c_str(), (last ? flags : O_PATH | O_DIRECTORY) | O_NOFOLLOW | O_CLOEXEC));
     if (!next.valid() && NameHasChanged(errno)) {
       return Error(Code::kAborted,
                    Shown(relative) + ": changed while it was read; try again when nobody writes to it");

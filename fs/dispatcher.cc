@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "cas/base/text.h"
 #include "fs/dispatcher_impl.h"
 #include "fs/notifier.h"
 
@@ -208,8 +209,8 @@ void Dispatcher::Answer(Call& call, const Refusal& refusal) {
     record.message = refusal.message;
     record.family = call.Family(refusal.errno_value);
     options_.log->debug("refused request_id={} operation={} path={} uid={} errno={} message=\"{}\"",
-                        call.request().caller.request_id, record.operation, record.path, record.uid,
-                        record.errno_value, record.message);
+                        call.request().caller.request_id, record.operation, Printable(record.path),
+                        record.uid, record.errno_value, record.message);
     if (options_.refusals != nullptr) options_.refusals->Record(std::move(record));
   }
   call.reply.Error(refusal.errno_value);

@@ -45,17 +45,23 @@ constexpr char kLogPrefix = 'l';
 constexpr std::string_view kHeadKey = "m";
 constexpr uint8_t kHeadVersion = 1;
 
-constexpr unsigned kMaxReaders = 1024;         // slots of 64 bytes in lock.mdb, one a snapshot
-constexpr size_t kIdleReaders = 64;            // of them, kept for the next snapshots of this process
-constexpr uint64_t kReaderCheckEvery = 256;    // commits
-constexpr size_t kTrimStep = 2048;             // entries a transaction
-constexpr size_t kCopyStep = 8192;             // entries a transaction of a copy
+constexpr unsigned kMaxReaders = 1024;       // slots of 64 bytes in lock.mdb, one a snapshot
+constexpr size_t kIdleReaders = 64;          // of them, kept for the next snapshots of this process
+constexpr uint64_t kReaderCheckEvery = 256;  // commits
+constexpr size_t kTrimStep = 2048;           // entries a transaction
+constexpr size_t kCopyStep = 8192;           // entries a transaction of a copy
 constexpr uint64_t kCopyMapSlack = uint64_t{16} << 20U;
 constexpr uint64_t kReserveBytes = 1U << 20U;  // of disk, behind the data: kv.h, Reserve
 // A commit that can be seen to come is looked for again after this, and then each time after twice as long.
 constexpr std::chrono::milliseconds kFirstLook{1};
 // How long an opener waits for a writer that has written its commit and lives, to see it at once.
 constexpr std::chrono::milliseconds kOpenerWait = std::chrono::seconds(1);
+// Whoever reads or opens takes a lock for a moment, too: so long it is waited for at least, however short the
+// wait for a writer is to be.
+constexpr std::chrono::milliseconds kLeastTableWait = std::chrono::seconds(1);
+std::chrono::milliseconds TableWait(std::chrono::milliseconds lock_wait) {
+  return std::max(lock_wait, kLeastTableWait);
+}
 constexpr mode_t kDirectoryMode = 0700;
 constexpr mode_t kFileMode = 0600;
 
@@ -158,7 +164,7 @@ class Environment {
   // Closing takes the same locks of LMDB's as opening does (mdb.c, mdb_env_close0), and as little heed of
   // others.
   ~Environment() {
-    const auto closing = locks_->Take(LockFile::Lock::kOpening, Deadline::After(lock_wait_));
+    const auto closing = locks_->Take(LockFile::Lock::kOpening, Deadline::After(TableWait(lock_wait_)));
     idle_.clear();
     env_.reset();
   }
@@ -257,7 +263,7 @@ class Environment {
 
   void ClearDeadReaders() {
     // A failure leaves a stale reader, which costs space only; the next check tries again.
-    const auto readers = locks_->Take(LockFile::Lock::kReaders, Deadline::After(lock_wait_));
+    const auto readers = locks_->Take(LockFile::Lock::kReaders, Deadline::After(TableWait(lock_wait_)));
     int cleared = 0;
     if (readers.ok()) static_cast<void>(mdb_reader_check(env_.get(), &cleared));
   }
@@ -269,8 +275,8 @@ class Environment {
     if (::fstat(data_fd_, &info) != 0) return true;
     const auto size = static_cast<uint64_t>(info.st_size);
     if (size + bytes <= reserved_through_.load()) return true;
-    // It may be there already, by whichever process. To allocate it again makes the commit's fsync dearer, and
-    // on a full disk xfs refuses to.
+    // It may be there already, by whichever process. To allocate it again makes the commit's fsync dearer,
+    // and on a full disk xfs refuses to.
     for (const uint64_t wanted : {2 * kReserveBytes, bytes}) {
       if (IsAllocated(data_fd_, size, wanted)) {
         reserved_through_ = size + wanted;
@@ -344,7 +350,7 @@ class Environment {
       return rc;
     }
     ASSIGN_OR_RETURN(const LockFile::Held readers,
-                     locks_->Take(LockFile::Lock::kReaders, Deadline::After(lock_wait_)));
+                     locks_->Take(LockFile::Lock::kReaders, Deadline::After(TableWait(lock_wait_))));
     MDB_txn* raw = nullptr;
     const int rc = mdb_txn_begin(env_.get(), nullptr, MDB_RDONLY, &raw);
     if (rc == 0) *reader = Reader(*this, TxnHandle(raw));
@@ -361,7 +367,7 @@ class Environment {
   // tells it of that death, and it takes the readers' one to clear the table.
   Result<int> BeginWrite(TxnHandle* txn) {
     ASSIGN_OR_RETURN(const LockFile::Held readers,
-                     locks_->Take(LockFile::Lock::kReaders, Deadline::After(lock_wait_)));
+                     locks_->Take(LockFile::Lock::kReaders, Deadline::After(TableWait(lock_wait_))));
     MDB_txn* raw = nullptr;
     const int rc = mdb_txn_begin(env_.get(), nullptr, 0, &raw);
     if (rc == 0) txn->reset(raw);
@@ -825,7 +831,7 @@ Result<std::shared_ptr<Environment>> OpenEnvironment(const std::string& director
   mdb_filehandle_t fd = -1;
   {
     ASSIGN_OR_RETURN(const LockFile::Held opening,
-                     locks->Take(LockFile::Lock::kOpening, Deadline::After(options.lock_wait)));
+                     locks->Take(LockFile::Lock::kOpening, Deadline::After(TableWait(options.lock_wait))));
     RETURN_IF_ERROR(TakeRoomForReaders(directory, opening));
     rc = mdb_env_open(raw, directory.c_str(), flags, kFileMode);
     if (rc == 0) rc = mdb_env_get_fd(raw, &fd);
@@ -1144,7 +1150,7 @@ Result<Compaction> CompactLmdb(const LmdbOptions& options, Compact how) {
   RETURN_IF_ERROR(CheckFileSystem(directory));
   ASSIGN_OR_RETURN(const std::unique_ptr<LockFile> locks, LockFile::Open(directory + "/writer.lock"));
   ASSIGN_OR_RETURN(const LockFile::Held opening,
-                   locks->Take(LockFile::Lock::kOpening, Deadline::After(options.lock_wait)));
+                   locks->Take(LockFile::Lock::kOpening, Deadline::After(TableWait(options.lock_wait))));
   ASSIGN_OR_RETURN(const Fd alone, ShutOut(directory));
   // Another compaction may have been first.
   if (::stat((directory + "/data.mdb").c_str(), &old) != 0) {

@@ -151,22 +151,44 @@ Result<LockFile::Held> LockFile::Take(Lock lock, const Deadline& deadline, const
   return Held(*this, lock, std::move(*slot));
 }
 
-Result<bool> LockFile::WaitForTurn(const Deadline& deadline, const std::stop_token& stop) {
+Result<bool> LockFile::WaitForTurn(const Deadline& whole, const std::stop_token& stop) {
+  const auto in_a_moment = [] { return std::chrono::steady_clock::now() + kTurnWait; };
+  Deadline deadline = whole;
+  {
+    const std::string note = WritersNote();
+    const MutexLock lock(mu_);
+    if (!note.empty() && note == waited_in_vain_for_)
+      deadline = Deadline::At(std::min(whole.at(), in_a_moment()));
+  }
+  const auto in_vain = [&]() -> Result<bool> {
+    std::string note = WritersNote();
+    const MutexLock lock(mu_);
+    if (!stop.stop_requested()) waited_in_vain_for_ = std::move(note);
+    return false;
+  };
   while (true) {
-    const Deadline turn = Deadline::At(std::min(deadline.at(), std::chrono::steady_clock::now() + kTurnWait));
+    const Deadline turn = Deadline::At(std::min(deadline.at(), in_a_moment()));
     std::optional<Slots::Slot> slot = SlotsOf(Lock::kNext).Take(stop, turn);
     if (slot) {
       ASSIGN_OR_RETURN(const bool is_next, WaitForFile(Lock::kNext, turn, stop));
       if (is_next) {
         const Held next(*this, Lock::kNext, std::move(*slot));  // given back as soon as there is an answer
         NoteHolder(Lock::kNext);
-        return WaitForFile(Lock::kWriter, deadline, stop);
+        ASSIGN_OR_RETURN(const bool is_ours, WaitForFile(Lock::kWriter, deadline, stop));
+        return is_ours ? Result<bool>(true) : in_vain();
       }
     }
     ASSIGN_OR_RETURN(const bool is_ours, TryFile(Lock::kWriter));
     if (is_ours) return true;
-    if (stop.stop_requested() || deadline.Passed()) return false;
+    if (stop.stop_requested() || deadline.Passed()) return in_vain();
   }
+}
+
+std::string LockFile::WritersNote() const {
+  if (!HolderOf(Lock::kWriter)) return "";
+  std::array<char, kNoteBytes> note{};
+  const ssize_t got = ::pread(fd_.get(), note.data(), note.size(), 0);
+  return {note.data(), static_cast<size_t>(std::max<ssize_t>(0, got))};
 }
 
 std::optional<LockFile::Held> LockFile::TryTake(Lock lock) {

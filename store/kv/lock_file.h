@@ -18,6 +18,7 @@
 #include "cas/base/fd.h"
 #include "cas/base/result.h"
 #include "cas/base/slots.h"
+#include "cas/base/thread.h"
 
 namespace modelfs::store {
 
@@ -52,7 +53,9 @@ class LockFile {
 
   const std::string& path() const { return path_; }
 
-  // Waits for the lock, at most until `deadline`.
+  // Waits for the lock, at most until `deadline`. Once a writer was waited for in vain, others of this
+  // process wait for the same one no more than a moment: the kernel may pass them on one by one, each after
+  // the one before it, with locks of its own held.
   //   kBusy        somebody else has it: says who, and since when
   //   kCancelled   `stop` was requested
   Result<Held> Take(Lock lock, const Deadline& deadline, const std::stop_token& stop = {});
@@ -72,7 +75,9 @@ class LockFile {
   // False when `deadline` passed.
   Result<bool> WaitForFile(Lock lock, const Deadline& deadline, const std::stop_token& stop) const;
   // Waits for kWriter by way of kNext. False when `deadline` passed.
-  Result<bool> WaitForTurn(const Deadline& deadline, const std::stop_token& stop);
+  Result<bool> WaitForTurn(const Deadline& whole, const std::stop_token& stop) EXCLUDES(mu_);
+  // What the writer of this moment noted; "" where nobody is it, or where it noted nothing.
+  std::string WritersNote() const;
   void Unlock(Lock lock) const;
   // The process that has the lock, where the kernel tells it. Never this process.
   std::optional<pid_t> HolderOf(Lock lock) const;
@@ -81,6 +86,8 @@ class LockFile {
 
   const std::string path_;
   const Fd fd_;
+  Mutex mu_;
+  std::string waited_in_vain_for_ GUARDED_BY(mu_);  // a writer's note
   // Between the threads of this process, which own the file's locks together.
   std::array<Slots, kLocks> slots_{Slots(1), Slots(1), Slots(1), Slots(1)};
 };

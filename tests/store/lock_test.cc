@@ -195,6 +195,28 @@ TEST_F(Stopped, AProcessThatWaitsForItsTurnDelaysNobody) {
   EXPECT_EQ(ValueOf(*kv, "b"), "1");
 }
 
+// The kernel passes changes in one directory on one by one: their waits must not add up.
+TEST_F(Stopped, AWriterIsWaitedForInVainOnce) {
+  OpenWithPatience(home(), milliseconds(1));
+  const auto locks = LockFile::Open(home() + "/writer.lock").value();
+  Worker first({"put-stop", home(), "a", "1"});
+  ASSERT_TRUE(first.WaitUntilStopped());
+  EXPECT_EQ(Outcome(locks->Take(LockFile::Lock::kWriter, Deadline::After(milliseconds(50)))), "busy");
+  EXPECT_EQ(Outcome(locks->Take(LockFile::Lock::kWriter, Deadline::After(std::chrono::hours(1)))), "busy");
+  first.Continue();
+  EXPECT_EQ(first.Wait(), 0);
+  // Another one is waited for again.
+  Worker second({"put-stop", home(), "a", "2"});
+  ASSERT_TRUE(second.WaitUntilStopped());
+  auto taken = std::async(std::launch::async, [&] {
+    return Outcome(locks->Take(LockFile::Lock::kWriter, Deadline::After(std::chrono::hours(1))));
+  });
+  EXPECT_EQ(taken.wait_for(milliseconds(300)), std::future_status::timeout);
+  second.Continue();
+  EXPECT_EQ(second.Wait(), 0);
+  EXPECT_EQ(taken.get(), "ok");
+}
+
 TEST_F(Stopped, AProcessThatOpensIsNamed) {
   OpenWithPatience(home(), milliseconds(1));
   Worker worker({"stop-opening", home()});
