@@ -6,8 +6,10 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <climits>
 #include <cstdio>
 #include <filesystem>
+#include <optional>
 #include <system_error>
 
 #include "cas/base/text.h"
@@ -41,6 +43,40 @@ std::string Through(int directory, const std::string& name) {
   return fmt::format("/proc/self/fd/{}/{}", directory, name);
 }
 
+// The directory that `path` names, open; nothing where there is none. A link of somebody else's is not
+// followed: whoever can write to the directory above could have put one there, to any place that only the
+// caller can write to.
+Result<std::optional<Fd>> OpenNamed(const std::filesystem::path& path, const std::string& shown) {
+  const auto failed = [&shown]() -> Result<std::optional<Fd>> {
+    if (errno == ENOENT) return std::optional<Fd>();
+    if (errno == ENOTDIR) return NotEmpty(shown);
+    return ErrnoError(errno, shown);
+  };
+  Fd named(::open(path.c_str(), O_PATH | O_NOFOLLOW | O_CLOEXEC));
+  if (!named.valid()) return failed();
+  struct stat info {};
+  if (::fstat(named.get(), &info) != 0) return failed();
+  if (!S_ISLNK(info.st_mode)) {
+    Fd there(::openat(named.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+    if (!there.valid()) return failed();
+    return std::optional(std::move(there));
+  }
+  if (info.st_uid != ::geteuid() && info.st_uid != 0) {
+    return Error(Code::kPermissionDenied,
+                 fmt::format("{}: is a symlink of another user's (uid {}), and is not followed; name the "
+                             "directory itself",
+                             Printable(shown), info.st_uid));
+  }
+  // As it was when its owner was looked at.
+  std::string text(PATH_MAX, '\0');
+  const ssize_t length = ::readlinkat(named.get(), "", text.data(), text.size());
+  if (length < 0) return failed();
+  text.resize(static_cast<size_t>(length));
+  Fd there(::open((path.parent_path() / text).c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
+  if (!there.valid()) return failed();
+  return std::optional(std::move(there));
+}
+
 }  // namespace
 
 Result<TargetDirectory> TargetDirectory::Open(const std::string& path) {
@@ -49,19 +85,15 @@ Result<TargetDirectory> TargetDirectory::Open(const std::string& path) {
   if (!whole.has_filename() || whole.filename() == "..") {
     return Error(Code::kInvalidArgument, Printable(path) + ": name a new or an empty directory");
   }
-  const Fd there(::open(whole.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  if (there.valid()) {
-    // The names are read through a descriptor of their own, which the listing closes.
-    ASSIGN_OR_RETURN(const std::vector<std::string> present,
-                     ListDirectory(Fd(::openat(there.get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)), path));
-    if (!present.empty()) return NotEmpty(path);
-    TargetDirectory target(path, Fd(), "", false);
-    target.open_.push_back({"", Fd(::openat(there.get(), ".", kHoldDirectory))});
-    return target;
-  }
-  if (errno == ENOTDIR) return NotEmpty(path);
-  if (errno != ENOENT) return ErrnoError(errno, path);
-  return OpenNew(path, whole);
+  ASSIGN_OR_RETURN(const std::optional<Fd> there, OpenNamed(whole, path));
+  if (!there) return OpenNew(path, whole);
+  // The names are read through a descriptor of their own, which the listing closes.
+  ASSIGN_OR_RETURN(const std::vector<std::string> present,
+                   ListDirectory(Fd(::openat(there->get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)), path));
+  if (!present.empty()) return NotEmpty(path);
+  TargetDirectory target(path, Fd(), "", false);
+  target.open_.push_back({"", Fd(::openat(there->get(), ".", kHoldDirectory))});
+  return target;
 }
 
 Result<TargetDirectory> TargetDirectory::OpenNew(const std::string& path,

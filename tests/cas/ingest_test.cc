@@ -406,6 +406,32 @@ TEST(Ingest, ADirectoryThatBecameASymlinkIsNeitherWrittenNorEmptied) {
   }
 }
 
+// Who can write to the directory above had it ready before the command began.
+TEST(Ingest, IsNotWrittenThroughASymlinkOfAnotherUsers) {
+  constexpr uid_t kEve = 60001;
+  const TempDirectory home;
+  const auto store = OpenStore(home);
+  fs::create_directory(home / "model");
+  WriteFile(home / "model/a", "first");
+  const IngestedTree ingested = IngestDirectory(*store, home / "model", kNow, nullptr).value();
+  fs::create_directory(home / "precious");
+  fs::create_directory_symlink("precious", home / "out");
+  if (::geteuid() == 0) {
+    ASSERT_EQ(::lchown((home / "out").c_str(), kEve, kEve), 0);
+    for (const char* path : {"out", "out/", "out/."}) {
+      SCOPED_TRACE(path);
+      const Status refused = ExportTree(*store, ingested.tree, ingested.times, home / path, nullptr);
+      ASSERT_FALSE(refused.ok());
+      EXPECT_EQ(refused.error().code(), Code::kPermissionDenied);
+      EXPECT_TRUE(fs::is_empty(home / "precious"));
+    }
+    ASSERT_EQ(::lchown((home / "out").c_str(), 0, 0), 0);
+  }
+  // One's own is.
+  ASSERT_TRUE(ExportTree(*store, ingested.tree, ingested.times, home / "out", nullptr).ok());
+  EXPECT_EQ(ReadFile(home / "precious/a"), "first");
+}
+
 TEST(Ingest, ANewDirectoryIsNotPutWhereASymlinkCameMeanwhile) {
   const TempDirectory home;
   const Status refused =
