@@ -180,6 +180,8 @@ class Homes(Others):
         for link in ("registry/lock.mdb", "mount.log", "objects", "gc.lock"):
             if link != "registry/lock.mdb":
                 shutil.rmtree(f"{theirs}/{link}", ignore_errors=True)
+                if os.path.exists(f"{theirs}/{link}"):
+                    os.unlink(f"{theirs}/{link}")
                 os.symlink(target, f"{theirs}/{link}")
             self.refused_as(EVE, 6, "-r", theirs, "ls", says=f"{theirs}/{link} is a symlink")
             self.refused(6, "mount", theirs, self.mnt, "-d", says=f"{theirs}/{link} is a symlink")
