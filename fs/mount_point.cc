@@ -374,9 +374,13 @@ Result<Fd> HoldMountPoint(const std::string& canonical) {
 }
 
 Status Detach(const std::string& mount_point, bool lazy) {
-  if (::geteuid() != 0) return RunFusermount(mount_point, lazy);
+  const size_t slash = mount_point.rfind('/');
+  const Result<Fd> above = HoldMountPoint(mount_point.substr(0, slash));
+  if (!above.ok() && above.error().code() == Code::kAborted) return above.error();
+  if (!above.ok()) return RunFusermount(mount_point, lazy);
+  const std::string path = fmt::format("/proc/self/fd/{}/{}", above->get(), mount_point.substr(slash + 1));
   const int flags = UMOUNT_NOFOLLOW | (lazy ? MNT_DETACH : 0);
-  if (::umount2(mount_point.c_str(), flags) == 0) return OkStatus();
+  if (::umount2(path.c_str(), flags) == 0) return OkStatus();
   if (errno == EPERM) return RunFusermount(mount_point, lazy);
   if (errno == EBUSY) return Error(Code::kFailedPrecondition, fmt::format("unmount {}: busy", mount_point));
   return ErrnoError(errno, fmt::format("unmount {}", mount_point));

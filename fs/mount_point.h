@@ -65,8 +65,8 @@ Result<std::string> PrepareMountPoint(const std::string& path);
 //   kAborted   there is a link on the way now, or no directory
 Result<Fd> HoldMountPoint(const std::string& canonical);
 
-// Detaches what is mounted at a canonical path: umount2(2) as root, else fusermount3(1), which takes away
-// nothing but mounts of its caller, also for a process that has CAP_SYS_ADMIN.
+// Detaches what is mounted at a canonical path, to which no symlink leads now: umount2(2) where this process
+// may, else fusermount3(1).
 //   kFailedPrecondition   busy; only without `lazy`
 Status Detach(const std::string& mount_point, bool lazy);
 
