@@ -26,6 +26,9 @@ class UsersPage(unittest.TestCase):
         self.scratch = os.path.realpath(tempfile.mkdtemp(prefix="modelfs_users_"))
         os.chmod(self.scratch, 0o755)
         self.addCleanup(shutil.rmtree, self.scratch, ignore_errors=True)
+        # The build may lie where bob may not go: in root's home, for example.
+        self.programs = self.make("bin", 0o755)
+        shutil.copy(BINARY, self.programs)
         self.home = self.make("home", 0o700)
         self.mnt = self.make("mnt", 0o755)
         self.bobs = self.make("bob", 0o755)
@@ -63,7 +66,8 @@ class UsersPage(unittest.TestCase):
 
     def bob(self, line):
         # Where several registries are mounted, an administrator names one; other tests may have theirs just now.
-        env = {"HOME": self.bobs, "MODELFS_REGISTRY": self.home, "PATH": os.path.dirname(BINARY) + ":" + os.environ["PATH"], "LC_ALL": "C.UTF-8"}
+        env = {"HOME": self.bobs, "MODELFS_REGISTRY": self.home, "PATH": self.programs + ":" + os.environ["PATH"],
+               "LC_ALL": "C.UTF-8"}
         return subprocess.run(["setpriv", f"--reuid={BOB_UID}", f"--regid={BOB_UID}", "--clear-groups", "bash", "-c",
                                line.replace("/models", self.mnt)], env=env, cwd=self.bobs, capture_output=True,
                               text=True, timeout=120)
