@@ -354,9 +354,8 @@ Status Channel::Open(const fuse_lowlevel_ops& operations, void* userdata) {
 bool Channel::IsThere() const {
   const Result<std::vector<MountEntry>> mounts = ReadMountInfo();
   if (device_.empty() || !mounts.ok()) return true;
-  const auto top = std::find_if(mounts->rbegin(), mounts->rend(), [&](const MountEntry& mount) {
-    return mount.path == options_.mount_point;
-  });
+  const auto top = std::find_if(mounts->rbegin(), mounts->rend(),
+                                [&](const MountEntry& mount) { return mount.path == options_.mount_point; });
   return top != mounts->rend() && top->device == device_;
 }
 

@@ -21,7 +21,7 @@ constexpr size_t kMostParams = 32;
 // Of records in one commit: leaves room for what a commit may hold beside them.
 constexpr size_t kMostBatchBytes = kKvMaxCommitBytes / 2;
 constexpr std::string_view kNoun = "{}";  // in Asked::action
-constexpr size_t kHeadOperations = 2;  // the chain's head is expected and written
+constexpr size_t kHeadOperations = 2;     // the chain's head is expected and written
 
 // Gives the record its object's name, if that is (still) there, and answers what it is.
 ObjectKind NameRecord(View& view, AuditRecord& record) {

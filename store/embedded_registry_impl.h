@@ -162,9 +162,9 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   struct Asked {
     Operation operation = Operation::kUse;
     ObjectId object = kMetastoreId;
-    Change::Params params = {};    // beside the object's name; `body` may add what only it knows
-    std::string action = {};       // where the operation's (audit_action.h) is not it; {}: the object's noun
-    std::string full_name = {};    // where it is asked for by name, or to be made: `object` is then not known
+    Change::Params params = {};  // beside the object's name; `body` may add what only it knows
+    std::string action = {};     // where the operation's (audit_action.h) is not it; {}: the object's noun
+    std::string full_name = {};  // where it is asked for by name, or to be made: `object` is then not known
   };
 
   // Runs `body(change)` on a fresh snapshot and commits what it gathered; again where another commit came

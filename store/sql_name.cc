@@ -50,8 +50,7 @@ std::string SqlSecurable(ObjectKind kind, const FullName& name) {
   return fmt::format("{}{}{}", SqlKind(kind), name.parts.empty() ? "" : " ", SqlName(name));
 }
 
-std::string SqlGrant(Privilege privilege, ObjectKind kind, const FullName& name,
-                     std::string_view principal) {
+std::string SqlGrant(Privilege privilege, ObjectKind kind, const FullName& name, std::string_view principal) {
   return fmt::format("GRANT {} ON {} TO {}", PrivilegeSqlName(privilege), SqlSecurable(kind, name),
                      SqlQuoted(principal));
 }

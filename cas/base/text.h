@@ -32,13 +32,14 @@ std::string FoldCase(std::string_view text);
 // names look the same, or one name look like something else.
 bool HasHiddenCharacters(std::string_view text);
 
-// Whether a file's name has something that names could not have before version 2 of a tree's encoding: joiners (of
-// emoji, and of letters), variation selectors, tags of emoji, and what Unicode 15.1 has not assigned. The answer is the
-// same on every host, whatever it knows of newer characters.
+// Whether a file's name has something that names could not have before version 2 of a tree's encoding:
+// joiners (of emoji, and of letters), variation selectors, tags of emoji, and what Unicode 15.1 has not
+// assigned. The answer is the same on every host, whatever it knows of newer characters.
 bool IsNewerFileName(std::string_view name);
 
-// One component of an artifact's path: not empty, not "." or "..", no '/' or NUL, at most kNameMaxBytes, valid UTF-8,
-// no hidden characters but those of IsNewerFileName. kInvalidArgument says which rule, with the name made printable.
+// One component of an artifact's path: not empty, not "." or "..", no '/' or NUL, at most kNameMaxBytes,
+// valid UTF-8, no hidden characters but those of IsNewerFileName. kInvalidArgument says which rule, with the
+// name made printable.
 Status CheckPathComponent(std::string_view component);
 
 // `text` with everything that CheckPathComponent refuses of a name as \xNN, for messages and logs.

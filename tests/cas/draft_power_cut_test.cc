@@ -241,7 +241,8 @@ TEST_P(DraftPowerCut, ASealIsAllOrNothingAndKeepsTheTimesOfTheDraft) {
           EXPECT_EQ(draft->GetAttr(node).value().mtime_s, kMtimeS);
           EXPECT_EQ(draft->GetAttr(node).value().mtime_ns, kMtimeNs);
         }
-        EXPECT_EQ(draft->Seal(kNow, nullptr, {}).value().times.times().size(), 4U) << "it can be sealed again";
+        EXPECT_EQ(draft->Seal(kNow, nullptr, {}).value().times.times().size(), 4U)
+            << "it can be sealed again";
       });
 }
 

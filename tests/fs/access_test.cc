@@ -85,7 +85,8 @@ TEST(Access, EachPartOfAnObjectShowsItsOwnRights) {
       {"MANAGE reads its attributes, not its files", AccessClass::kVersionRoot, kManages, 04},
       {"APPLY TAG sets its tags, unseen", AccessClass::kVersionRoot, kTags, 02},
       {"the owner loads and tags it", AccessClass::kVersionRoot, kOwns, 07},
-      {"whoever may load it hears from the daemon that it never changes", AccessClass::kInVersion, kLoads, 07},
+      {"whoever may load it hears from the daemon that it never changes", AccessClass::kInVersion, kLoads,
+       07},
       {"the owner, too", AccessClass::kInVersion, kOwns, 07},
       {"MANAGE opens nothing in it", AccessClass::kInVersion, kManages, 0},
   };
@@ -123,8 +124,7 @@ TEST(Access, WhatEveryoneMayIsInEveryEntry) {
   ObjectAccess access;
   access.everyone = kLoads;
   access.entries = {Entry("u1000", PrincipalKind::kUser, kAddsVersions),
-                    Entry("g200", PrincipalKind::kGroup, kTags),
-                    Entry("u1002", PrincipalKind::kUser, kSees)};
+                    Entry("g200", PrincipalKind::kGroup, kTags), Entry("u1002", PrincipalKind::kUser, kSees)};
   const Acl acl = ProjectAcl(AccessClass::kVersions, access, ByNumber());
   EXPECT_EQ(acl.other, 05U);
   EXPECT_EQ(acl.group, 05U) << "who is in the directory's group is not everyone's lesser";

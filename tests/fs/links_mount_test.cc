@@ -165,7 +165,8 @@ TEST_F(LinksMount, ACommittedDraftStaysReadableToAProcessThatStandsInIt) {
                 "ln -s sub {v}draft/link"),
             "0:");
   EXPECT_EQ(Run("cd {v}draft && mv {v}draft {v}next && ls && cat a sub/b link/b sub/deep/c && "
-                "ls sub sub/deep && env -C sub ls && env -C sub cat b ../a && env -C sub/.. cat a && stat -c %F . sub a"),
+                "ls sub sub/deep && env -C sub ls && env -C sub cat b ../a && env -C sub/.. cat a && stat -c "
+                "%F . sub a"),
             "0:a\nlink\nsub\na\nb\nb\nc\nsub:\nb\ndeep\n\nsub/deep:\nc\nb\ndeep\nb\na\na\n"
             "directory\ndirectory\nregular file\n");
   // From below, and what is tried there is refused as in the version.
