@@ -5,6 +5,8 @@
 
 #include <algorithm>
 
+#include "cas/base/codec.h"
+
 namespace modelfs::cas {
 
 Error Sealed() {
@@ -136,7 +138,7 @@ Status DraftImpl::Recover() {
   }
   DraftNode highest = 0;
   for (const std::string& name : present) {
-    const std::optional<uint64_t> node = ParseNumber(name);
+    const std::optional<uint64_t> node = ParseDecimal(name);
     if (node.has_value() && *node <= UINT32_MAX) highest = std::max(highest, static_cast<DraftNode>(*node));
     if (node.has_value() && names.contains(static_cast<DraftNode>(*node))) continue;
     files_.RemoveTree(nodes_ + name).IgnoreError("no name leads there: it goes with the draft");

@@ -2,8 +2,6 @@
 
 #include <fmt/core.h>
 
-#include <charconv>
-
 #include "cas/base/checksum.h"
 #include "cas/base/codec.h"
 
@@ -31,14 +29,6 @@ std::string_view NextField(std::string_view& rest) {
 
 }  // namespace
 
-std::optional<uint64_t> ParseNumber(std::string_view text) {
-  uint64_t value = 0;
-  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
-  if (text.size() > 1 && text[0] == '0') return std::nullopt;
-  return value;
-}
-
 std::string ShareMarker::Encode() const {
   return fmt::format("{}:{}:{}:{}", blob.Hex(), blob.size_bytes, length_bytes, executable ? 'x' : '-');
 }
@@ -46,8 +36,8 @@ std::string ShareMarker::Encode() const {
 Result<ShareMarker> ShareMarker::Decode(std::string_view text) {
   std::string_view rest = text;
   const Result<Sha256> sha256 = ParseSha256Hex(NextField(rest));
-  const std::optional<uint64_t> size_bytes = ParseNumber(NextField(rest));
-  const std::optional<uint64_t> length_bytes = ParseNumber(NextField(rest));
+  const std::optional<uint64_t> size_bytes = ParseDecimal(NextField(rest));
+  const std::optional<uint64_t> length_bytes = ParseDecimal(NextField(rest));
   if (!sha256.ok() || !size_bytes.has_value() || !length_bytes.has_value()) {
     return Damaged("share marker", text);
   }
@@ -75,7 +65,7 @@ std::string EntryTarget::Encode() const {
 
 Result<EntryTarget> EntryTarget::Decode(std::string_view text) {
   if (text.empty()) return Damaged("directory entry", text);
-  const std::optional<uint64_t> node = ParseNumber(text.substr(0, text.size() - 1));
+  const std::optional<uint64_t> node = ParseDecimal(text.substr(0, text.size() - 1));
   const size_t kind = kKindLetters.find(text.back());
   if (!node.has_value() || *node > UINT32_MAX || kind == std::string_view::npos) {
     return Damaged("directory entry", text);

@@ -67,9 +67,6 @@ Result<DraftTimes> DecodeTimes(std::string_view encoded);
 // the future, and where strictatime does, only a restart forgets the mark.
 inline constexpr int64_t kLostBytesAtimeS = INT32_MAX;
 
-// A decimal number without leading zeros, or nothing.
-std::optional<uint64_t> ParseNumber(std::string_view text);
-
 // In each directory: a symlink to the number of the directory it lies in. No file can have this name
 // (CheckPathComponent refuses control characters).
 inline constexpr std::string_view kParentName = "\x01";

@@ -8,7 +8,6 @@
 #include <utility>
 
 #include "cas/base/text.h"
-#include "cas/tree.h"
 
 namespace modelfs::cas {
 namespace {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "cas/base/codec.h"
 #include "cas/base/text.h"
 #include "cas/draft_impl.h"
 
@@ -133,7 +134,7 @@ Result<std::vector<DraftEntry>> DraftImpl::List(DraftNode directory) {
 Result<DraftNode> DraftImpl::Parent(DraftNode directory) {
   if (directory == kDraftRoot) return kDraftRoot;
   ASSIGN_OR_RETURN(const std::string target, files_.ReadLink(NamePath(directory, kParentName)));
-  const std::optional<uint64_t> parent = ParseNumber(target);
+  const std::optional<uint64_t> parent = ParseDecimal(target);
   if (!parent.has_value() || *parent > UINT32_MAX) {
     return Error(Code::kDataLoss, fmt::format("draft {}: node {} has no parent", number_, directory));
   }

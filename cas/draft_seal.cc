@@ -6,7 +6,7 @@
 #include "cas/base/fail_point.h"
 #include "cas/base/text.h"
 #include "cas/draft_impl.h"
-#include "cas/ingest.h"
+#include "cas/tree_store.h"
 
 namespace modelfs::cas {
 namespace {

@@ -12,6 +12,7 @@
 #include <map>
 #include <set>
 
+#include "cas/base/codec.h"
 #include "cas/base/fail_point.h"
 #include "cas/base/thread.h"
 #include "cas/draft_impl.h"
@@ -92,7 +93,7 @@ Result<std::vector<DraftNumber>> DraftStoreImpl::Numbers() {
   ASSIGN_OR_RETURN(const std::vector<std::string> names, files_.List(options_.root));
   std::vector<DraftNumber> numbers;
   for (const std::string& name : names) {
-    const std::optional<uint64_t> number = ParseNumber(name);
+    const std::optional<uint64_t> number = ParseDecimal(name);
     if (number.has_value() && *number <= UINT32_MAX) numbers.push_back(static_cast<DraftNumber>(*number));
   }
   std::sort(numbers.begin(), numbers.end());

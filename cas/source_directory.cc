@@ -15,10 +15,10 @@
 #include <optional>
 
 #include "cas/base/check.h"
+#include "cas/base/codec.h"
 #include "cas/base/text.h"
-#include "cas/draft_layout.h"
-#include "cas/draft_links.h"
 #include "cas/store_core.h"
+#include "cas/tree.h"
 
 namespace modelfs::cas {
 namespace {
@@ -241,7 +241,7 @@ SourceDirectory::Place SourceDirectory::At(std::string_view relative) const {
   if (!relative.starts_with('/')) return {.root = &roots_.front(), .relative = std::string(relative)};
   relative.remove_prefix(1);
   const size_t slash = std::min(relative.find('/'), relative.size());
-  const std::optional<uint64_t> number = ParseNumber(relative.substr(0, slash));
+  const std::optional<uint64_t> number = ParseDecimal(relative.substr(0, slash));
   CHECK(number.has_value() && *number < roots_.size());
   relative.remove_prefix(std::min(slash + 1, relative.size()));
   return {.root = &roots_[*number], .relative = std::string(relative)};

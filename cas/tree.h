@@ -21,6 +21,14 @@ inline constexpr size_t kTreeMaxDepth = 128;
 inline constexpr size_t kTreeMaxNodes = size_t{1} << 24U;
 inline constexpr uint64_t kTreeMaxBytes = uint64_t{1} << 30U;
 
+// How many links may be followed on the way to one file, and how many links to directories may lie within
+// each other: as many as the kernel follows (path_resolution(7)).
+inline constexpr int kMostLinksFollowed = 40;
+// How many files and directories all links to directories together may unfold to. Counted before any is made.
+inline constexpr uint64_t kMostUnfolded = 1'000'000;
+// How long their paths may be, together.
+inline constexpr uint64_t kMostUnfoldedBytes = uint64_t{256} << 20U;
+
 enum class EntryKind : uint8_t { kFile = 1, kEmptyDirectory = 2 };
 
 struct TreeEntry {

@@ -3,7 +3,6 @@
 #include <fmt/core.h>
 
 #include "cas/base/codec.h"
-#include "cas/tree.h"
 
 namespace modelfs::cas {
 namespace {
@@ -26,7 +25,15 @@ int64_t AddDifference(int64_t from, uint64_t encoded) {
   return static_cast<int64_t>(static_cast<uint64_t>(from) + ((encoded >> 1U) ^ sign));
 }
 
+constexpr int64_t kMsPerS = 1000;
+constexpr uint32_t kNsPerMs = 1'000'000;
+
 }  // namespace
+
+FileTime FileTimeOfMs(int64_t ms) {
+  const int64_t s = ms / kMsPerS - (ms % kMsPerS < 0 ? 1 : 0);
+  return {s, static_cast<uint32_t>(ms - s * kMsPerS) * kNsPerMs};
+}
 
 Result<TreeTimes> TreeTimes::Make(std::vector<FileTime> times) {
   if (times.size() > kTreeMaxNodes) {
@@ -89,6 +96,15 @@ Result<TreeTimes> ReadTreeTimes(BlobStore& store, const Digest& digest, uint64_t
                                               digest.ToString(), times->times().size(), file_count));
   }
   return times;
+}
+
+Result<TreeTimes> TimesOf(const Tree& tree, const std::unordered_map<std::string, FileTime>& by_path) {
+  std::vector<FileTime> times;
+  times.reserve(tree.file_count());
+  for (const TreeEntry& entry : tree.entries()) {
+    if (entry.kind == EntryKind::kFile) times.push_back(by_path.at(entry.path));
+  }
+  return TreeTimes::Make(std::move(times));
 }
 
 }  // namespace modelfs::cas

@@ -7,11 +7,13 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "cas/base/digest.h"
 #include "cas/base/result.h"
 #include "cas/blob_store.h"
+#include "cas/tree.h"
 
 namespace modelfs::cas {
 
@@ -22,6 +24,9 @@ struct FileTime {
   friend auto operator<=>(const FileTime&, const FileTime&) = default;
 };
 inline constexpr uint32_t kNsPerS = 1'000'000'000;
+
+// From milliseconds since 1970, which may be negative.
+FileTime FileTimeOfMs(int64_t ms);
 
 // The mtimes of a tree's files in the tree's order (`Tree::entries()` without the empty directories).
 // Immutable, hence freely shared between threads.
@@ -42,6 +47,9 @@ class TreeTimes {
  private:
   std::vector<FileTime> times_;
 };
+
+// The times of a tree's files in the tree's order, from those by path. One for each file must be there.
+Result<TreeTimes> TimesOf(const Tree& tree, const std::unordered_map<std::string, FileTime>& by_path);
 
 // Stores the encoding. On OK it is durable. Errors as BlobStore::Put.
 Result<Digest> PutTreeTimes(BlobStore& store, const TreeTimes& times, Epoch epoch);

@@ -1,5 +1,3 @@
-#include "fs/aliases_zone.h"
-
 #include <fmt/core.h>
 #include <linux/fs.h>
 
@@ -12,6 +10,7 @@
 #include "fs/decisions.h"
 #include "fs/held_names.h"
 #include "fs/rename_refusal.h"
+#include "fs/zones.h"
 #include "store/names.h"
 
 namespace modelfs::fs {

@@ -25,7 +25,7 @@ class HeldNames;   // fs/held_names.h: names in aliases/ on their way to one
 class Notifier;    // fs/notifier.h: tells the kernel what it must forget
 class TreeCache;   // fs/tree_cache.h: decoded trees by digest, and versions by id
 class Refusals;    // fs/refusals.h: what `modelfs why` shows
-class Statistics;  // fs/info_zone.h: what /.modelfs/status and metrics show
+class Statistics;  // fs/statistics.h: what /.modelfs/status and metrics show
 struct Request;    // fs/zone.h
 
 struct Context {

@@ -26,11 +26,11 @@
 #include "fs/acl_table.h"
 #include "fs/executor.h"
 #include "fs/fuse_channel.h"
-#include "fs/info_zone.h"
 #include "fs/node_names.h"
 #include "fs/open_modes.h"
 #include "fs/refusals.h"
 #include "fs/reply.h"
+#include "fs/statistics.h"
 #include "fs/zone.h"
 #include "store/host_identities.h"
 

@@ -13,6 +13,7 @@
 #include "fs/committed_drafts.h"
 #include "fs/decisions.h"
 #include "fs/rename_refusal.h"
+#include "fs/zones.h"
 #include "store/names.h"
 
 namespace modelfs::fs {

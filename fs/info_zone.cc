@@ -18,7 +18,9 @@
 #include "fs/attrs.h"
 #include "fs/decisions.h"
 #include "fs/refusals.h"
+#include "fs/statistics.h"
 #include "fs/tree_cache.h"
+#include "fs/zones.h"
 #include "store/audit_json.h"
 
 namespace modelfs::fs {

@@ -11,26 +11,21 @@
 
 #include "cas/base/thread.h"
 #include "fs/acl_table.h"
-#include "fs/aliases_zone.h"
 #include "fs/context.h"
 #include "fs/decisions.h"
 #include "fs/dispatcher.h"
 #include "fs/draft_table.h"
-#include "fs/drafts_zone.h"
 #include "fs/fuse_channel.h"
 #include "fs/held_names.h"
-#include "fs/info_zone.h"
+#include "fs/kernel_notifier.h"
 #include "fs/leases.h"
 #include "fs/mount_point.h"
-#include "fs/notifier.h"
-#include "fs/objects_zone.h"
 #include "fs/reclaimer.h"
 #include "fs/refusals.h"
 #include "fs/thread_signals.h"
 #include "fs/tree_cache.h"
-#include "fs/trees_zone.h"
-#include "fs/versions_zone.h"
 #include "fs/watcher.h"
+#include "fs/zones.h"
 
 namespace modelfs::fs {
 namespace {
@@ -173,7 +168,7 @@ class Daemon : public MountDaemon {
   MountOptions options_;
   Refusals refusals_{SystemClock()};
   HeldNames held_names_{SystemClock()};
-  ThreadNotifier notifier_;
+  KernelNotifier notifier_;
   std::unique_ptr<Reclaimer> reclaimer_;
   Context context_;
   // The dispatcher closes backing ids through the channel, and handles outlive requests: destroyed in

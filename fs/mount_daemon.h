@@ -69,8 +69,4 @@ class MountDaemon {
   virtual void Stop() = 0;
 };
 
-// Unmounts, as root or by fusermount3. kFailedPrecondition: busy, and names who holds it where that can
-// be seen; kNotFound: nothing of ours is mounted there. `lazy` detaches a busy one (umount2(2), MNT_DETACH).
-Status Unmount(const std::string& mount_point, bool lazy);
-
 }  // namespace modelfs::fs

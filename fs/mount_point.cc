@@ -29,7 +29,6 @@
 #include "cas/base/fd.h"
 #include "cas/base/privileges.h"
 #include "cas/base/shell_word.h"
-#include "fs/mount_daemon.h"
 #include "store/user_label.h"
 
 extern char** environ;

@@ -1,5 +1,3 @@
-#include "fs/objects_zone.h"
-
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 
@@ -23,6 +21,7 @@
 #include "fs/rename_refusal.h"
 #include "fs/tree_cache.h"
 #include "fs/xattrs.h"
+#include "fs/zones.h"
 
 namespace modelfs::fs {
 namespace {
@@ -55,7 +54,7 @@ ObjectKind ChildKind(ObjectKind parent) {
   return static_cast<ObjectKind>(static_cast<uint8_t>(parent) + 1);
 }
 
-// Who holds a nodeid of an object that is gone walks the path again on ESTALE (fs/trees_zone.h).
+// Who holds a nodeid of an object that is gone walks the path again on ESTALE (MakeTreesZone).
 tl::unexpected<Refusal> RefuseNode(const Error& error) {
   if (error.code() == Code::kNotFound) return Refuse(ESTALE, error.message());
   return Refuse(error);

@@ -9,7 +9,7 @@
 #include <utility>
 
 #include "cas/base/thread.h"
-#include "cas/ingest.h"
+#include "cas/tree_store.h"
 
 namespace modelfs::fs {
 

@@ -1,5 +1,3 @@
-#include "fs/trees_zone.h"
-
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -19,6 +17,7 @@
 #include "fs/notifier.h"
 #include "fs/tree_cache.h"
 #include "fs/xattrs.h"
+#include "fs/zones.h"
 
 namespace modelfs::fs {
 namespace {

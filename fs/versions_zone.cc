@@ -1,5 +1,3 @@
-#include "fs/versions_zone.h"
-
 #include <fmt/core.h>
 #include <linux/fs.h>
 #include <spdlog/spdlog.h>
@@ -18,6 +16,7 @@
 #include "fs/drafts_zone.h"
 #include "fs/rename_refusal.h"
 #include "fs/tree_cache.h"
+#include "fs/zones.h"
 #include "store/names.h"
 
 namespace modelfs::fs {

@@ -3,7 +3,7 @@
 
 #include <utility>
 
-#include "cas/ingest.h"
+#include "cas/tree_store.h"
 #include "store/embedded_registry_impl.h"
 
 namespace modelfs::store {
@@ -72,7 +72,7 @@ Result<TimesPlan> EmbeddedRegistryImpl::TimesOfCopy(const VersionRecord& source)
     ASSIGN_OR_RETURN(times, cas::ReadTreeTimes(blobs_, *digest, tree.file_count()));
   } else {
     ASSIGN_OR_RETURN(times, cas::TreeTimes::Make(std::vector<cas::FileTime>(
-                                tree.file_count(), CommitTime(CommittedAtMs(source)))));
+                                tree.file_count(), cas::FileTimeOfMs(CommittedAtMs(source)))));
   }
   return TimesPlan(VersionTimes(blobs_, std::move(tree), times, VersionTimes::Origin::kCopy), times, digest);
 }

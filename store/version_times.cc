@@ -4,13 +4,10 @@
 #include <utility>
 
 #include "cas/base/check.h"
-#include "cas/ingest.h"
+#include "cas/tree_store.h"
 
 namespace modelfs::store {
 namespace {
-
-constexpr int64_t kMsPerS = 1000;
-constexpr uint32_t kNsPerMs = 1'000'000;
 
 // Nobody reads a file of such a version, so it is nothing to keep apart from.
 bool CannotBeRead(const Error& error) {
@@ -19,17 +16,12 @@ bool CannotBeRead(const Error& error) {
 
 }  // namespace
 
-cas::FileTime CommitTime(int64_t commit_ms) {
-  const int64_t s = commit_ms / kMsPerS - (commit_ms % kMsPerS < 0 ? 1 : 0);
-  return {s, static_cast<uint32_t>(commit_ms - s * kMsPerS) * kNsPerMs};
-}
-
 int64_t CommittedAtMs(const VersionRecord& version) {
   return version.commit ? version.commit->at_ms : version.created.at_ms;
 }
 
 int64_t NewestSecond(const VersionRecord& version) {
-  return version.commit ? version.commit->newest_s : CommitTime(version.created.at_ms).s;
+  return version.commit ? version.commit->newest_s : cas::FileTimeOfMs(version.created.at_ms).s;
 }
 
 VersionTimes::VersionTimes(cas::BlobStore& blobs, cas::Tree tree, std::optional<cas::TreeTimes> wanted,
@@ -44,12 +36,12 @@ VersionTimes::VersionTimes(cas::BlobStore& blobs, cas::Tree tree, std::optional<
 }
 
 std::vector<cas::FileTime> VersionTimes::WantedAt(int64_t commit_ms) const {
-  const cas::FileTime commit = CommitTime(commit_ms);
+  const cas::FileTime commit = cas::FileTimeOfMs(commit_ms);
   if (!wanted_) return std::vector<cas::FileTime>(tree_.file_count(), commit);
   std::vector<cas::FileTime> times = wanted_->times();
   if (origin_ == Origin::kCopy) return times;
   // Within the commit's millisecond it is not known which was first.
-  const cas::FileTime after = CommitTime(commit_ms + 1);
+  const cas::FileTime after = cas::FileTimeOfMs(commit_ms + 1);
   for (cas::FileTime& time : times) {
     if (time >= after) time = commit;
   }
@@ -68,7 +60,7 @@ Result<std::vector<VersionTimes::Namesake>> VersionTimes::ReadNamesakes(const Ve
     }
     times = *std::move(read);
   }
-  const int64_t commit_s = CommitTime(CommittedAtMs(version)).s;
+  const int64_t commit_s = cas::FileTimeOfMs(CommittedAtMs(version)).s;
   size_t file = 0;
   for (const cas::TreeEntry& entry : tree->entries()) {
     if (entry.kind != cas::EntryKind::kFile) continue;
@@ -129,7 +121,7 @@ Result<VersionTimes::Decided> VersionTimes::Decide(int64_t commit_ms,
   }
   std::sort(taken.begin(), taken.end());
   bool all_at_commit = true;
-  const cas::FileTime commit = CommitTime(commit_ms);
+  const cas::FileTime commit = cas::FileTimeOfMs(commit_ms);
   decided.newest_s = INT64_MIN;
   for (size_t i = 0; i < times.size(); ++i) {
     while (std::binary_search(taken.begin(), taken.end(), std::pair(static_cast<uint32_t>(i), times[i].s))) {

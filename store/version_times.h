@@ -24,8 +24,6 @@
 
 namespace modelfs::store {
 
-// A commit's time as a file shows it.
-cas::FileTime CommitTime(int64_t commit_ms);
 // When a READY version became that; of one that an older program made, when it was begun.
 int64_t CommittedAtMs(const VersionRecord& version);
 // The greatest second that a file of a READY version shows.

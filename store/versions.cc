@@ -5,7 +5,7 @@
 
 #include "cas/base/fail_point.h"
 #include "cas/base/text.h"
-#include "cas/ingest.h"
+#include "cas/tree_store.h"
 #include "store/embedded_registry_impl.h"
 #include "store/keys.h"
 #include "store/mlmodel.h"

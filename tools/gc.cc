@@ -15,7 +15,7 @@
 
 #include "cas/base/fail_point.h"
 #include "cas/base/fd.h"
-#include "cas/ingest.h"
+#include "cas/tree_store.h"
 #include "fs/draft_label.h"
 
 namespace modelfs::tools {

@@ -9,7 +9,7 @@
 
 #include "cas/base/shell_word.h"
 #include "cas/base/text.h"
-#include "cas/ingest.h"
+#include "cas/tree_store.h"
 #include "tools/command.h"
 #include "tools/output.h"
 #include "tools/pages.h"

@@ -20,7 +20,7 @@
 #include "cas/base/fd.h"
 #include "cas/base/shell_word.h"
 #include "cas/base/text.h"
-#include "cas/ingest.h"
+#include "cas/tree_store.h"
 #include "fs/mount_point.h"
 #include "tools/command.h"
 #include "tools/mounts.h"

@@ -14,10 +14,11 @@
 #include "cas/base/fail_point.h"
 #include "cas/base/shell_word.h"
 #include "cas/base/text.h"
-#include "cas/ingest.h"
+#include "cas/export_directory.h"
+#include "cas/import_directory.h"
+#include "cas/tree_store.h"
 #include "cas/tree_times.h"
 #include "store/audit_action.h"
-#include "store/version_times.h"
 #include "tools/command.h"
 #include "tools/lease.h"
 #include "tools/mounts.h"
@@ -156,8 +157,8 @@ Result<store::VersionInfo> Ingest(Home& home, const Place& place, const Register
     Progress progress("register " + place.name.ToString(),
                       [&arguments] { return BytesBelow(arguments.directory); });
     ASSIGN_OR_RETURN(
-        const cas::IngestedTree ingested,
-        cas::IngestDirectory(*home.blobs, arguments.directory, lease->lease().epoch,
+        const cas::ImportedTree ingested,
+        cas::ImportDirectory(*home.blobs, arguments.directory, lease->lease().epoch,
                              [&progress](uint64_t done_bytes) { progress.Update(done_bytes); },
                              {.dereference = arguments.dereference, .exclude = arguments.exclude}));
     ASSIGN_OR_RETURN(const Digest times,
@@ -325,7 +326,7 @@ Status RunCp(const Cli& cli, const CpArguments& arguments) {
 // What a READY version's files show.
 Result<cas::TreeTimes> TimesOf(Home& home, const store::VersionInfo& version, const cas::Tree& tree) {
   if (version.times) return cas::ReadTreeTimes(*home.blobs, *version.times, tree.file_count());
-  const cas::FileTime commit = store::CommitTime(version.committed_at_ms);
+  const cas::FileTime commit = cas::FileTimeOfMs(version.committed_at_ms);
   return cas::TreeTimes::Make(std::vector<cas::FileTime>(tree.file_count(), commit));
 }
 

@@ -3,6 +3,8 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <charconv>
+#include <system_error>
 
 namespace modelfs {
 namespace {
@@ -102,6 +104,14 @@ Status Decoder::Finish(std::string_view what) const {
   return Error(
       Code::kDataLoss,
       fmt::format("{}: {}", what, ok_ ? "bytes left over after the last field" : "a field is malformed"));
+}
+
+std::optional<uint64_t> ParseDecimal(std::string_view text) {
+  uint64_t value = 0;
+  const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+  if (error != std::errc() || end != text.data() + text.size()) return std::nullopt;
+  if (text.size() > 1 && text[0] == '0') return std::nullopt;
+  return value;
 }
 
 }  // namespace modelfs

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -51,5 +52,8 @@ class Decoder {
   std::string_view rest_;
   bool ok_ = true;
 };
+
+// A number in decimal digits, without a sign or leading zeros. Nothing for any other text.
+std::optional<uint64_t> ParseDecimal(std::string_view text);
 
 }  // namespace modelfs

@@ -20,8 +20,8 @@
 #include <string_view>
 #include <vector>
 
-#include "cas/ingest.h"
 #include "cas/local_store.h"
+#include "cas/tree_store.h"
 #include "cas/tree_times.h"
 #include "store/change.h"
 #include "store/embedded_registry.h"

@@ -15,7 +15,7 @@
 
 #include "cas/base/check.h"
 #include "cas/draft_store.h"
-#include "cas/ingest.h"
+#include "cas/tree_store.h"
 #include "tests/cas/test_support.h"
 
 extern char** environ;

@@ -8,7 +8,7 @@
 
 #include "cas/base/text.h"
 #include "cas/draft_store.h"
-#include "cas/ingest.h"
+#include "cas/tree_store.h"
 #include "tests/cas/test_support.h"
 
 namespace modelfs::cas {

@@ -7,7 +7,7 @@
 
 #include "cas/base/check.h"
 #include "cas/draft_store.h"
-#include "cas/ingest.h"
+#include "cas/tree_store.h"
 #include "tests/cas/fake_files.h"
 #include "tests/cas/test_support.h"
 

@@ -22,7 +22,7 @@
 #include "cas/base/clock.h"
 #include "cas/base/fd.h"
 #include "cas/draft_layout.h"
-#include "cas/ingest.h"
+#include "cas/tree_store.h"
 #include "tests/cas/fake_files.h"
 #include "tests/cas/test_support.h"
 

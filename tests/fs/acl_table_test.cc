@@ -4,8 +4,7 @@
 
 #include <functional>
 
-#include "fs/objects_zone.h"
-#include "fs/trees_zone.h"
+#include "fs/zones.h"
 #include "tests/fs/zone_world.h"
 
 namespace modelfs::fs {

@@ -21,7 +21,7 @@
 
 #include "cas/base/check.h"
 #include "cas/base/fd.h"
-#include "fs/versions_zone.h"
+#include "fs/zones.h"
 #include "tests/fs/mounted.h"
 
 namespace modelfs::fs {

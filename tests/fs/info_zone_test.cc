@@ -5,7 +5,8 @@
 #include <nlohmann/json.hpp>
 #include <sstream>
 
-#include "fs/objects_zone.h"
+#include "fs/statistics.h"
+#include "fs/zones.h"
 #include "tests/fs/zone_world.h"
 
 namespace modelfs::fs {

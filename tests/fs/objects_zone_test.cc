@@ -1,5 +1,3 @@
-#include "fs/objects_zone.h"
-
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <gtest/gtest.h>
@@ -9,7 +7,7 @@
 #include <algorithm>
 
 #include "fs/info_zone.h"
-#include "fs/trees_zone.h"
+#include "fs/zones.h"
 #include "tests/fs/zone_world.h"
 
 namespace modelfs::fs {

@@ -9,7 +9,7 @@
 #include <utility>
 #include <vector>
 
-#include "fs/trees_zone.h"
+#include "fs/zones.h"
 #include "tests/fs/zone_world.h"
 
 namespace modelfs::fs {

@@ -20,7 +20,7 @@
 #include "cas/base/thread.h"
 #include "fs/dispatcher.h"
 #include "fs/fuse_channel.h"
-#include "fs/notifier.h"
+#include "fs/kernel_notifier.h"
 #include "fs/refusals.h"
 #include "fs/zone.h"
 
@@ -126,7 +126,7 @@ class ToyMount {
   std::string path_;
   Refusals refusals_{SystemClock()};
   Dispatcher dispatcher_;
-  ThreadNotifier notifier_;
+  KernelNotifier notifier_;
   std::unique_ptr<FuseChannel> channel_;
   std::thread loop_;
   Status served_;

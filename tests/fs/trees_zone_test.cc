@@ -1,12 +1,10 @@
-#include "fs/trees_zone.h"
-
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <sys/xattr.h>
 
 #include <array>
 
-#include "fs/objects_zone.h"
+#include "fs/zones.h"
 #include "tests/fs/zone_world.h"
 
 namespace modelfs::fs {

@@ -10,13 +10,11 @@
 #include <functional>
 #include <thread>
 
-#include "fs/aliases_zone.h"
 #include "fs/draft_table.h"
 #include "fs/drafts_zone.h"
 #include "fs/leases.h"
-#include "fs/trees_zone.h"
-#include "fs/versions_zone.h"
 #include "fs/watcher.h"
+#include "fs/zones.h"
 #include "tests/fs/zone_world.h"
 
 namespace modelfs::fs {

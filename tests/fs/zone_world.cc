@@ -14,7 +14,7 @@
 #include "cas/base/check.h"
 #include "cas/base/clock.h"
 #include "cas/base/fd.h"
-#include "cas/ingest.h"
+#include "cas/import_directory.h"
 #include "store/kv/memory_kv.h"
 
 namespace modelfs::fs {
@@ -193,7 +193,7 @@ store::VersionInfo ZoneWorld::Commit(store::ObjectId model, const std::map<std::
   }
   const auto lease = registry->AcquireLease(caller, "test");
   CHECK(lease.ok());
-  const auto tree = cas::IngestDirectory(*blobs, source.string(), lease->epoch, [](uint64_t) {});
+  const auto tree = cas::ImportDirectory(*blobs, source.string(), lease->epoch, [](uint64_t) {});
   CHECK(tree.ok());
   const auto version = registry->CommitVersion(caller, model, tree->digest, *lease, fields, std::nullopt);
   if (!version.ok()) ADD_FAILURE() << version.error().message();

@@ -10,7 +10,7 @@
 #include <thread>
 #include <tuple>
 
-#include "cas/ingest.h"
+#include "cas/tree_store.h"
 #include "tests/cas/test_support.h"
 #include "tests/store/registry_fixture.h"
 
@@ -57,7 +57,7 @@ struct TimesBox : testing::Box {
   // What a version's files show, by path.
   std::map<std::string, FileTime> Shown(const VersionInfo& version) {
     const cas::Tree tree = cas::ReadTree(blobs, version.tree).value();
-    std::vector<FileTime> times(tree.file_count(), CommitTime(version.committed_at_ms));
+    std::vector<FileTime> times(tree.file_count(), cas::FileTimeOfMs(version.committed_at_ms));
     if (version.times) times = cas::ReadTreeTimes(blobs, *version.times, tree.file_count())->times();
     std::map<std::string, FileTime> shown;
     for (size_t i = 0; i < times.size(); ++i) shown[tree.entries()[i].path] = times[i];
@@ -379,7 +379,7 @@ TEST(VersionTimes, RandomHistoriesNeverClash) {
         }
         return false;
       };
-      int64_t want = std::min(file.time, CommitTime(box.clock.NowMs())).s;
+      int64_t want = std::min(file.time, cas::FileTimeOfMs(box.clock.NowMs())).s;
       while (taken(want)) ++want;
       EXPECT_EQ(shown.at(file.path).s, want) << "version " << version.number << ", " << file.path;
     }

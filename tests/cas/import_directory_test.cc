@@ -1,4 +1,4 @@
-#include "cas/ingest.h"
+#include "cas/import_directory.h"
 
 #include <fcntl.h>
 #include <fmt/core.h>
@@ -17,6 +17,8 @@
 #include <utility>
 
 #include "cas/draft_links.h"
+#include "cas/export_directory.h"
+#include "cas/tree_store.h"
 #include "tests/cas/test_support.h"
 
 namespace modelfs::cas {
@@ -29,7 +31,7 @@ std::unique_ptr<LocalStore> OpenStore(const TempDirectory& home) {
   return std::move(LocalStore::Open(RealFiles(), {.root = home / "blobs"}).value());
 }
 
-TEST(Ingest, ADirectoryGoesInAndComesOutTheSame) {
+TEST(ImportDirectory, ADirectoryGoesInAndComesOutTheSame) {
   const TempDirectory home;
   const auto store = OpenStore(home);
   fs::create_directories(home / "model/weights/empty");
@@ -40,7 +42,7 @@ TEST(Ingest, ADirectoryGoesInAndComesOutTheSame) {
   fs::last_write_time(home / "model/MLmodel", fs::file_time_type::clock::now() - std::chrono::hours(24));
   ASSERT_EQ(::chmod((home / "model/run.sh").c_str(), 06755), 0);
 
-  const auto ingested = IngestDirectory(*store, home / "model", kNow, nullptr);
+  const auto ingested = ImportDirectory(*store, home / "model", kNow, nullptr);
   ASSERT_TRUE(ingested.ok()) << ingested.error().message();
   EXPECT_EQ(ingested->tree.file_count(), 4U);
   const Tree tree = ReadTree(*store, ingested->digest).value();
@@ -62,7 +64,7 @@ TEST(Ingest, ADirectoryGoesInAndComesOutTheSame) {
   EXPECT_EQ(again.error().code(), Code::kAlreadyExists);
 }
 
-TEST(Ingest, TheSameFilesAreTheSameTree) {
+TEST(ImportDirectory, TheSameFilesAreTheSameTree) {
   const TempDirectory home;
   const auto store = OpenStore(home);
   for (const char* name : {"a", "b"}) {
@@ -70,11 +72,11 @@ TEST(Ingest, TheSameFilesAreTheSameTree) {
     WriteFile(home / name + "/d/x", "x");
     WriteFile(home / name + "/y", "y");
   }
-  EXPECT_EQ(IngestDirectory(*store, home / "a", kNow, nullptr).value().digest,
-            IngestDirectory(*store, home / "b", kNow, nullptr).value().digest);
+  EXPECT_EQ(ImportDirectory(*store, home / "a", kNow, nullptr).value().digest,
+            ImportDirectory(*store, home / "b", kNow, nullptr).value().digest);
 }
 
-TEST(Ingest, FollowsSymlinksInsideOnly) {
+TEST(ImportDirectory, FollowsSymlinksInsideOnly) {
   const TempDirectory home;
   const auto store = OpenStore(home);
   fs::create_directories(home / "model/blobs");
@@ -83,7 +85,7 @@ TEST(Ingest, FollowsSymlinksInsideOnly) {
   WriteFile(home / "model/blobs/0f", "weights");
   ASSERT_EQ(::symlink("../blobs/0f", (home / "model/snapshot/weights.bin").c_str()), 0);
   ASSERT_EQ(::symlink("blobs", (home / "model/also").c_str()), 0);
-  const Tree tree = IngestDirectory(*store, home / "model", kNow, nullptr).value().tree;
+  const Tree tree = ImportDirectory(*store, home / "model", kNow, nullptr).value().tree;
   ASSERT_NE(tree.Find("snapshot/weights.bin"), nullptr);
   EXPECT_EQ(tree.Find("snapshot/weights.bin")->blob, DigestOf("weights"));
   EXPECT_NE(tree.Find("also/0f"), nullptr);
@@ -91,7 +93,7 @@ TEST(Ingest, FollowsSymlinksInsideOnly) {
   for (const char* target : {"../../secret", "/etc/passwd", "nowhere", "..", "."}) {
     SCOPED_TRACE(target);
     ASSERT_EQ(::symlink(target, (home / "model/snapshot/bad").c_str()), 0);
-    const auto refused = IngestDirectory(*store, home / "model", kNow, nullptr);
+    const auto refused = ImportDirectory(*store, home / "model", kNow, nullptr);
     ASSERT_FALSE(refused.ok());
     EXPECT_EQ(refused.error().code(), Code::kInvalidArgument);
     EXPECT_NE(refused.error().message().find("snapshot/bad"), std::string::npos);
@@ -100,7 +102,7 @@ TEST(Ingest, FollowsSymlinksInsideOnly) {
 }
 
 // …/models--o--n/{blobs,snapshots/<commit>}, with what a link of a snapshot may and may not say.
-TEST(Ingest, ASnapshotOfTheHubsCacheIsStoredWithItsBlobs) {
+TEST(ImportDirectory, ASnapshotOfTheHubsCacheIsStoredWithItsBlobs) {
   const TempDirectory home;
   const auto store = OpenStore(home);
   const std::string repo = home / "models--o--n";
@@ -113,7 +115,7 @@ TEST(Ingest, ASnapshotOfTheHubsCacheIsStoredWithItsBlobs) {
   fs::create_symlink("../../secret", repo + "/blobs/linked");
   fs::create_symlink("../../blobs/0f", snapshot + "/model.bin");
   fs::create_symlink("../../../blobs/0f", snapshot + "/onnx/model.bin");
-  const auto ingested = IngestDirectory(*store, snapshot, kNow, nullptr);
+  const auto ingested = ImportDirectory(*store, snapshot, kNow, nullptr);
   ASSERT_TRUE(ingested.ok()) << ingested.error().message();
   for (const char* path : {"model.bin", "onnx/model.bin"}) {
     EXPECT_EQ(ingested->tree.Find(path)->blob, DigestOf("weights")) << path;
@@ -123,17 +125,17 @@ TEST(Ingest, ASnapshotOfTheHubsCacheIsStoredWithItsBlobs) {
         "../../blobs/..", "../../../models--o--n/blobs/0f", "../../../secret"}) {
     SCOPED_TRACE(target);
     fs::create_symlink(target, snapshot + "/bad");
-    EXPECT_FALSE(IngestDirectory(*store, snapshot, kNow, nullptr).ok());
+    EXPECT_FALSE(ImportDirectory(*store, snapshot, kNow, nullptr).ok());
     EXPECT_EQ(store->LocalBytes(DigestOf("secret")), 0U);
     fs::remove(snapshot + "/bad");
   }
   // Elsewhere such a link is one that leads out.
   fs::create_directories(home / "models--o--n/other/c0ffee");
   fs::create_symlink("../../blobs/0f", home / "models--o--n/other/c0ffee/model.bin");
-  EXPECT_FALSE(IngestDirectory(*store, home / "models--o--n/other/c0ffee", kNow, nullptr).ok());
+  EXPECT_FALSE(ImportDirectory(*store, home / "models--o--n/other/c0ffee", kNow, nullptr).ok());
 }
 
-TEST(Ingest, DereferencingFollowsLinksOutToFilesAndFolders) {
+TEST(ImportDirectory, DereferencingFollowsLinksOutToFilesAndFolders) {
   const TempDirectory home;
   const auto store = OpenStore(home);
   fs::create_directories(home / "model/sub");
@@ -146,9 +148,9 @@ TEST(Ingest, DereferencingFollowsLinksOutToFilesAndFolders) {
   fs::create_symlink("../w", home / "out/deep/further");
   fs::create_symlink("../../../model/a", home / "out/deep/er/back");
   fs::create_symlink("file", home / "model/twice");
-  EXPECT_NE(IngestDirectory(*store, home / "model", kNow, nullptr).error().message().find("--dereference"),
+  EXPECT_NE(ImportDirectory(*store, home / "model", kNow, nullptr).error().message().find("--dereference"),
             std::string::npos);
-  const auto ingested = IngestDirectory(*store, home / "model", kNow, nullptr, {.dereference = true});
+  const auto ingested = ImportDirectory(*store, home / "model", kNow, nullptr, {.dereference = true});
   ASSERT_TRUE(ingested.ok()) << ingested.error().message();
   const std::pair<const char*, const char*> rows[] = {{"a", "a"},
                                                       {"file", "weights"},
@@ -165,14 +167,14 @@ TEST(Ingest, DereferencingFollowsLinksOutToFilesAndFolders) {
     SCOPED_TRACE(target);
     fs::create_symlink(target, home / "model/bad");
     if (!fs::is_symlink(home / "out/loop")) fs::create_symlink("loop", home / "out/loop");
-    EXPECT_EQ(IngestDirectory(*store, home / "model", kNow, nullptr, {.dereference = true}).error().code(),
+    EXPECT_EQ(ImportDirectory(*store, home / "model", kNow, nullptr, {.dereference = true}).error().code(),
               Code::kInvalidArgument);
     fs::remove(home / "model/bad");
   }
 }
 
 // Whoever may write there could else have somebody with more rights store what they cannot read.
-TEST(Ingest, DereferencingFollowsALinkToWhatItsOwnerMayReadOnly) {
+TEST(ImportDirectory, DereferencingFollowsALinkToWhatItsOwnerMayReadOnly) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root can give files away";
   constexpr uid_t kEve = 54321;
   const struct {
@@ -203,7 +205,7 @@ TEST(Ingest, DereferencingFollowsALinkToWhatItsOwnerMayReadOnly) {
     ASSERT_EQ(::chown((home / "out/hers").c_str(), kEve, kEve), 0);
     fs::create_symlink("../" + std::string(row.target), home / "model/link");
     const auto ingest = [&] {
-      return IngestDirectory(*store, home / "model", kNow, nullptr, {.dereference = true});
+      return ImportDirectory(*store, home / "model", kNow, nullptr, {.dereference = true});
     };
     EXPECT_TRUE(ingest().ok()) << "a link of our own";
     ASSERT_EQ(::lchown((home / "model/link").c_str(), kEve, kEve), 0);
@@ -216,7 +218,7 @@ TEST(Ingest, DereferencingFollowsALinkToWhatItsOwnerMayReadOnly) {
   }
 }
 
-TEST(Ingest, ExcludesByNameAndByPath) {
+TEST(ImportDirectory, ExcludesByNameAndByPath) {
   const TempDirectory home;
   const auto store = OpenStore(home);
   for (const char* folder : {"model/.git/objects", "model/sub/.git", "model/checkpoints/old"}) {
@@ -239,7 +241,7 @@ TEST(Ingest, ExcludesByNameAndByPath) {
        {"a.pt", "checkpoints", "sub/a.pt", "sub/git"}},
   };
   for (const auto& row : rows) {
-    const auto ingested = IngestDirectory(*store, home / "model", kNow, nullptr, {.exclude = row.exclude});
+    const auto ingested = ImportDirectory(*store, home / "model", kNow, nullptr, {.exclude = row.exclude});
     ASSERT_TRUE(ingested.ok()) << ingested.error().message();
     std::vector<std::string> left;
     for (const TreeEntry& entry : ingested->tree.entries()) left.push_back(entry.path);
@@ -248,7 +250,7 @@ TEST(Ingest, ExcludesByNameAndByPath) {
   }
 }
 
-TEST(Ingest, AnswersTheTimesOfFilesInTheTreesOrder) {
+TEST(ImportDirectory, AnswersTheTimesOfFilesInTheTreesOrder) {
   const TempDirectory home;
   const auto store = OpenStore(home);
   fs::create_directories(home / "model/a");
@@ -259,13 +261,13 @@ TEST(Ingest, AnswersTheTimesOfFilesInTheTreesOrder) {
     ASSERT_TRUE(RealFiles().SetTimes(home / "model/" + name, times).ok());
   }
   fs::create_symlink("b", home / "model/link");
-  const auto times = IngestDirectory(*store, home / "model", kNow, nullptr).value().times.times();
+  const auto times = ImportDirectory(*store, home / "model", kNow, nullptr).value().times.times();
   ASSERT_EQ(times.size(), 4U);
   for (int64_t i = 0; i < 3; ++i) EXPECT_EQ(times[i], (FileTime{.s = 100 + i, .ns = 7}));
   EXPECT_EQ(times[3], times[2]) << "a link has the time of its file";
 }
 
-TEST(Ingest, RefusesHostileNamesAndKindsBeforeStoringAnything) {
+TEST(ImportDirectory, RefusesHostileNamesAndKindsBeforeStoringAnything) {
   struct Row {
     const char* what;
     std::string name;
@@ -282,7 +284,7 @@ TEST(Ingest, RefusesHostileNamesAndKindsBeforeStoringAnything) {
     fs::create_directory(home / "model");
     WriteFile(home / "model/first", "first");
     WriteFile(home / "model/" + row.name, "x");
-    const auto refused = IngestDirectory(*store, home / "model", kNow, nullptr);
+    const auto refused = ImportDirectory(*store, home / "model", kNow, nullptr);
     ASSERT_FALSE(refused.ok());
     EXPECT_EQ(refused.error().code(), Code::kInvalidArgument);
     EXPECT_EQ(store->LocalBytes(DigestOf("first")), 0U);
@@ -291,13 +293,13 @@ TEST(Ingest, RefusesHostileNamesAndKindsBeforeStoringAnything) {
   const auto store = OpenStore(home);
   fs::create_directory(home / "model");
   ASSERT_EQ(::mkfifo((home / "model/pipe").c_str(), 0600), 0);
-  const auto refused = IngestDirectory(*store, home / "model", kNow, nullptr);
+  const auto refused = ImportDirectory(*store, home / "model", kNow, nullptr);
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().message(), "pipe: is a FIFO; only files and directories can be stored");
-  EXPECT_EQ(IngestDirectory(*store, home / "none", kNow, nullptr).error().code(), Code::kNotFound);
+  EXPECT_EQ(ImportDirectory(*store, home / "none", kNow, nullptr).error().code(), Code::kNotFound);
 }
 
-TEST(Ingest, ReadsNothingOutsideWhenAFolderBecomesASymlinkMeanwhile) {
+TEST(ImportDirectory, ReadsNothingOutsideWhenAFolderBecomesASymlinkMeanwhile) {
   for (const bool by_file : {false, true}) {
     SCOPED_TRACE(by_file);
     const TempDirectory home;
@@ -315,7 +317,7 @@ TEST(Ingest, ReadsNothingOutsideWhenAFolderBecomesASymlinkMeanwhile) {
         fs::create_symlink(home / (by_file ? "outside/deep/w" : "outside"), home / "model/" + name);
       }
     };
-    const auto refused = IngestDirectory(*store, home / "model", kNow, exchange);
+    const auto refused = ImportDirectory(*store, home / "model", kNow, exchange);
     ASSERT_FALSE(refused.ok());
     EXPECT_EQ(refused.error().code(), Code::kAborted);
     EXPECT_EQ(refused.error().message(),
@@ -325,7 +327,7 @@ TEST(Ingest, ReadsNothingOutsideWhenAFolderBecomesASymlinkMeanwhile) {
   }
 }
 
-TEST(Ingest, TheDirectoryItselfMayBeReachedThroughSymlinks) {
+TEST(ImportDirectory, TheDirectoryItselfMayBeReachedThroughSymlinks) {
   const TempDirectory home;
   const auto store = OpenStore(home);
   fs::create_directories(home / "real/model/d");
@@ -336,7 +338,7 @@ TEST(Ingest, TheDirectoryItselfMayBeReachedThroughSymlinks) {
   fs::create_symlink("on the way/model", home / "last");
   for (const char* path : {"on the way/model", "last", "last/", "last/d/.."}) {
     SCOPED_TRACE(path);
-    const auto ingested = IngestDirectory(*store, home / path, kNow, nullptr);
+    const auto ingested = ImportDirectory(*store, home / path, kNow, nullptr);
     ASSERT_TRUE(ingested.ok()) << ingested.error().message();
     for (const char* file : {"d/w", "latest", "absolute/w"}) {
       EXPECT_NE(ingested->tree.Find(file), nullptr) << file;
@@ -354,7 +356,7 @@ Status ExportWhile(const TempDirectory& home, const std::function<void()>& swap)
   WriteFile(home / "model/sub/deep/c", "third");
   fs::create_directories(home / "outside/deep");
   WriteFile(home / "outside/deep/kept", "kept");
-  const IngestedTree ingested = IngestDirectory(*store, home / "model", kNow, nullptr).value();
+  const ImportedTree ingested = ImportDirectory(*store, home / "model", kNow, nullptr).value();
   bool swapped = false;
   return ExportTree(*store, ingested.tree, ingested.times, home / "out", [&](uint64_t done_bytes) {
     // By then a file is in "sub".
@@ -374,7 +376,7 @@ std::set<std::string> NamesBelow(const std::string& directory) {
   return names;
 }
 
-TEST(Ingest, WritesNothingOutsideWhenAFolderBecomesASymlinkMeanwhile) {
+TEST(ImportDirectory, WritesNothingOutsideWhenAFolderBecomesASymlinkMeanwhile) {
   const TempDirectory home;
   fs::create_directory(home / "out");
   const Status refused = ExportWhile(home, [&] { SwapForLink(home, "out/sub", "outside"); });
@@ -386,7 +388,7 @@ TEST(Ingest, WritesNothingOutsideWhenAFolderBecomesASymlinkMeanwhile) {
   EXPECT_TRUE(fs::is_empty(home / "out")) << "nothing is left of what was written";
 }
 
-TEST(Ingest, ADirectoryThatBecameASymlinkIsNeitherWrittenNorEmptied) {
+TEST(ImportDirectory, ADirectoryThatBecameASymlinkIsNeitherWrittenNorEmptied) {
   for (const bool is_new : {false, true}) {
     SCOPED_TRACE(is_new);
     const TempDirectory home;
@@ -407,13 +409,13 @@ TEST(Ingest, ADirectoryThatBecameASymlinkIsNeitherWrittenNorEmptied) {
 }
 
 // Who can write to the directory above had it ready before the command began.
-TEST(Ingest, IsNotWrittenThroughASymlinkOfAnotherUsers) {
+TEST(ImportDirectory, IsNotWrittenThroughASymlinkOfAnotherUsers) {
   constexpr uid_t kEve = 60001;
   const TempDirectory home;
   const auto store = OpenStore(home);
   fs::create_directory(home / "model");
   WriteFile(home / "model/a", "first");
-  const IngestedTree ingested = IngestDirectory(*store, home / "model", kNow, nullptr).value();
+  const ImportedTree ingested = ImportDirectory(*store, home / "model", kNow, nullptr).value();
   fs::create_directory(home / "precious");
   fs::create_directory_symlink("precious", home / "out");
   if (::geteuid() == 0) {
@@ -432,7 +434,7 @@ TEST(Ingest, IsNotWrittenThroughASymlinkOfAnotherUsers) {
   EXPECT_EQ(ReadFile(home / "precious/a"), "first");
 }
 
-TEST(Ingest, ANewDirectoryIsNotPutWhereASymlinkCameMeanwhile) {
+TEST(ImportDirectory, ANewDirectoryIsNotPutWhereASymlinkCameMeanwhile) {
   const TempDirectory home;
   const Status refused =
       ExportWhile(home, [&] { fs::create_directory_symlink(home / "outside", home / "out"); });
@@ -444,7 +446,7 @@ TEST(Ingest, ANewDirectoryIsNotPutWhereASymlinkCameMeanwhile) {
 }
 
 // Between the mkdir of a folder and its opening, too: as fast as another process can do it.
-TEST(Ingest, WritesNothingOutsideWhateverOthersSwapMeanwhile) {
+TEST(ImportDirectory, WritesNothingOutsideWhateverOthersSwapMeanwhile) {
   const TempDirectory home;
   const auto store = OpenStore(home);
   constexpr int kFolders = 20;
@@ -453,7 +455,7 @@ TEST(Ingest, WritesNothingOutsideWhateverOthersSwapMeanwhile) {
     WriteFile(home / fmt::format("model/d{}/f", i), "x");
     fs::create_directory_symlink("../outside", home / fmt::format("link{}", i));
   }
-  const IngestedTree ingested = IngestDirectory(*store, home / "model", kNow, nullptr).value();
+  const ImportedTree ingested = ImportDirectory(*store, home / "model", kNow, nullptr).value();
   fs::create_directory(home / "outside");
   std::atomic<int> round = 0;
   std::jthread attacker([&](const std::stop_token& stop) {
@@ -471,7 +473,7 @@ TEST(Ingest, WritesNothingOutsideWhateverOthersSwapMeanwhile) {
   }
 }
 
-TEST(Ingest, SymlinksThatMultiplyAreNotFollowedForEver) {
+TEST(ImportDirectory, SymlinksThatMultiplyAreNotFollowedForEver) {
   const TempDirectory home;
   const auto store = OpenStore(home);
   constexpr int kLevels = 30;
@@ -482,7 +484,7 @@ TEST(Ingest, SymlinksThatMultiplyAreNotFollowedForEver) {
       if (level + 1 < kLevels) fs::create_symlink("../" + std::to_string(level + 1), folder + "/" + name);
     }
   }
-  const auto refused = IngestDirectory(*store, home / "model", kNow, nullptr);
+  const auto refused = ImportDirectory(*store, home / "model", kNow, nullptr);
   ASSERT_FALSE(refused.ok());
   EXPECT_EQ(refused.error().code(), Code::kInvalidArgument);
   EXPECT_NE(refused.error().message().find("symlinks to directories were followed 10000 times"),
@@ -490,7 +492,7 @@ TEST(Ingest, SymlinksThatMultiplyAreNotFollowedForEver) {
       << refused.error().message();
 }
 
-TEST(Ingest, FortySymlinksToDirectoriesMayLieWithinEachOther) {
+TEST(ImportDirectory, FortySymlinksToDirectoriesMayLieWithinEachOther) {
   for (const int links : {kMostLinksFollowed, kMostLinksFollowed + 1}) {
     SCOPED_TRACE(links);
     const TempDirectory home;
@@ -502,7 +504,7 @@ TEST(Ingest, FortySymlinksToDirectoriesMayLieWithinEachOther) {
       if (level < links) fs::create_symlink("../" + std::to_string(level + 1), folder + "/l");
     }
     WriteFile(model + "/" + std::to_string(links) + "/w", "w");
-    const auto ingested = IngestDirectory(*store, model, kNow, nullptr);
+    const auto ingested = ImportDirectory(*store, model, kNow, nullptr);
     EXPECT_EQ(ingested.ok(), links == kMostLinksFollowed);
     if (ingested.ok()) continue;
     EXPECT_EQ(ingested.error().code(), Code::kInvalidArgument);
@@ -513,19 +515,19 @@ TEST(Ingest, FortySymlinksToDirectoriesMayLieWithinEachOther) {
 }
 
 // Nothing is stored before that is known.
-TEST(Ingest, WhatSymlinksUnfoldToIsBounded) {
+TEST(ImportDirectory, WhatSymlinksUnfoldToIsBounded) {
   const TempDirectory home;
   const auto store = OpenStore(home);
   fs::create_directories(home / "model/d");
   for (const char* name : {"1", "2", "3"}) WriteFile(home / ("model/d/" + std::string(name)), "w");
   for (const char* name : {"l1", "l2"}) fs::create_symlink("d", home / ("model/" + std::string(name)));
   fs::create_symlink("d/1", home / "model/m");
-  IngestOptions options;
+  ImportOptions options;
   EXPECT_EQ(options.most_unfolded, kMostUnfolded) << "as of a draft";
   for (const uint64_t most : {8U, 9U}) {  // each directory and what is in it, and the file
     SCOPED_TRACE(most);
     options.most_unfolded = most;
-    const auto ingested = IngestDirectory(*store, home / "model", kNow, nullptr, options);
+    const auto ingested = ImportDirectory(*store, home / "model", kNow, nullptr, options);
     EXPECT_EQ(ingested.ok(), most == 9U);
     if (ingested.ok()) continue;
     EXPECT_EQ(ingested.error().code(), Code::kInvalidArgument);
@@ -535,7 +537,7 @@ TEST(Ingest, WhatSymlinksUnfoldToIsBounded) {
   }
 }
 
-TEST(Ingest, AVersionMissingABlobIsNotReadAsEmpty) {
+TEST(ImportDirectory, AVersionMissingABlobIsNotReadAsEmpty) {
   const TempDirectory home;
   const auto store = OpenStore(home);
   EXPECT_EQ(ReadTree(*store, DigestOf("no tree")).error().code(), Code::kNotFound);

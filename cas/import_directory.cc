@@ -1,4 +1,4 @@
-#include "cas/ingest.h"
+#include "cas/import_directory.h"
 
 #include <fcntl.h>
 #include <fmt/core.h>
@@ -16,15 +16,13 @@
 #include "cas/base/check.h"
 #include "cas/base/fd.h"
 #include "cas/base/text.h"
-#include "cas/draft_links.h"
 #include "cas/source_directory.h"
-#include "cas/target_directory.h"
+#include "cas/tree_store.h"
 
 namespace modelfs::cas {
 namespace {
 
 constexpr uint32_t kOwnerExecutes = 0100;
-constexpr size_t kCopyBytes = size_t{1} << 20U;
 
 // Of symlinks to directories, each time that one is met: what they point to is stored again each time, and a
 // few of them that point to each other's folders would be walked for ever. People have a handful.
@@ -46,7 +44,7 @@ std::string Join(const std::string& folder, const std::string& name) {
 // the real one, which differs below a symlink that was followed.
 class Walk {
  public:
-  Walk(SourceDirectory& source, const IngestOptions& options) : source_(source), options_(options) {}
+  Walk(SourceDirectory& source, const ImportOptions& options) : source_(source), options_(options) {}
 
   Status Run() {
     ASSIGN_OR_RETURN(const FileInfo info, source_.Stat(""));
@@ -187,7 +185,7 @@ class Walk {
   }
 
   SourceDirectory& source_;
-  const IngestOptions& options_;
+  const ImportOptions& options_;
   std::vector<Identity> ancestors_;
   std::vector<TreeEntry> entries_;
   std::vector<std::string> sources_;
@@ -199,49 +197,10 @@ class Walk {
   int links_deep_ = 0;           // links to directories on the way to here
 };
 
-Status CopyBlob(OpenBlob& blob, int out, const std::string& path) {
-  const uint64_t size_bytes = blob.digest().size_bytes;
-  uint64_t done = 0;
-  // The kernel shares or copies the bytes itself where it can; else they go through here.
-  if (const std::optional<int> native = blob.NativeFd(); native.has_value()) {
-    off64_t from = 0;
-    while (done < size_bytes) {
-      const ssize_t count = ::copy_file_range(*native, &from, out, nullptr, size_bytes - done, 0);
-      if (count == 0) break;
-      if (count < 0) {
-        if (errno == EINTR) continue;
-        if (errno == ENOSPC || errno == EDQUOT || errno == EIO) return ErrnoError(errno, "write " + path);
-        break;
-      }
-      done += static_cast<uint64_t>(count);
-    }
-  }
-  std::vector<std::byte> buffer(std::min<uint64_t>(kCopyBytes, size_bytes - done));
-  while (done < size_bytes) {
-    ASSIGN_OR_RETURN(const size_t count, blob.Read(done, buffer, Deadline::Never()));
-    if (count == 0) return Error(Code::kDataLoss, blob.digest().ToString() + " is shorter than its size");
-    for (size_t written = 0; written < count;) {
-      const ssize_t n = ::write(out, buffer.data() + written, count - written);
-      if (n < 0 && errno == EINTR) continue;
-      if (n < 0) return ErrnoError(errno, "write " + path);
-      written += static_cast<size_t>(n);
-    }
-    done += count;
-  }
-  return OkStatus();
-}
-
-Status SetMtime(int file, const FileTime& time, const std::string& path) {
-  const std::array<timespec, 2> times = {timespec{.tv_sec = 0, .tv_nsec = UTIME_OMIT},
-                                         timespec{.tv_sec = time.s, .tv_nsec = time.ns}};
-  if (::futimens(file, times.data()) != 0) return ErrnoError(errno, "set the time of " + path);
-  return OkStatus();
-}
-
 }  // namespace
 
-Result<IngestedTree> IngestDirectory(LocalStore& store, const std::string& directory, Epoch epoch,
-                                     const LocalStore::Progress& progress, const IngestOptions& options) {
+Result<ImportedTree> ImportDirectory(LocalStore& store, const std::string& directory, Epoch epoch,
+                                     const LocalStore::Progress& progress, const ImportOptions& options) {
   ASSIGN_OR_RETURN(SourceDirectory source, SourceDirectory::Open(directory));
   Walk walk(source, options);
   RETURN_IF_ERROR(walk.Run());
@@ -256,59 +215,11 @@ Result<IngestedTree> IngestDirectory(LocalStore& store, const std::string& direc
     entry.chunk_list = stored[file].chunk_list;
     ++file;
   }
-  IngestedTree ingested;
-  ASSIGN_OR_RETURN(ingested.tree, Tree::Make(std::move(entries)));
-  ASSIGN_OR_RETURN(ingested.times, TimesOf(ingested.tree, walk.times()));
-  ASSIGN_OR_RETURN(ingested.digest, PutTree(store, ingested.tree, epoch));
-  return ingested;
-}
-
-Result<TreeTimes> TimesOf(const Tree& tree, const std::unordered_map<std::string, FileTime>& by_path) {
-  std::vector<FileTime> times;
-  times.reserve(tree.file_count());
-  for (const TreeEntry& entry : tree.entries()) {
-    if (entry.kind == EntryKind::kFile) times.push_back(by_path.at(entry.path));
-  }
-  return TreeTimes::Make(std::move(times));
-}
-
-Result<Digest> PutTree(BlobStore& store, const Tree& tree, Epoch epoch) {
-  const std::string encoded = tree.Encode();
-  if (encoded.size() > kTreeMaxBytes) {
-    return Error(Code::kInvalidArgument, "the version's list of files is larger than 1 GiB");
-  }
-  const Digest digest = DigestOf(encoded);
-  RETURN_IF_ERROR(store.Put(digest, encoded, epoch));
-  return digest;
-}
-
-Result<Tree> ReadTree(BlobStore& store, const Digest& digest) {
-  ASSIGN_OR_RETURN(const std::string encoded, store.ReadAll(digest, kTreeMaxBytes));
-  Result<Tree> tree = Tree::Decode(encoded);
-  if (!tree.ok()) return tree.error().Wrap(digest.ToString());
-  return tree;
-}
-
-Status ExportTree(BlobStore& store, const Tree& tree, const TreeTimes& times, const std::string& directory,
-                  const LocalStore::Progress& progress) {
-  CHECK(times.times().size() == tree.file_count());
-  ASSIGN_OR_RETURN(TargetDirectory target, TargetDirectory::Open(directory));
-  uint64_t done = 0;
-  size_t file = 0;
-  for (const TreeEntry& entry : tree.entries()) {
-    if (entry.kind != EntryKind::kFile) {
-      RETURN_IF_ERROR(target.MakeDirectory(entry.path));
-      continue;
-    }
-    ASSIGN_OR_RETURN(const std::shared_ptr<OpenBlob> blob, store.Open(entry.blob));
-    ASSIGN_OR_RETURN(const Fd out, target.CreateFile(entry.path, entry.executable ? 0777 : 0666));
-    const std::string path = directory + "/" + entry.path;
-    RETURN_IF_ERROR(CopyBlob(*blob, out.get(), path));
-    RETURN_IF_ERROR(SetMtime(out.get(), times.times()[file++], path));
-    done += entry.blob.size_bytes;
-    if (progress) progress(done);
-  }
-  return target.Finish();
+  ImportedTree imported;
+  ASSIGN_OR_RETURN(imported.tree, Tree::Make(std::move(entries)));
+  ASSIGN_OR_RETURN(imported.times, TimesOf(imported.tree, walk.times()));
+  ASSIGN_OR_RETURN(imported.digest, PutTree(store, imported.tree, epoch));
+  return imported;
 }
 
 }  // namespace modelfs::cas

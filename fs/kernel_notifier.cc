@@ -1,4 +1,4 @@
-#include "fs/notifier.h"
+#include "fs/kernel_notifier.h"
 
 #include <utility>
 
@@ -7,14 +7,14 @@
 
 namespace modelfs::fs {
 
-void ThreadNotifier::Start(FuseChannel& channel) {
+void KernelNotifier::Start(FuseChannel& channel) {
   thread_ = std::thread([this, &channel] {
     LeaveSignalsToOthers();
     Send(channel);
   });
 }
 
-void ThreadNotifier::Stop() {
+void KernelNotifier::Stop() {
   {
     MutexLock lock(mu_);
     stopped_ = true;
@@ -24,13 +24,13 @@ void ThreadNotifier::Stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-void ThreadNotifier::EntryChanged(NodeId parent, std::string_view name) {
+void KernelNotifier::EntryChanged(NodeId parent, std::string_view name) {
   Queue(Item{.node = parent, .name = std::string(name)});
 }
 
-void ThreadNotifier::AttrChanged(NodeId node) { Queue(Item{.node = node, .name = {}}); }
+void KernelNotifier::AttrChanged(NodeId node) { Queue(Item{.node = node, .name = {}}); }
 
-void ThreadNotifier::Queue(Item item) {
+void KernelNotifier::Queue(Item item) {
   MutexLock lock(mu_);
   if (stopped_) return;
   item.serial = ++queued_;
@@ -38,7 +38,7 @@ void ThreadNotifier::Queue(Item item) {
   changed_.NotifyAll();
 }
 
-void ThreadNotifier::Flush() {
+void KernelNotifier::Flush() {
   MutexLock lock(mu_);
   const uint64_t until = queued_;
   const auto outstanding = [&]() REQUIRES(mu_) {
@@ -47,7 +47,7 @@ void ThreadNotifier::Flush() {
   while (!stopped_ && outstanding()) changed_.Wait(mu_);
 }
 
-void ThreadNotifier::Send(FuseChannel& channel) {
+void KernelNotifier::Send(FuseChannel& channel) {
   while (true) {
     Item item;
     {

@@ -1,0 +1,17 @@
+// Trees in a blob store.
+#pragma once
+
+#include "cas/base/digest.h"
+#include "cas/base/result.h"
+#include "cas/blob_store.h"
+#include "cas/tree.h"
+
+namespace modelfs::cas {
+
+// Stores an encoded tree that was made from blobs that are stored already.
+Result<Digest> PutTree(BlobStore& store, const Tree& tree, Epoch epoch);
+
+// Reads and decodes. kDataLoss, kNotFound as BlobStore::ReadAll.
+Result<Tree> ReadTree(BlobStore& store, const Digest& digest);
+
+}  // namespace modelfs::cas
