@@ -1,6 +1,6 @@
 // Immutable blobs, named by what they contain; the one interface the rest of the house knows.
 //
-// A blob is a file's bytes. LocalStore (cas/local_store.h) keeps blobs on this host; the tiers that
+// A blob is a file's bytes. LocalStore (cas/local/local_store.h) keeps blobs on this host; the tiers that
 // fetch from elsewhere implement the same interface, which is why a blob may be open before all of
 // its bytes are here, and why reads take a Deadline.
 #pragma once

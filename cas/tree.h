@@ -17,7 +17,7 @@ namespace modelfs::cas {
 // The longest relative path, in bytes (PATH_MAX less its NUL, limits.h), and the deepest nesting.
 inline constexpr size_t kPathMaxBytes = 4095;
 inline constexpr size_t kTreeMaxDepth = 128;
-// Bounds what a decoder allocates, and keeps a node's index within a nodeid (fs/node_id.h).
+// Bounds what a decoder allocates, and keeps a node's index within a nodeid (fs/base/node_id.h).
 inline constexpr size_t kTreeMaxNodes = size_t{1} << 24U;
 inline constexpr uint64_t kTreeMaxBytes = uint64_t{1} << 30U;
 

@@ -9,9 +9,9 @@
 #include "cas/base/fd.h"
 #include "cas/base/result.h"
 #include "cas/blob_store.h"
-#include "cas/draft_store.h"
+#include "cas/drafts/draft_store.h"
 #include "cas/scrub_state.h"
-#include "store/host_identities.h"
+#include "store/identity/host_identities.h"
 #include "store/registry.h"
 
 namespace spdlog {
@@ -24,8 +24,9 @@ struct MountOptions {
   std::string mount_point;         // an existing directory
   bool no_links = false;           // mount_point is canonical, and a link on the way there is an error
   std::string source = "modelfs";  // what mountinfo shows as the device: the registry's home
-  bool allow_other = false;        // shared: for every user of the host, as far as grants go (fs/access.h)
-  std::shared_ptr<Fd> device;      // /dev/fuse, opened by who had more rights; taken; null: opened here
+  bool allow_other =
+      false;  // shared: for every user of the host, as far as grants go (fs/sharing/posix_acl.h)
+  std::shared_ptr<Fd> device;  // /dev/fuse, opened by who had more rights; taken; null: opened here
   bool read_only = false;
   bool no_exec = false;            // the kernel runs no program from it
   bool no_atime = false;           // shown in the mount table; access times are not kept either way

@@ -2,7 +2,7 @@
 
 #include <utility>
 
-#include "fs/thread_signals.h"
+#include "fs/base/thread_signals.h"
 
 namespace modelfs::fs {
 

@@ -11,11 +11,11 @@
 #include <vector>
 
 #include "cas/base/thread.h"
-#include "fs/acl_table.h"
-#include "fs/draft_table.h"
-#include "fs/held_names.h"
-#include "fs/notifier.h"
-#include "fs/tree_cache.h"
+#include "fs/base/notifier.h"
+#include "fs/base/tree_cache.h"
+#include "fs/drafts/draft_table.h"
+#include "fs/sharing/acl_table.h"
+#include "fs/zones/held_names.h"
 
 namespace modelfs::fs {
 namespace {

@@ -18,7 +18,7 @@
 #include <memory>
 
 #include "cas/base/result.h"
-#include "fs/context.h"
+#include "fs/base/context.h"
 #include "store/registry.h"
 
 namespace modelfs::fs {

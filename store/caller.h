@@ -25,7 +25,7 @@ std::string_view ProofName(Proof proof);  // "process", "mount", "unix_socket", 
 // What a front end is about to ask of an object that it has to look up first. Where the look-up is refused,
 // the audit log records this as refused, not the look-up.
 struct Intent {
-  std::string action = {};                         // as the audit log names it (store/audit_action.h)
+  std::string action = {};                         // as the audit log names it (store/audit/actions.h)
   std::map<std::string, std::string> params = {};  // beside the object's name
   std::string full_name = {};                      // of the object; empty: of what is looked up
 };

@@ -1,5 +1,5 @@
 // What can be asked of the registry, as far as who may ask it differs: the rows of reference §2.4. Which
-// privilege allows which is one table, kOperationRows (store/operation_table.h).
+// privilege allows which is one table, kOperationRows (store/access/operation_table.h).
 #pragma once
 
 #include <cstdint>

@@ -52,7 +52,7 @@ Status CheckPrincipalName(std::string_view name);
 // True for "uid:1234": someone the host has no name for, who is nobody here.
 bool IsNobody(std::string_view principal);
 
-// Who a name is outside of the registry: the host's users and groups (store/host_identities.h).
+// Who a name is outside of the registry: the host's users and groups (store/identity/host_identities.h).
 // Thread-safe. May ask a network service; nobody holds a lock across a call.
 class PrincipalDirectory {
  public:

@@ -379,7 +379,7 @@ class Registry {
 
   // --- versions ---
   // Makes a READY version of a stored tree, in one transaction. Its files keep their times as far as
-  // store/version_times.h lets them; where it does not, other times are stored under the lease.
+  // store/embedded/version_times.h lets them; where it does not, other times are stored under the lease.
   //   kOutOfRange           `expected` is not the next number
   //   kFailedPrecondition   the signature is missing (the message names MLmodel and what to add), the
   //                         tree is empty, the tree or the times are not stored
@@ -416,7 +416,7 @@ class Registry {
   // With its aliases and tags. Its number is never given again.
   virtual Status DeleteVersion(const Caller& caller, ObjectId model, VersionNumber number) = 0;
   // A READY version becomes the destination's next: one record, no byte is copied. Carries the files' times
-  // (but store/version_times.h's rule), description, tags and run id; `source` becomes
+  // (but store/embedded/version_times.h's rule), description, tags and run id; `source` becomes
   // "models:/<source>/<n>"; no aliases.
   virtual Result<VersionInfo> CopyVersion(const Caller& caller, ObjectId source, VersionNumber number,
                                           ObjectId destination) = 0;

@@ -1,5 +1,5 @@
 // Names in SQL that is printed to be run again: each parses to exactly what was meant, whatever it holds.
-// The one place that quotes them; `modelfs sql` (tools/sql_parser.h) reads them back.
+// The one place that quotes them; `modelfs sql` (tools/sql/parser.h) reads them back.
 #pragma once
 
 #include <string>

@@ -12,78 +12,10 @@
 
 #include "cas/base/error_table.h"
 #include "cas/base/text.h"
-#include "tools/output.h"
 #include "tools/principals.h"
+#include "tools/print/output.h"
 
 namespace modelfs::tools {
-namespace {
-
-constexpr int kUsageExitCode = 2;
-
-// What has no registry open, or serves others: a mount's callers are who the kernel says.
-constexpr std::array<std::string_view, 7> kActAsNobodyElse = {"init", "mount",  "umount",    "status",
-                                                              "why",  "commit", "completion"};
-
-int Fail(std::string_view message, int exit_code) {
-  std::fputs(fmt::format("modelfs: {}\n", message).c_str(), stderr);
-  return exit_code;
-}
-
-// Where the user was in the tree: "modelfs alias set".
-std::string CommandPath(const CLI::App& app) {
-  std::string path = app.get_name();
-  for (const CLI::App* at = &app; !at->get_subcommands().empty();) {
-    at = at->get_subcommands().front();
-    path += " " + at->get_name();
-  }
-  return path;
-}
-
-// The library's layout, but for arguments without dashes: it would add "(2x)" to one that takes two words.
-class HelpFormatter : public CLI::Formatter {
- public:
-  std::string make_option_name(const CLI::Option* option, bool is_positional) const override {
-    return is_positional ? ArgumentLabel(*option) : CLI::Formatter::make_option_name(option, false);
-  }
-  std::string make_option_opts(const CLI::Option* option) const override {
-    return option->get_positional() ? "" : CLI::Formatter::make_option_opts(option);
-  }
-  std::string make_option_usage(const CLI::Option* option) const override {
-    return option->get_required() ? ArgumentLabel(*option) : "[" + ArgumentLabel(*option) + "]";
-  }
-};
-
-void AddGlobals(CLI::App& app, Globals& globals) {
-  app.add_option("-r,--registry", globals.registry,
-                 "The registry: a directory that \"modelfs init\" made (default: $MODELFS_REGISTRY)")
-      ->type_name("HOME");
-  app.add_option("--as", globals.as,
-                 "Act in the name of this user or service principal: metastore admins only; the audit log "
-                 "keeps both names")
-      ->type_name("PRINCIPAL");
-  app.add_option(
-         "--identity-map", globals.home.identity_map,
-         "A file that says which uid is which user, and which gid which group, in place of the host's user "
-         "database")
-      ->type_name("FILE")
-      ->envname("MODELFS_IDENTITY_MAP");
-  app.add_option("--lock-wait", globals.home.lock_wait_s,
-                 "How long a change waits for another process's before it says who keeps it (default: 10)")
-      ->type_name("SECONDS")
-      ->check(CLI::Range(kMostLockWaitS))
-      ->envname("MODELFS_LOCK_WAIT");
-  app.add_option("--log-level", globals.log.level,
-                 "trace, debug, info, warn, error or off (default: warn; info for mount)")
-      ->type_name("LEVEL")
-      ->envname("MODELFS_LOG_LEVEL");
-  app.add_option("--log-file", globals.log.file, "Append the log to this file instead of stderr")
-      ->type_name("FILE")
-      ->envname("MODELFS_LOG_FILE");
-  app.add_flag("--log-json", globals.log.json, "Log one JSON object a line");
-}
-
-}  // namespace
-
 CLI::App* AddCommand(CLI::App& parent, const std::string& name, const std::string& help,
                      const std::string& example) {
   CLI::App* command = parent.add_subcommand(name, help);
@@ -126,87 +58,6 @@ Status Confirm(const std::string& question) {
   if (std::getline(std::cin, answer) && (answer == "y" || answer == "Y" || answer == "yes"))
     return OkStatus();
   return Error(Code::kCancelled, "nothing was deleted");
-}
-
-int Run(int argc, char** argv) {
-  CLI::App app("A model registry that is a file system.", "modelfs");
-  app.require_subcommand(1);
-  app.set_version_flag("--version", MODELFS_VERSION);
-  app.footer("\"modelfs COMMAND --help\" explains a command and shows an example.");
-  app.set_help_flag("-h,--help", "Print this help and exit");
-  app.get_version_ptr()->description("Print the version and exit");
-  const auto formatter = std::make_shared<HelpFormatter>();  // each command takes it over as it is added
-  formatter->column_width(34);
-  for (const auto& label : {std::pair{"SUBCOMMAND", "COMMAND"}, std::pair{"Positionals", "Arguments"},
-                            std::pair{"TEXT", ""}, std::pair{"REQUIRED", ""}}) {
-    formatter->label(label.first, label.second);
-  }
-  app.formatter(formatter);
-
-  Cli cli;
-  cli.app = &app;
-  AddGlobals(app, cli.globals);
-  AddInitCommand(cli);
-  AddMountCommands(cli);
-  AddVersionCommands(cli);
-  AddObjectCommands(cli);
-  AddLabelCommands(cli);
-  AddSqlCommand(cli);
-  AddAccessCommands(cli);
-  AddPrincipalCommands(cli);
-  AddStatusCommands(cli);
-  AddUpkeepCommands(cli);
-  AddBackupCommand(cli);
-  AddAuditCommands(cli);
-  AddCompletionCommands(cli);
-
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::CallForHelp& wanted) {
-    app.exit(wanted);
-    return FlushOutput().ok() ? EXIT_SUCCESS : EXIT_FAILURE;
-  } catch (const CLI::Success& wanted) {  // --version
-    return app.exit(wanted);
-  } catch (const CLI::Error& failure) {
-    const std::string path = CommandPath(app);
-    // What is no command is left over, and reported by the library as a command that is missing.
-    const std::vector<std::string> rest = app.remaining(true);
-    if (failure.get_exit_code() == static_cast<int>(CLI::ExitCodes::RequiredError) && !rest.empty()) {
-      if (rest.front().starts_with("-")) {
-        return Fail(
-            fmt::format("\"{}\" has no option {}; if it is not meant as one, put -- before it\nRun \"{} "
-                        "--help\" for how it is used.",
-                        path, Printable(rest.front()), path),
-            kUsageExitCode);
-      }
-      return Fail(fmt::format("there is no command \"{} {}\"\nRun \"{} --help\" for those that there are.",
-                              path, Printable(rest.front()), path),
-                  kUsageExitCode);
-    }
-    return Fail(fmt::format("{}\nRun \"{} --help\" for how it is used.", Printable(failure.what()), path),
-                kUsageExitCode);
-  }
-  const std::string chosen = app.get_subcommands().front()->get_name();
-  if (!cli.globals.as.empty() &&
-      std::find(kActAsNobodyElse.begin(), kActAsNobodyElse.end(), chosen) != kActAsNobodyElse.end()) {
-    return Fail(fmt::format("{} acts as whoever runs it: leave --as out", chosen), kUsageExitCode);
-  }
-  if (app.get_option("--registry")->count() > 0 && cli.globals.registry.empty()) {
-    return Fail("-r is empty; name a registry, or leave -r out where $MODELFS_REGISTRY names it",
-                kUsageExitCode);
-  }
-  cli.globals.log_level_given = app.get_option("--log-level")->count() > 0;
-
-  Status status = OkStatus();
-  try {
-    status = cli.action()();
-  } catch (const std::exception& failure) {  // a library's, e.g. bad_alloc: ours are all Status
-    status = Error(Code::kInternal, failure.what());
-  }
-  if (status.ok()) status = FlushOutput();
-  if (status.ok()) return EXIT_SUCCESS;
-  FlushOutput().IgnoreError("the command failed already, and says why");
-  return Fail(Printable(status.error().message()), RowOf(status.error().code()).exit_code);
 }
 
 }  // namespace modelfs::tools

@@ -9,8 +9,8 @@
 
 #include "cas/base/result.h"
 #include "tools/home.h"
-#include "tools/log.h"
-#include "tools/names.h"
+#include "tools/place.h"
+#include "tools/print/log.h"
 
 namespace CLI {  // NOLINT(readability-identifier-naming): the library's
 class App;
@@ -67,25 +67,7 @@ void OnRun(CLI::App& command, Cli& cli, std::shared_ptr<T> arguments, Status (*r
   });
 }
 
-// The groups, each in the .cc of its name.
-void AddInitCommand(Cli& cli);         // upkeep_commands.cc
-void AddUpkeepCommands(Cli& cli);      // gc, fsck
-void AddBackupCommand(Cli& cli);       // backup_commands.cc
-void AddAuditCommands(Cli& cli);       // audit, audit verify, audit rotate, audit settings
-void AddMountCommands(Cli& cli);       // mount, umount
-void AddStatusCommands(Cli& cli);      // status, why
-void AddVersionCommands(Cli& cli);     // register, commit, cp, download, resolve
-void AddObjectCommands(Cli& cli);      // ls, show, mkdir, rename, describe, rm, search
-void AddLabelCommands(Cli& cli);       // alias, tag
-void AddAccessCommands(Cli& cli);      // grant, revoke, grants, owner, set
-void AddPrincipalCommands(Cli& cli);   // principal, group
-void AddSqlCommand(Cli& cli);          // sql
-void AddCompletionCommands(Cli& cli);  // completion, and the hidden ones that the build calls
-
 // Whether the user says yes on the terminal; kFailedPrecondition where nobody can be asked: says --yes.
 Status Confirm(const std::string& question);
-
-// Builds the tree, parses, runs, reports. What main() returns.
-int Run(int argc, char** argv);
 
 }  // namespace modelfs::tools

@@ -16,7 +16,7 @@
 #include "cas/base/fail_point.h"
 #include "cas/base/fd.h"
 #include "cas/tree_store.h"
-#include "fs/draft_label.h"
+#include "store/draft_label.h"
 
 namespace modelfs::tools {
 
@@ -51,7 +51,7 @@ Result<cas::DraftStore::Removed> RemoveDraftsOfDeletedModels(Home& home, bool dr
   upkeep.role = store::Caller::Role::kUpkeep;
   return home.drafts->RemoveUnheld(
       [&](std::string_view text) {
-        const std::optional<fs::DraftLabel> label = fs::DraftLabel::Decode(text);
+        const std::optional<store::DraftLabel> label = store::DraftLabel::Decode(text);
         if (!label.has_value()) return false;
         const Result<store::ObjectInfo> model = home.registry->Get(upkeep, label->model);
         return !model.ok() && model.error().code() == Code::kNotFound;

@@ -8,8 +8,8 @@
 
 #include "cas/base/fd.h"
 #include "cas/base/result.h"
-#include "cas/draft_store.h"
-#include "cas/local_store.h"
+#include "cas/drafts/draft_store.h"
+#include "cas/local/local_store.h"
 #include "tools/home.h"
 
 namespace modelfs::tools {

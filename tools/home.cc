@@ -20,10 +20,10 @@
 #include "cas/base/shell_word.h"
 #include "cas/base/text.h"
 #include "cas/files.h"
-#include "store/audit_action.h"
+#include "store/audit/actions.h"
+#include "store/identity/user_label.h"
 #include "store/kv/lmdb_file.h"
 #include "store/kv/lmdb_kv.h"
-#include "store/user_label.h"
 
 namespace modelfs::tools {
 namespace {

@@ -1,9 +1,9 @@
 // A registry's home on this host, opened: the one place that names the concrete classes.
 //
 //   HOME/registry/   LMDB: names, versions, aliases, tags, events, audit
-//   HOME/audit/      the part of the audit log that was moved out (store/audit_files.h)
-//   HOME/objects/ …  the artifacts (cas/local_store.h)
-//   HOME/drafts/     versions that are still being written (cas/draft_store.h)
+//   HOME/audit/      the part of the audit log that was moved out (store/audit/files.h)
+//   HOME/objects/ …  the artifacts (cas/local/local_store.h)
+//   HOME/drafts/     versions that are still being written (cas/drafts/draft_store.h)
 //   HOME/mounts/     one file for each mount that is up (tools/mounts.h)
 //   HOME/gc.lock     held by whoever sweeps (tools/gc.h); made early: a full disk may have no room for it
 #pragma once
@@ -16,12 +16,12 @@
 
 #include "cas/base/fd.h"
 #include "cas/base/result.h"
-#include "cas/draft_store.h"
-#include "cas/local_store.h"
-#include "store/embedded_registry.h"
-#include "store/host_identities.h"
+#include "cas/drafts/draft_store.h"
+#include "cas/local/local_store.h"
+#include "store/embedded/embedded_registry.h"
+#include "store/identity/host_identities.h"
 #include "store/kv/kv.h"
-#include "tools/names.h"
+#include "tools/place.h"
 
 namespace spdlog {
 class logger;
@@ -47,7 +47,8 @@ struct Home {
 };
 
 struct HomeOptions {
-  std::string identity_map;   // who the host's users are, where it is not empty (store/host_identities.h)
+  std::string
+      identity_map;  // who the host's users are, where it is not empty (store/identity/host_identities.h)
   unsigned lock_wait_s = 10;  // how long a change waits for other writers (store/kv/lmdb_kv.h)
 };
 inline constexpr unsigned kMostLockWaitS = 3600;

@@ -16,7 +16,7 @@
 #include <optional>
 
 #include "cas/base/chandle.h"
-#include "fs/mount_point.h"
+#include "fs/kernel/mount_point.h"
 
 namespace modelfs::tools {
 namespace {

@@ -11,7 +11,7 @@
 
 #include "cas/base/fd.h"
 #include "cas/base/result.h"
-#include "tools/names.h"
+#include "tools/place.h"
 
 namespace modelfs::tools {
 

@@ -8,7 +8,7 @@
 
 #include "cas/base/result.h"
 #include "store/registry.h"
-#include "tools/output.h"
+#include "tools/print/output.h"
 
 namespace modelfs::tools {
 

@@ -11,11 +11,11 @@
 #include <string>
 #include <vector>
 
-#include "store/embedded_registry.h"
+#include "store/embedded/embedded_registry.h"
 #include "store/kv/lmdb_kv.h"
 #include "tests/bench/timing.h"
 #include "tests/store/fake_blob_store.h"
-#include "tests/store/must.h"
+#include "tests/store/kv/must.h"
 
 namespace {
 

@@ -20,17 +20,17 @@
 #include <string_view>
 #include <vector>
 
-#include "cas/local_store.h"
+#include "cas/local/local_store.h"
 #include "cas/tree_store.h"
 #include "cas/tree_times.h"
-#include "store/change.h"
-#include "store/embedded_registry.h"
-#include "store/keys.h"
+#include "store/embedded/embedded_registry.h"
 #include "store/kv/lmdb_kv.h"
-#include "store/records.h"
+#include "store/records/change.h"
+#include "store/records/keys.h"
+#include "store/records/records.h"
 #include "tests/bench/timing.h"
 #include "tests/store/fake_blob_store.h"
-#include "tests/store/must.h"
+#include "tests/store/kv/must.h"
 
 namespace {
 
@@ -285,7 +285,8 @@ class TimesBench {
   std::vector<cas::FileTime> times_;
 };
 
-// What it costs to keep two versions' files from showing the same size and second (store/version_times.h).
+// What it costs to keep two versions' files from showing the same size and second
+// (store/embedded/version_times.h).
 int BenchTimes(const std::string& directory, uint64_t versions, uint64_t files) {
   TimesBench bench(directory, files);
   const auto now_s = [] { return SystemClock().NowMs() / 1000; };

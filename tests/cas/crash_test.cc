@@ -14,7 +14,7 @@
 #include <set>
 
 #include "cas/base/check.h"
-#include "cas/draft_store.h"
+#include "cas/drafts/draft_store.h"
 #include "cas/tree_store.h"
 #include "tests/cas/test_support.h"
 

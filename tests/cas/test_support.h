@@ -6,7 +6,7 @@
 #include <string>
 #include <string_view>
 
-#include "cas/source_directory.h"
+#include "cas/local/source_directory.h"
 
 namespace modelfs::cas {
 

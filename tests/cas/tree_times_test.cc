@@ -5,7 +5,7 @@
 #include <cstdint>
 #include <random>
 
-#include "cas/local_store.h"
+#include "cas/local/local_store.h"
 #include "tests/cas/test_support.h"
 
 namespace modelfs::cas {

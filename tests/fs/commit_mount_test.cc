@@ -21,7 +21,7 @@
 
 #include "cas/base/check.h"
 #include "cas/base/fd.h"
-#include "fs/zones.h"
+#include "fs/zones/zones.h"
 #include "tests/fs/mounted.h"
 
 namespace modelfs::fs {

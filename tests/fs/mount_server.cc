@@ -12,13 +12,13 @@
 #include <filesystem>
 #include <string>
 
-#include "cas/draft_store.h"
-#include "cas/local_store.h"
+#include "cas/drafts/draft_store.h"
+#include "cas/local/local_store.h"
 #include "fs/mount_daemon.h"
-#include "store/embedded_registry.h"
-#include "store/host_identities.h"
+#include "store/embedded/embedded_registry.h"
+#include "store/identity/host_identities.h"
 #include "store/kv/lmdb_kv.h"
-#include "tests/store/meta_signal.h"
+#include "tests/store/kv/meta_signal.h"
 
 namespace {
 

@@ -44,7 +44,7 @@ class Mounted {
   // A second mount of the same registry.
   std::string StartAnother();
   // Has the second one killed in the middle of a commit of its, the next or the so manieth
-  // (tests/store/meta_signal.h).
+  // (tests/store/kv/meta_signal.h).
   void CutOffAnother(int commit = 1) const;
   // Waits for that; false where it does not come for a generous while.
   bool WaitUntilAnotherIsKilled();

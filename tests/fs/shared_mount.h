@@ -21,9 +21,9 @@
 #include <string>
 #include <vector>
 
-#include "cas/local_store.h"
-#include "store/embedded_registry.h"
-#include "store/host_identities.h"
+#include "cas/local/local_store.h"
+#include "store/embedded/embedded_registry.h"
+#include "store/identity/host_identities.h"
 #include "store/kv/kv.h"
 #include "tests/fs/mounted.h"
 

@@ -15,7 +15,7 @@
 
 #include "cas/base/check.h"
 #include "tests/fs/mounted.h"
-#include "tests/store/worker.h"
+#include "tests/store/kv/worker.h"
 
 namespace modelfs::fs {
 namespace {

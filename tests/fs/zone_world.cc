@@ -14,7 +14,7 @@
 #include "cas/base/check.h"
 #include "cas/base/clock.h"
 #include "cas/base/fd.h"
-#include "cas/import_directory.h"
+#include "cas/local/import_directory.h"
 #include "store/kv/memory_kv.h"
 
 namespace modelfs::fs {

@@ -3,7 +3,7 @@
 #include <cstdint>
 #include <string_view>
 
-#include "store/mlmodel.h"
+#include "store/embedded/mlmodel.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size_bytes) {
   const std::string_view input(reinterpret_cast<const char*>(data), size_bytes);

@@ -5,8 +5,8 @@
 #include <string_view>
 
 #include "cas/base/check.h"
-#include "store/audit_files.h"
-#include "store/records.h"
+#include "store/audit/files.h"
+#include "store/records/records.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size_bytes) {
   using namespace modelfs::store;

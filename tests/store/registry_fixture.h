@@ -13,13 +13,13 @@
 #include "cas/base/checksum.h"
 #include "cas/base/codec.h"
 #include "cas/base/text.h"
-#include "store/embedded_registry.h"
-#include "store/keys.h"
+#include "store/embedded/embedded_registry.h"
 #include "store/kv/lmdb_kv.h"
 #include "store/kv/memory_kv.h"
+#include "store/records/keys.h"
 #include "tests/store/expect.h"
 #include "tests/store/fake_blob_store.h"
-#include "tests/store/scratch_dir.h"
+#include "tests/store/kv/scratch_dir.h"
 
 namespace modelfs::testing {
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Every door gives the same verdict: what one user holds, tried by command, by SQL and on a shared mount.
 
-What the verdict should be is held against the table in tests/store/access_test.cc; here the doors are held
+What the verdict should be is held against the table in tests/store/access/access_test.cc; here the doors are held
 against each other and against the registry's own answer, situation by situation, by a user who exists only in
 an identity map, so that nothing is added to the host. Needs root, for acting as that user on the mount.
 

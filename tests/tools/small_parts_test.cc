@@ -15,10 +15,10 @@
 
 #include "cas/base/fd.h"
 #include "tools/detach.h"
-#include "tools/log.h"
 #include "tools/mount_options.h"
 #include "tools/mounts.h"
-#include "tools/progress.h"
+#include "tools/print/log.h"
+#include "tools/print/progress.h"
 
 namespace modelfs::tools {
 namespace {

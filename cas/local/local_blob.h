@@ -1,0 +1,66 @@
+// A blob of LocalStore, open: verified chunk by chunk until the whole is known to be good.
+// Internal to cas/.
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <vector>
+
+#include "cas/base/fd.h"
+#include "cas/base/thread.h"
+#include "cas/blob_store.h"
+#include "cas/local/blob_directory.h"
+
+namespace modelfs::cas {
+
+// Thread-safe. Two readers that want one chunk verify it once.
+class LocalBlob : public OpenBlob {
+ public:
+  // `info` is what `file` was when it was opened. Verified already: native from the beginning.
+  LocalBlob(std::shared_ptr<BlobDirectory> core, const Digest& digest, Fd file, const FileInfo& info,
+            bool verified);
+
+  const Digest& digest() const override { return digest_; }
+  std::optional<FileId> File() const override { return id_; }
+  Result<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out, const Deadline& deadline) override;
+  std::optional<int> NativeFd() const override;
+
+  const FileInfo& info() const { return info_; }
+
+  // Checks what is not checked yet. On OK the blob is native and the store remembers it as verified.
+  //   kDataLoss   it failed, and was quarantined
+  //   kCancelled  `stop` was requested
+  Status VerifyAll(const std::stop_token& stop);
+
+  // It was found damaged: reads answer this error from now on, and it is native no more.
+  void Fail(const Error& error);
+
+ private:
+  enum class ChunkState : uint8_t { kUnknown, kBusy, kGood };
+
+  // Waits for those that another thread checks already; checks the others. Fails on the first bad one.
+  Status EnsureChunk(size_t chunk, const Deadline& deadline);
+  Status CheckChunk(size_t chunk);
+  Status VerifyAsWhole(const std::stop_token& stop);
+  Result<size_t> ReadFile(uint64_t offset_bytes, std::span<std::byte> out);
+
+  const std::shared_ptr<BlobDirectory> core_;
+  const Digest digest_;
+  const Fd file_;
+  const FileInfo info_;
+  const FileId id_;
+  // Checksums by chunk. Without them (a blob of one chunk, or a sums file that is missing or damaged)
+  // only the whole can be verified, by its SHA-256.
+  std::optional<Sums> sums_;
+  std::atomic<bool> native_;
+
+  Mutex mu_;
+  CondVar changed_;
+  std::vector<ChunkState> chunks_ GUARDED_BY(mu_);
+  std::optional<Error> failed_ GUARDED_BY(mu_);
+};
+
+}  // namespace modelfs::cas

@@ -1,0 +1,272 @@
+#include "cas/local/upkeep.h"
+
+#include <fcntl.h>
+#include <fmt/core.h>
+#include <spdlog/spdlog.h>
+
+#include <algorithm>
+#include <atomic>
+#include <charconv>
+
+#include "cas/base/clock.h"
+#include "cas/base/fail_point.h"
+#include "cas/local/parallel.h"
+#include "cas/local/scrub.h"
+
+namespace modelfs::cas {
+namespace {
+
+// How many blobs are removed under one exclusive lock: readers of the lock wait for a few unlinks.
+constexpr size_t kSweepBatch = 32;
+
+bool IsLowerHex(std::string_view text) {
+  return std::all_of(text.begin(), text.end(),
+                     [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
+}
+
+// Calls `visit` with the digest, size unknown, of each name in objects/ or sums/. A folder that is not
+// there is empty.
+template <typename Visit>
+Status EachName(BlobDirectory& core, std::string_view folder, const Visit& visit) {
+  const std::string top = core.root + "/" + std::string(folder);
+  ASSIGN_OR_RETURN(std::vector<std::string> shards, core.files.List(top));
+  std::sort(shards.begin(), shards.end());
+  for (const std::string& shard : shards) {
+    ASSIGN_OR_RETURN(const std::vector<Digest> digests, NamesIn(core, folder, shard));
+    for (const Digest& digest : digests) RETURN_IF_ERROR(visit(digest));
+  }
+  return OkStatus();
+}
+
+// The state of a name that may vanish at any time: nothing where it did.
+Result<std::optional<FileInfo>> StatIfThere(BlobDirectory& core, const std::string& path) {
+  Result<FileInfo> info = core.files.Stat(path);
+  if (info.ok()) return std::optional<FileInfo>(*info);
+  if (info.error().code() == Code::kNotFound) return std::optional<FileInfo>();
+  return info.error();
+}
+
+// The sums of a blob whose sums could not be read: no sweep is between a blob and its sums now. kNotFound
+// where the blob is no longer the file that `info` says.
+Result<Sums> LoadSumsAgain(BlobDirectory& core, const Digest& digest, const FileInfo& info) {
+  ASSIGN_OR_RETURN(const SweepLock shared, core.LockShared());
+  ASSIGN_OR_RETURN(const std::optional<FileInfo> now, StatIfThere(core, core.ObjectPath(digest)));
+  if (!now.has_value() || !SameFile(*now, info)) {
+    return Error(Code::kNotFound, digest.ToString() + ": was removed while it was read");
+  }
+  Result<Sums> sums = core.LoadSums(digest);
+  if (sums.ok() || sums.error().code() != Code::kNotFound) return sums;
+  return Error(Code::kDataLoss, sums.error().message());
+}
+
+// What is wrong with a blob, or nothing; kNotFound where it was removed meanwhile. `digest.size_bytes` is the
+// file's own.
+Result<std::optional<std::string>> Examine(BlobDirectory& core, const Digest& digest, const FileInfo& info,
+                                           bool repair, const std::function<void(uint64_t)>& on_bytes) {
+  if (std::optional<std::string> why = WhyNotTheBlob(digest, info)) return why;
+  const std::string path = core.ObjectPath(digest);
+  ASSIGN_OR_RETURN(const Fd file, core.files.OpenRead(path));
+  // What the page cache has may be better than what the disk has. Not past it, as a scrub reads: this hashes
+  // with several threads, and is not to be slower than the disk.
+  (void)::posix_fadvise(file.get(), 0, 0, POSIX_FADV_DONTNEED);
+  HashOptions options;
+  options.files = &core.files;
+  options.on_bytes = on_bytes;
+  ASSIGN_OR_RETURN(const HashedFile hashed, HashDescriptor(file.get(), path, info.size_bytes, options));
+  if (hashed.stored.blob != digest) return std::optional<std::string>("its bytes do not have that SHA-256");
+  if (hashed.large == nullptr) return std::optional<std::string>();
+  Result<Sums> sums = core.LoadSums(digest);
+  if (!sums.ok()) sums = LoadSumsAgain(core, digest, info);
+  if (!sums.ok() && sums.error().code() == Code::kNotFound) return sums.error();
+  if (sums.ok() && *sums == hashed.large->sums) return std::optional<std::string>();
+  std::string reason = "its bytes are good, but its sums file is wrong";
+  if (!sums.ok())
+    reason = fmt::format("its bytes are good, but not its sums file ({})", sums.error().message());
+  if (repair) {
+    RETURN_IF_ERROR(core.RepairSums(hashed.large->sums, info));
+    reason += "; it was written anew";
+  }
+  return std::optional<std::string>(std::move(reason));
+}
+
+// Removes the sums of a blob that is not there, unless somebody relies on them who is about to give the blob
+// its name: sums come first. The caller holds the exclusive sweep lock.
+Status RemoveSums(BlobDirectory& core, const Digest& digest, Epoch horizon) {
+  ASSIGN_OR_RETURN(const std::optional<FileInfo> info, StatIfThere(core, core.SumsPath(digest)));
+  if (!info.has_value() || !SumsAreBefore(*info, horizon)) return OkStatus();
+  return core.files.Unlink(core.SumsPath(digest));
+}
+
+Status SweepStaging(BlobDirectory& core, Epoch horizon) {
+  const std::string staging = core.root + "/staging";
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, core.files.List(staging));
+  if (names.empty()) return OkStatus();
+  // What is staged under the shared lock belongs to no lease, and its epoch may be any.
+  ASSIGN_OR_RETURN(const SweepLock exclusive, core.LockExclusive());
+  for (const std::string& name : names) {
+    uint64_t revision = 0;
+    const auto [end, error] = std::from_chars(name.data(), name.data() + name.size(), revision);
+    if (error != std::errc() || end == name.data() + name.size() || *end != '.') continue;
+    if (revision >= horizon.revision) continue;
+    core.files.Unlink(fmt::format("{}/{}", staging, name))
+        .IgnoreError("its writer may have removed it at the same time");
+  }
+  return OkStatus();
+}
+
+}  // namespace
+
+Result<std::vector<Digest>> NamesIn(BlobDirectory& core, std::string_view folder, std::string_view shard) {
+  std::vector<Digest> digests;
+  const Result<std::vector<std::string>> names =
+      core.files.List(fmt::format("{}/{}/{}", core.root, folder, shard));
+  if (!names.ok() && names.error().code() == Code::kNotFound) return digests;
+  if (!names.ok()) return names.error();
+  for (const std::string& name : *names) {
+    const std::string hex = std::string(shard) + name;
+    const Result<Sha256> sha256 = ParseSha256Hex(hex);
+    // Not one of ours; whoever put it there may have a reason.
+    if (!sha256.ok() || !IsLowerHex(hex)) continue;
+    digests.push_back({.sha256 = *sha256, .size_bytes = 0});
+  }
+  std::sort(digests.begin(), digests.end());
+  return digests;
+}
+
+namespace {
+
+// A whole check counts as a scrub's pass. Where another process scrubs at this moment, its own will do.
+void NotePass(BlobDirectory& core, int64_t began_at_ms, const FsckReport& report) {
+  const Result<std::optional<Fd>> alone = BeTheOnlyScrubber(core);
+  if (!alone.ok() || !*alone) return;
+  ScrubState state = LoadScrubState(core);
+  state.last = {.began_at_ms = began_at_ms,
+                .ended_at_ms = SystemClock().NowMs(),
+                .blobs = report.blobs_checked,
+                .bytes = report.bytes_checked,
+                .damaged = report.damaged.size(),
+                .unchecked = 0};
+  SaveScrubState(core, state).IgnoreError("it is only shown to people");
+}
+
+}  // namespace
+
+Result<FsckReport> FsckStore(BlobDirectory& core, size_t threads, bool quarantine,
+                             const LocalStore::Progress& progress) {
+  const int64_t began_at_ms = SystemClock().NowMs();
+  std::vector<Digest> blobs;
+  RETURN_IF_ERROR(EachName(core, "objects", [&](const Digest& digest) {
+    blobs.push_back(digest);
+    return OkStatus();
+  }));
+  FsckReport report;
+  std::atomic<uint64_t> blobs_checked = 0;
+  std::atomic<uint64_t> bytes_checked = 0;
+  Mutex mu;
+  const Status checked = ParallelFor(blobs.size(), threads, [&](size_t i) -> Status {
+    Digest& digest = blobs[i];
+    ASSIGN_OR_RETURN(const std::optional<FileInfo> info, StatIfThere(core, core.ObjectPath(digest)));
+    if (!info.has_value()) return OkStatus();  // swept since it was listed
+    digest.size_bytes = info->size_bytes;
+    const Result<std::optional<std::string>> found =
+        Examine(core, digest, *info, quarantine, [&](uint64_t count) {
+          const uint64_t done = bytes_checked.fetch_add(count) + count;
+          if (progress) progress(done);
+        });
+    ++blobs_checked;
+    if (found.ok() && !found->has_value()) {
+      core.MarkVerified(digest, *info);
+      return OkStatus();
+    }
+    if (!found.ok() && found.error().code() == Code::kNotFound) return OkStatus();
+    DamagedBlob damaged;
+    damaged.digest = digest;
+    damaged.reason = found.ok() ? **found : found.error().message();
+    const bool bytes_are_good = found.ok() && damaged.reason.starts_with("its bytes are good");
+    if (quarantine && !bytes_are_good) {
+      damaged.reason = core.Quarantine(digest, *info, damaged.reason).message();
+    }
+    MutexLock lock(mu);
+    report.damaged.push_back(std::move(damaged));
+    return OkStatus();
+  });
+  RETURN_IF_ERROR(checked);
+  report.blobs_checked = blobs_checked;
+  report.bytes_checked = bytes_checked;
+  std::sort(report.damaged.begin(), report.damaged.end(),
+            [](const DamagedBlob& a, const DamagedBlob& b) { return a.digest < b.digest; });
+  NotePass(core, began_at_ms, report);
+  return report;
+}
+
+Result<SweepReport> SweepStore(BlobDirectory& core, const std::unordered_set<Digest>& live, Epoch horizon,
+                               bool dry_run, const std::stop_token& stop) {
+  SweepReport report;
+  const Error stopped(Code::kCancelled, "the sweep was stopped");
+  std::vector<Digest> batch;
+  const auto hold_back = [&report](const FileInfo& info) {
+    ++report.blobs_kept;
+    ++report.blobs_held_back;
+    report.bytes_held_back += info.size_bytes;
+  };
+  // Looks again under the lock: whoever used a blob since it was listed has raised its epoch by now.
+  const auto remove_batch = [&]() -> Status {
+    if (batch.empty()) return OkStatus();
+    ASSIGN_OR_RETURN(const SweepLock exclusive, core.LockExclusive());
+    for (const Digest& digest : batch) {
+      const std::string path = core.ObjectPath(digest);
+      ASSIGN_OR_RETURN(const std::optional<FileInfo> info, StatIfThere(core, path));
+      if (!info.has_value()) continue;
+      if (!IsBefore(*info, horizon)) {
+        hold_back(*info);
+        continue;
+      }
+      if (!dry_run) {
+        RETURN_IF_ERROR(core.files.Unlink(path));
+        FAIL_POINT("sweep.unlinked");
+        RETURN_IF_ERROR(RemoveSums(core, digest, horizon));
+      }
+      ++report.blobs_removed;
+      report.bytes_removed += info->size_bytes;
+    }
+    batch.clear();
+    return OkStatus();
+  };
+  const Status swept = EachName(core, "objects", [&](Digest digest) -> Status {
+    if (stop.stop_requested()) return stopped;
+    ASSIGN_OR_RETURN(const std::optional<FileInfo> info, StatIfThere(core, core.ObjectPath(digest)));
+    if (!info.has_value() || S_ISDIR(info->mode)) return OkStatus();  // a directory is for fsck to move
+    digest.size_bytes = info->size_bytes;
+    if (live.contains(digest)) {
+      ++report.blobs_kept;
+      return OkStatus();
+    }
+    if (!IsBefore(*info, horizon)) {
+      hold_back(*info);
+      return OkStatus();
+    }
+    batch.push_back(digest);
+    return batch.size() < kSweepBatch ? OkStatus() : remove_batch();
+  });
+  RETURN_IF_ERROR(swept);
+  RETURN_IF_ERROR(remove_batch());
+  if (dry_run) return report;
+  RETURN_IF_ERROR(SweepStaging(core, horizon));
+  // Sums whose blob never came, or which outlived it: left by a crash between the two names, or by a publish
+  // that ended before its blob was there.
+  RETURN_IF_ERROR(EachName(core, "sums", [&](const Digest& digest) -> Status {
+    if (stop.stop_requested()) return stopped;
+    ASSIGN_OR_RETURN(const std::optional<FileInfo> blob, StatIfThere(core, core.ObjectPath(digest)));
+    if (blob.has_value()) return OkStatus();
+    ASSIGN_OR_RETURN(const SweepLock exclusive, core.LockExclusive());
+    ASSIGN_OR_RETURN(const std::optional<FileInfo> now, StatIfThere(core, core.ObjectPath(digest)));
+    return now.has_value() ? OkStatus() : RemoveSums(core, digest, horizon);
+  }));
+  if (core.log != nullptr) {
+    core.log->info("swept blobs_removed={} bytes_removed={} blobs_kept={}", report.blobs_removed,
+                   report.bytes_removed, report.blobs_kept);
+  }
+  return report;
+}
+
+}  // namespace modelfs::cas

@@ -1,0 +1,54 @@
+// What every zone of one mount works on. Made once, before the first request; all parts are thread-safe
+// and outlive the zones.
+#pragma once
+
+#include <sys/types.h>
+
+#include <functional>
+#include <memory>
+#include <string>
+
+#include "cas/blob_store.h"
+#include "cas/drafts/draft_store.h"
+#include "store/identity/host_identities.h"
+#include "store/registry.h"
+
+namespace spdlog {
+class logger;
+}
+
+namespace modelfs::fs {
+
+class AclTable;    // fs/sharing/acl_table.h: the ACLs that the kernel was given
+class DraftTable;  // fs/drafts/draft_table.h: the drafts of this mount
+class HeldNames;   // fs/zones/held_names.h: names in aliases/ on their way to one
+class Notifier;    // fs/base/notifier.h: tells the kernel what it must forget
+class TreeCache;   // fs/base/tree_cache.h: decoded trees by digest, and versions by id
+class Refusals;    // fs/base/refusals.h: what `modelfs why` shows
+class Statistics;  // fs/base/statistics.h: what /.modelfs/status and metrics show
+struct Request;    // fs/base/zone.h
+
+struct Context {
+  store::Registry* registry = nullptr;
+  cas::BlobStore* blobs = nullptr;
+  cas::DraftStore* drafts = nullptr;
+  store::HostIdentities* identities = nullptr;
+  Notifier* notifier = nullptr;
+  TreeCache* trees = nullptr;
+  HeldNames* held_names = nullptr;
+  AclTable* acls = nullptr;                // null where the mount is its user's alone
+  DraftTable* draft_table = nullptr;       // may be null in tests
+  Refusals* refusals = nullptr;            // may be null in tests
+  const Statistics* statistics = nullptr;  // may be null in tests
+  std::shared_ptr<spdlog::logger> log;
+  std::string mount_point;  // canonical; also the identity of the mount that a draft belongs to
+  store::Caller daemon;     // for what the daemon does by itself: Caller::Role::kUpkeep
+  bool shared = false;      // with other users (allow_other): grants are projected as ACLs
+  uid_t uid = 0;            // the user of the mount, to whom files belong where it is not shared
+  gid_t gid = 0;
+  bool native = false;  // passthrough works on this mount
+  int64_t draft_lifetime_s = 0;
+  std::function<void()> on_deleted;  // bytes may be free now; quick, from any thread; may be null
+};
+
+}  // namespace modelfs::fs

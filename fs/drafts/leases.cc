@@ -1,0 +1,117 @@
+#include "fs/drafts/leases.h"
+
+#include <utility>
+
+#include "cas/base/clock.h"
+
+namespace modelfs::fs {
+namespace {
+
+// A machine that sleeps must not take a lease for younger than it is: steady_clock stands still meanwhile.
+std::chrono::milliseconds Now() { return std::chrono::milliseconds(SystemClock().SinceBootMs()); }
+
+}  // namespace
+
+Leases::Leases(store::Registry& registry, store::Caller daemon, Times times)
+    : registry_(registry), daemon_(std::move(daemon)), times_(times) {
+  thread_ = std::jthread([this](const std::stop_token& stop) { Run(stop); });
+}
+
+Leases::~Leases() {
+  thread_.request_stop();
+  {
+    const MutexLock lock(mu_);
+    changed_.NotifyAll();
+  }
+  thread_.join();
+  const MutexLock lock(mu_);
+  for (const auto& shared : live_) {
+    registry_.ReleaseLease(shared->lease).IgnoreError("it ends by itself");
+  }
+}
+
+const store::Lease& Leases::Use::lease() const { return shared_->lease; }
+void Leases::Use::Ended() { leases_->Ended(*shared_); }
+
+Result<Leases::Use> Leases::Get() {
+  {
+    const MutexLock lock(mu_);
+    while (true) {
+      if (current_ != nullptr && Now() - current_->taken < times_.share_for) {
+        ++current_->users;
+        return Use(*this, current_);
+      }
+      if (!acquiring_) break;
+      changed_.Wait(mu_);
+    }
+    acquiring_ = true;
+  }
+  const Time before = Now();
+  Result<store::Lease> lease = registry_.AcquireLease(daemon_, "mount");
+  const MutexLock lock(mu_);
+  acquiring_ = false;
+  changed_.NotifyAll();
+  if (!lease.ok()) return std::move(lease).error();
+  auto shared = std::make_shared<Shared>();
+  shared->lease = *std::move(lease);
+  shared->taken = shared->renewed = shared->last_used = before;
+  shared->users = 1;
+  live_.push_back(shared);
+  current_ = shared;
+  return Use(*this, std::move(shared));
+}
+
+void Leases::Done(Shared& shared) {
+  const MutexLock lock(mu_);
+  --shared.users;
+  shared.last_used = Now();
+  changed_.NotifyAll();
+}
+
+void Leases::Ended(const Shared& shared) {
+  const MutexLock lock(mu_);
+  if (current_.get() == &shared) current_ = nullptr;
+}
+
+void Leases::Run(const std::stop_token& stop) {
+  while (!stop.stop_requested()) {
+    std::vector<std::shared_ptr<Shared>> give_back;
+    std::vector<std::shared_ptr<Shared>> renew;
+    {
+      const MutexLock lock(mu_);
+      const Time now = Now();
+      if (current_ != nullptr && now - current_->taken >= times_.share_for) current_ = nullptr;
+      for (auto it = live_.begin(); it != live_.end();) {
+        Shared& shared = **it;
+        const bool wanted = *it == current_ && now - shared.last_used < times_.idle_for;
+        if (shared.users == 0 && !wanted) {
+          if (*it == current_) current_ = nullptr;
+          give_back.push_back(std::move(*it));
+          it = live_.erase(it);
+          continue;
+        }
+        if (shared.users > 0 && now - shared.renewed >= times_.renew_after) {
+          shared.renewed = now;
+          renew.push_back(*it);
+        }
+        ++it;
+      }
+      if (give_back.empty() && renew.empty() && !stop.stop_requested()) {
+        if (live_.empty()) {
+          changed_.Wait(mu_);
+        } else {
+          changed_.WaitUntil(mu_, std::chrono::steady_clock::now() + times_.idle_for);
+        }
+        continue;
+      }
+    }
+    for (const auto& shared : give_back) {
+      registry_.ReleaseLease(shared->lease).IgnoreError("it ends by itself");
+    }
+    for (const auto& shared : renew) {
+      if (!registry_.RenewLease(shared->lease).ok()) Ended(*shared);
+    }
+  }
+}
+
+}  // namespace modelfs::fs

@@ -1,0 +1,38 @@
+// Where the kernel met a node last: for those that cannot tell by themselves or only slowly (fs/base/zone.h,
+// Zone::PlaceOf), which are the files of drafts and held names. Hints for messages, and bounded: the one that
+// was used longest ago makes room.
+#pragma once
+
+#include <cstddef>
+#include <list>
+#include <optional>
+#include <string_view>
+#include <unordered_map>
+#include <utility>
+
+#include "cas/base/thread.h"
+#include "fs/base/node_id.h"
+#include "fs/base/zone.h"
+
+namespace modelfs::fs {
+
+// Thread-safe.
+class NodeNames {
+ public:
+  explicit NodeNames(size_t max_nodes) : max_nodes_(max_nodes) {}
+
+  void Remember(NodeId node, NodeId parent, std::string_view name);
+  void Forget(NodeId node);
+  // It may be called otherwise by now.
+  std::optional<Place> Find(NodeId node);
+
+ private:
+  using Recent = std::list<std::pair<NodeId, Place>>;  // the one that was used last first
+
+  const size_t max_nodes_;
+  Mutex mu_;
+  Recent recent_ GUARDED_BY(mu_);
+  std::unordered_map<NodeId, Recent::iterator> places_ GUARDED_BY(mu_);
+};
+
+}  // namespace modelfs::fs

@@ -1,0 +1,458 @@
+#include <fmt/core.h>
+#include <linux/fs.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "cas/base/shell_word.h"
+#include "cas/base/text.h"
+#include "fs/base/rename_refusal.h"
+#include "fs/sharing/permit.h"
+#include "fs/zones/attrs.h"
+#include "fs/zones/held_names.h"
+#include "fs/zones/zones.h"
+#include "store/names.h"
+
+namespace modelfs::fs {
+namespace {
+
+using store::AliasInfo;
+using store::ObjectId;
+using store::ObjectInfo;
+using store::VersionNumber;
+
+// What a link's attributes are is a function of its nodeid, but for the time of its last move.
+constexpr double kLinkAttrTtlS = 1;
+
+std::string LinkTarget(VersionNumber version) { return fmt::format("../versions/{}", version); }
+
+const AliasInfo* FindAlias(const ObjectInfo& model, std::string_view name) {
+  const auto it = std::find_if(model.aliases.begin(), model.aliases.end(),
+                               [&](const AliasInfo& alias) { return alias.name == name; });
+  return it == model.aliases.end() ? nullptr : &*it;
+}
+
+std::vector<std::string_view> SplitPath(std::string_view path) {
+  std::vector<std::string_view> parts;
+  while (!path.empty()) {
+    const size_t slash = std::min(path.find('/'), path.size());
+    const std::string_view part = path.substr(0, slash);
+    if (!part.empty() && part != ".") parts.push_back(part);
+    path.remove_prefix(std::min(slash + 1, path.size()));
+  }
+  return parts;
+}
+
+// The version that a link in aliases/ means: "3", "../versions/3", or any path, absolute or not, that ends
+// in this model's own "<catalog>/<schema>/<model>/versions/3". A trailing slash is what completion adds.
+std::optional<VersionNumber> VersionOfTarget(const ObjectInfo& model, std::string_view target) {
+  const std::vector<std::string_view> parts = SplitPath(target);
+  if (parts.empty()) return std::nullopt;
+  const std::optional<VersionNumber> number = store::ParseVersionNumber(parts.back());
+  if (!number.has_value()) return std::nullopt;
+  const bool absolute = target.starts_with('/');
+  if (parts.size() == 1) return absolute ? std::nullopt : number;
+  if (parts[parts.size() - 2] != "versions") return std::nullopt;
+  if (parts.size() == 3 && parts[0] == ".." && !absolute) return number;
+  const std::vector<std::string>& name = model.full_name.parts;
+  if (parts.size() < name.size() + 2) return std::nullopt;
+  const size_t start = parts.size() - 2 - name.size();
+  return std::equal(name.begin(), name.end(), parts.begin() + static_cast<ptrdiff_t>(start)) ? number
+                                                                                             : std::nullopt;
+}
+
+// Who holds a nodeid of a model or version that is gone walks the path again on ESTALE.
+tl::unexpected<Refusal> RefuseNode(const Error& error) {
+  if (error.code() == Code::kNotFound) return Refuse(ESTALE, error.message());
+  return Refuse(error);
+}
+
+// tar's placeholder, open.
+class PlaceholderHandle : public FileHandle {
+ public:
+  Outcome<size_t> Read(uint64_t /*offset_bytes*/, std::span<std::byte> /*out*/) override { return 0; }
+  Outcome<size_t> Write(uint64_t /*offset_bytes*/, std::span<const std::byte> /*bytes*/) override {
+    return Refuse(EPERM, "aliases/ holds links, no files: ln -s ../versions/N aliases/NAME");
+  }
+  Outcome<void> Sync() override { return {}; }
+};
+
+class AliasesZone : public Zone {
+ public:
+  explicit AliasesZone(Context& context) : context_(context), held_names_(*context.held_names) {}
+
+  Outcome<Entry> Lookup(const Request& /*request*/, NodeId parent, std::string_view name) override {
+    const Result<ObjectInfo> model = context_.registry->Get(context_.daemon, Parse(parent).object);
+    if (!model.ok()) return RefuseNode(model.error());
+    if (const AliasInfo* alias = FindAlias(*model, name); alias != nullptr) return LinkEntry(*alias);
+    const std::optional<Held> held = held_names_.Find(model->id, name);
+    if (!held.has_value()) {
+      return Refuse(ENOENT, fmt::format("{} has no alias {}", model->full_name.ToString(), Printable(name)));
+    }
+    return HeldEntry(*held);
+  }
+
+  Outcome<Attr> GetAttr(const Request& /*request*/, NodeId node) override {
+    const NodeParts parts = Parse(node);
+    if (parts.kind == NodeKind::kHeld) {
+      const std::optional<Held> held = held_names_.Find(parts.serial);
+      if (!held.has_value()) return Refuse(ENOENT, "this temporary name is gone");
+      return Attr{HeldStat(*held), 0};
+    }
+    if (parts.kind == NodeKind::kAliases) {
+      const Result<ObjectInfo> model = context_.registry->Get(context_.daemon, parts.object);
+      if (!model.ok()) return RefuseNode(model.error());
+      return Attr{ModelPartStat(context_, *model), kLinkAttrTtlS};
+    }
+    const Result<store::VersionInfo> version =
+        context_.registry->GetVersionById(context_.daemon, parts.version);
+    if (!version.ok()) return RefuseNode(version.error());
+    if (parts.slot == kLatestSlot) {
+      const size_t length = std::to_string(version->number).size();
+      return Attr{SymlinkStat(context_, length, version->committed_at_ms), kLinkAttrTtlS};
+    }
+    int64_t moved_at_ms = version->committed_at_ms;
+    const Result<ObjectInfo> model = context_.registry->Get(context_.daemon, version->model);
+    if (!model.ok()) return RefuseNode(model.error());
+    for (const AliasInfo& alias : model->aliases) {
+      if (alias.slot == parts.slot && alias.version_id == parts.version) moved_at_ms = alias.updated_at_ms;
+    }
+    return Attr{SymlinkStat(context_, LinkTarget(version->number).size(), moved_at_ms), kLinkAttrTtlS};
+  }
+
+  Outcome<NodeId> ParentOf(NodeId directory) override { return ObjectNode(Parse(directory).object); }
+
+  Outcome<Place> PlaceOf(NodeId node) override {
+    const NodeParts parts = Parse(node);
+    if (parts.kind == NodeKind::kAliases) return Place{ObjectNode(parts.object), "aliases"};
+    if (parts.kind != NodeKind::kAliasLink) return Zone::PlaceOf(node);
+    const Result<store::VersionInfo> version =
+        context_.registry->GetVersionById(context_.daemon, parts.version);
+    if (!version.ok()) return Refuse(version.error());
+    if (parts.slot == kLatestSlot) return Place{VersionsNode(version->model), "latest"};
+    const Result<ObjectInfo> model = context_.registry->Get(context_.daemon, version->model);
+    if (!model.ok()) return Refuse(model.error());
+    for (const AliasInfo& alias : model->aliases) {
+      if (alias.slot == parts.slot) return Place{AliasesNode(model->id), alias.name};
+    }
+    return Zone::PlaceOf(node);
+  }
+
+  // rsync and tar finish a link or directory by setting its times and owner: that changes nothing here.
+  Outcome<Attr> SetAttr(const Request& request, NodeId node, const AttrChange& change) override {
+    Outcome<Attr> attr = GetAttr(request, node);
+    if (!attr.has_value()) return attr;
+    if (change.size_bytes.value_or(0) != 0) {
+      return Refuse(EPERM, "aliases/ holds links, no files: ln -s ../versions/N aliases/NAME");
+    }
+    AttrChange checked = change;
+    if (Parse(node).kind == NodeKind::kHeld) checked.mode.reset();  // a program's own, for as long as it is
+    const Outcome<void> kept = CheckOwnerAndMode(checked, attr->attr);
+    if (!kept.has_value()) return tl::unexpected(kept.error());
+    return attr;
+  }
+
+  Outcome<std::string> ReadLink(const Request& request, NodeId node) override {
+    const NodeParts parts = Parse(node);
+    if (parts.kind == NodeKind::kHeld) {
+      const Outcome<Held> held = HeldToRead(request, node);
+      if (!held) return tl::unexpected(held.error());
+      if (!held->version.has_value()) return Refuse(EINVAL, "this is an empty file, not a link");
+      return LinkTarget(*held->version);
+    }
+    const Result<store::VersionInfo> version =
+        context_.registry->GetVersionById(context_.daemon, parts.version);
+    if (!version.ok()) return RefuseNode(version.error());
+    if (auto may = Permit(context_, request, store::Operation::kGet, version->model,
+                          {{"version_arg", std::to_string(version->number)}});
+        !may) {
+      return tl::unexpected(may.error());
+    }
+    return parts.slot == kLatestSlot ? std::to_string(version->number) : LinkTarget(version->number);
+  }
+
+  Outcome<Entry> MakeDirectory(const Request& /*request*/, NodeId /*parent*/, std::string_view name,
+                               mode_t /*mode*/) override {
+    return tl::unexpected(OnlyLinks(name));
+  }
+
+  // A new, empty file is what tar makes in place of a link until it has unpacked everything.
+  Outcome<CreatedFile> Create(const Request& request, NodeId parent, std::string_view name, mode_t mode,
+                              int flags) override {
+    if ((flags & O_EXCL) == 0) return tl::unexpected(OnlyLinks(name));
+    const Outcome<ObjectInfo> model = ModelToChange(request, parent);
+    if (!model) return tl::unexpected(model.error());
+    if (const Status valid = CheckPathComponent(name); !valid.ok()) return Refuse(valid.error());
+    if (FindAlias(*model, name) != nullptr) return tl::unexpected(Exists(name));
+    const Outcome<Held> held =
+        Hold(request, model->id, name, std::nullopt, mode, HeldNames::IfTaken::kRefuse);
+    if (!held.has_value()) return tl::unexpected(held.error());
+    return CreatedFile{HeldEntry(*held), OpenedFile{std::make_shared<PlaceholderHandle>(), PageCache::kDrop}};
+  }
+
+  Outcome<OpenedFile> Open(const Request& request, NodeId node, int flags) override {
+    if (Parse(node).kind != NodeKind::kHeld) return Refuse(ELOOP, "this is a link");
+    if ((flags & O_ACCMODE) != O_RDONLY) return tl::unexpected(OnlyLinks("NAME"));
+    if (const Outcome<Held> held = HeldToRead(request, node); !held) return tl::unexpected(held.error());
+    return OpenedFile{std::make_shared<PlaceholderHandle>(), PageCache::kDrop};
+  }
+
+  Outcome<Entry> MakeSymlink(const Request& request, NodeId parent, std::string_view name,
+                             std::string_view target) override {
+    const Outcome<ObjectInfo> model = ModelToChange(request, parent);
+    if (!model) return tl::unexpected(model.error());
+    if (FindAlias(*model, name) != nullptr) return tl::unexpected(Exists(name));
+    const bool to_hold = store::IsHeldName(name);
+    if (!to_hold && held_names_.Find(model->id, name).has_value()) return tl::unexpected(Exists(name));
+    const Status valid = to_hold ? CheckPathComponent(name) : store::CheckAliasName(name);
+    if (!valid.ok()) return Refuse(valid.error());
+    const std::optional<VersionNumber> version = VersionOfTarget(*model, target);
+    if (!version.has_value()) return tl::unexpected(BadTarget(*model, target));
+    if (to_hold) {
+      const Outcome<Held> held =
+          Hold(request, model->id, name, version, ACCESSPERMS, HeldNames::IfTaken::kRefuse);
+      if (!held.has_value()) return tl::unexpected(held.error());
+      return HeldEntry(*held);
+    }
+    const Status set = context_.registry->SetAlias(request.caller, model->id, name, *version,
+                                                   store::Registry::AliasMode::kCreateOnly);
+    if (!set.ok()) return Refuse(set.error());
+    return Lookup(request, parent, name);
+  }
+
+  Outcome<void> Unlink(const Request& request, NodeId parent, std::string_view name) override {
+    const Outcome<ObjectInfo> model = ModelToChange(request, parent);
+    if (!model) return tl::unexpected(model.error());
+    if (FindAlias(*model, name) == nullptr && held_names_.Drop(model->id, name)) return {};
+    if (const Status gone = context_.registry->DeleteAlias(request.caller, model->id, name); !gone.ok()) {
+      return Refuse(gone.error());
+    }
+    return {};
+  }
+
+  Outcome<void> Rename(const Request& request, NodeId parent, std::string_view name, NodeId new_parent,
+                       std::string_view new_name, unsigned flags) override {
+    const NodeParts to = Parse(new_parent);
+    if (to.kind == NodeKind::kTree || to.kind == NodeKind::kAliasTree) {
+      return Refuse(EROFS,
+                    "this would move a link into a READY version, which never changes; to move an alias: "
+                    "ln -sfn ../versions/N aliases/NAME, or mv -T");
+    }
+    if (new_parent != parent) {
+      return Refuse(EPERM,
+                    "an alias belongs to its model: make one there with ln -s ../versions/N aliases/NAME");
+    }
+    const Outcome<ObjectInfo> model = ModelToChange(request, parent);
+    if (!model) return tl::unexpected(ForRename(model.error()));
+    const AliasInfo* from = FindAlias(*model, name);
+    Outcome<void> done = from != nullptr ? RenameAlias(request, *model, *from, new_name, flags)
+                                         : RenameHeld(request, *model, name, new_name, flags);
+    if (!done.has_value()) {
+      // What VFS would say for NOREPLACE, had it seen the name.
+      const bool exists = done.error().errno_value == EEXIST && (flags & RENAME_NOREPLACE) != 0;
+      if (!exists) return tl::unexpected(ForRename(std::move(done).error()));
+    }
+    return done;
+  }
+
+  Outcome<OpenedDirectory> OpenDirectory(const Request& request, NodeId node) override {
+    if (auto may = Permit(context_, request, store::Operation::kGet, Parse(node).object); !may) {
+      return tl::unexpected(may.error());
+    }
+    const Result<ObjectInfo> model = context_.registry->Get(context_.daemon, Parse(node).object);
+    if (!model.ok()) return RefuseNode(model.error());
+    std::vector<DirectoryEntry> entries;
+    for (const AliasInfo& alias : model->aliases) {
+      const Entry entry = LinkEntry(alias);
+      entries.push_back(
+          DirectoryEntry{.name = alias.name, .node = entry.node, .type = S_IFLNK, .entry = entry});
+    }
+    for (const auto& [name, held] : held_names_.MadeBy(request.caller.uid, model->id)) {
+      if (FindAlias(*model, name) != nullptr) continue;
+      entries.push_back(DirectoryEntry{.name = name,
+                                       .node = HeldNode(held.serial),
+                                       .type = HeldStat(held).st_mode & S_IFMT,
+                                       .entry = std::nullopt});
+    }
+    return OpenedDirectory{MakeDirectoryHandle(std::move(entries)), false};
+  }
+
+  Outcome<std::string> GetXattr(const Request& /*request*/, NodeId /*node*/, std::string_view name) override {
+    return Refuse(ENODATA, fmt::format("no attribute {} here", Printable(name)));
+  }
+
+  Outcome<std::vector<std::string>> ListXattr(const Request& /*request*/, NodeId /*node*/) override {
+    return std::vector<std::string>{};
+  }
+
+ protected:
+  Refusal Unsupported(std::string_view operation) const override {
+    return {EPERM,
+            fmt::format("{} is not possible in aliases/: it holds links: ln -s ../versions/N aliases/NAME",
+                        operation)};
+  }
+
+ private:
+  using Held = HeldNames::Held;
+
+  // Of a kAliases node, for who may set its aliases; held names are half an alias.
+  Outcome<ObjectInfo> ModelToChange(const Request& request, NodeId aliases) {
+    const ObjectId model = Parse(aliases).object;
+    if (auto may = Permit(context_, request, store::Operation::kSetAlias, model); !may) {
+      return tl::unexpected(may.error());
+    }
+    Result<ObjectInfo> info = context_.registry->Get(context_.daemon, model);
+    if (!info.ok()) return RefuseNode(info.error());
+    return *std::move(info);
+  }
+
+  // It leads where an alias would, and whoever may read those may read it.
+  Outcome<Held> HeldToRead(const Request& request, NodeId node) {
+    const std::optional<Held> held = held_names_.Find(Parse(node).serial);
+    if (!held.has_value()) return Refuse(ENOENT, "this temporary name is gone");
+    if (auto may = Permit(context_, request, store::Operation::kGet, held->model); !may) {
+      return tl::unexpected(may.error());
+    }
+    return *held;
+  }
+
+  Entry LinkEntry(const AliasInfo& alias) const {
+    Entry entry;
+    entry.node = AliasLinkNode(alias.slot, alias.version_id);
+    entry.attr = SymlinkStat(context_, LinkTarget(alias.version).size(), alias.updated_at_ms);
+    entry.attr_ttl_s = kLinkAttrTtlS;
+    entry.entry_ttl_s = 0;  // whoever opens an alias gets what it is at that moment
+    return entry;
+  }
+
+  // Shows whose it is: nobody takes it for the registry's word.
+  struct stat HeldStat(const Held& held) const {
+    struct stat attr = {};
+    if (held.version.has_value()) {
+      attr = SymlinkStat(context_, LinkTarget(*held.version).size(), held.made_at_ms);
+    } else {
+      attr = FileStat(context_, 0, false, held.made_at_ms);
+      attr.st_mode = S_IFREG | (held.mode & ACCESSPERMS);
+    }
+    if (context_.shared) attr.st_uid = held.maker;
+    return attr;
+  }
+
+  Entry HeldEntry(const Held& held) const {
+    Entry entry;
+    entry.node = HeldNode(held.serial);
+    entry.attr = HeldStat(held);
+    return entry;
+  }
+
+  Outcome<Held> Hold(const Request& request, ObjectId model, std::string_view name,
+                     std::optional<VersionNumber> version, mode_t mode, HeldNames::IfTaken if_taken) {
+    Held held;
+    held.maker = request.caller.uid;
+    held.version = version;
+    held.mode = mode;
+    return held_names_.Hold(model, name, held, if_taken);
+  }
+
+  static Refusal Exists(std::string_view name) {
+    return {EEXIST,
+            fmt::format("alias {} exists already; to move it: {}", Printable(name),
+                        ShellCommand({"ln", "-sfn", "../versions/N"}, {fmt::format("aliases/{}", name)}))};
+  }
+  static Refusal OnlyLinks(std::string_view name) {
+    return {EPERM,
+            fmt::format("aliases/ holds links to versions only: {}",
+                        ShellCommand({"ln", "-s", "../versions/N"}, {fmt::format("aliases/{}", name)}))};
+  }
+  static std::string PathOf(const ObjectInfo& model) {
+    std::string path;
+    for (const std::string& part : model.full_name.parts) path += (path.empty() ? "" : "/") + part;
+    return path;
+  }
+  static Refusal BadTarget(const ObjectInfo& model, std::string_view target) {
+    return {EINVAL,
+            fmt::format("an alias of {0} points to one of its versions: write ../versions/N (or N, or a "
+                        "path ending in {1}/versions/N), not {2}",
+                        model.full_name.ToString(), PathOf(model), Printable(target))};
+  }
+
+  Outcome<void> RenameAlias(const Request& request, const ObjectInfo& model, const AliasInfo& from,
+                            std::string_view new_name, unsigned flags) {
+    store::Registry& registry = *context_.registry;
+    if ((flags & RENAME_EXCHANGE) != 0) {
+      if (FindAlias(model, new_name) == nullptr) {
+        // Of the two it does not matter which is named first.
+        if (held_names_.Find(model.id, new_name).has_value()) {
+          return RenameHeld(request, model, new_name, from.name, flags);
+        }
+        return Refuse(EPERM, "an alias can change places with an alias or a held link only");
+      }
+      if (const Status done = registry.SwapAliases(request.caller, model.id, from.name, new_name);
+          !done.ok()) {
+        return Refuse(done.error());
+      }
+      return {};
+    }
+    if (store::IsHeldName(new_name)) {
+      if (const Status valid = CheckPathComponent(new_name); !valid.ok()) return Refuse(valid.error());
+      // mv -b, or an editor: the alias is gone, and its old target is kept under a name of this mount.
+      const Outcome<Held> held =
+          Hold(request, model.id, new_name, from.version, ACCESSPERMS, HeldNames::IfTaken::kReplace);
+      if (!held.has_value()) return tl::unexpected(held.error());
+      if (const Status gone = registry.DeleteAlias(request.caller, model.id, from.name); !gone.ok()) {
+        held_names_.Drop(model.id, new_name);
+        return Refuse(gone.error());
+      }
+      return {};
+    }
+    if (const Status valid = store::CheckAliasName(new_name); !valid.ok()) return Refuse(valid.error());
+    const auto mode = (flags & RENAME_NOREPLACE) != 0 ? store::Registry::AliasMode::kCreateOnly
+                                                      : store::Registry::AliasMode::kSet;
+    if (const Status done = registry.RenameAlias(request.caller, model.id, from.name, new_name, mode);
+        !done.ok()) {
+      return Refuse(done.error());
+    }
+    held_names_.Drop(model.id, new_name);
+    return {};
+  }
+
+  Outcome<void> RenameHeld(const Request& request, const ObjectInfo& model, std::string_view name,
+                           std::string_view new_name, unsigned flags) {
+    const std::optional<Held> held = held_names_.Find(model.id, name);
+    if (!held.has_value()) {
+      return Refuse(ENOENT, fmt::format("{} has no alias {}", model.full_name.ToString(), Printable(name)));
+    }
+    const AliasInfo* replaced = FindAlias(model, new_name);
+    if (replaced == nullptr && store::IsHeldName(new_name)) {
+      if (const Status valid = CheckPathComponent(new_name); !valid.ok()) return Refuse(valid.error());
+      return held_names_.Move(model.id, name, new_name, flags);
+    }
+    if (!held->version.has_value()) return tl::unexpected(OnlyLinks(new_name));
+    if (const Status valid = store::CheckAliasName(new_name); !valid.ok()) return Refuse(valid.error());
+    if ((flags & RENAME_EXCHANGE) != 0 && replaced == nullptr) {
+      return Refuse(EPERM, "a link can change places with an alias only");
+    }
+    const auto mode = (flags & RENAME_NOREPLACE) != 0 ? store::Registry::AliasMode::kCreateOnly
+                                                      : store::Registry::AliasMode::kSet;
+    const Status set = context_.registry->SetAlias(request.caller, model.id, new_name, *held->version, mode);
+    if (!set.ok()) return Refuse(set.error());
+    held_names_.Drop(model.id, name);
+    held_names_.Drop(model.id, new_name);
+    if ((flags & RENAME_EXCHANGE) != 0) {
+      Held old = *held;  // its maker's still
+      old.version = replaced->version;
+      const Outcome<Held> kept = held_names_.Hold(model.id, name, old, HeldNames::IfTaken::kRefuse);
+      if (!kept.has_value()) return tl::unexpected(kept.error());
+    }
+    return {};
+  }
+
+  Context& context_;
+  HeldNames& held_names_;
+};
+
+}  // namespace
+
+std::unique_ptr<Zone> MakeAliasesZone(Context& context) { return std::make_unique<AliasesZone>(context); }
+
+}  // namespace modelfs::fs

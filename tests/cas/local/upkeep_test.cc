@@ -1,0 +1,156 @@
+#include "cas/local/upkeep.h"
+
+#include <gtest/gtest.h>
+
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "cas/chunk_list.h"
+#include "cas/local/local_store.h"
+#include "tests/cas/fake_files.h"
+#include "tests/cas/test_support.h"
+
+namespace modelfs::cas {
+namespace {
+
+constexpr Epoch kNow{.revision = 100};
+constexpr Epoch kLater{.revision = 1000};
+
+// One directory as two processes have it: `store`, whose calls a test watches, and `other`.
+struct TwoStores {
+  TwoStores() {
+    std::filesystem::create_directory(home / "blobs");
+    files = std::make_unique<FakeFiles>(home / "blobs");
+    store = LocalStore::Open(*files, {.root = home / "blobs"}).value();
+    other = LocalStore::Open(RealFiles(), {.root = home / "blobs"}).value();
+  }
+
+  // `act` happens when `store` first makes that call on a path with `part` in it.
+  void Before(std::string_view call, std::string_view part, std::function<void()> act) {
+    files->BeforeCall([this, call = std::string(call), part = std::string(part), act = std::move(act)](
+                          std::string_view made, const std::string& path) {
+      if (made == call && path.find(part) != std::string::npos && !acted.exchange(true)) act();
+    });
+  }
+
+  std::string SumsPath(const Digest& digest) const {
+    const std::string hex = digest.Hex();
+    return home / ("blobs/sums/" + hex.substr(0, 2) + "/" + hex.substr(2));
+  }
+  size_t SumsFiles() const {
+    size_t count = 0;
+    for (const auto& entry : std::filesystem::recursive_directory_iterator(home / "blobs/sums")) {
+      count += entry.is_regular_file() ? 1 : 0;
+    }
+    return count;
+  }
+
+  const TempDirectory home;
+  std::atomic<bool> acted = false;
+  std::unique_ptr<FakeFiles> files;
+  std::unique_ptr<LocalStore> store;
+  std::unique_ptr<LocalStore> other;
+};
+
+TEST(Upkeep, WhatIsSweptWhileItIsReadIsNotDamagedAndLeavesNoSums) {
+  const std::string large = RandomBytes(kChunkBytes + 1, 1);
+  const Digest digest = DigestOf(large);
+  struct Reader {
+    const char* name;
+    std::function<void(LocalStore& store)> read;
+  };
+  const std::vector<Reader> readers = {
+      {"fsck", [](LocalStore& store) { EXPECT_TRUE(store.Fsck(false, nullptr).value().damaged.empty()); }},
+      {"fsck that repairs",
+       [](LocalStore& store) { EXPECT_TRUE(store.Fsck(true, nullptr).value().damaged.empty()); }},
+      {"open", [&](LocalStore& store) { EXPECT_EQ(store.ReadAll(digest, large.size()).value(), large); }},
+      {"reuse",
+       [&](LocalStore& store) { EXPECT_EQ(store.ReuseFile(digest, kNow).error().code(), Code::kNotFound); }},
+  };
+  for (const Reader& reader : readers) {
+    SCOPED_TRACE(reader.name);
+    TwoStores stores;
+    ASSERT_TRUE(stores.other->Put(digest, large, kNow).ok());
+    // By now the reader has the blob's file open, or has looked at it.
+    stores.Before("read", "/sums/", [&] {
+      EXPECT_EQ(stores.other->Sweep({}, kLater, false).value().blobs_removed, 2U) << "and its chunk list";
+    });
+    reader.read(*stores.store);
+    EXPECT_EQ(stores.SumsFiles(), 0U);
+  }
+}
+
+TEST(Upkeep, ASumsFileThatIsWrittenAnewHasItsBlobsEpoch) {
+  TwoStores stores;
+  const std::string large = RandomBytes(kChunkBytes + 1, 2);
+  const Digest digest = DigestOf(large);
+  ASSERT_TRUE(stores.store->Put(digest, large, kNow).ok());
+  std::filesystem::remove(stores.SumsPath(digest));
+  ASSERT_EQ(stores.store->Fsck(true, nullptr).value().damaged.size(), 1U);
+  const FileInfo info = RealFiles().Stat(stores.SumsPath(digest)).value();
+  EXPECT_EQ(info.mtime_s, static_cast<int64_t>(kNow.revision));
+  EXPECT_EQ(info.mtime_ns, 0);
+  EXPECT_TRUE(stores.store->Fsck(false, nullptr).value().damaged.empty());
+}
+
+TEST(Upkeep, ASweepTakesSumsWithoutABlobUnlessTheirBlobMayBeOnItsWay) {
+  TwoStores stores;
+  const Digest old = DigestOf("old");
+  const Digest young = DigestOf("young");
+  const Digest without_epoch = DigestOf("its mtime is a time of day");
+  for (const Digest& digest : {old, young, without_epoch}) {
+    const std::string path = stores.SumsPath(digest);
+    std::filesystem::create_directories(path.substr(0, path.rfind('/')));
+    WriteFile(path, "sums");
+  }
+  ASSERT_TRUE(RealFiles().SetMtime(stores.SumsPath(old), 99).ok());
+  ASSERT_TRUE(RealFiles().SetMtime(stores.SumsPath(young), 100).ok());
+  ASSERT_TRUE(stores.store->Sweep({}, kNow, false).ok());
+  EXPECT_FALSE(std::filesystem::exists(stores.SumsPath(old)));
+  EXPECT_TRUE(std::filesystem::exists(stores.SumsPath(young)));
+  EXPECT_FALSE(std::filesystem::exists(stores.SumsPath(without_epoch)));
+}
+
+// A publish that finds sums which a crash left relies on them, so no sweep may take them before the blob has
+// its name.
+TEST(Upkeep, SumsThatAPublishFoundStayUntilTheirBlobIsThere) {
+  TwoStores stores;
+  const std::string large = RandomBytes(kChunkBytes + 1, 3);
+  const Digest digest = DigestOf(large);
+  ASSERT_TRUE(stores.other->Put(digest, large, {.revision = 1}).ok());
+  std::filesystem::remove(stores.store->ObjectPath(digest));
+  stores.Before("fsync", "/staging/", [&] { EXPECT_TRUE(stores.other->Sweep({}, kNow, false).ok()); });
+  ASSERT_TRUE(stores.store->Put(digest, large, kNow).ok());
+  EXPECT_EQ(stores.SumsFiles(), 1U);
+  EXPECT_TRUE(stores.store->Fsck(false, nullptr).value().damaged.empty());
+}
+
+TEST(Upkeep, FsckBesidePublishesAndSweepsFindsNothing) {
+  const TempDirectory home;
+  const auto store = LocalStore::Open(RealFiles(), {.root = home / "blobs"}).value();
+  const auto other = LocalStore::Open(RealFiles(), {.root = home / "blobs"}).value();
+  const std::string large = RandomBytes(kChunkBytes + 1, 4);
+  std::atomic<bool> over = false;
+  std::thread churn([&] {
+    for (uint64_t round = 1; round <= 50; ++round) {
+      EXPECT_TRUE(other->Put(DigestOf(large), large, {.revision = round}).ok());
+      EXPECT_TRUE(other->Sweep({}, {.revision = round + 1}, false).ok());
+    }
+    over = true;
+  });
+  while (!over) EXPECT_TRUE(store->Fsck(true, nullptr).value().damaged.empty());
+  churn.join();
+  size_t left = 0;
+  for (const auto& entry : std::filesystem::recursive_directory_iterator(home / "blobs/sums")) {
+    left += entry.is_regular_file() ? 1 : 0;
+  }
+  EXPECT_EQ(left, 0U);
+}
+
+}  // namespace
+}  // namespace modelfs::cas

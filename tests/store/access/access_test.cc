@@ -1,0 +1,1292 @@
+// Who may do what: the operation matrix, generated from the table in store/access/operation_table.h and asked
+// of a real registry in every way a right can be held; then the rules that no table holds.
+#include <fmt/core.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <random>
+#include <thread>
+
+#include "store/access/operation_table.h"
+#include "store/audit_json.h"
+#include "tests/cas/test_support.h"
+#include "tests/store/registry_fixture.h"
+
+namespace modelfs::store {
+namespace {
+
+using testing::Box;
+using testing::Outcome;
+
+Caller Someone(const std::string& name, std::vector<std::string> groups = {}) {
+  Caller caller;
+  caller.principal = name;
+  caller.groups = std::move(groups);
+  caller.uid = 2000;
+  caller.door = "test";
+  return caller;
+}
+
+// prod.ml.iris and where it stands.
+struct World : Box {
+  World() : Box(MakeMemoryKv()) {
+    directory.users["cyd"] = {"host-group"};
+    directory.groups = {"host-group"};
+    model = Make("prod.ml.iris");
+    const ObjectInfo info = registry->Get(ann, model).value();
+    schema = info.parent;
+    catalog = registry->Get(ann, schema)->parent;
+    EXPECT_OK(Commit(model));
+  }
+  ObjectId On(ObjectKind kind) const {
+    return std::array{kMetastoreId, catalog, schema, model}[static_cast<size_t>(kind)];
+  }
+  Status Grant(ObjectId object, const std::string& principal, PrivilegeSet privileges) {
+    return registry->ChangeGrants(ann, object, {{.principal = principal, .add = privileges}});
+  }
+  Status Revoke(ObjectId object, const std::string& principal, PrivilegeSet privileges) {
+    return registry->ChangeGrants(ann, object, {{.principal = principal, .remove = privileges}});
+  }
+  std::string Check(const Caller& caller, Operation operation, ObjectId object) {
+    return Outcome(registry->CheckAccess(caller, operation, object));
+  }
+
+  ObjectId catalog = 0;
+  ObjectId schema = 0;
+  ObjectId model = 0;
+};
+
+// --- the matrix ---
+
+enum class Through { kSelf, kRegistryGroup, kNestedGroup, kHostGroup, kEverybody };
+enum class Gates { kBoth, kCatalogOnly, kSchemaOnly, kNone };
+
+struct Situation {
+  std::string name;
+  Through through = Through::kSelf;
+  Gates gates = Gates::kBoth;
+  std::optional<std::pair<Privilege, ObjectKind>> granted;  // and on what
+  std::optional<ObjectKind> owns;
+};
+
+// The holder of the right, and the caller who has it through that.
+std::string HolderOf(World& world, Through through) {
+  switch (through) {
+    case Through::kSelf:
+      return "bob";
+    case Through::kRegistryGroup:
+    case Through::kNestedGroup:
+      EXPECT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kGroup, "outer"));
+      if (through == Through::kRegistryGroup) {
+        EXPECT_OK(world.registry->AddMember(world.ann, "outer", "bob"));
+      } else {
+        EXPECT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kGroup, "inner"));
+        EXPECT_OK(world.registry->AddMember(world.ann, "outer", "inner"));
+        EXPECT_OK(world.registry->AddMember(world.ann, "inner", "bob"));
+      }
+      return "outer";
+    case Through::kHostGroup:
+      return "host-group";
+    case Through::kEverybody:
+      return std::string(kAccountUsers);
+  }
+  return "";
+}
+
+// Whoever keeps the registry's files stays an admin, so the metastore's owner is a group that holds both.
+Status HandOver(World& world, Through through, std::string holder) {
+  if (through == Through::kHostGroup) {
+    world.directory.users["ann"] = {holder};
+  } else {
+    if (through == Through::kSelf) {
+      RETURN_IF_ERROR(world.registry->CreatePrincipal(world.ann, PrincipalKind::kGroup, "admins"));
+      RETURN_IF_ERROR(world.registry->AddMember(world.ann, "admins", holder));
+      holder = "admins";
+    }
+    RETURN_IF_ERROR(world.registry->AddMember(world.ann, holder, "ann"));
+  }
+  RETURN_IF_ERROR(world.registry->SetOwner(world.ann, kMetastoreId, holder));
+  return OkStatus();
+}
+
+// What the reference says, from the situation alone.
+bool Expected(const OperationRow& row, const Situation& at) {
+  const auto owns = [&](ObjectKind kind) { return at.owns == kind; };
+  const bool admin = owns(ObjectKind::kMetastore);
+  PrivilegeSet effective;
+  bool create_model_on_schema = owns(ObjectKind::kSchema);
+  bool browse = false;
+  if (at.granted) {
+    const auto [privilege, on] = *at.granted;
+    const bool flows = on == row.on || (on != ObjectKind::kMetastore && on < row.on);
+    if (flows) {
+      effective.Add(privilege);
+      if (privilege == Privilege::kAllPrivileges) effective = effective | ImpliedByAll(on);
+    }
+    if (on != ObjectKind::kModel && on != ObjectKind::kMetastore &&
+        (privilege == Privilege::kCreateModel || privilege == Privilege::kAllPrivileges)) {
+      create_model_on_schema = true;
+    }
+    browse = on == ObjectKind::kCatalog &&
+             (privilege == Privilege::kBrowse || privilege == Privilege::kAllPrivileges);
+  }
+  // What a grant gives beside the gates that the situation opens: USE CATALOG and USE SCHEMA themselves.
+  const auto gives = [&](Privilege gate, ObjectKind lowest) {
+    if (!at.granted || at.granted->second == ObjectKind::kMetastore || at.granted->second > lowest)
+      return false;
+    return at.granted->first == gate || at.granted->first == Privilege::kAllPrivileges;
+  };
+  const bool catalog_gate = at.gates == Gates::kBoth || at.gates == Gates::kCatalogOnly ||
+                            owns(ObjectKind::kCatalog) || gives(Privilege::kUseCatalog, ObjectKind::kCatalog);
+  const bool schema_gate = at.gates == Gates::kBoth || at.gates == Gates::kSchemaOnly ||
+                           owns(ObjectKind::kCatalog) || owns(ObjectKind::kSchema) ||
+                           gives(Privilege::kUseSchema, ObjectKind::kSchema);
+  // USE CATALOG and USE SCHEMA that open the gates are privileges as well.
+  if (row.on == ObjectKind::kCatalog && (at.gates == Gates::kBoth || at.gates == Gates::kCatalogOnly)) {
+    effective.Add(Privilege::kUseCatalog);
+  }
+  if (row.on == ObjectKind::kSchema && (at.gates == Gates::kBoth || at.gates == Gates::kSchemaOnly)) {
+    effective.Add(Privilege::kUseSchema);
+  }
+  bool reach = true;
+  if (row.on == ObjectKind::kSchema) reach = catalog_gate;
+  if (row.on == ObjectKind::kModel) reach = catalog_gate && schema_gate;
+  const bool inside = row.on == ObjectKind::kCatalog ? catalog_gate : catalog_gate && schema_gate;
+  const bool container_owner = (row.on == ObjectKind::kSchema && owns(ObjectKind::kCatalog)) ||
+                               (row.on == ObjectKind::kModel &&
+                                (owns(ObjectKind::kCatalog) || (owns(ObjectKind::kSchema) && catalog_gate)));
+
+  if (row.admin && admin) return true;
+  if (row.container_owner && container_owner) return true;
+  if (row.browse && browse) return true;
+  if (row.reach == Reach::kNeeded && !reach && !admin) return false;
+  if (row.reach == Reach::kNeededByAdmin && !reach) return false;
+  if (row.owner && owns(row.on)) return row.operation != Operation::kRename || create_model_on_schema;
+  if ((effective & row.any_of).empty()) return false;
+  if (row.operation == Operation::kCreateSchema || row.operation == Operation::kCreateModel) {
+    return inside || admin;
+  }
+  return true;
+}
+
+std::vector<Situation> Situations() {
+  std::vector<Situation> all;
+  constexpr ObjectKind kKinds[] = {ObjectKind::kMetastore, ObjectKind::kCatalog, ObjectKind::kSchema,
+                                   ObjectKind::kModel};
+  constexpr std::pair<Through, const char*> kThrough[] = {{Through::kSelf, "self"},
+                                                          {Through::kRegistryGroup, "group"},
+                                                          {Through::kNestedGroup, "nested group"},
+                                                          {Through::kHostGroup, "host's group"},
+                                                          {Through::kEverybody, "account users"}};
+  constexpr std::pair<Gates, const char*> kGates[] = {{Gates::kBoth, "both gates"},
+                                                      {Gates::kCatalogOnly, "USE CATALOG only"},
+                                                      {Gates::kSchemaOnly, "USE SCHEMA only"},
+                                                      {Gates::kNone, "no gate"}};
+  for (const auto& [through, through_name] : kThrough) {
+    for (const auto& [gates, gates_name] : kGates) {
+      all.push_back({fmt::format("nothing, {}, {}", through_name, gates_name), through, gates, {}, {}});
+      for (const ObjectKind kind : kKinds) {
+        if (through != Through::kEverybody) {
+          all.push_back({fmt::format("owns the {} as {}, {}", KindName(kind), through_name, gates_name),
+                         through,
+                         gates,
+                         {},
+                         kind});
+        }
+        for (const Privilege privilege : Grantable(kind).ToList()) {
+          all.push_back({fmt::format("{} on the {} as {}, {}", PrivilegeName(privilege), KindName(kind),
+                                     through_name, gates_name),
+                         through,
+                         gates,
+                         std::pair(privilege, kind),
+                         {}});
+        }
+      }
+    }
+  }
+  return all;
+}
+
+TEST(AccessMatrix, EveryRowHoldsInEverySituation) {
+  size_t rows = 0;
+  for (const Situation& at : Situations()) {
+    SCOPED_TRACE(at.name);
+    World world;
+    const std::string holder = HolderOf(world, at.through);
+    const Caller caller = at.through == Through::kHostGroup ? Someone("cyd", {"host-group"}) : Someone("bob");
+    if (at.gates == Gates::kBoth || at.gates == Gates::kCatalogOnly) {
+      ASSERT_OK(world.Grant(world.catalog, holder, {Privilege::kUseCatalog}));
+    }
+    if (at.gates == Gates::kBoth || at.gates == Gates::kSchemaOnly) {
+      ASSERT_OK(world.Grant(world.schema, holder, {Privilege::kUseSchema}));
+    }
+    if (at.granted) {
+      ASSERT_OK(world.Grant(world.On(at.granted->second), holder, {at.granted->first}));
+    }
+    if (at.owns == ObjectKind::kMetastore) {
+      ASSERT_OK(HandOver(world, at.through, holder));
+    } else if (at.owns) {
+      ASSERT_OK(world.registry->SetOwner(world.ann, world.On(*at.owns), holder));
+    }
+    for (const OperationRow& row : kOperationRows) {
+      const std::string want = Expected(row, at) ? "ok" : "permission denied";
+      EXPECT_EQ(world.Check(caller, row.operation, world.On(row.on)), want)
+          << row.verb << " the " << KindName(row.on);
+      ++rows;
+    }
+    // Who holds nothing of it gains nothing by it.
+    if (at.through != Through::kEverybody) {
+      EXPECT_EQ(world.Check(Someone("eve"), Operation::kSee, world.catalog), "permission denied");
+    }
+    EXPECT_EQ(world.Check(Someone("uid:1234"), Operation::kSee, world.catalog), "permission denied");
+  }
+  EXPECT_GT(rows, 5000U);
+  RecordProperty("rows", static_cast<int>(rows));
+}
+
+// The table speaks of checks; these are the calls themselves.
+TEST(Access, EachCallAsksForItsOwnRight) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller bob = Someone("bob");
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kUseCatalog}));
+  ASSERT_OK(world.Grant(world.schema, "bob", {Privilege::kUseSchema}));
+  const ObjectId model = world.model;
+  const Target target{model, std::nullopt};
+  const Target version{model, 1};
+  struct Row {
+    const char* name;
+    std::optional<Privilege> privilege;  // what makes it work; nothing: ownership alone
+    std::function<std::string(const Caller&)> call;
+  };
+  const Row rows[] = {
+      {"get version", Privilege::kExecute,
+       [&](const Caller& c) { return Outcome(registry.GetVersion(c, model, 1)); }},
+      {"list versions", Privilege::kExecute,
+       [&](const Caller& c) { return Outcome(registry.ListVersions(c, model, {})); }},
+      {"set tag", Privilege::kApplyTag,
+       [&](const Caller& c) { return Outcome(registry.SetTag(c, target, "k", "v")); }},
+      {"set version tag", Privilege::kApplyTag,
+       [&](const Caller& c) { return Outcome(registry.SetTag(c, version, "k", "v")); }},
+      {"delete tag", Privilege::kApplyTag,
+       [&](const Caller& c) { return Outcome(registry.DeleteTag(c, target, "k")); }},
+      {"describe", Privilege::kManage,
+       [&](const Caller& c) { return Outcome(registry.SetDescription(c, target, "x")); }},
+      {"describe version", Privilege::kManage,
+       [&](const Caller& c) { return Outcome(registry.SetDescription(c, version, "x")); }},
+      {"begin version", Privilege::kCreateModelVersion,
+       [&](const Caller& c) { return Outcome(registry.BeginVersion(c, model, {})); }},
+      {"fail version", Privilege::kCreateModelVersion,
+       [&](const Caller& c) { return Outcome(registry.FailVersion(c, model, 2, "x")); }},
+      {"set alias", Privilege::kManage,
+       [&](const Caller& c) { return Outcome(registry.SetAlias(c, model, "a", 1)); }},
+      {"swap aliases", Privilege::kManage,
+       [&](const Caller& c) { return Outcome(registry.SwapAliases(c, model, "a", "a")); }},
+      {"rename alias", Privilege::kManage,
+       [&](const Caller& c) { return Outcome(registry.RenameAlias(c, model, "a", "b")); }},
+      {"delete alias", Privilege::kManage,
+       [&](const Caller& c) { return Outcome(registry.DeleteAlias(c, model, "b")); }},
+      {"grant", Privilege::kManage,
+       [&](const Caller& c) {
+         return Outcome(
+             registry.ChangeGrants(c, model, {{.principal = "eve", .add = {Privilege::kExecute}}}));
+       }},
+      {"rename", std::nullopt, [&](const Caller& c) { return Outcome(registry.Rename(c, model, "iris")); }},
+      {"delete version", Privilege::kManage,
+       [&](const Caller& c) { return Outcome(registry.DeleteVersion(c, model, 2)); }},
+  };
+  for (const Row& row : rows) {
+    SCOPED_TRACE(row.name);
+    EXPECT_EQ(row.call(bob), "permission denied");
+    if (!row.privilege) continue;
+    ASSERT_OK(world.Grant(model, "bob", {*row.privilege}));
+    EXPECT_EQ(row.call(bob), "ok");
+    ASSERT_OK(world.Revoke(model, "bob", {*row.privilege}));
+  }
+}
+
+TEST(Access, ALookUpNamesAllThatIsMissingAndWhomToAsk) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller eve = Someone("eve");
+  const FullName model = registry.Get(world.ann, world.model)->full_name;
+  const auto said = [&](const std::string& leaf) {
+    std::string text = registry.Lookup(eve, FullName{{"prod", "ml", leaf}}).error().message();
+    for (size_t at = 0; (at = text.find(leaf, at)) != std::string::npos;) text.replace(at, leaf.size(), "#");
+    return text;
+  };
+  const auto has = [](const std::string& text, std::string_view words) {
+    return text.find(words) != std::string::npos;
+  };
+  const std::string hidden = said(model.leaf());
+  EXPECT_EQ(hidden, said("not_there"));
+  EXPECT_TRUE(has(hidden,
+                  "it lacks USE CATALOG on catalog prod, USE SCHEMA on schema prod.ml and EXECUTE or another "
+                  "privilege on model prod.ml.#"))
+      << hidden;
+  EXPECT_TRUE(has(hidden, "the owner of catalog prod or a metastore admin (")) << hidden;
+  EXPECT_TRUE(
+      has(hidden,
+          "can give them: GRANT USE CATALOG ON CATALOG prod TO `eve`; GRANT USE SCHEMA ON SCHEMA prod.ml "
+          "TO `eve`; GRANT EXECUTE ON MODEL prod.ml.# TO `eve`"))
+      << hidden;
+  // What she has is not missing, wherever it was given.
+  ASSERT_OK(world.Grant(world.catalog, "eve", {Privilege::kUseSchema}));
+  EXPECT_TRUE(has(said(model.leaf()), "it lacks USE CATALOG on catalog prod and EXECUTE or"))
+      << said(model.leaf());
+  ASSERT_OK(world.Grant(world.catalog, "eve", {Privilege::kUseCatalog}));
+  EXPECT_TRUE(has(said(model.leaf()),
+                  "it lacks EXECUTE or another privilege on model prod.ml.#, and does not own it; the "
+                  "owner of model prod.ml.# or a metastore admin ("))
+      << said(model.leaf());
+  // Of what she may see she is told whose it is.
+  ASSERT_OK(world.Grant(world.model, "eve", {Privilege::kExecute}));
+  const std::string alias = registry.SetAlias(eve, world.model, "a", 1).error().message();
+  EXPECT_TRUE(has(
+      alias, "the owner of model " + model.ToString() + " (" + registry.Get(eve, world.model)->owner + ")"))
+      << alias;
+}
+
+TEST(Access, ARefusalNamesWhatIsMissingAndTellsNothingElse) {
+  World world;
+  const Caller eve = Someone("eve");
+  const auto said = [&] {
+    return world.registry->CheckAccess(eve, Operation::kReadFiles, world.model).error().message();
+  };
+  EXPECT_NE(said().find("lacks USE CATALOG on catalog prod"), std::string::npos) << said();
+  EXPECT_NE(said().find(", USE SCHEMA on schema prod.ml and EXECUTE"), std::string::npos)
+      << "all at once: " << said();
+  EXPECT_NE(said().find("GRANT USE SCHEMA ON SCHEMA prod.ml TO `eve`; GRANT EXECUTE ON MODEL"),
+            std::string::npos)
+      << said();
+  EXPECT_NE(said().find("GRANT USE CATALOG ON CATALOG prod TO `eve`"), std::string::npos) << said();
+  EXPECT_NE(said().find("the owner of catalog prod or a metastore admin (ann)"), std::string::npos)
+      << "whose the catalog is she may not know, the metastore's owner everybody: " << said();
+  ASSERT_OK(world.Grant(world.catalog, "eve", {Privilege::kUseCatalog}));
+  EXPECT_NE(said().find("lacks USE SCHEMA on schema prod.ml"), std::string::npos) << said();
+  ASSERT_OK(world.Grant(world.schema, "eve", {Privilege::kUseSchema}));
+  EXPECT_NE(said().find("lacks EXECUTE"), std::string::npos) << said();
+  ASSERT_OK(world.Grant(world.model, "eve", {Privilege::kExecute}));
+  EXPECT_EQ(world.Check(eve, Operation::kReadFiles, world.model), "ok");
+
+  // What is the owner's is not asked for as a grant, and what its owner needs of the schema not on the model.
+  const auto of_renaming = [&] {
+    return world.registry->CheckAccess(eve, Operation::kRename, world.model).error().message();
+  };
+  EXPECT_NE(of_renaming().find("that is for its owner"), std::string::npos) << of_renaming();
+  ASSERT_OK(world.registry->SetOwner(world.ann, world.model, "eve"));
+  EXPECT_NE(of_renaming().find("GRANT CREATE MODEL ON SCHEMA prod.ml TO `eve`"), std::string::npos)
+      << of_renaming();
+}
+
+// reference §14, 2
+// With the names that are there, and those that are not, made one.
+std::string Renamed(std::string text) {
+  for (const std::string_view name : {"iris", "none", "prod", "ml"}) {
+    for (size_t at = 0; (at = text.find(name, at)) != std::string::npos; at += 2) {
+      if (name == "none" && text.compare(at, 8, "none tha") == 0) continue;
+      text.replace(at, name.size(), "it");
+    }
+  }
+  return text;
+}
+
+// reference §15: to whoever may not see it, what is there and what is not read alike.
+TEST(Access, TheHiddenReadsAsTheAbsent) {
+  const struct {
+    const char* name;
+    PrivilegeSet on_catalog, on_schema;
+    Code code;
+    std::vector<std::pair<const char*, const char*>> pairs;  // one that is there, one that is not
+  } situations[] = {
+      {"nothing",
+       {},
+       {},
+       Code::kNotFound,
+       {{"prod", "none"}, {"prod.ml", "none.ml"}, {"prod.ml.iris", "none.ml.iris"}}},
+      {"a right on the catalog without its gate",
+       {Privilege::kCreateSchema},
+       {},
+       Code::kNotFound,
+       {{"prod", "none"}, {"prod.ml.iris", "none.ml.iris"}}},
+      {"a visible catalog whose gate is closed",
+       {Privilege::kManage},
+       {},
+       Code::kPermissionDenied,
+       {{"prod.ml", "prod.none"}, {"prod.ml.iris", "prod.none.iris"}, {"prod.ml.iris", "prod.ml.none"}}},
+      {"the gate of the catalog",
+       {Privilege::kUseCatalog},
+       {},
+       Code::kNotFound,
+       {{"prod.ml", "prod.none"}, {"prod.ml.iris", "prod.none.iris"}}},
+      {"a right on the schema without its gate",
+       {Privilege::kUseCatalog},
+       {Privilege::kCreateModel},
+       Code::kNotFound,
+       {{"prod.ml", "prod.none"}, {"prod.ml.iris", "prod.none.iris"}}},
+      {"both gates",
+       {Privilege::kUseCatalog},
+       {Privilege::kUseSchema},
+       Code::kNotFound,
+       {{"prod.ml.iris", "prod.ml.none"}}},
+  };
+  for (const auto& situation : situations) {
+    SCOPED_TRACE(situation.name);
+    World world;
+    const Caller eve = Someone("eve");
+    if (!situation.on_catalog.empty()) EXPECT_OK(world.Grant(world.catalog, "eve", situation.on_catalog));
+    if (!situation.on_schema.empty()) EXPECT_OK(world.Grant(world.schema, "eve", situation.on_schema));
+    for (const auto& [there, not_there] : situation.pairs) {
+      const auto hidden = world.registry->Lookup(eve, FullName::Parse(there).value());
+      const auto absent = world.registry->Lookup(eve, FullName::Parse(not_there).value());
+      ASSERT_FALSE(hidden.ok());
+      ASSERT_FALSE(absent.ok());
+      EXPECT_EQ(hidden.error().code(), situation.code);
+      EXPECT_EQ(absent.error().code(), situation.code);
+      EXPECT_EQ(Renamed(hidden.error().message()), Renamed(absent.error().message()));
+    }
+    const auto child = world.registry->LookupChild(eve, world.schema, "iris");
+    const auto none = world.registry->LookupChild(eve, world.schema, "none");
+    EXPECT_EQ(child.error().code(), none.error().code());
+    EXPECT_EQ(Renamed(child.error().message()), Renamed(none.error().message()));
+  }
+}
+
+// Only whoever could make or take a name learns that it is taken by what is hidden.
+TEST(Access, ATakenNameThatIsHiddenIsRefusedAsAFreeOneIs) {
+  const auto outcome = [](World& world, std::string_view leaf) {
+    const auto made = world.registry->Create(Someone("eve"), world.schema, leaf, "");
+    return std::pair(Outcome(made), made.ok() ? "" : Renamed(made.error().message()));
+  };
+  World world;
+  ASSERT_OK(world.Grant(world.catalog, "eve", {Privilege::kUseCatalog, Privilege::kUseSchema}));
+  EXPECT_EQ(outcome(world, "iris"), outcome(world, "none"));
+  EXPECT_EQ(outcome(world, "iris").first, "permission denied");
+  const Result<ContainerSettings> before = world.registry->GetSettings(world.ann, world.schema);
+  ContainerSettings full;
+  full.max_models = 1;
+  ASSERT_OK(world.registry->SetSettings(world.ann, world.schema, *before, full));
+  ASSERT_OK(world.Grant(world.schema, "eve", {Privilege::kCreateModel}));
+  EXPECT_EQ(outcome(world, "iris"), outcome(world, "none"));
+  EXPECT_EQ(outcome(world, "iris").first, "limit reached");
+  ASSERT_OK(world.registry->SetSettings(world.ann, world.schema, full, *before));
+  EXPECT_EQ(outcome(world, "iris").first, "already exists");
+  EXPECT_EQ(outcome(world, "iris").second, "it.it.it: the name is taken by a model that eve may not see");
+  EXPECT_EQ(outcome(world, "none").first, "ok");
+  ASSERT_OK(world.Grant(world.catalog, "eve", {Privilege::kBrowse}));
+  ASSERT_OK(world.Revoke(world.schema, "eve", {Privilege::kCreateModel}));
+  EXPECT_EQ(outcome(world, "iris").first, "already exists") << "it is visible, and clients make first";
+}
+
+TEST(Access, AdminsAndContainerOwnersReadMetadataAndNoBytesUntilTheyGrantThemselves) {
+  World world;
+  ASSERT_OK(world.registry->SetOwner(world.ann, world.model, "bob"));
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kUseCatalog}));
+  ASSERT_OK(world.Grant(world.schema, "bob", {Privilege::kUseSchema}));
+  EXPECT_EQ(Outcome(world.registry->GetVersion(world.ann, world.model, 1)), "ok");
+  EXPECT_EQ(world.Check(world.ann, Operation::kReadFiles, world.model), "permission denied");
+  ASSERT_OK(world.Grant(world.model, "ann", {Privilege::kExecute}));
+  EXPECT_EQ(world.Check(world.ann, Operation::kReadFiles, world.model), "ok");
+  const auto trail =
+      world.registry->Audit(world.ann, {.action = "updatePermissions", .full_name = "prod.ml.iris"}).value();
+  EXPECT_NE(trail.back().params.at("changes").find("\"EXECUTE\""), std::string::npos);
+}
+
+// reference §14, 6
+TEST(Access, WhoLeavesAGroupLosesWhatItHadThroughIt) {
+  World world;
+  const Caller bob = Someone("bob");
+  ASSERT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kGroup, "team"));
+  ASSERT_OK(world.registry->AddMember(world.ann, "team", "bob"));
+  ASSERT_OK(world.Grant(world.catalog, "team", {Privilege::kUseCatalog, Privilege::kUseSchema}));
+  ASSERT_OK(world.registry->SetOwner(world.ann, world.model, "team"));
+  EXPECT_EQ(world.Check(bob, Operation::kReadFiles, world.model), "ok");
+  EXPECT_EQ(Outcome(world.registry->SetAlias(bob, world.model, "a", 1)), "ok");
+  ASSERT_OK(world.registry->RemoveMember(world.ann, "team", "bob"));
+  EXPECT_EQ(world.Check(bob, Operation::kReadFiles, world.model), "permission denied");
+  EXPECT_EQ(Outcome(world.registry->SetAlias(bob, world.model, "b", 1)), "permission denied");
+  EXPECT_EQ(Outcome(world.registry->Lookup(bob, FullName{{"prod"}})), "not found");
+}
+
+TEST(Access, ANameThatManyUidsShareIsNeverAnAdmins) {
+  World world;
+  ASSERT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kGroup, "admins"));
+  ASSERT_OK(world.registry->AddMember(world.ann, "admins", "ann"));
+  for (const char* user : {"bob", "dan"}) {
+    ASSERT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kUser, user));
+  }
+  ASSERT_OK(world.registry->AddMember(world.ann, "admins", "dan"));
+  ASSERT_OK(world.registry->SetOwner(world.ann, kMetastoreId, "admins"));
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kUseCatalog, Privilege::kUseSchema}));
+  ASSERT_OK(world.Grant(world.model, "bob", {Privilege::kExecute}));
+  for (const char* admin : {"ann", "dan"}) {
+    Caller caller = Someone(admin);
+    EXPECT_EQ(world.Check(caller, Operation::kGet, world.model), "ok");
+    caller.shared_name = true;
+    caller.uid = 100'003;
+    EXPECT_EQ(world.Check(caller, Operation::kGet, world.model), "permission denied");
+    EXPECT_EQ(world.Check(caller, Operation::kCreateCatalog, kMetastoreId), "permission denied");
+    EXPECT_TRUE(world.registry->List(caller, kMetastoreId, {})->items.empty());
+    for (const char* name : {"prod", "none"}) {
+      const auto found = world.registry->Lookup(caller, FullName{{name}});
+      EXPECT_EQ(Outcome(found), "permission denied");
+      EXPECT_NE(found.error().message().find("an admin's uid needs a line of its own"), std::string::npos)
+          << found.error().message();
+    }
+  }
+  // What is granted is anybody's who has the name.
+  Caller bob = Someone("bob");
+  bob.shared_name = true;
+  EXPECT_EQ(world.Check(bob, Operation::kReadFiles, world.model), "ok");
+  ASSERT_OK(world.registry->AddMember(world.ann, "admins", "bob"));
+  EXPECT_EQ(world.Check(bob, Operation::kReadFiles, world.model), "permission denied") << "an admin by now";
+  EXPECT_EQ(world.Check(Someone("bob"), Operation::kReadFiles, world.model), "ok");
+}
+
+TEST(Access, ANameThatIsMadeAgainInheritsNothing) {
+  World world;
+  const Caller bob = Someone("bob");
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kAllPrivileges}));
+  ASSERT_OK(world.registry->SetOwner(world.ann, world.model, "bob"));
+  EXPECT_EQ(world.Check(bob, Operation::kReadFiles, world.model), "ok");
+  ASSERT_OK(world.registry->DeletePrincipal(world.ann, "BOB"));
+  EXPECT_EQ(world.Check(bob, Operation::kReadFiles, world.model), "permission denied");
+  EXPECT_EQ(world.registry->Get(world.ann, world.model)->owner, "");
+  ASSERT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kUser, "bob"));
+  EXPECT_EQ(world.Check(bob, Operation::kReadFiles, world.model), "permission denied");
+  EXPECT_EQ(world.Check(bob, Operation::kSee, world.catalog), "permission denied");
+  const auto grants = world.registry->Grants(world.ann, world.catalog, "").value();
+  ASSERT_EQ(grants.size(), 1U);
+  EXPECT_EQ(grants[0].principal, "");
+  ASSERT_OK(world.registry->ChangeGrants(
+      world.ann, world.catalog,
+      {{.principal_id = grants[0].principal_id, .remove = {Privilege::kAllPrivileges}}}));
+  EXPECT_TRUE(world.registry->Grants(world.ann, world.catalog, "").value().empty());
+}
+
+TEST(Access, AUserWhoIsCalledAsAGroupIsNotIt) {
+  World world;
+  const Caller eve = Someone("eve");
+  ASSERT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kGroup, "Eve"));
+  ASSERT_OK(world.registry->AddMember(world.ann, "Eve", "bob"));
+  ASSERT_OK(world.Grant(
+      world.catalog, "Eve",
+      {Privilege::kUseCatalog, Privilege::kUseSchema, Privilege::kExecute, Privilege::kCreateSchema}));
+  ASSERT_OK(world.registry->SetOwner(world.ann, world.model, "Eve"));
+  EXPECT_EQ(world.Check(Someone("bob"), Operation::kReadFiles, world.model), "ok");
+  for (const Operation operation :
+       {Operation::kSee, Operation::kGet, Operation::kReadFiles, Operation::kSetAlias, Operation::kGrant}) {
+    const Status said = world.registry->CheckAccess(eve, operation, world.model);
+    ASSERT_EQ(Outcome(said), "permission denied");
+    EXPECT_NE(said.error().message().find("name of a group"), std::string::npos) << said.error().message();
+  }
+  EXPECT_EQ(Outcome(world.registry->Create(eve, world.catalog, "mine", "")), "permission denied");
+  EXPECT_TRUE(world.registry->List(eve, kMetastoreId, {})->items.empty());
+}
+
+TEST(Access, AGroupOfTheRegistryIsNotTheHostsGroupOfThatName) {
+  World world;
+  ASSERT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kGroup, "host-group"));
+  ASSERT_OK(world.Grant(world.catalog, "host-group", {Privilege::kUseCatalog}));
+  EXPECT_EQ(world.Check(Someone("cyd", {"host-group"}), Operation::kSee, world.catalog), "permission denied");
+  EXPECT_EQ(Outcome(world.registry->AddMember(world.ann, "host-group", "cyd")), "ok");
+  EXPECT_EQ(world.Check(Someone("cyd", {"host-group"}), Operation::kSee, world.catalog), "ok");
+}
+
+TEST(Access, GroupsHoldNeitherThemselvesNorMoreThanTenLevels) {
+  World world;
+  Registry& registry = *world.registry;
+  for (int i = 0; i <= 10; ++i) {
+    ASSERT_OK(registry.CreatePrincipal(world.ann, PrincipalKind::kGroup, fmt::format("g{}", i)));
+  }
+  EXPECT_EQ(Outcome(registry.AddMember(world.ann, "g0", "g0")), "failed precondition");
+  for (int i = 0; i < 9; ++i) {
+    ASSERT_OK(registry.AddMember(world.ann, fmt::format("g{}", i), fmt::format("g{}", i + 1)));
+  }
+  EXPECT_EQ(Outcome(registry.AddMember(world.ann, "g9", "g10")), "limit reached");
+  EXPECT_EQ(Outcome(registry.AddMember(world.ann, "g9", "g0")), "failed precondition");
+  ASSERT_OK(registry.AddMember(world.ann, "g9", "bob"));
+  ASSERT_OK(world.Grant(world.catalog, "g0", {Privilege::kUseCatalog}));
+  EXPECT_EQ(world.Check(Someone("bob"), Operation::kSee, world.catalog), "ok");
+  EXPECT_EQ(Outcome(registry.AddMember(Someone("bob"), "g0", "eve")), "permission denied");
+}
+
+TEST(Access, ListingsShowWhatOneMaySeeAndPageOverTheRest) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller bob = Someone("bob");
+  for (int i = 0; i < 300; ++i) {
+    const ObjectId made = registry.Create(world.ann, world.schema, fmt::format("m{:03}", i), "")->id;
+    if (i % 60 == 7) {
+      ASSERT_OK(world.Grant(made, "bob", {Privilege::kExecute}));
+    }
+  }
+  EXPECT_EQ(Outcome(registry.List(bob, world.schema, {})), "permission denied");
+  EXPECT_TRUE(registry.List(bob, kMetastoreId, {})->items.empty());
+  EXPECT_TRUE(registry.SearchModels(bob, "", {})->items.empty());
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kUseCatalog}));
+  EXPECT_EQ(registry.List(bob, kMetastoreId, {})->items.size(), 1U);
+  EXPECT_TRUE(registry.List(bob, world.catalog, {})->items.empty());
+  ASSERT_OK(world.Grant(world.schema, "bob", {Privilege::kUseSchema}));
+  std::vector<std::string> names;
+  PageRequest page{.limit = 2};
+  do {
+    const auto answer = registry.List(bob, world.schema, page).value();
+    EXPECT_LE(answer.items.size(), 2U);
+    for (const ObjectInfo& each : answer.items) names.push_back(each.name);
+    page.token = answer.next_token;
+  } while (!page.token.empty());
+  EXPECT_EQ(names, (std::vector<std::string>{"m007", "m067", "m127", "m187", "m247"}));
+  EXPECT_EQ(registry.SearchModels(bob, "name LIKE 'm%'", {})->items.size(), 5U);
+
+  // BROWSE shows that they are there, and of those alone all.
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kBrowse}));
+  const auto all = registry.List(bob, world.schema, {}).value();
+  EXPECT_EQ(all.items.size(), 301U);
+  EXPECT_EQ(std::count_if(all.items.begin(), all.items.end(),
+                          [](const ObjectInfo& each) { return !each.browse_only; }),
+            5);
+  EXPECT_EQ(Outcome(registry.GetVersion(bob, world.model, 1)), "permission denied");
+  EXPECT_TRUE(registry.Get(bob, world.model)->browse_only);
+}
+
+TEST(Access, OwnershipOfAModelGoesToOneselfOrOnesGroupUnlessAnAdminGivesIt) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller bob = Someone("bob");
+  ASSERT_OK(
+      world.Grant(world.catalog, "bob", {Privilege::kUseCatalog, Privilege::kUseSchema, Privilege::kManage}));
+  ASSERT_OK(registry.CreatePrincipal(world.ann, PrincipalKind::kGroup, "team"));
+  EXPECT_EQ(Outcome(registry.SetOwner(bob, world.model, "eve")), "permission denied");
+  EXPECT_EQ(Outcome(registry.SetOwner(bob, world.model, "team")), "permission denied");
+  ASSERT_OK(registry.AddMember(world.ann, "team", "bob"));
+  EXPECT_EQ(Outcome(registry.SetOwner(bob, world.model, "team")), "ok");
+  EXPECT_EQ(Outcome(registry.SetOwner(world.ann, world.model, "eve")), "ok");
+  EXPECT_EQ(Outcome(registry.SetOwner(world.ann, world.model, "nobody-knows")), "not found");
+  EXPECT_EQ(Outcome(registry.SetOwner(world.ann, world.model, "uid:12")), "invalid argument");
+  EXPECT_EQ(Outcome(registry.SetOwner(bob, kMetastoreId, "bob")), "permission denied");
+}
+
+// Ann has the registry's files, so without her rights nobody could give any back.
+TEST(Access, WhoeverKeepsTheFilesStaysAnAdminWhateverTheMetastoreIsGivenTo) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller bob = Someone("bob");
+  const auto refused = [&](const Status& said) {
+    EXPECT_EQ(Outcome(said), "failed precondition");
+    EXPECT_NE(said.error().message().find("ADD USER `ann`"), std::string::npos) << said.error().message();
+    EXPECT_EQ(world.Check(world.ann, Operation::kManagePrincipals, kMetastoreId), "ok");
+  };
+  const auto hand_over = [&](const std::string& to) -> Status {
+    RETURN_IF_ERROR(registry.SetOwner(world.ann, kMetastoreId, to));
+    return OkStatus();
+  };
+  for (const char* group : {"admins", "inner", "innermost"}) {
+    ASSERT_OK(registry.CreatePrincipal(world.ann, PrincipalKind::kGroup, group));
+  }
+  refused(hand_over("admins"));  // nobody in it
+  ASSERT_OK(registry.AddMember(world.ann, "admins", "inner"));
+  ASSERT_OK(registry.AddMember(world.ann, "inner", "innermost"));
+  refused(hand_over("admins"));  // but empty groups
+  ASSERT_OK(registry.AddMember(world.ann, "admins", "bob"));
+  refused(hand_over("admins"));  // somebody, who cannot run commands here
+  refused(hand_over("bob"));
+  refused(hand_over("host-group"));
+  ASSERT_OK(registry.AddMember(world.ann, "innermost", "ann"));
+  ASSERT_OK(hand_over("admins"));
+  EXPECT_EQ(world.Check(bob, Operation::kManagePrincipals, kMetastoreId), "ok");
+
+  // Nor does the way to her break in any place.
+  refused(registry.RemoveMember(bob, "innermost", "ann"));
+  refused(registry.RemoveMember(bob, "inner", "innermost"));
+  refused(registry.RemoveMember(bob, "admins", "inner"));
+  refused(registry.DeletePrincipal(bob, "innermost"));
+  refused(registry.DeletePrincipal(bob, "inner"));
+  refused(registry.DeletePrincipal(bob, "ann"));
+  EXPECT_EQ(Outcome(registry.DeletePrincipal(bob, "admins")), "failed precondition");
+  // A second way, and the first may go.
+  ASSERT_OK(registry.AddMember(bob, "admins", "ann"));
+  ASSERT_OK(registry.RemoveMember(bob, "admins", "inner"));
+  refused(registry.RemoveMember(bob, "admins", "ann"));
+  ASSERT_OK(registry.RemoveMember(world.ann, "admins", "bob"));
+  EXPECT_EQ(world.Check(bob, Operation::kManagePrincipals, kMetastoreId), "permission denied");
+}
+
+TEST(Access, WhoTakesTheFilesOverIsTheirKeeperFromThenOn) {
+  World world;
+  world.directory.users["ann"] = {"host-group"};
+  ASSERT_OK(world.registry->SetOwner(world.ann, kMetastoreId, "host-group"));
+  world.directory.users["ann"] = {};  // what the host does is not ours to refuse
+  EXPECT_EQ(world.Check(world.ann, Operation::kManagePrincipals, kMetastoreId), "permission denied");
+  // Others of the group go on meanwhile, with all that does not concern her.
+  world.directory.users["bob"] = {"host-group"};
+  Caller admin = Someone("bob");
+  admin.groups = {"host-group"};
+  ASSERT_OK(world.registry->CreatePrincipal(admin, PrincipalKind::kGroup, "team"));
+  ASSERT_OK(world.registry->AddMember(admin, "team", "eve"));
+  EXPECT_OK(world.registry->RemoveMember(admin, "team", "eve"));
+  EXPECT_OK(world.registry->DeletePrincipal(admin, "eve"));
+  EXPECT_OK(world.registry->DeletePrincipal(admin, "team"));
+  EXPECT_EQ(Outcome(world.registry->SetOwner(admin, kMetastoreId, "bob")), "failed precondition");
+  EXPECT_EQ(world.registry->TakeOver(world.ann).value(), "host-group");
+  EXPECT_EQ(world.Check(world.ann, Operation::kManagePrincipals, kMetastoreId), "ok");
+
+  const Caller bob = Someone("bob");  // the files were given to him
+  EXPECT_EQ(Outcome(world.registry->TakeOver(Someone("uid:77"))), "permission denied");
+  EXPECT_EQ(world.registry->TakeOver(bob).value(), "ann");
+  EXPECT_EQ(world.Check(world.ann, Operation::kManagePrincipals, kMetastoreId), "permission denied");
+  EXPECT_EQ(Outcome(world.registry->SetOwner(bob, kMetastoreId, "ann")), "failed precondition");
+  world.Open();
+  EXPECT_EQ(world.registry->Settings(bob)->owner, "bob");
+  EXPECT_EQ(Outcome(world.registry->SetOwner(bob, kMetastoreId, "ann")), "failed precondition");
+  const auto trail = world.registry->Audit(bob, {.action = "takeOverMetastore"}).value();
+  ASSERT_EQ(trail.size(), 2U);
+  EXPECT_EQ(trail[1].principal, "bob");
+  EXPECT_EQ(trail[1].params,
+            (std::map<std::string, std::string>{{"owner", "bob"}, {"previous_owner", "ann"}}));
+}
+
+TEST(Access, GrantsAreBoundedAndKindsAreKept) {
+  World world;
+  Registry& registry = *world.registry;
+  EXPECT_EQ(Outcome(world.Grant(world.model, "bob", {Privilege::kUseCatalog})), "invalid argument");
+  EXPECT_EQ(Outcome(world.Grant(world.schema, "bob", {Privilege::kBrowse})), "invalid argument");
+  EXPECT_EQ(Outcome(world.Grant(kMetastoreId, "bob", {Privilege::kExecute})), "invalid argument");
+  EXPECT_EQ(Outcome(world.Grant(world.model, "no-such", {Privilege::kExecute})), "not found");
+  EXPECT_EQ(Outcome(registry.ChangeGrants(
+                world.ann, world.model,
+                {{.principal = "bob", .add = {Privilege::kExecute}, .remove = {Privilege::kExecute}}})),
+            "invalid argument");
+  // Revoking ALL PRIVILEGES strips the rest, and not MANAGE.
+  ASSERT_OK(world.Grant(world.model, "bob", {Privilege::kExecute, Privilege::kApplyTag, Privilege::kManage}));
+  ASSERT_OK(world.Revoke(world.model, "bob", {Privilege::kAllPrivileges}));
+  EXPECT_EQ(registry.Grants(world.ann, world.model, "bob")->front().privileges,
+            PrivilegeSet{Privilege::kManage});
+  std::vector<GrantChange> many;
+  for (int i = 0; i < 40; ++i) {
+    many.clear();
+    for (int j = 0; j < 25; ++j) {
+      const std::string name = fmt::format("u{}-{}", i, j);
+      ASSERT_OK(registry.CreatePrincipal(world.ann, PrincipalKind::kUser, name));
+      many.push_back({.principal = name, .add = {Privilege::kExecute}});
+    }
+    if (i < 39) {
+      ASSERT_OK(registry.ChangeGrants(world.ann, world.model, many));
+    }
+  }
+  EXPECT_EQ(Outcome(registry.ChangeGrants(world.ann, world.model, many)), "limit reached")
+      << "1001 with bob's";
+  many.pop_back();
+  EXPECT_EQ(Outcome(registry.ChangeGrants(world.ann, world.model, many)), "ok");
+}
+
+TEST(Access, ProtectedAliasesMoveForTheirGroupAlone) {
+  World world;
+  Registry& registry = *world.registry;
+  ASSERT_OK(registry.CreatePrincipal(world.ann, PrincipalKind::kGroup, "approvers"));
+  ASSERT_OK(registry.SetAlias(world.ann, world.model, "Champion", 1));
+  ASSERT_OK(
+      registry.SetSettings(world.ann, world.schema, {}, {.protected_aliases = {{"Champion", "approvers"}}}));
+  ASSERT_OK(world.Commit(world.model));
+  EXPECT_EQ(Outcome(registry.SetAlias(world.ann, world.model, "Champion", 2)), "permission denied");
+  EXPECT_EQ(Outcome(registry.DeleteAlias(world.ann, world.model, "Champion")), "permission denied");
+  EXPECT_EQ(Outcome(registry.RenameAlias(world.ann, world.model, "Champion", "x")), "permission denied");
+  ASSERT_OK(registry.SetAlias(world.ann, world.model, "Challenger", 2));
+  EXPECT_EQ(Outcome(registry.RenameAlias(world.ann, world.model, "Challenger", "Champion")),
+            "permission denied");
+  EXPECT_EQ(Outcome(registry.SwapAliases(world.ann, world.model, "Champion", "Challenger")),
+            "permission denied");
+  EXPECT_EQ(Outcome(registry.DeleteVersion(world.ann, world.model, 1)), "failed precondition");
+  EXPECT_EQ(Outcome(registry.Delete(world.ann, world.model, Registry::DeleteMode::kWithVersions)),
+            "failed precondition");
+  // By a rename the name with the alias would mean another model's version.
+  const auto renamed = registry.Rename(world.ann, world.model, "old");
+  ASSERT_EQ(Outcome(renamed), "permission denied");
+  EXPECT_NE(renamed.error().message().find("prod.ml.iris cannot be renamed while it has a protected alias"),
+            std::string::npos)
+      << renamed.error().message();
+  EXPECT_NE(renamed.error().message().find("only approvers may"), std::string::npos)
+      << renamed.error().message();
+  EXPECT_EQ(Outcome(registry.Lookup(world.ann, FullName{{"prod", "ml", "iris"}})), "ok");
+  // Being of the group gives no right of its own, either.
+  ASSERT_OK(registry.AddMember(world.ann, "approvers", "bob"));
+  EXPECT_EQ(Outcome(registry.Rename(Someone("bob"), world.model, "old")), "permission denied");
+  EXPECT_EQ(Outcome(registry.SetAlias(Someone("bob"), world.model, "Champion", 2)), "permission denied");
+  ASSERT_OK(registry.AddMember(world.ann, "approvers", "ann"));
+  EXPECT_EQ(Outcome(registry.SetAlias(world.ann, world.model, "Champion", 2)), "ok");
+  EXPECT_EQ(Outcome(registry.Rename(world.ann, world.model, "old")), "ok");
+}
+
+TEST(Access, SettingsOfContainersBindTheirModels) {
+  World world;
+  Registry& registry = *world.registry;
+  ASSERT_OK(registry.SetSettings(world.ann, world.catalog, {},
+                                 {.signature_required = true, .max_models = 2, .max_versions = 3}));
+  EXPECT_EQ(Outcome(world.Commit(world.model)), "failed precondition") << "no MLmodel in it";
+  ASSERT_OK(registry.SetSettings(world.ann, world.catalog,
+                                 {.signature_required = true, .max_models = 2, .max_versions = 3},
+                                 {.signature_required = false, .max_models = 2, .max_versions = 3}));
+  EXPECT_EQ(Outcome(world.Commit(world.model)), "ok");
+  EXPECT_EQ(Outcome(world.Commit(world.model)), "ok");
+  EXPECT_EQ(Outcome(world.Commit(world.model)), "limit reached");
+  ASSERT_OK(registry.Create(world.ann, world.schema, "second", ""));
+  EXPECT_EQ(Outcome(registry.Create(world.ann, world.schema, "third", "")), "limit reached");
+  EXPECT_EQ(Outcome(registry.SetSettings(world.ann, world.model, {}, {.max_models = 1})), "invalid argument");
+  EXPECT_EQ(registry.GetSettings(world.ann, world.catalog)->max_versions, std::optional<uint64_t>(3));
+  EXPECT_EQ(Outcome(registry.SetSettings(world.ann, world.catalog, {}, {.max_models = 5})), "aborted")
+      << "someone who saw other settings changes none of these";
+}
+
+// Whoever may make a schema sets its rules; what the catalog asks for stays asked for.
+TEST(Access, OfTheRulesOfCatalogAndSchemaTheStricterHolds) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller bob = Someone("bob");
+  ASSERT_OK(registry.SetSettings(world.ann, world.catalog, {},
+                                 {.signature_required = true,
+                                  .protected_aliases = {{"Champion", "eve"}},
+                                  .max_models = 1,
+                                  .max_versions = 5}));
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kAllPrivileges}));
+  const ObjectId mine = registry.Create(bob, world.catalog, "mine", "").value().id;
+  const ContainerSettings lax{.signature_required = false,
+                              .protected_aliases = {{"Champion", "bob"}},
+                              .max_models = 9,
+                              .max_versions = 0};
+  ASSERT_OK(registry.SetSettings(bob, mine, {}, lax));
+  const ObjectId model = registry.Create(bob, mine, "m", "").value().id;
+  EXPECT_EQ(Outcome(registry.Create(bob, mine, "n", "")), "limit reached") << "one a schema, by the catalog";
+  EXPECT_EQ(Outcome(registry.BeginVersion(bob, model, {})), "limit reached") << "none, by the schema";
+  ContainerSettings some = lax;
+  some.max_versions = 9;
+  ASSERT_OK(registry.SetSettings(bob, mine, lax, some));
+  ASSERT_OK(registry.SetOwner(world.ann, model, "ann"));
+  EXPECT_EQ(Outcome(world.Commit(model)), "failed precondition") << "unsigned";
+  EXPECT_EQ(Outcome(registry.CopyVersion(world.ann, world.model, 1, model)), "failed precondition");
+
+  const auto effective = registry.GetEffectiveSettings(bob, mine).value();
+  ASSERT_EQ(effective.size(), 2U);
+  EXPECT_EQ(effective[0].from.ToString(), "prod");
+  EXPECT_EQ(effective[0].settings, (ContainerSettings{.signature_required = true,
+                                                      .protected_aliases = {{"Champion", "eve"}},
+                                                      .max_models = 1,
+                                                      .max_versions = 5}));
+  EXPECT_EQ(effective[1].from.ToString(), "prod.mine");
+  EXPECT_EQ(effective[1].settings, (ContainerSettings{.protected_aliases = {{"Champion", "bob"}}}));
+
+  // The registry's own rule is the first of all.
+  Box strict(MakeMemoryKv(), RegistrySettings::SignaturePolicy::kRequired);
+  const ObjectId unsigned_model = strict.Make("c.s.m");
+  const ObjectId schema = strict.registry->Get(strict.ann, unsigned_model)->parent;
+  ASSERT_OK(strict.registry->SetSettings(strict.ann, schema, {}, {.signature_required = false}));
+  EXPECT_EQ(Outcome(strict.Commit(unsigned_model)), "failed precondition");
+  const auto from_registry = strict.registry->GetEffectiveSettings(strict.ann, schema).value();
+  ASSERT_EQ(from_registry.size(), 1U);
+  EXPECT_EQ(from_registry[0].from_kind, ObjectKind::kMetastore);
+  EXPECT_EQ(from_registry[0].settings, ContainerSettings{.signature_required = true});
+}
+
+TEST(Access, OnlyWhoBeganAVersionOrOwnsTheModelFinishesIt) {
+  World world;
+  Registry& registry = *world.registry;
+  for (const char* user : {"bob", "eve"}) {
+    ASSERT_OK(world.Grant(world.catalog, user,
+                          {Privilege::kUseCatalog, Privilege::kUseSchema, Privilege::kCreateModelVersion}));
+  }
+  const VersionNumber number = registry.BeginVersion(Someone("bob"), world.model, {})->number;
+  EXPECT_EQ(Outcome(registry.FailVersion(Someone("eve"), world.model, number, "x")), "permission denied");
+  EXPECT_EQ(Outcome(registry.FailVersion(Someone("bob"), world.model, number, "x")), "ok");
+}
+
+// Reference §6, and what MLflow's client sends in the call that makes a version. The log says who gave them.
+TEST(Access, TheTagsThatAVersionIsMadeWithArePartOfMakingItAndLaterOnesAreNot) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller bob = Someone("bob");
+  ASSERT_OK(world.Grant(world.catalog, "bob",
+                        {Privilege::kUseCatalog, Privilege::kUseSchema, Privilege::kCreateModelVersion}));
+  NewVersion fields;
+  fields.comment = "evil";
+  fields.tags = {{"approved", "yes"}, {"why", std::string(1000, 'x')}};
+  const VersionNumber number = registry.BeginVersion(bob, world.model, fields)->number;
+  const Target target{world.model, number};
+  EXPECT_EQ(*registry.Tags(world.ann, target), fields.tags);
+  EXPECT_EQ(Outcome(registry.SetTag(bob, target, "approved", "no")), "permission denied");
+  EXPECT_EQ(Outcome(registry.DeleteTag(bob, target, "approved")), "permission denied");
+  EXPECT_EQ(Outcome(registry.SetDescription(bob, target, "better")), "permission denied");
+
+  const auto trail = registry.Audit(world.ann, {.principal = "bob", .action = "createModelVersion"}).value();
+  ASSERT_EQ(trail.size(), 1U);
+  EXPECT_EQ(trail[0].params.at("tags"), R"({"approved":"yes","why":")" + std::string(255, 'x') + R"(…"})");
+  EXPECT_EQ(trail[0].params.at("comment_bytes"), "4");
+}
+
+TEST(Access, CopyingNeedsTheSourcesBytesAndTheDestinationsVersions) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller bob = Someone("bob");
+  const ObjectId other = world.Make("prod.ml.other");
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kUseCatalog, Privilege::kUseSchema}));
+  ASSERT_OK(world.Grant(other, "bob", {Privilege::kCreateModelVersion}));
+  EXPECT_EQ(Outcome(registry.CopyVersion(bob, world.model, 1, other)), "permission denied");
+  ASSERT_OK(world.Grant(world.model, "bob", {Privilege::kExecute}));
+  EXPECT_EQ(Outcome(registry.CopyVersion(bob, world.model, 1, other)), "ok");
+  ASSERT_OK(world.Revoke(other, "bob", {Privilege::kCreateModelVersion}));
+  EXPECT_EQ(Outcome(registry.CopyVersion(bob, world.model, 1, other)), "permission denied");
+}
+
+// Everything is asked before the first commit: a copy that is refused has made nothing.
+TEST(Access, CopyingAModelNeedsEachStepsRight) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller bob = Someone("bob");
+  const ObjectId schema = registry.Create(world.ann, world.catalog, "other", "").value().id;
+  const auto copied = [&] { return Outcome(registry.CopyModel(bob, world.model, schema, "m")); };
+  const auto is_there = [&] { return registry.LookupChild(world.ann, schema, "m").ok(); };
+  ASSERT_OK(registry.SetAlias(world.ann, world.model, "Champion", 1));
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kUseCatalog, Privilege::kUseSchema}));
+  ASSERT_OK(world.Grant(schema, "bob", {Privilege::kCreateModel}));
+  EXPECT_EQ(copied(), "permission denied") << "the source's bytes";
+  ASSERT_OK(world.Grant(world.model, "bob", {Privilege::kExecute}));
+  ASSERT_OK(world.Revoke(schema, "bob", {Privilege::kCreateModel}));
+  EXPECT_EQ(copied(), "permission denied") << "a model there";
+  ASSERT_OK(world.Grant(schema, "bob", {Privilege::kCreateModel}));
+
+  const ContainerSettings guarded{.protected_aliases = {{"Champion", "eve"}}};
+  ASSERT_OK(registry.SetSettings(world.ann, schema, {}, guarded));
+  EXPECT_EQ(copied(), "permission denied") << "an alias that bob may not set";
+  const ContainerSettings strict{.signature_required = true};
+  ASSERT_OK(registry.SetSettings(world.ann, schema, guarded, strict));
+  EXPECT_EQ(copied(), "failed precondition") << "unsigned";
+  ASSERT_OK(world.Commit(world.model));
+  const ContainerSettings narrow{.max_versions = 1};
+  ASSERT_OK(registry.SetSettings(world.ann, schema, strict, narrow));
+  EXPECT_EQ(copied(), "limit reached") << "two versions";
+  const ContainerSettings full{.max_models = 0};
+  ASSERT_OK(registry.SetSettings(world.ann, schema, narrow, full));
+  EXPECT_EQ(copied(), "limit reached") << "no models";
+  EXPECT_FALSE(is_there());
+  EXPECT_EQ(Outcome(registry.CheckModelCopy(bob, world.model, schema)), "limit reached");
+  EXPECT_EQ(Outcome(registry.CheckModelCopy(bob, world.model, store::kMetastoreId)), "permission denied");
+  ASSERT_OK(registry.SetSettings(world.ann, schema, full, {}));
+
+  EXPECT_EQ(copied(), "ok");
+  const ObjectId copy = registry.LookupChild(world.ann, schema, "m")->id;
+  EXPECT_EQ(registry.Get(bob, copy)->owner, "bob");
+  EXPECT_EQ(registry.ResolveAlias(bob, copy, "Champion")->number, 1U);
+  // Into the model of somebody else: the right to make versions, and no other.
+  const ObjectId theirs = world.Make("prod.other.theirs");
+  const auto added = [&] { return Outcome(registry.CopyModel(bob, world.model, schema, "theirs")); };
+  EXPECT_EQ(added(), "permission denied");
+  ASSERT_OK(world.Grant(theirs, "bob", {Privilege::kCreateModelVersion}));
+  EXPECT_EQ(added(), "ok");
+  // The copy's parent is masked where it may not be seen, in its own record too.
+  const auto trail = registry.Activity(world.ann, copy, 100).value();
+  EXPECT_EQ(trail.front().params.at("source"), "models:/prod.ml.iris");
+}
+
+TEST(Access, AParentThatOneMayNotSeeIsMasked) {
+  World world;
+  Registry& registry = *world.registry;
+  const Caller eve = Someone("eve");
+  const ObjectId copy = world.Make("prod.open.copy");
+  ASSERT_OK(registry.CopyVersion(world.ann, world.model, 1, copy));
+  const ObjectId open_schema = registry.Get(world.ann, copy)->parent;
+  ASSERT_OK(world.Grant(world.catalog, "eve", {Privilege::kUseCatalog}));
+  ASSERT_OK(world.Grant(open_schema, "eve", {Privilege::kUseSchema, Privilege::kExecute}));
+  const auto sources = [&](const Caller& caller) {
+    std::vector<std::string> seen;
+    for (const VersionInfo& info : {*registry.GetVersion(caller, copy, 1), *registry.Lineage(caller, copy, 1),
+                                    registry.ListVersions(caller, copy, {})->items.front()}) {
+      seen.push_back(info.source_masked ? "masked" + info.source : info.source);
+    }
+    return seen;
+  };
+  const auto activity = [&](const Caller& caller) {
+    std::string seen;
+    const std::vector<AuditRecord> records = registry.Activity(caller, copy, 100).value();
+    for (const AuditRecord& record : records) seen += ActivityJson(record);
+    return seen;
+  };
+  EXPECT_NE(activity(world.ann).find("prod.ml.iris"), std::string::npos);
+  EXPECT_EQ(activity(eve).find("iris"), std::string::npos) << activity(eve);
+  EXPECT_EQ(sources(world.ann), std::vector<std::string>(3, "models:/prod.ml.iris/1"));
+  EXPECT_EQ(sources(eve), std::vector<std::string>(3, "masked"));
+  ASSERT_OK(world.Grant(world.schema, "eve", {Privilege::kUseSchema}));
+  ASSERT_OK(world.Grant(world.model, "eve", {Privilege::kApplyTag}));
+  EXPECT_EQ(sources(eve), sources(world.ann)) << "who may see it may see where its copies came from";
+
+  // Lineage is for who may know of the model, and tells no more than that.
+  const Caller bob = Someone("bob");
+  EXPECT_EQ(Outcome(registry.Lineage(bob, copy, 1)), Outcome(registry.Get(bob, copy)));
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kBrowse}));
+  EXPECT_EQ(Outcome(registry.GetVersion(bob, copy, 1)), "permission denied");
+  const Result<VersionInfo> browsed = registry.Lineage(bob, copy, 1);
+  ASSERT_OK(browsed);
+  EXPECT_EQ(browsed->source, "models:/prod.ml.iris/1");
+  EXPECT_EQ(browsed->total_bytes, 0U);
+  EXPECT_TRUE(browsed->aliases.empty());
+}
+
+TEST(Access, GrantsAreShownToThoseWhoGiveThemAndTheirOwnToAll) {
+  World world;
+  Registry& registry = *world.registry;
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kUseCatalog}));
+  ASSERT_OK(world.Grant(world.catalog, "eve", {Privilege::kUseCatalog}));
+  ASSERT_OK(world.Grant(world.model, std::string(kAccountUsers), {Privilege::kExecute}));
+  EXPECT_EQ(registry.Grants(world.ann, world.catalog, "")->size(), 2U);
+  const auto own = registry.Grants(Someone("bob"), world.catalog, "").value();
+  ASSERT_EQ(own.size(), 1U);
+  EXPECT_EQ(own[0].principal, "bob");
+  EXPECT_EQ(Outcome(registry.Grants(Someone("bob"), world.catalog, "eve")), "permission denied");
+  const auto effective = registry.EffectiveGrants(Someone("bob"), world.model, "bob").value();
+  ASSERT_EQ(effective.size(), 2U);  // its own on the catalog, and everybody's on the model
+  EXPECT_EQ(effective[0].principal, kAccountUsers);
+  EXPECT_EQ(effective[1].from_kind, ObjectKind::kCatalog);
+}
+
+TEST(Access, WhatFrontEndsMustLetThroughCoversEveryVerdict) {
+  World world;
+  Caller daemon = Someone("ann");
+  daemon.role = Caller::Role::kUpkeep;
+  ASSERT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kGroup, "team"));
+  ASSERT_OK(world.registry->AddMember(world.ann, "team", "bob"));
+  ASSERT_OK(world.registry->AddMember(world.ann, "team", "host-group"));
+  ASSERT_OK(world.Grant(world.schema, "team", {Privilege::kExecute}));
+  ASSERT_OK(world.Grant(world.model, "eve", {Privilege::kApplyTag}));
+  ASSERT_OK(world.Grant(world.model, "ann", {Privilege::kExecute}));
+  const auto without_gates = world.registry->AccessOf(daemon, world.model).value();
+  ASSERT_EQ(without_gates.entries.size(), 1U) << "nobody but the owner comes through the gates";
+  EXPECT_EQ(without_gates.entries.front().principal.name, "ann");
+  for (const char* user : {"bob", "eve", "host-group"}) {
+    ASSERT_OK(world.Grant(world.catalog, user, {Privilege::kUseCatalog, Privilege::kUseSchema}));
+  }
+  const auto access = world.registry->AccessOf(daemon, world.model).value();
+  EXPECT_EQ(access.owner.name, "ann");
+  EXPECT_FALSE(access.everyone.see);
+  std::map<std::string, ObjectRights> by_name;
+  for (const PrincipalRights& each : access.entries) by_name[each.principal.name] = each.rights;
+  EXPECT_EQ(by_name.count("team"), 0U) << "expanded to its members";
+  EXPECT_TRUE(by_name["bob"].read_files);
+  EXPECT_TRUE(by_name["host-group"].read_files);
+  EXPECT_FALSE(by_name["bob"].tag);
+  EXPECT_TRUE(by_name["eve"].tag);
+  EXPECT_TRUE(by_name["eve"].see);
+  EXPECT_FALSE(by_name["eve"].read_files);
+  EXPECT_EQ(Outcome(world.registry->AccessOf(world.ann, world.model)), "permission denied");
+}
+
+ObjectRights RightsByChecks(World& world, const Caller& caller, ObjectKind kind) {
+  const auto may = [&](Operation operation) {
+    return RowOf(operation, kind) != nullptr && world.Check(caller, operation, world.On(kind)) == "ok";
+  };
+  return {.see = may(Operation::kSee),
+          .get = may(Operation::kGet),
+          .read_files = may(Operation::kReadFiles),
+          .tag = may(Operation::kTag) || may(Operation::kDescribe) || may(Operation::kSetOwner),
+          .change_versions = may(Operation::kCreateVersion) || may(Operation::kDeleteVersion),
+          .set_alias = may(Operation::kSetAlias)};
+}
+
+// What a host makes of it: a user goes by its own entry, else by those of its groups, else as everyone.
+ObjectRights RightsByTheHost(const ObjectAccess& access, const Caller& caller) {
+  ObjectRights by_groups = access.everyone;
+  for (const PrincipalRights& entry : access.entries) {
+    if (entry.principal.kind != PrincipalKind::kGroup) {
+      if (entry.principal.name == caller.principal) return entry.rights | access.everyone;
+    } else if (std::count(caller.groups.begin(), caller.groups.end(), entry.principal.name) != 0) {
+      by_groups = by_groups | entry.rights;
+    }
+  }
+  for (const LesserRights& entry : access.lesser) {
+    if (entry.principal.name == caller.principal) return entry.rights | access.everyone;
+  }
+  return by_groups;
+}
+
+// Grants and owners at random: whoever may is never shut out, whatever groups of the host they are in; and
+// whose rights the groups of the host do not leave open is told exactly.
+TEST(Access, WhatFrontEndsLetThroughShutsOutNobodyWhoMay) {
+  const std::vector<std::string> groups{"g1", "g2", "g3"};
+  const std::vector<std::string> holders{"g1", "g2", "g3", "bob", "eve", "team", std::string(kAccountUsers)};
+  constexpr ObjectKind kContainersAndModel[] = {ObjectKind::kCatalog, ObjectKind::kSchema,
+                                                ObjectKind::kModel};
+  std::mt19937 random(cas::TestSeed());
+  const auto below = [&](size_t bound) {
+    return std::uniform_int_distribution<size_t>(0, bound - 1)(random);
+  };
+  size_t more_than_they_have = 0;
+  for (int round = 0; round < 150; ++round) {
+    SCOPED_TRACE(::testing::Message() << "round " << round);
+    World world;
+    world.directory.groups = {"g1", "g2", "g3"};
+    world.directory.users["bob"] = {"g1", "g2"};
+    world.directory.users["cyd"] = {"g3"};
+    ASSERT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kGroup, "team"));
+    ASSERT_OK(world.registry->AddMember(world.ann, "team", "cyd"));
+    ASSERT_OK(world.registry->AddMember(world.ann, "team", "g2"));
+    std::vector<std::pair<ObjectKind, std::string>> named;
+    for (size_t grants = 2 + below(7); grants > 0; --grants) {
+      const ObjectKind on = kContainersAndModel[below(3)];
+      const std::vector<Privilege> grantable = Grantable(on).ToList();
+      named.emplace_back(on, holders[below(holders.size())]);
+      ASSERT_OK(world.Grant(world.On(on), named.back().second, {grantable[below(grantable.size())]}));
+    }
+    if (below(2) == 0) {
+      named.emplace_back(kContainersAndModel[below(3)], holders[below(6)]);
+      ASSERT_OK(world.registry->SetOwner(world.ann, world.On(named.back().first), named.back().second));
+    }
+    if (below(4) == 0) {
+      world.directory.users["ann"] = {"g3"};
+      ASSERT_OK(world.registry->SetOwner(world.ann, kMetastoreId, "g3"));
+    }
+    Caller daemon = Someone("ann");
+    daemon.role = Caller::Role::kUpkeep;
+    for (const ObjectKind kind : kContainersAndModel) {
+      const ObjectAccess access = world.registry->AccessOf(daemon, world.On(kind)).value();
+      const auto is_named = [&](const std::string& as) {
+        return std::any_of(named.begin(), named.end(),
+                           [&](const auto& each) { return each.first <= kind && each.second == as; });
+      };
+      const std::tuple<Caller, bool> users[] = {{Someone("bob", {"g1", "g2"}), is_named("bob")},
+                                                {Someone("cyd", {"g3"}), is_named("team")},
+                                                {Someone("eve"), true},
+                                                {Someone("zoe"), true}};
+      for (const auto& [user, exact] : users) {
+        const ObjectRights may = RightsByChecks(world, user, kind);
+        const ObjectRights host = RightsByTheHost(access, user);
+        EXPECT_EQ(host | may, host) << user.principal << " is shut out of the " << KindName(kind);
+        EXPECT_TRUE(host == may || !exact) << user.principal << " has more on the " << KindName(kind);
+      }
+      for (unsigned subset = 1; subset < 8; ++subset) {
+        Caller member = Someone("fay");
+        for (size_t i = 0; i < 3; ++i) {
+          if ((subset >> i & 1U) != 0) member.groups.push_back(groups[i]);
+        }
+        const ObjectRights may = RightsByChecks(world, member, kind);
+        const ObjectRights host = RightsByTheHost(access, member);
+        EXPECT_EQ(host | may, host) << "a member of " << subset << " is shut out of the " << KindName(kind);
+        EXPECT_TRUE(host == may || subset != 7) << "a member of all has more on the " << KindName(kind);
+        if (!(host == may)) ++more_than_they_have;
+      }
+    }
+  }
+  RecordProperty("more_than_they_have", static_cast<int>(more_than_they_have));
+}
+
+// BROWSE opens the directories on the way to who has no gate.
+TEST(Access, RightsBehindClosedGatesAreNotToldOfGroupsNorOfEveryone) {
+  World world;
+  world.directory.groups = {"host-group", "gatekeepers"};
+  world.directory.users["bob"] = {"host-group"};
+  Caller daemon = Someone("ann");
+  daemon.role = Caller::Role::kUpkeep;
+  const auto told = [&](const std::string& name) -> std::optional<ObjectRights> {
+    const ObjectAccess access = world.registry->AccessOf(daemon, world.model).value();
+    for (const PrincipalRights& entry : access.entries) {
+      if (entry.principal.name == name) return entry.rights;
+    }
+    return std::nullopt;
+  };
+  const auto lesser = [&] { return world.registry->AccessOf(daemon, world.model)->lesser; };
+  const auto everyone = [&] { return world.registry->AccessOf(daemon, world.model)->everyone; };
+  constexpr ObjectRights kSees{.see = true};
+  constexpr ObjectRights kLoads{.see = true, .get = true, .read_files = true};
+
+  ASSERT_OK(world.Grant(world.model, std::string(kAccountUsers), {Privilege::kExecute}));
+  EXPECT_EQ(everyone(), ObjectRights());
+  ASSERT_OK(world.Grant(world.catalog, std::string(kAccountUsers), {Privilege::kBrowse}));
+  EXPECT_EQ(everyone(), kSees);
+  // Of everyone's rights a group that has the gates makes use, and no other.
+  ASSERT_OK(world.Grant(world.catalog, "gatekeepers", {Privilege::kUseCatalog, Privilege::kUseSchema}));
+  EXPECT_EQ(everyone(), kSees);
+  EXPECT_EQ(told("gatekeepers"), kLoads);
+  ASSERT_OK(world.Revoke(world.model, std::string(kAccountUsers), {Privilege::kExecute}));
+  ASSERT_OK(world.Revoke(world.catalog, "gatekeepers", {Privilege::kUseCatalog}));
+
+  // A group's rights are told where a group of the host, or everyone, opens the gates: some may be in both.
+  ASSERT_OK(world.Grant(world.model, "host-group", {Privilege::kExecute}));
+  EXPECT_EQ(told("host-group"), std::nullopt) << "one gate is closed to all";
+  ASSERT_OK(world.Grant(world.catalog, "eve", {Privilege::kUseCatalog, Privilege::kUseSchema}));
+  EXPECT_EQ(told("host-group"), std::nullopt) << "users who have the gates are told by name";
+  ASSERT_OK(world.Grant(world.catalog, "gatekeepers", {Privilege::kUseCatalog}));
+  EXPECT_EQ(told("host-group"), kLoads);
+  EXPECT_EQ(told("gatekeepers"), std::nullopt);
+  EXPECT_TRUE(lesser().empty());
+
+  // Of a user whom something on the way names, it is known that the gates are closed.
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kBrowse}));
+  ASSERT_EQ(lesser().size(), 1U);
+  EXPECT_EQ(lesser()[0].principal.name, "bob");
+  EXPECT_EQ(lesser()[0].rights, kSees);
+  EXPECT_EQ(lesser()[0].of_groups, kLoads);
+  world.directory.users["bob"] = {"host-group", "gatekeepers"};
+  EXPECT_TRUE(lesser().empty());
+  EXPECT_EQ(told("bob"), kLoads);
+}
+
+// The host lets them through by its groups, or as anybody; here they have less.
+TEST(Access, FrontEndsAreToldWhoOfTheHostHasLessThanItsGroups) {
+  World world;
+  Registry& registry = *world.registry;
+  Caller daemon = Someone("ann");
+  daemon.role = Caller::Role::kUpkeep;
+  const auto namesakes = [&] { return registry.AccessOf(daemon, world.model)->namesakes; };
+  ASSERT_NE(namesakes(), nullptr);
+  EXPECT_TRUE(namesakes()->service_principals.empty());
+  const std::vector<std::string> everybody{std::string(kAccountUsers)};
+  EXPECT_EQ(namesakes()->groups, everybody);
+
+  ASSERT_OK(registry.CreatePrincipal(world.ann, PrincipalKind::kServicePrincipal, "etl"));
+  ASSERT_OK(registry.CreatePrincipal(world.ann, PrincipalKind::kGroup, "team"));
+  ASSERT_OK(world.Grant(world.model, "host-group", {Privilege::kExecute}));
+  ASSERT_OK(world.Grant(world.model, "bob", {Privilege::kExecute}));
+  const auto known = namesakes();
+  EXPECT_EQ(known->service_principals, std::vector<std::string>{"etl"});
+  EXPECT_EQ(known->groups, (std::vector<std::string>{std::string(kAccountUsers), "team", "host-group"}));
+  ASSERT_OK(world.Revoke(world.model, "bob", {Privilege::kExecute}));
+  EXPECT_EQ(namesakes(), known) << "a grant to who is known makes no new list";
+
+  ASSERT_OK(registry.DeletePrincipal(world.ann, "etl"));
+  ASSERT_OK(registry.DeletePrincipal(world.ann, "team"));
+  EXPECT_TRUE(namesakes()->service_principals.empty());
+  EXPECT_EQ(namesakes()->groups, (std::vector<std::string>{std::string(kAccountUsers), "host-group"}));
+}
+
+// A right that is taken away is gone for every change that has not been committed by then. Two registries on
+// one engine, as two processes are: within one, changes wait for each other.
+TEST(Access, RacingRevokesAndChangesNeverCommitWithoutTheRight) {
+  World world;
+  const auto other = EmbeddedRegistry::Open(*world.kv, world.blobs, world.clock, &world.directory).value();
+  const Caller bob = Someone("bob");
+  ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kUseCatalog, Privilege::kUseSchema}));
+  for (int round = 0; round < 200; ++round) {
+    ASSERT_OK(world.Grant(world.model, "bob", {Privilege::kApplyTag}));
+    std::atomic<bool> started = false;
+    std::thread tagger([&] {
+      for (int i = 0; i < 20; ++i) {
+        other->SetTag(bob, {world.model, std::nullopt}, "k", fmt::format("{}-{}", round, i))
+            .IgnoreError("refused from the revoke on");
+        started = true;
+      }
+    });
+    while (!started) std::this_thread::yield();
+    EXPECT_OK(world.Revoke(world.model, "bob", {Privilege::kApplyTag}));
+    tagger.join();
+  }
+  bool revoked = false;
+  size_t tags = 0;
+  const auto trail = world.registry->Audit(world.ann, {.limit = 1'000'000}).value();
+  for (const AuditRecord& record : trail) {
+    if (record.action == "updatePermissions") {
+      revoked = record.params.at("changes").find("\"remove\":[\"APPLY_TAG\"]") != std::string::npos;
+    }
+    if (record.action != "setRegisteredModelTag" || !record.change) continue;  // the refused ones
+    ++tags;
+    EXPECT_FALSE(revoked) << record.sequence;
+  }
+  EXPECT_GT(tags, 200U);
+}
+
+}  // namespace
+}  // namespace modelfs::store

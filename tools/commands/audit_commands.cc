@@ -1,0 +1,339 @@
+// audit, audit verify, audit rotate, audit settings: who did what, the proof that the log is whole, moving it
+// to files, and when that happens by itself.
+#include <fmt/core.h>
+
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <nlohmann/json.hpp>
+
+#include "cas/base/clock.h"
+#include "cas/base/json_text.h"
+#include "cas/base/text.h"
+#include "store/audit_json.h"
+#include "tools/command.h"
+#include "tools/commands/commands.h"
+#include "tools/print/output.h"
+#include "tools/print/progress.h"
+#include "tools/print/time_spec.h"
+
+namespace modelfs::tools {
+namespace {
+
+struct AuditArguments {
+  std::string name;
+  std::string since;
+  std::string until;
+  std::string principal;
+  std::string action;
+  std::optional<uint64_t> after;
+  std::optional<uint64_t> limit;
+  bool refused = false;
+  bool follow = false;
+  bool json = false;
+};
+
+// The library reads numbers by strtoull(3), which takes -1 for the largest there is.
+const CLI::Validator& Count() {
+  static const CLI::Validator count(
+      [](const std::string& text) -> std::string {
+        if (!text.empty() && text.find_first_not_of("0123456789") == std::string::npos) return "";
+        return fmt::format("\"{}\" is no number of 0 or more; leave the option out for no bound", text);
+      },
+      "", "count");
+  return count;
+}
+
+constexpr size_t kPage = 1000;
+constexpr uint64_t kBeforeFollowing = 10;  // records, where nothing is said about the beginning: as tail(1)
+
+Result<store::AuditQuery> QueryOf(const AuditArguments& arguments, const Place& place) {
+  store::AuditQuery query;
+  const int64_t now_ms = SystemClock().NowMs();
+  if (!arguments.since.empty()) {
+    ASSIGN_OR_RETURN(query.since_ms, ParseTime(arguments.since, now_ms));
+  }
+  if (!arguments.until.empty()) {
+    ASSIGN_OR_RETURN(query.until_ms, ParseTime(arguments.until, now_ms));
+  }
+  query.full_name = place.name.ToString();
+  query.principal = arguments.principal;
+  query.action = arguments.action;
+  query.after_sequence = arguments.after.value_or(0);
+  if (arguments.refused) query.outcome = store::AuditQuery::Outcome::kRefused;
+  return query;
+}
+
+void PrintRecord(const store::AuditRecord& record, bool json) {
+  if (json) return PrintLine(VisibleJson(store::AuditJson(record)));
+  std::string line = fmt::format("{} {} {}", record.sequence, LocalTime(record.time_ms), record.principal);
+  if (!record.run_by.empty()) line += fmt::format(" (run by {})", record.run_by);
+  line += fmt::format(" {} {}", record.action, record.full_name);
+  for (const auto& parameter : record.params)
+    line += fmt::format(" {}={}", parameter.first, parameter.second);
+  if (record.status >= 400) line += fmt::format(" refused: {} {}", record.status, record.error);
+  PrintLine(Printable(line));
+}
+
+// The newest `limit`, printed oldest first.
+Status PrintNewest(Home& home, store::AuditQuery query, uint64_t limit, bool json) {
+  query.order = store::AuditQuery::Order::kNewestFirst;
+  std::vector<store::AuditRecord> newest;
+  while (newest.size() < limit) {
+    query.limit = static_cast<size_t>(std::min<uint64_t>(limit - newest.size(), kPage));
+    ASSIGN_OR_RETURN(std::vector<store::AuditRecord> records, home.registry->Audit(home.caller, query));
+    std::move(records.begin(), records.end(), std::back_inserter(newest));
+    if (records.size() < query.limit) break;
+    query.before_sequence = newest.back().sequence;
+  }
+  std::for_each(newest.rbegin(), newest.rend(),
+                [json](const store::AuditRecord& record) { PrintRecord(record, json); });
+  return OkStatus();
+}
+
+Status PrintOldest(Home& home, store::AuditQuery query, uint64_t limit, bool json) {
+  while (limit > 0) {
+    query.limit = static_cast<size_t>(std::min<uint64_t>(limit, kPage));
+    ASSIGN_OR_RETURN(const std::vector<store::AuditRecord> records, home.registry->Audit(home.caller, query));
+    for (const store::AuditRecord& record : records) PrintRecord(record, json);
+    if (records.size() < query.limit) break;
+    query.after_sequence = records.back().sequence;
+    limit -= records.size();
+  }
+  return OkStatus();
+}
+
+// Until it is interrupted, or nobody reads any more.
+Status Follow(Home& home, store::AuditQuery query, bool json) {
+  const std::stop_source never;
+  while (true) {
+    RETURN_IF_ERROR(FlushOutput());
+    ASSIGN_OR_RETURN(const uint64_t last,
+                     home.registry->WaitForAudit(query.after_sequence, Deadline::Never(), never.get_token()));
+    query.before_sequence = last + 1;
+    RETURN_IF_ERROR(PrintOldest(home, query, UINT64_MAX, json));
+    query.after_sequence = last;
+  }
+}
+
+// A name that neither is nor ever was is a mistake, not a quiet object. Of one that is gone the log speaks.
+Status CheckKnown(Home& home, const Place& place, const store::AuditQuery& query) {
+  if (place.name.parts.empty()) return OkStatus();
+  const Result<store::ObjectInfo> object =
+      FindObject(home, place, ToAsk(store::Operation::kReadAudit, place));
+  if (object.ok() || object.error().code() != Code::kNotFound) return OkStatus();
+  const Result<std::vector<store::AuditRecord>> past =
+      home.registry->Audit(home.caller, {.full_name = place.name.ToString(), .limit = 1});
+  // Where a part of the log is missing, the rest can be asked for; whether the name ever was is not known
+  // then.
+  if (!past.ok() && past.error().code() == Code::kDataLoss && query.after_sequence > 0) return OkStatus();
+  if (!past.ok()) return past.error();
+  return past->empty() ? Status(object.error()) : OkStatus();
+}
+
+Status RunAudit(const Cli& cli, const AuditArguments& arguments) {
+  Place place;
+  if (!arguments.name.empty()) {
+    ASSIGN_OR_RETURN(place, ParsePlace(arguments.name));
+    if (place.HasVersion()) {
+      return Error(
+          Code::kInvalidArgument,
+          fmt::format("{}: the audit log is read by catalog, schema or model", Printable(arguments.name)));
+    }
+  }
+  if (arguments.follow && !arguments.until.empty()) {
+    return Error(Code::kInvalidArgument, "--follow waits for what is to come: leave out --until");
+  }
+  ASSIGN_OR_RETURN(store::AuditQuery query, QueryOf(arguments, place));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
+  RETURN_IF_ERROR(CheckKnown(*home, place, query));
+  std::optional<uint64_t> limit = arguments.limit;
+  if (arguments.follow && !limit && !arguments.after && arguments.since.empty()) limit = kBeforeFollowing;
+  if (arguments.follow) {
+    const std::stop_source never;
+    ASSIGN_OR_RETURN(const uint64_t last,
+                     home->registry->WaitForAudit(0, Deadline::Never(), never.get_token()));
+    query.before_sequence = last + 1;  // what comes later is followed
+  }
+  if (limit && !arguments.after) {
+    RETURN_IF_ERROR(PrintNewest(*home, query, *limit, arguments.json));
+  } else {
+    RETURN_IF_ERROR(PrintOldest(*home, query, limit.value_or(UINT64_MAX), arguments.json));
+  }
+  if (!arguments.follow) return OkStatus();
+  query.after_sequence = query.before_sequence - 1;
+  return Follow(*home, query, arguments.json);
+}
+
+struct VerifyArguments {
+  bool json = false;
+};
+
+Status RunAuditVerify(const Cli& cli, const VerifyArguments& arguments) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
+  ASSIGN_OR_RETURN(const uint64_t records, home->registry->VerifyAudit(home->caller));
+  if (arguments.json) {
+    PrintJson({{"records", records}, {"whole", true}});
+  } else {
+    PrintLine(fmt::format("the audit log is whole: {} record{}", records, records == 1 ? "" : "s"));
+  }
+  return OkStatus();
+}
+
+struct RotateArguments {
+  std::string before;
+  uint64_t keep = 0;
+  bool json = false;
+};
+
+Status RunAuditRotate(const Cli& cli, const RotateArguments& arguments) {
+  store::RotateOptions options;
+  options.keep = arguments.keep;
+  if (!arguments.before.empty()) {
+    ASSIGN_OR_RETURN(options.before_ms, ParseTime(arguments.before, SystemClock().NowMs()));
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
+  ASSIGN_OR_RETURN(const store::AuditRotation rotation, home->registry->RotateAudit(home->caller, options));
+  if (arguments.json) {
+    PrintJson({{"records", rotation.records}, {"files", rotation.files}});
+  } else {
+    PrintLine(fmt::format("moved {} record{} to {} new file{} in {}/audit", rotation.records,
+                          rotation.records == 1 ? "" : "s", rotation.files, rotation.files == 1 ? "" : "s",
+                          Printable(home->path)));
+  }
+  return OkStatus();
+}
+
+// --- audit settings ---
+
+struct SettingsArguments {
+  std::string opens;
+  std::string rotate_age;
+  std::optional<uint64_t> rotate_bytes;
+  bool json = false;
+};
+
+constexpr std::string_view kEach = "each";
+constexpr std::string_view kCounted = "counted";
+
+Status RunAuditSettings(const Cli& cli, const SettingsArguments& arguments) {
+  std::optional<int64_t> age_ms;
+  if (!arguments.rotate_age.empty()) {
+    ASSIGN_OR_RETURN(age_ms, ParseAge(arguments.rotate_age));
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
+  ASSIGN_OR_RETURN(store::AuditSettings settings, home->registry->GetAuditSettings(home->caller));
+  const store::AuditSettings before = settings;
+  using Opens = store::AuditSettings::Opens;
+  if (!arguments.opens.empty()) settings.opens = arguments.opens == kEach ? Opens::kEach : Opens::kCounted;
+  if (arguments.rotate_bytes) settings.most_bytes = *arguments.rotate_bytes;
+  if (age_ms) settings.longest_ms = *age_ms;
+  if (!(settings == before)) {
+    RETURN_IF_ERROR(home->registry->SetAuditSettings(home->caller, settings));
+  }
+  const std::string_view opens = settings.opens == Opens::kEach ? kEach : kCounted;
+  constexpr int64_t kSecondMs = 1000;
+  constexpr int64_t kDayMs = kSecondMs * 60 * 60 * 24;
+  if (arguments.json) {
+    PrintJson({{"opens", opens},
+               {"rotate_bytes", settings.most_bytes},
+               {"rotate_age_seconds", settings.longest_ms / kSecondMs}});
+    return OkStatus();
+  }
+  const bool days = settings.longest_ms % kDayMs == 0;
+  Fields fields;
+  fields.Add("opens", opens);
+  fields.Add("rotate-size", HumanBytes(settings.most_bytes));
+  fields.Add("rotate-age", days ? fmt::format("{}d", settings.longest_ms / kDayMs)
+                                : fmt::format("{}s", settings.longest_ms / kSecondMs));
+  return OkStatus();
+}
+
+void AddSettings(Cli& cli, CLI::App& audit) {
+  auto arguments = std::make_shared<SettingsArguments>();
+  CLI::App* command =
+      AddCommand(audit, "settings", "Show or set what is recorded of opens, and when old records go to files",
+                 "modelfs audit settings --opens each --rotate-age 30d");
+  command
+      ->add_option(
+          "--opens", arguments->opens,
+          "counted: one record per principal, version and minute, and one with the number of the rest; "
+          "each: one for every file that is opened")
+      ->check(CLI::IsMember({std::string(kCounted), std::string(kEach)}))
+      ->type_name("WHICH");
+  command
+      ->add_option("--rotate-size", arguments->rotate_bytes,
+                   "Move old records to files where all of them are larger than this, such as 8MiB")
+      ->transform(CLI::AsSizeValue(false))
+      ->type_name("SIZE");
+  command
+      ->add_option("--rotate-age", arguments->rotate_age,
+                   "Move old records to files where the oldest is older than this, such as 90d")
+      ->type_name("AGE");
+  command->add_flag("--json", arguments->json, "Print JSON");
+  OnRun(*command, cli, arguments, RunAuditSettings);
+}
+
+void AddVerify(Cli& cli, CLI::App& audit) {
+  auto arguments = std::make_shared<VerifyArguments>();
+  CLI::App* command = AddCommand(audit, "verify", "Check that no record was removed, edited or reordered",
+                                 "modelfs audit verify");
+  command->add_flag("--json", arguments->json, "Print JSON");
+  OnRun(*command, cli, arguments, RunAuditVerify);
+}
+
+void AddRotate(Cli& cli, CLI::App& audit) {
+  auto arguments = std::make_shared<RotateArguments>();
+  CLI::App* command = AddCommand(
+      audit, "rotate", "Move old records to files in HOME/audit, where they are still read and checked",
+      "modelfs audit rotate --before 90d");
+  CLI::Option* before =
+      command->add_option("--before", arguments->before, "Records older than this (as --since of audit)")
+          ->type_name("TIME");
+  command->add_option("--keep", arguments->keep, "All but the newest so many (default: none)")
+      ->type_name("COUNT")
+      ->check(Count())
+      ->excludes(before);
+  command->add_flag("--json", arguments->json, "Print JSON");
+  OnRun(*command, cli, arguments, RunAuditRotate);
+}
+
+}  // namespace
+
+void AddAuditCommands(Cli& cli) {
+  auto arguments = std::make_shared<AuditArguments>();
+  CLI::App* command = AddCommand(
+      *cli.app, "audit",
+      "Print who did what and when, and who was refused, oldest first. Recorded are all changes, opens "
+      "of files as \"audit settings\" has it, and what modelfs refuses; not what the kernel of a shared "
+      "mount refuses by an ACL: it does not tell anyone",
+      "modelfs audit --since 1h prod.ml_team.iris_model");
+  command->add_option("NAME", arguments->name,
+                      "Only this catalog, schema or model, and what is in it; also one that is gone");
+  command
+      ->add_option(
+          "--since", arguments->since,
+          "Only from this time on: 90s, 30m, 1h, 2d or 1w ago, or as 2026-11-24 or 2026-11-24T13:00:00Z")
+      ->type_name("TIME");
+  command->add_option("--until", arguments->until, "Only before this time")->type_name("TIME");
+  command->add_option("--principal", arguments->principal, "Only what was done by this one, or in its name");
+  command->add_option("--action", arguments->action, "Only this action, such as setRegisteredModelAlias");
+  command->add_flag("--refused", arguments->refused, "Only what was refused");
+  command->add_option("--after", arguments->after, "Only records after this sequence number")
+      ->type_name("SEQ")
+      ->check(Count());
+  command
+      ->add_option("--limit", arguments->limit,
+                   "Only the newest so many; with --after the first so many after it (default: all)")
+      ->type_name("COUNT")
+      ->check(Count());
+  command->add_flag("-f,--follow", arguments->follow,
+                    "Then wait for new records and print them as they come");
+  command->add_flag("--json", arguments->json, "Print JSON, one record a line");
+  command->require_subcommand(0, 1);
+  OnRun(*command, cli, arguments, RunAudit);
+  AddVerify(cli, *command);
+  AddRotate(cli, *command);
+  AddSettings(cli, *command);
+}
+
+}  // namespace modelfs::tools

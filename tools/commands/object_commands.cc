@@ -1,0 +1,487 @@
+// ls, show, mkdir, rename, describe, rm, search.
+#include <fmt/core.h>
+#include <fmt/ranges.h>
+
+#include <CLI/CLI.hpp>
+#include <iostream>
+#include <iterator>
+#include <nlohmann/json.hpp>
+
+#include "cas/base/shell_word.h"
+#include "cas/base/text.h"
+#include "cas/tree_store.h"
+#include "tools/command.h"
+#include "tools/commands/commands.h"
+#include "tools/pages.h"
+#include "tools/print/output.h"
+#include "tools/print/progress.h"
+#include "tools/settings.h"
+
+namespace modelfs::tools {
+namespace {
+
+std::string AliasList(const store::ObjectInfo& model) {
+  std::vector<std::string> aliases;
+  for (const store::AliasInfo& alias : model.aliases) {
+    aliases.push_back(fmt::format("{}={}", alias.name, alias.version));
+  }
+  return fmt::format("{}", fmt::join(aliases, " "));
+}
+
+std::vector<std::string> ObjectHeader(bool models) {
+  if (models) return {"NAME", "LATEST", "ALIASES", "OWNER", "UPDATED"};
+  return {"NAME", "OWNER", "UPDATED"};
+}
+
+std::vector<std::string> ObjectRow(const store::ObjectInfo& object, bool models) {
+  const std::string name = object.full_name.ToString();
+  if (!models) return {name, object.owner, LocalTime(object.updated_at_ms)};
+  return {name, object.latest_ready == 0 ? "" : std::to_string(object.latest_ready), AliasList(object),
+          object.owner, LocalTime(object.updated_at_ms)};
+}
+
+// --- ls ---
+
+struct LsArguments {
+  std::string name;
+  bool json = false;
+  bool names_only = false;
+};
+
+Status ListObjects(Home& home, const store::ObjectInfo& parent, const LsArguments& arguments) {
+  const bool models = parent.kind == store::ObjectKind::kSchema;
+  Table table(ObjectHeader(models));
+  JsonList json;
+  RETURN_IF_ERROR(EachItem(
+      [&](const store::PageRequest& page) { return home.registry->List(home.caller, parent.id, page); },
+      [&](const store::ObjectInfo& child) {
+        if (arguments.json) {
+          json.Add(ObjectJson(child));
+        } else if (arguments.names_only) {
+          PrintLine(child.full_name.ToString());
+        } else {
+          table.Add(ObjectRow(child, models));
+        }
+      }));
+  if (arguments.json) json.End();
+  Print(table.Render());
+  return OkStatus();
+}
+
+Status ListVersions(Home& home, const store::ObjectInfo& model, const LsArguments& arguments) {
+  Table table({"VERSION", "STATUS", "SIZE", "FILES", "ALIASES", "CREATED", "BY", "SOURCE"});
+  JsonList json;
+  RETURN_IF_ERROR(EachItem(
+      [&](const store::PageRequest& page) {
+        return home.registry->ListVersions(home.caller, model.id, page);
+      },
+      [&](const store::VersionInfo& version) {
+        if (arguments.json) {
+          json.Add(VersionJson(version));
+        } else if (arguments.names_only) {
+          PrintLine(VersionName(version));
+        } else {
+          const bool ready = version.status == store::VersionStatus::kReady;
+          table.Add({std::to_string(version.number), std::string(store::StatusName(version.status)),
+                     ready ? HumanBytes(version.total_bytes) : "",
+                     ready ? std::to_string(version.file_count) : "",
+                     fmt::format("{}", fmt::join(version.aliases, " ")), LocalTime(version.created_at_ms),
+                     version.created_by, version.source});
+        }
+      }));
+  if (arguments.json) json.End();
+  Print(table.Render());
+  return OkStatus();
+}
+
+Status ListFiles(Home& home, const Place& place, const LsArguments& arguments) {
+  ASSIGN_OR_RETURN(const store::VersionInfo version, FindVersion(home, place));
+  if (version.status != store::VersionStatus::kReady) {
+    return Error(Code::kFailedPrecondition,
+                 fmt::format("{} is {}; only a READY version has files", VersionName(version),
+                             store::StatusName(version.status)));
+  }
+  ASSIGN_OR_RETURN(const cas::Tree tree, cas::ReadTree(*home.blobs, version.tree));
+  Table table({"SIZE", "PATH"});
+  JsonList json;
+  bool found = place.inside.empty();
+  for (const cas::TreeEntry& entry : tree.entries()) {
+    if (!place.inside.empty() && entry.path != place.inside &&
+        entry.path.compare(0, place.inside.size() + 1, place.inside + "/") != 0) {
+      continue;
+    }
+    found = true;
+    const bool directory = entry.kind == cas::EntryKind::kEmptyDirectory;
+    if (arguments.json) {
+      json.Add(FileJson(entry));
+    } else if (arguments.names_only) {
+      PrintLine(Printable(entry.path));
+    } else {
+      table.Add(
+          {directory ? "" : HumanBytes(entry.blob.size_bytes), directory ? entry.path + "/" : entry.path});
+    }
+  }
+  if (!found) {
+    return Error(Code::kNotFound,
+                 fmt::format("{} has no file {}", VersionName(version), Printable(place.inside)));
+  }
+  if (arguments.json) json.End();
+  Print(table.Render());
+  return OkStatus();
+}
+
+Status RunLs(const Cli& cli, const LsArguments& arguments) {
+  Place place;
+  if (!arguments.name.empty()) {
+    ASSIGN_OR_RETURN(place, ParsePlace(arguments.name));
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
+  if (place.HasVersion()) return ListFiles(*home, place, arguments);
+  if (place.name.parts.empty()) {
+    store::ObjectInfo root;
+    root.id = store::kMetastoreId;
+    return ListObjects(*home, root, arguments);
+  }
+  ASSIGN_OR_RETURN(const store::ObjectInfo object, FindObject(*home, place));
+  if (object.kind == store::ObjectKind::kModel) return ListVersions(*home, object, arguments);
+  return ListObjects(*home, object, arguments);
+}
+
+// --- show ---
+
+struct ShowArguments {
+  std::string name;
+  bool json = false;
+};
+
+std::string When(int64_t time_ms, const std::string& principal) {
+  return fmt::format("{} by {}", LocalTime(time_ms), principal);
+}
+
+Status ShowVersion(Home& home, const Place& place, bool as_json) {
+  ASSIGN_OR_RETURN(const store::VersionInfo version, FindVersion(home, place));
+  ASSIGN_OR_RETURN(const Tags tags, home.registry->Tags(home.caller, {version.model, version.number}));
+  if (as_json) {
+    Json json = VersionJson(version);
+    json["tags"] = TagsJson(tags);
+    PrintJson(json);
+    return OkStatus();
+  }
+  Fields fields;
+  fields.Add("version", VersionName(version));
+  fields.Add("status", store::StatusName(version.status));
+  fields.Add("reason", version.status_message);
+  fields.Add("aliases", fmt::format("{}", fmt::join(version.aliases, " ")));
+  if (version.status == store::VersionStatus::kReady) {
+    fields.Add("size", fmt::format("{} in {} file{}", HumanBytes(version.total_bytes), version.file_count,
+                                   version.file_count == 1 ? "" : "s"));
+    fields.Add("digest", version.tree.ToString());
+    fields.Add("signature",
+               version.signature == store::Signature::kPresent ? "inputs and outputs" : "no MLmodel");
+  }
+  fields.Add("source", version.source);
+  fields.Add("run", version.run_id);
+  fields.Add("created", When(version.created_at_ms, version.created_by));
+  fields.Add("updated", When(version.updated_at_ms, version.updated_by));
+  fields.AddTags(tags);
+  fields.AddText("description", version.comment);
+  return OkStatus();
+}
+
+Status ShowObject(Home& home, const Place& place, bool as_json) {
+  ASSIGN_OR_RETURN(const store::ObjectInfo object, FindObject(home, place));
+  ASSIGN_OR_RETURN(const Tags tags, home.registry->Tags(home.caller, {object.id, std::nullopt}));
+  store::ContainerSettings settings;
+  std::vector<store::EffectiveSettings> effective;
+  if (HasSettings(object)) {
+    ASSIGN_OR_RETURN(settings, home.registry->GetSettings(home.caller, object.id));
+    ASSIGN_OR_RETURN(effective, home.registry->GetEffectiveSettings(home.caller, object.id));
+  }
+  if (as_json) {
+    Json json = ObjectJson(object);
+    json["tags"] = TagsJson(tags);
+    if (HasSettings(object)) {
+      json["settings"] = SettingsJson(settings);
+      json["effective_settings"] = EffectiveSettingsJson(object, effective);
+    }
+    PrintJson(json);
+    return OkStatus();
+  }
+  Fields fields;
+  if (object.kind == store::ObjectKind::kMetastore) {
+    ASSIGN_OR_RETURN(const store::RegistrySettings registry, home.registry->Settings(home.caller));
+    fields.Add("metastore", registry.id);
+  }
+  fields.Add(store::KindName(object.kind), object.full_name.ToString());
+  fields.Add("owner", object.owner);
+  if (object.kind == store::ObjectKind::kModel && !object.browse_only) {
+    fields.Add("latest", object.latest_ready == 0 ? "none READY" : std::to_string(object.latest_ready));
+    for (const store::AliasInfo& alias : object.aliases) {
+      fields.Add("alias", fmt::format("{} -> {}", alias.name, alias.version));
+    }
+  }
+  fields.Add("created", When(object.created_at_ms, object.created_by));
+  fields.Add("updated", When(object.updated_at_ms, object.updated_by));
+  for (const std::string& rule : RuleLines(object, settings, effective)) fields.Add("rule", rule);
+  fields.AddTags(tags);
+  fields.AddText("description", object.comment);
+  return OkStatus();
+}
+
+Status RunShow(const Cli& cli, const ShowArguments& arguments) {
+  ASSIGN_OR_RETURN(const Place place, ParsePlaceOrMetastore(arguments.name));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
+  return place.HasVersion() ? ShowVersion(*home, place, arguments.json)
+                            : ShowObject(*home, place, arguments.json);
+}
+
+// --- mkdir ---
+
+struct MkdirArguments {
+  std::string name;
+  std::string description;
+  bool parents = false;
+  bool json = false;
+};
+
+Status RunMkdir(const Cli& cli, const MkdirArguments& arguments) {
+  ASSIGN_OR_RETURN(const Place place, ParsePlace(arguments.name));
+  if (place.HasVersion() || place.name.parts.empty()) {
+    return Error(
+        Code::kInvalidArgument,
+        "mkdir makes a catalog, schema or model: write CATALOG, CATALOG.SCHEMA or CATALOG.SCHEMA.MODEL; "
+        "a version is made by \"modelfs register\"");
+  }
+  RETURN_IF_ERROR(store::CheckDescription(arguments.description));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
+  ASSIGN_OR_RETURN(const store::ObjectInfo made,
+                   MakeObject(*home, place.name, arguments.description,
+                              arguments.parents ? Parents::kCreate : Parents::kMustExist));
+  if (arguments.json) PrintJson(ObjectJson(made));
+  return OkStatus();
+}
+
+// --- rename ---
+
+struct RenameArguments {
+  std::string name;
+  std::string new_name;
+  bool json = false;
+};
+
+Status RunRename(const Cli& cli, const RenameArguments& arguments) {
+  ASSIGN_OR_RETURN(const Place place, ParsePlace(arguments.name));
+  if (place.HasVersion() || place.name.parts.size() != 3) {
+    return Error(Code::kInvalidArgument,
+                 fmt::format("{} is no model; only models can be renamed", Printable(arguments.name)));
+  }
+  std::string leaf = arguments.new_name;
+  Place renamed;
+  if (IsPath(leaf) || leaf.find_first_of("./@:") != std::string::npos) {
+    ASSIGN_OR_RETURN(renamed, ParsePlace(leaf));
+    if (renamed.HasVersion() || renamed.name.parts.size() != 3 ||
+        renamed.name.Parent() != place.name.Parent()) {
+      return Error(Code::kInvalidArgument,
+                   fmt::format("a model is renamed within its schema {}; to have it elsewhere, copy it: {}",
+                               place.name.Parent().ToString(),
+                               ShellCommand({"modelfs", "cp"}, {place.name.ToString(), leaf})));
+    }
+    leaf = renamed.name.leaf();
+  }
+  RETURN_IF_ERROR(store::CheckObjectName(leaf));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place, &renamed}));
+  ASSIGN_OR_RETURN(const store::ObjectInfo model,
+                   FindObject(*home, place, ToAsk(store::Operation::kRename, place, {{"new_name", leaf}})));
+  ASSIGN_OR_RETURN(const store::ObjectInfo now, home->registry->Rename(home->caller, model.id, leaf));
+  if (arguments.json) PrintJson(ObjectJson(now));
+  return OkStatus();
+}
+
+// --- describe ---
+
+struct DescribeArguments {
+  std::string name;
+  std::string text;
+};
+
+Status RunDescribe(const Cli& cli, const DescribeArguments& arguments) {
+  ASSIGN_OR_RETURN(const Place place, ParsePlace(arguments.name));
+  std::string text = arguments.text;
+  if (text == "-") {
+    text.assign(std::istreambuf_iterator<char>(std::cin), std::istreambuf_iterator<char>());
+    if (!text.empty() && text.back() == '\n') text.pop_back();
+  }
+  RETURN_IF_ERROR(store::CheckDescription(text));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
+  ASSIGN_OR_RETURN(const store::Target target,
+                   FindTarget(*home, place, ToAsk(store::Operation::kDescribe, place)));
+  return home->registry->SetDescription(home->caller, target, text);
+}
+
+// --- rm ---
+
+struct RmArguments {
+  std::string name;
+  bool yes = false;
+};
+
+Status RemoveVersion(Home& home, const Place& place, bool yes) {
+  if (std::holds_alternative<std::string>(place.version)) {
+    const std::string name = place.name.ToString();
+    const std::string& alias = std::get<std::string>(place.version);
+    return Error(
+        Code::kInvalidArgument,
+        fmt::format("{0}@{1} is an alias; to remove the version it points to, give its number: {0}/N; to "
+                    "remove the alias: {2}",
+                    name, alias, ShellCommand({"modelfs", "alias", "rm"}, {name + "@" + alias})));
+  }
+  ASSIGN_OR_RETURN(const store::VersionInfo version,
+                   FindVersion(home, place, ToAsk(store::Operation::kDelete, place)));
+  if (!yes) {
+    const std::string aliases =
+        version.aliases.empty() ? "" : fmt::format(" and its aliases {}", fmt::join(version.aliases, ", "));
+    RETURN_IF_ERROR(
+        Confirm(fmt::format("{}: delete this version{} for good?", VersionName(version), aliases)));
+  }
+  return home.registry->DeleteVersion(home.caller, version.model, version.number);
+}
+
+Status RunRm(const Cli& cli, const RmArguments& arguments) {
+  ASSIGN_OR_RETURN(const Place place, ParsePlace(arguments.name));
+  if (place.name.parts.empty() || !place.inside.empty()) {
+    return Error(Code::kInvalidArgument,
+                 fmt::format("{} cannot be removed: rm takes a catalog, schema, model or version",
+                             Printable(arguments.name)));
+  }
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
+  if (place.HasVersion()) return RemoveVersion(*home, place, arguments.yes);
+
+  ASSIGN_OR_RETURN(const store::ObjectInfo object,
+                   FindObject(*home, place, ToAsk(store::Operation::kDelete, place)));
+  uint64_t versions = 0;
+  if (object.kind == store::ObjectKind::kModel) {
+    RETURN_IF_ERROR(EachItem(
+        [&](const store::PageRequest& page) {
+          return home->registry->ListVersions(home->caller, object.id, page);
+        },
+        [&versions](const store::VersionInfo&) { ++versions; }));
+  }
+  if (versions == 0)
+    return home->registry->Delete(home->caller, object.id, store::Registry::DeleteMode::kIfEmpty);
+  if (!arguments.yes) {
+    RETURN_IF_ERROR(Confirm(fmt::format("{}: delete this model and its {} version{} for good?",
+                                        object.full_name.ToString(), versions, versions == 1 ? "" : "s")));
+  }
+  return home->registry->Delete(home->caller, object.id, store::Registry::DeleteMode::kWithVersions);
+}
+
+// --- search ---
+
+struct SearchArguments {
+  std::string filter;
+  bool json = false;
+  bool names_only = false;
+};
+
+Status RunSearch(const Cli& cli, const SearchArguments& arguments) {
+  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
+  Table table(ObjectHeader(true));
+  JsonList json;
+  RETURN_IF_ERROR(EachItem(
+      [&](const store::PageRequest& page) {
+        return home->registry->SearchModels(home->caller, arguments.filter, page);
+      },
+      [&](const store::ObjectInfo& model) {
+        if (arguments.json) {
+          json.Add(ObjectJson(model));
+        } else if (arguments.names_only) {
+          PrintLine(model.full_name.ToString());
+        } else {
+          table.Add(ObjectRow(model, true));
+        }
+      }));
+  if (arguments.json) json.End();
+  Print(table.Render());
+  return OkStatus();
+}
+
+}  // namespace
+
+void AddObjectCommands(Cli& cli) {
+  {
+    auto arguments = std::make_shared<LsArguments>();
+    CLI::App* command =
+        AddCommand(*cli.app, "ls", "List catalogs, or what is in a catalog, schema, model or version",
+                   "modelfs ls prod.ml_team.iris_model");
+    command->add_option("NAME", arguments->name, "What to list (default: the catalogs)");
+    command->add_flag("--json", arguments->json, "Print JSON");
+    command->add_flag("--names", arguments->names_only, "Print names only, one a line");
+    OnRun(*command, cli, arguments, RunLs);
+  }
+  {
+    auto arguments = std::make_shared<ShowArguments>();
+    CLI::App* command = AddCommand(
+        *cli.app, "show",
+        "Show all that is known of a catalog, schema, model or version: owner, rules, aliases, tags",
+        "modelfs show prod.ml_team.iris_model@Champion");
+    command->add_option("NAME", arguments->name, "C, C.S, C.S.M, C.S.M/N, C.S.M@ALIAS, or metastore")
+        ->required();
+    command->add_flag("--json", arguments->json, "Print JSON");
+    OnRun(*command, cli, arguments, RunShow);
+  }
+  {
+    auto arguments = std::make_shared<MkdirArguments>();
+    CLI::App* command = AddCommand(*cli.app, "mkdir", "Create a catalog, schema or registered model",
+                                   "modelfs mkdir -p prod.ml_team.iris_model");
+    command->add_option("NAME", arguments->name, "CATALOG, CATALOG.SCHEMA or CATALOG.SCHEMA.MODEL")
+        ->required();
+    command->add_flag("-p,--parents", arguments->parents,
+                      "Create what is missing above it too; no error if it exists");
+    command->add_option("--description", arguments->description, "What it is for")->type_name("TEXT");
+    command->add_flag("--json", arguments->json, "Print JSON");
+    OnRun(*command, cli, arguments, RunMkdir);
+  }
+  {
+    auto arguments = std::make_shared<RenameArguments>();
+    CLI::App* command =
+        AddCommand(*cli.app, "rename", "Rename a model within its schema; versions, aliases and tags stay",
+                   "modelfs rename prod.ml_team.iris_model iris");
+    command->add_option("NAME", arguments->name, "The model: C.S.M")->required();
+    command->add_option("NEW", arguments->new_name, "Its new name: M, or C.S.M in the same schema")
+        ->required();
+    command->add_flag("--json", arguments->json, "Print JSON");
+    OnRun(*command, cli, arguments, RunRename);
+  }
+  {
+    auto arguments = std::make_shared<DescribeArguments>();
+    CLI::App* command =
+        AddCommand(*cli.app, "describe", "Set the description of a catalog, schema, model or version",
+                   "modelfs describe prod.ml_team.iris_model/2 'trained on the June data'");
+    command->add_option("NAME", arguments->name, "C, C.S, C.S.M or C.S.M/N")->required();
+    command->add_option("TEXT", arguments->text, "The description; - reads it from stdin; '' removes it")
+        ->required();
+    OnRun(*command, cli, arguments, RunDescribe);
+  }
+  {
+    auto arguments = std::make_shared<RmArguments>();
+    CLI::App* command = AddCommand(
+        *cli.app, "rm", "Delete a version, a model with its versions, or an empty catalog or schema",
+        "modelfs rm prod.ml_team.iris_model/1 --yes");
+    command->add_option("NAME", arguments->name, "C, C.S, C.S.M or C.S.M/N")->required();
+    command->add_flag("-y,--yes", arguments->yes, "Delete versions without asking");
+    OnRun(*command, cli, arguments, RunRm);
+  }
+  {
+    auto arguments = std::make_shared<SearchArguments>();
+    CLI::App* command =
+        AddCommand(*cli.app, "search",
+                   "Find models by name, catalog, schema, owner, alias or tag; = != LIKE ILIKE, AND OR ( )",
+                   "modelfs search \"tags.task = 'classification' AND catalog = 'prod'\"");
+    command->add_option("EXPR", arguments->filter, "The filter")->required();
+    command->add_flag("--json", arguments->json, "Print JSON");
+    command->add_flag("--names", arguments->names_only, "Print names only, one a line");
+    OnRun(*command, cli, arguments, RunSearch);
+  }
+}
+
+}  // namespace modelfs::tools
