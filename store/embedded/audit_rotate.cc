@@ -24,6 +24,8 @@ namespace {
 constexpr uint64_t kMostInFile = 100'000;  // records, of some hundred bytes each
 constexpr size_t kStep = 1000;
 constexpr size_t kDeletionsInCommit = 4096;  // some 10 ms, which is how long other writers wait
+// Some milliseconds: for as long as a snapshot is held, no page that others free is used again.
+constexpr size_t kLooksInSnapshot = 4096;
 // What a command moves on its way that comes upon a log that is overdue.
 constexpr uint64_t kMostOnTheWay = 20'000;
 // Records are at least so many bytes: of those that were never counted, this many count as one.
@@ -111,23 +113,28 @@ Status EmbeddedRegistryImpl::DeleteRotated(uint64_t start) {
     }
     RETURN_IF_ERROR(delete_all(found));
   } while (found.size() == kDeletionsInCommit);
-  // The index is in the order of objects: each one's old entries, then on to the next object.
+  // The index is in the order of objects: each one's old entries, then on to the next object. A look reads
+  // little where it finds an entry to keep, and more each time while all that it finds are old.
   const std::string end = keys::AfterPrefix(keys::AuditIndex(0, 0).substr(0, 1));
   std::string at = keys::AuditIndex(0, 0);
   for (bool more = true; more;) {
     found.clear();
     {
       ASSIGN_OR_RETURN(const std::unique_ptr<Snapshot> snapshot, kv_.Read());
-      while (more && found.size() < kDeletionsInCommit) {
+      size_t wanted = 1;
+      for (size_t looks = 0; more && looks < kLooksInSnapshot && found.size() < kDeletionsInCommit; ++looks) {
         ASSIGN_OR_RETURN(const std::vector<KvEntry> entries,
-                         snapshot->Range(at, end, kDeletionsInCommit - found.size()));
+                         snapshot->Range(at, end, std::min(wanted, kDeletionsInCommit - found.size())));
         more = !entries.empty();
+        wanted *= 2;
         for (const KvEntry& entry : entries) {
           const bool is_old = keys::SecondNumber(entry.key) < start;
           if (is_old) found.push_back(entry.key);
           at = is_old ? keys::After(entry.key)
                       : keys::After(keys::AuditIndex(keys::FirstNumber(entry.key), UINT64_MAX));
-          if (!is_old) break;
+          if (is_old) continue;
+          wanted = 1;
+          break;
         }
       }
     }

@@ -5,6 +5,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <atomic>
 #include <filesystem>
 #include <fstream>
 #include <functional>
@@ -90,6 +91,69 @@ TEST(AuditRotation, MovedRecordsAreReadAndProvedAsBefore) {
   EXPECT_EQ(box.registry->RotateAudit(box.ann, {.keep = 50})->records, 0U);
   EXPECT_EQ(FilesIn(dir.path() + "/audit"), (std::vector<std::string>{"1-10.jsonl", "11-12.jsonl"}));
   EXPECT_EQ(box.registry->VerifyAudit(box.ann).value(), 16U);
+}
+
+// An engine that counts what is read of the audit index.
+class CountsIndexReads : public Kv {
+ public:
+  explicit CountsIndexReads(std::unique_ptr<Kv> kv) : kv_(std::move(kv)) {}
+
+  size_t read() const { return read_; }
+
+  Result<std::unique_ptr<Snapshot>> Read() override {
+    ASSIGN_OR_RETURN(std::unique_ptr<Snapshot> snapshot, kv_->Read());
+    return std::unique_ptr<Snapshot>(std::make_unique<Counting>(std::move(snapshot), read_));
+  }
+  Result<Revision> Commit(const KvTransaction& transaction) override { return kv_->Commit(transaction); }
+  Patience NewPatience(std::stop_token stop) const override { return kv_->NewPatience(std::move(stop)); }
+  Error Busy() const override { return kv_->Busy(); }
+  Status DeleteKeys(const std::vector<std::string>& keys) override { return kv_->DeleteKeys(keys); }
+  Result<std::vector<LogEntry>> ReadLog(Revision after, size_t limit) override {
+    return kv_->ReadLog(after, limit);
+  }
+  Status TrimLog(Revision through) override { return kv_->TrimLog(through); }
+  Status CheckPages() override { return kv_->CheckPages(); }
+  void WaitForCommit(Revision after, const Deadline& deadline, const std::stop_token& stop) override {
+    kv_->WaitForCommit(after, deadline, stop);
+  }
+
+ private:
+  class Counting : public Snapshot {
+   public:
+    Counting(std::unique_ptr<Snapshot> snapshot, std::atomic<size_t>& read)
+        : snapshot_(std::move(snapshot)), read_(read) {}
+    Revision revision() const override { return snapshot_->revision(); }
+    Result<std::optional<KvEntry>> Get(std::string_view key) override { return snapshot_->Get(key); }
+    Result<std::vector<KvEntry>> Range(std::string_view begin, std::string_view end, size_t limit) override {
+      Result<std::vector<KvEntry>> entries = snapshot_->Range(begin, end, limit);
+      if (entries.ok() && begin.starts_with('a')) read_ += entries->size();
+      return entries;
+    }
+    Result<std::optional<KvEntry>> Last(std::string_view begin, std::string_view end) override {
+      return snapshot_->Last(begin, end);
+    }
+
+   private:
+    std::unique_ptr<Snapshot> snapshot_;
+    std::atomic<size_t>& read_;
+  };
+
+  std::unique_ptr<Kv> kv_;
+  std::atomic<size_t> read_ = 0;
+};
+
+// Each object has entries in the index, so a registry of many must not be read again for each of them.
+TEST(AuditRotation, ReadsTheIndexOfManyObjectsOnce) {
+  const ScratchDir dir;
+  auto engine = std::make_unique<CountsIndexReads>(MakeMemoryKv());
+  CountsIndexReads& counts = *engine;
+  Box box(std::move(engine), kPolicy, WithFilesIn(dir.path()));
+  constexpr uint64_t kModels = 400;
+  for (uint64_t i = 0; i < kModels; ++i) box.Make(fmt::format("c.s.m{}", i));
+  const size_t entries = box.kv->Read().value()->Range("a", "b", 100'000)->size();
+  const size_t before = counts.read();
+  ASSERT_EQ(box.registry->RotateAudit(box.ann, {.keep = kModels / 2})->files, 1U);
+  EXPECT_LT(counts.read() - before, 5 * entries);
 }
 
 TEST(AuditRotation, ALineIsTheRecordAsJsonAndItsBytes) {
