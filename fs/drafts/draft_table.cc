@@ -377,7 +377,7 @@ void DraftTable::Committed(const RecordPtr& record, Commit commit) {
 }
 
 void DraftTable::ForgetCommits() {
-  const auto forget_directories = [this](Commit& commit) {
+  const auto forget_directories = [this](Commit& commit) REQUIRES(mu_) {
     if (commit.directories != nullptr) remembered_directories_ -= commit.directories->size();
     commit.directories.reset();
   };
