@@ -812,10 +812,10 @@ TEST(SharedByUsers, NobodyChangesAReadyVersionAndEveryCallHasItsErrno) {
       {model + "@Champion/data", model + "@Champion/data/weights"},
   };
   for (const User& user : {kBob, kAnn}) {
-    for (const auto& [directory, file] : places) {
+    for (const auto& place : places) {
       for (const Row& row : rows) {
-        EXPECT_EQ(As(user, [&] { return row.act(directory, file); }), row.want)
-            << user.name << ": " << row.name << " in " << directory;
+        EXPECT_EQ(As(user, [&] { return row.act(place.first, place.second); }), row.want)
+            << user.name << ": " << row.name << " in " << place.first;
       }
     }
   }
