@@ -26,7 +26,7 @@ struct MountOptions {
   std::string source = "modelfs";  // what mountinfo shows as the device: the registry's home
   bool allow_other =
       false;  // shared: for every user of the host, as far as grants go (fs/sharing/posix_acl.h)
-  std::shared_ptr<Fd> device;  // /dev/fuse, opened by who had more rights; taken; null: opened here
+  std::shared_ptr<Fd> device;  // /dev/fuse, opened with more rights; taken; null: opened here
   bool read_only = false;
   bool no_exec = false;            // the kernel runs no program from it
   bool no_atime = false;           // shown in the mount table; access times are not kept either way

@@ -4,18 +4,14 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
-#include <array>
 #include <cstdio>
-#include <cstdlib>
 #include <iostream>
 
-#include "cas/base/error_table.h"
-#include "cas/base/text.h"
 #include "tools/principals.h"
 #include "tools/print/output.h"
 
 namespace modelfs::tools {
+
 CLI::App* AddCommand(CLI::App& parent, const std::string& name, const std::string& help,
                      const std::string& example) {
   CLI::App* command = parent.add_subcommand(name, help);

@@ -43,9 +43,9 @@ std::string Through(int directory, const std::string& name) {
   return fmt::format("/proc/self/fd/{}/{}", directory, name);
 }
 
-// The directory that `path` names, open; nothing where there is none. A link of somebody else's is not
-// followed: whoever can write to the directory above could have put one there, to any place that only the
-// caller can write to.
+// The directory that `path` names, open; nothing where there is none. A link of another user's is not
+// followed: a user who can write to the directory above could have put one there, to any place that only
+// the caller can write to.
 Result<std::optional<Fd>> OpenNamed(const std::filesystem::path& path, const std::string& shown) {
   const auto failed = [&shown]() -> Result<std::optional<Fd>> {
     if (errno == ENOENT) return std::optional<Fd>();

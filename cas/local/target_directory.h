@@ -22,7 +22,7 @@ class TargetDirectory {
   // A new or an empty directory at `path`. A new one, private as mkdtemp(3) makes it, is written under
   // another name beside it and is at `path` after Finish only; missing parents are made.
   //   kInvalidArgument   `path` names no directory, "" or "/" for example
-  //   kPermissionDenied  it is a symlink of another user's, who is not root
+  //   kPermissionDenied  it is a symlink of another user's, and not of root's
   //   kAlreadyExists     it is there and holds something, or is no directory
   static Result<TargetDirectory> Open(const std::string& path);
 

@@ -16,7 +16,7 @@ class Notifier {
   // entry is expired (FUSE_EXPIRE_ONLY) where the kernel knows how, so that it is looked up again: thrown
   // out, it would take the working directory from under a process that stands in it.
   //
-  // It waits in the kernel for whoever is asking something in `parent` just then, and holds up what is
+  // It waits in the kernel for each request under way in `parent`, and holds up the notifications that are
   // queued behind it: only where nothing else will do (fs/README.md, "Locks").
   virtual void EntryChanged(NodeId parent, std::string_view name) = 0;
   // The attributes of `node` changed, or it is gone. Its pages stay (never for an inode with open handles).

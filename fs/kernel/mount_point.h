@@ -70,7 +70,7 @@ Result<Fd> HoldMountPoint(const std::string& canonical);
 //   kFailedPrecondition   busy; only without `lazy`
 Status Detach(const std::string& mount_point, bool lazy);
 
-// Unmounts, as root or by fusermount3. kFailedPrecondition: busy, and names who holds it where that can
+// Unmounts, as root or by fusermount3. kFailedPrecondition: busy, and names the holder where that can
 // be seen; kNotFound: nothing of ours is mounted there. `lazy` detaches a busy one (umount2(2), MNT_DETACH).
 Status Unmount(const std::string& mount_point, bool lazy);
 
