@@ -19,8 +19,9 @@ bool IsInfoDirectory(InfoFile file) {
          file == InfoFile::kLineageDirectory;
 }
 
-// Whether the kernel keeps for long whose the node is. What is in a READY version shows no owner, .info and
-// what moves in versions/ and aliases/ are asked for again, and a draft's is a uid, whoever that is.
+// Whether the kernel caches the node's owner for long. Nodes in a READY version show no owner; .info, and
+// names that move in versions/ and aliases/, are asked for again; a draft shows its creator's uid, which no
+// change of principals alters.
 bool KeepsOwner(NodeId node) {
   const NodeKind kind = Parse(node).kind;
   return kind == NodeKind::kObject || kind == NodeKind::kVersions || kind == NodeKind::kAliases;
@@ -88,7 +89,8 @@ Outcome<std::optional<std::string>> AclTable::AclOf(NodeId node) {
 
   const int64_t now_ms = clock_.NowMs();
   const uint64_t epoch = this->epoch();
-  // Whoever is refused is asked about again at once, so a GRANT is in force from the moment it is made.
+  // Cached rights are valid for one registry revision, and the kernel asks again before it refuses a user: so
+  // a GRANT is in force from the moment it is made.
   const auto revision = context_.registry->CurrentRevision();
   if (!revision.ok()) return RefuseNode(revision.error());
   std::optional<NodeId> evicted;
@@ -98,8 +100,8 @@ Outcome<std::optional<std::string>> AclTable::AclOf(NodeId node) {
     const auto found = cached_.find(subject.object);
     if (found != cached_.end() && found->second.revision == *revision && now_ms >= found->second.read_at_ms &&
         now_ms - found->second.read_at_ms < store::HostIdentities::kLifetimeMs) {
-      // Whoever drops it from here tells the kernel about the node, too: it is remembered under the same
-      // lock.
+      // The node is remembered under the lock that guards the cache: a caller that drops this entry notifies
+      // the kernel of the node, too.
       evicted = given_.Add(node, found->second.path, max_nodes_);
       access = found->second.access;
     }
@@ -121,7 +123,7 @@ Outcome<std::optional<std::string>> AclTable::AclOf(NodeId node) {
   {
     MutexLock lock(mu_);
     if (epoch == this->epoch()) {
-      // What is in here lasts a second: to begin anew costs no more than that does.
+      // Entries are valid for a second at most, so clearing the cache costs no more than that does.
       if (cached_.size() >= kMaxCached) cached_.clear();
       cached_[subject.object] = Cached{*path, now_ms, *revision, access};
     }
@@ -150,7 +152,7 @@ std::optional<NodeId> AclTable::Given<Value>::Add(NodeId node, const Value& valu
 }
 
 void AclTable::GaveAttrs(std::span<const NodeId> nodes) {
-  // Most that is asked for is inside of versions, and waits for nobody.
+  // Most nodes are inside versions: return without taking the lock.
   if (std::none_of(nodes.begin(), nodes.end(), KeepsOwner)) return;
   std::vector<NodeId> evicted;
   {
@@ -170,7 +172,7 @@ std::vector<NodeId> AclTable::Forget(Concerns concerns) {
     MutexLock lock(mu_);
     epoch_.fetch_add(1, std::memory_order_acq_rel);
     std::erase_if(cached_, [&](const auto& each) { return concerns(each.second.path); });
-    // They stay remembered: an answer that was read before the change may still be on its way.
+    // The nodes stay remembered, because a reply that was read before the change may still be on its way.
     for (const auto& [node, path] : given_.nodes) {
       if (concerns(path)) nodes.push_back(node);
     }
@@ -180,7 +182,7 @@ std::vector<NodeId> AclTable::Forget(Concerns concerns) {
 
 void AclTable::Changed(store::ObjectId object) {
   std::vector<NodeId> nodes = Forget([&](const Path& path) { return path.Has(object); });
-  // The object's own directory first: once that is closed, no path leads to what lies below.
+  // The object's own directory comes first: once it refuses entry, no path leads to the nodes below.
   std::partition(nodes.begin(), nodes.end(), [&](NodeId node) { return node == ObjectNode(object); });
   for (const NodeId node : nodes) context_.notifier->AttrChanged(node);
 }

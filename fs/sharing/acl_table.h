@@ -1,11 +1,11 @@
-// Which ACLs the kernel was given, and which attributes that show an owner, so that it can be told to forget
-// them when access changes, or who has which uid; and who may what on the objects that were asked for lately.
+// Remembers the nodes that the kernel has ACLs of, or attributes that show an owner, so that the kernel can
+// be notified when access changes or uids change hands. Also caches the rights on the objects that were read
+// lately.
 //
-// Why nothing older than the last change stays in the kernel: a node is remembered before the registry is
-// read for its ACL, so a change that the reading missed is told for that node afterwards; and an ACL that the
-// kernel is told to forget while its answer is on the way is not kept (Linux fs/posix_acl.c, __get_acl: the
-// sentinel). A node for which there is no more room makes room by the oldest being forgotten, here and in the
-// kernel.
+// Why the kernel keeps nothing older than the last change: a node is remembered before its ACL is read from
+// the registry. If the read misses a change, the kernel is notified of that node afterwards. If a
+// notification overtakes the reply with an ACL, the kernel does not cache that ACL (Linux fs/posix_acl.c,
+// __get_acl: the sentinel). When the table is full, the oldest node is forgotten, here and in the kernel.
 //
 // Thread-safe.
 #pragma once
@@ -40,22 +40,23 @@ class AclTable {
   // The context's registry, identities, trees, notifier and daemon must be set.
   AclTable(Context& context, const Clock& clock, size_t max_nodes = kMaxNodes);
 
-  // The value of system.posix_acl_access; nothing where the node has none. The kernel keeps the answer.
+  // The value of system.posix_acl_access, or nothing if the node has no ACL. The kernel caches it.
   Outcome<std::optional<std::string>> AclOf(NodeId node) EXCLUDES(mu_);
 
-  // The kernel was given attributes of these nodes. It keeps them for long, and lets in by them whom it takes
-  // for the owner: where uids come to mean others, it is told of each that shows one. To be called before
-  // epoch() is compared.
+  // The kernel was given attributes of these nodes. It caches them for long, and treats the uid that they
+  // show as the owner: when uids come to mean other users, it is notified of each node that shows an owner.
+  // Call this before comparing epoch().
   void GaveAttrs(std::span<const NodeId> nodes) EXCLUDES(mu_);
 
-  // Grants on the object or its owner changed, which concerns what is in it, too.
+  // The object's grants or its owner changed, which concerns the objects in it, too.
   void Changed(store::ObjectId object) EXCLUDES(mu_);
-  // Who is in which group changed.
+  // Group memberships changed.
   void AllChanged() EXCLUDES(mu_);
-  // Who has which id, or who is a principal, changed, and with that whom the attributes show as the owner.
+  // The mapping of ids to principals, or the set of principals, changed, and with it the owners that
+  // attributes show.
   void IdsChanged() EXCLUDES(mu_);
 
-  // Rises with each change. Attributes that were read before it rose may show an owner of before.
+  // Rises with each change. Attributes that were read before it rose may show a former owner.
   uint64_t epoch() const { return epoch_.load(std::memory_order_acquire); }
   size_t nodes() const EXCLUDES(mu_);
 
@@ -69,14 +70,14 @@ class AclTable {
   struct Cached {
     Path path;
     int64_t read_at_ms = 0;
-    uint64_t revision = 0;  // the registry's, when it was begun to read
+    uint64_t revision = 0;  // the registry's, before the read
     std::shared_ptr<const store::ObjectAccess> access;
   };
 
-  // Nodes, and what is known of each; where there are too many, the oldest makes room.
+  // Nodes with a value each; when there are too many, the oldest is dropped.
   template <typename Value>
   struct Given {
-    // Which node had to make room, and is to be forgotten by the kernel.
+    // Returns the node that was dropped: the kernel must forget it, too.
     std::optional<NodeId> Add(NodeId node, const Value& value, size_t most);
     std::unordered_map<NodeId, Value> nodes;
     std::deque<NodeId> oldest_first;  // of nodes, each once
@@ -85,8 +86,8 @@ class AclTable {
 
   std::string Encoded(AccessClass part, const store::ObjectAccess& access) const;
   Result<Path> PathOf(store::ObjectId object);
-  // Drops what is kept of the objects for which `concerns` says yes. The kernel is still to be told of the
-  // nodes that it was given of them.
+  // Raises the epoch and drops the cached rights of the objects for which `concerns` returns true. Returns
+  // the nodes of theirs that the kernel has ACLs of: the caller must notify it.
   template <typename Concerns>
   std::vector<NodeId> Forget(Concerns concerns) EXCLUDES(mu_);
 
@@ -97,7 +98,7 @@ class AclTable {
 
   mutable Mutex mu_;
   Given<Path> given_ GUARDED_BY(mu_);        // ACLs
-  Given<ShowsOwner> attrs_ GUARDED_BY(mu_);  // apart, as a listing adds them by the thousand
+  Given<ShowsOwner> attrs_ GUARDED_BY(mu_);  // separate: a listing adds thousands
   std::unordered_map<store::ObjectId, Cached> cached_ GUARDED_BY(mu_);
 };
 

@@ -33,15 +33,15 @@ std::vector<Acl::Named> ListOf(const std::map<uint32_t, unsigned>& permissions) 
   return named;
 }
 
-// `called` names a number by the name that it goes by alone: whom another name stands for as well keeps what
-// that one has.
+// `ids.called` returns the uids that the registry knows by one of `names`. A uid that it knows by another
+// name keeps that name's rights.
 void AddThoseWithLess(AccessClass part, const store::ObjectAccess& access, const IdLookup& ids,
                       unsigned other, const std::map<uint32_t, unsigned>& groups,
                       std::map<uint32_t, unsigned>& users) {
   const auto add = [&](const std::vector<std::string>& names, unsigned permissions) {
     for (const uid_t uid : ids.called(names)) {
       if (users.size() + groups.size() >= kMaxNamedEntries) return;
-      users.emplace(uid, permissions);  // who has an entry has it by right
+      users.emplace(uid, permissions);  // an earlier entry stays: it states rights that are held
     }
   };
   if (access.namesakes != nullptr) {
@@ -69,7 +69,7 @@ unsigned PermissionsFor(AccessClass part, const store::ObjectRights& rights) {
     case AccessClass::kModel:
       return open_and_change(rights.see, false) | tag;
     case AccessClass::kVersions:
-      // Who may only tag has to come by on the way to a version.
+      // A user that may only tag passes here on the way to a version.
       return open_and_change(rights.get, rights.change_versions) | (rights.tag ? kSearch : 0U);
     case AccessClass::kAliases:
       return open_and_change(rights.get, rights.set_alias);
@@ -107,18 +107,18 @@ Acl ProjectAcl(AccessClass part, const store::ObjectAccess& access, const IdLook
   unsigned shared = 0;
   size_t named = 0;
   for (const store::PrincipalRights& entry : access.entries) {
-    // Whom an entry names, the kernel asks no further about: it must say what everyone may, too.
+    // The kernel looks no further once an entry names the user: the entry must include everyone's rights.
     const unsigned permissions = PermissionsFor(part, entry.rights | access.everyone);
     if (permissions == acl.other) continue;
     all |= permissions;
-    // By a shared name nobody is an admin.
+    // A shared name never makes a user an admin.
     if (!entry.admin && entry.principal.kind != store::PrincipalKind::kGroup &&
         ids.shared(entry.principal.name)) {
       shared |= permissions;
     }
-    // Past the limit nobody's id matters any more, and asking for thousands takes its time.
+    // Past the limit ids no longer matter, and looking up thousands takes time.
     if (++named > kMaxNamedEntries) continue;
-    // A service principal is a process's user, as a person is.
+    // A service principal runs processes under a uid, as a person does.
     if (entry.principal.kind != store::PrincipalKind::kGroup) {
       for (const uid_t uid : ids.uids(entry.principal.name)) users[uid] |= permissions;
     } else {
@@ -131,14 +131,15 @@ Acl ProjectAcl(AccessClass part, const store::ObjectAccess& access, const IdLook
     groups.clear();
   } else {
     AddThoseWithLess(part, access, ids, acl.other, groups, users);
-    // They may be in any group. A uid that is listed has a line of its own in the map, and keeps its entry.
+    // Users of a shared name may be in any group. A listed uid has a line of its own in the map, and keeps
+    // its entry.
     acl.other |= shared;
     for (auto& [gid, permissions] : groups) permissions |= shared;
   }
   acl.users = ListOf(users);
   acl.groups = ListOf(groups);
   acl.group = acl.other;
-  // What exceeded the mask would be in the ACL and not in force.
+  // Rights beyond the mask would be in the ACL and not in force.
   CHECK((acl.other & ~acl.mask) == 0);
   return acl;
 }

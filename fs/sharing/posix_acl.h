@@ -1,19 +1,20 @@
-// The registry's grants as POSIX ACLs, for a mount that several users share: what the kernel lets through by
-// itself, so that a cached path walk costs no question and is right for every user. It is the outer bound;
-// what is opened, listed or changed comes to the daemon, which asks the registry (fs/sharing/permit.h).
+// The registry's grants as POSIX ACLs, for a mount that several users share. The kernel enforces them by
+// itself, so a cached path walk costs no request and is right for every user. They are the outer bound:
+// opens, listings and changes come to the daemon, which asks the registry (fs/sharing/permit.h).
 //
-// Directories carry an ACL; files inside a version have none, since their directories guard their names and
-// OPEN their bytes. Mode, owner and group of a directory do not depend on grants, only on its owner, so what
-// the kernel keeps of them stays true when a grant changes:
+// Directories carry an ACL. Files inside a version have none: their directories guard their names, and OPEN
+// guards their bytes. A directory's mode, owner and group do not depend on grants, only on its owner, so the
+// kernel's copy of them stays true when a grant changes:
 //
-//   owner   the host's user whom the object belongs to, with rwx. Where a group owns it, or a user whom this
-//           host does not know: uid 0, the one user whom the kernel lets through everywhere anyway. (Were it
-//           65534, the user nobody would be let through by the owner's bits, or shut out by their absence.)
-//   group   the mount's; it may what everyone may
-//   mode    its group bits are the ACL's mask: the kernel asks for an ACL only where they are not all zero
+//   owner   the host's user that owns the object, with rwx. If a group owns it, or a user unknown to this
+//   host:
+//           uid 0, the one user that the kernel lets through everywhere anyway. (With 65534, the owner's bits
+//           would let the user nobody through, or their absence would shut it out.)
+//   group   the mount's; it has everyone's rights
+//   mode    its group bits are the ACL's mask: the kernel asks for an ACL only if they are not all zero
 //
-// The root directory is the exception: the kernel never keeps its ACL, so it has none. Everyone may walk
-// through it (names do not depend on who asks), and everyone's mkdir reaches the daemon.
+// The root directory is the exception: the kernel never caches its ACL, so it has none. Everyone may walk
+// through it (names do not depend on the caller), and everyone's mkdir reaches the daemon.
 //
 // Pure functions.
 #pragma once
@@ -30,26 +31,27 @@
 
 namespace modelfs::fs {
 
-// A directory's part in an object: each shows other rights of the object's.
+// The kinds of directory that belong to objects: each shows other rights on its object.
 enum class AccessClass : uint8_t {
   kContainer,     // a catalog or schema
   kModel,         // a model
   kVersions,      // <model>/versions
   kAliases,       // <model>/aliases
-  kInfo,          // <model>/.info and what is in it, but for:
+  kInfo,          // <model>/.info and the directories in it, except:
   kInfoVersions,  // <model>/.info/versions
   kVersionRoot,   // versions/<N>, <model>@<Alias>
   kInVersion,     // a directory in a version
 };
 
-// rwx, as in a mode's lowest three bits. `w` lets tags be set, or names be made and removed. In a container
-// that is everyone who may enter it: something in it may be one's own, and deleted, whatever one may create
-// there; and who may not is told why by the daemon, where the kernel would only say EACCES. So is everyone
-// who may read a version, in which nothing can be changed. `w` alone lets tags be set by who may not look
-// inside.
+// rwx, as in a mode's lowest three bits. `w` lets a user set tags, or make and remove names. In a container,
+// every user with entry has `w`: something in it may be the user's own to delete, whatever the user may
+// create there, and the daemon explains a refusal, where the kernel would only return EACCES. For the same
+// reason every reader of a version has `w` in it, although nothing in it can be changed. `w` alone lets a
+// user set tags without looking inside.
 unsigned PermissionsFor(AccessClass part, const store::ObjectRights& rights);
 
-// Longer ACLs than 507 named entries do not fit the kernel's buffer: it answers E2BIG to everyone but root.
+// An ACL of more than 507 named entries does not fit the kernel's buffer: it returns E2BIG to every user but
+// root.
 inline constexpr size_t kMaxNamedEntries = 500;
 
 struct Acl {
@@ -67,26 +69,25 @@ struct Acl {
   friend bool operator==(const Acl&, const Acl&) = default;
 };
 
-// Which ids of this host are meant by a principal's name (store/identity/host_identities.h).
+// Maps a principal's name to ids of this host (store/identity/host_identities.h).
 struct IdLookup {
   std::function<std::vector<uid_t>(std::string_view user)> uids;
   std::function<std::vector<gid_t>(std::string_view group)> gids;
-  // Whether many users have the name, by a range of uids: no ACL can list them.
+  // Whether a range of uids gives many users this name: no ACL can list them.
   std::function<bool(std::string_view user)> shared = [](std::string_view) { return false; };
-  // The users whom the registry takes to have one of these names.
+  // The uids whose processes the registry knows by one of these names.
   std::function<std::vector<uid_t>(const std::vector<std::string>& names)> called;
 };
 
-// Users who have less than the kernel would give them by the groups that they are in, or as anybody, are
-// named with what they have (store::Namesakes, ObjectAccess::lesser). They come last, who hold nothing before
-// service principals, and these before who is `lesser`: those for whom there is no room among
-// kMaxNamedEntries are let through as the groups that they are in are.
+// A user gets an entry of its own if the kernel, going by groups or `other`, would give it more than it holds
+// (store::Namesakes, ObjectAccess::lesser). These entries come last: first users that hold nothing, then
+// service principals, then the users in `lesser`. Users beyond kMaxNamedEntries have their groups' access.
 //
-// What a name holds that many users share is let through for everybody and each group: no entry can say it.
-// But an admin's name is not shared.
+// If many users share a name, its rights are given to everybody and to each group, because no entry can list
+// these users. An admin's name does not count as shared.
 //
-// Past kMaxNamedEntries principals there are no entries, and everybody is let through as far as the one who
-// may most: then the daemon alone decides, when something is opened, listed or changed.
+// Past kMaxNamedEntries principals the ACL has no entries, and everybody has the union of all rights: then
+// the daemon alone decides, when something is opened, listed or changed.
 Acl ProjectAcl(AccessClass part, const store::ObjectAccess& access, const IdLookup& ids);
 
 // The value of system.posix_acl_access (linux/posix_acl_xattr.h, version 2).
@@ -97,8 +98,7 @@ unsigned MaskFor(AccessClass part);
 inline mode_t ModeFor(AccessClass part) { return 0700U | (MaskFor(part) << 3U); }
 
 inline constexpr uid_t kNoHostOwner = 0;
-// The root directory's mode and group. A member of the group would be shut out, so it is one that nobody is
-// in.
+// The root directory's mode and group. A member of the group would be shut out, so the group has no members.
 inline constexpr mode_t kRootMode = 0707;
 inline constexpr gid_t kRootGroup = 0xFFFFFFFE;
 
