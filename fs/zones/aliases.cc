@@ -21,7 +21,7 @@ using store::ObjectId;
 using store::ObjectInfo;
 using store::VersionNumber;
 
-// What a link's attributes are is a function of its nodeid, but for the time of its last move.
+// A link's nodeid determines its attributes, except for the time of its last move.
 constexpr double kLinkAttrTtlS = 1;
 
 std::string LinkTarget(VersionNumber version) { return fmt::format("../versions/{}", version); }
@@ -43,8 +43,9 @@ std::vector<std::string_view> SplitPath(std::string_view path) {
   return parts;
 }
 
-// The version that a link in aliases/ means: "3", "../versions/3", or any path, absolute or not, that ends
-// in this model's own "<catalog>/<schema>/<model>/versions/3". A trailing slash is what completion adds.
+// The version that the target of a link in aliases/ names: "3", "../versions/3", or any path, absolute or
+// not, that ends in this model's own "<catalog>/<schema>/<model>/versions/3". Completion adds a trailing
+// slash.
 std::optional<VersionNumber> VersionOfTarget(const ObjectInfo& model, std::string_view target) {
   const std::vector<std::string_view> parts = SplitPath(target);
   if (parts.empty()) return std::nullopt;
@@ -61,13 +62,13 @@ std::optional<VersionNumber> VersionOfTarget(const ObjectInfo& model, std::strin
                                                                                              : std::nullopt;
 }
 
-// Who holds a nodeid of a model or version that is gone walks the path again on ESTALE.
+// On ESTALE a caller that holds the nodeid of a deleted model or version walks the path again.
 tl::unexpected<Refusal> RefuseNode(const Error& error) {
   if (error.code() == Code::kNotFound) return Refuse(ESTALE, error.message());
   return Refuse(error);
 }
 
-// tar's placeholder, open.
+// An open placeholder of tar's.
 class PlaceholderHandle : public FileHandle {
  public:
   Outcome<size_t> Read(uint64_t /*offset_bytes*/, std::span<std::byte> /*out*/) override { return 0; }
@@ -138,7 +139,8 @@ class AliasesZone : public Zone {
     return Zone::PlaceOf(node);
   }
 
-  // rsync and tar finish a link or directory by setting its times and owner: that changes nothing here.
+  // rsync and tar finish a link or directory by setting its times and owner: that succeeds and changes
+  // nothing.
   Outcome<Attr> SetAttr(const Request& request, NodeId node, const AttrChange& change) override {
     Outcome<Attr> attr = GetAttr(request, node);
     if (!attr.has_value()) return attr;
@@ -146,7 +148,8 @@ class AliasesZone : public Zone {
       return Refuse(EPERM, "aliases/ holds links, no files: ln -s ../versions/N aliases/NAME");
     }
     AttrChange checked = change;
-    if (Parse(node).kind == NodeKind::kHeld) checked.mode.reset();  // a program's own, for as long as it is
+    if (Parse(node).kind == NodeKind::kHeld)
+      checked.mode.reset();  // a held name's mode is its maker's affair
     const Outcome<void> kept = CheckOwnerAndMode(checked, attr->attr);
     if (!kept.has_value()) return tl::unexpected(kept.error());
     return attr;
@@ -176,7 +179,7 @@ class AliasesZone : public Zone {
     return tl::unexpected(OnlyLinks(name));
   }
 
-  // A new, empty file is what tar makes in place of a link until it has unpacked everything.
+  // tar makes a new, empty file in place of a link until it has unpacked everything.
   Outcome<CreatedFile> Create(const Request& request, NodeId parent, std::string_view name, mode_t mode,
                               int flags) override {
     if ((flags & O_EXCL) == 0) return tl::unexpected(OnlyLinks(name));
@@ -248,7 +251,7 @@ class AliasesZone : public Zone {
     Outcome<void> done = from != nullptr ? RenameAlias(request, *model, *from, new_name, flags)
                                          : RenameHeld(request, *model, name, new_name, flags);
     if (!done.has_value()) {
-      // What VFS would say for NOREPLACE, had it seen the name.
+      // EEXIST is right for NOREPLACE alone: VFS returns it by itself if it has seen the name.
       const bool exists = done.error().errno_value == EEXIST && (flags & RENAME_NOREPLACE) != 0;
       if (!exists) return tl::unexpected(ForRename(std::move(done).error()));
     }
@@ -295,7 +298,8 @@ class AliasesZone : public Zone {
  private:
   using Held = HeldNames::Held;
 
-  // Of a kAliases node, for who may set its aliases; held names are half an alias.
+  // The model of a kAliases node, if the caller may set its aliases: making a held name is half a way to
+  // that.
   Outcome<ObjectInfo> ModelToChange(const Request& request, NodeId aliases) {
     const ObjectId model = Parse(aliases).object;
     if (auto may = Permit(context_, request, store::Operation::kSetAlias, model); !may) {
@@ -306,7 +310,7 @@ class AliasesZone : public Zone {
     return *std::move(info);
   }
 
-  // It leads where an alias would, and whoever may read those may read it.
+  // A held link leads where an alias would, so its readers need the same permission.
   Outcome<Held> HeldToRead(const Request& request, NodeId node) {
     const std::optional<Held> held = held_names_.Find(Parse(node).serial);
     if (!held.has_value()) return Refuse(ENOENT, "this temporary name is gone");
@@ -321,11 +325,11 @@ class AliasesZone : public Zone {
     entry.node = AliasLinkNode(alias.slot, alias.version_id);
     entry.attr = SymlinkStat(context_, LinkTarget(alias.version).size(), alias.updated_at_ms);
     entry.attr_ttl_s = kLinkAttrTtlS;
-    entry.entry_ttl_s = 0;  // whoever opens an alias gets what it is at that moment
+    entry.entry_ttl_s = 0;  // each open finds the alias's present target
     return entry;
   }
 
-  // Shows whose it is: nobody takes it for the registry's word.
+  // Shows its maker as the owner, so that no user takes it for an alias of the registry.
   struct stat HeldStat(const Held& held) const {
     struct stat attr = {};
     if (held.version.has_value()) {
@@ -381,7 +385,7 @@ class AliasesZone : public Zone {
     store::Registry& registry = *context_.registry;
     if ((flags & RENAME_EXCHANGE) != 0) {
       if (FindAlias(model, new_name) == nullptr) {
-        // Of the two it does not matter which is named first.
+        // The order of the two names does not matter.
         if (held_names_.Find(model.id, new_name).has_value()) {
           return RenameHeld(request, model, new_name, from.name, flags);
         }
@@ -395,7 +399,7 @@ class AliasesZone : public Zone {
     }
     if (store::IsHeldName(new_name)) {
       if (const Status valid = CheckPathComponent(new_name); !valid.ok()) return Refuse(valid.error());
-      // mv -b, or an editor: the alias is gone, and its old target is kept under a name of this mount.
+      // mv -b, or an editor: the alias is deleted, and its old target is kept under a held name.
       const Outcome<Held> held =
           Hold(request, model.id, new_name, from.version, ACCESSPERMS, HeldNames::IfTaken::kReplace);
       if (!held.has_value()) return tl::unexpected(held.error());
@@ -439,7 +443,7 @@ class AliasesZone : public Zone {
     held_names_.Drop(model.id, name);
     held_names_.Drop(model.id, new_name);
     if ((flags & RENAME_EXCHANGE) != 0) {
-      Held old = *held;  // its maker's still
+      Held old = *held;  // keeps its maker
       old.version = replaced->version;
       const Outcome<Held> kept = held_names_.Hold(model.id, name, old, HeldNames::IfTaken::kRefuse);
       if (!kept.has_value()) return tl::unexpected(kept.error());

@@ -25,7 +25,7 @@ struct stat Make(const Context& context, mode_t mode, nlink_t links, uint64_t si
   return attr;
 }
 
-// A directory that has to do with an object, as the kernel enforces the object's grants on it.
+// The attributes of a directory that belongs to an object: the kernel enforces the object's grants on it.
 struct stat Guard(const Context& context, struct stat attr, AccessClass part, std::string_view owner) {
   if (!context.shared) return attr;
   attr.st_mode = S_IFDIR | ModeFor(part);
@@ -81,8 +81,8 @@ struct stat InfoDirectoryStat(const Context& context, const store::ObjectInfo& m
 }
 
 struct stat VersionRootStat(const Context& context, const store::VersionInfo& version) {
-  // Whose a version is, is its model's affair and may change; here it does not show, so that nothing of this
-  // ever does. The owner is named by the ACL.
+  // The owner belongs to the model and may change. It does not show here, so these attributes never change;
+  // the ACL names the owner.
   return Guard(context, DirectoryStat(context, version.committed_at_ms), AccessClass::kVersionRoot, "");
 }
 
@@ -90,7 +90,7 @@ struct stat AliasRootStat(const Context& context, const store::VersionInfo& vers
                           const store::AliasInfo& alias) {
   struct stat attr = VersionRootStat(context, version);
   if (alias.updated_at_ms < version.committed_at_ms) return attr;
-  // It was moved at some moment of this millisecond, and a file may be from an earlier one.
+  // The move was at some moment of this millisecond, and a file may be from an earlier one.
   constexpr int64_t kLastNsOfMs = 999'999;
   attr.st_mtim = TimeOf(alias.updated_at_ms);
   attr.st_mtim.tv_nsec += kLastNsOfMs;
@@ -121,7 +121,7 @@ Outcome<void> CheckOwnerAndMode(const AttrChange& change, const struct stat& now
     return Refuse(EPERM, "a model has one owner: setfattr -n user.modelfs.owner -v PRINCIPAL MODEL");
   }
   if (change.mode.has_value() && ((*change.mode ^ now.st_mode) & ACCESSPERMS) != 0) {
-    return Refuse(EPERM, "the registry decides who may do what: mode bits cannot be changed");
+    return Refuse(EPERM, "access is a matter of the registry's grants: mode bits cannot be changed");
   }
   return {};
 }
@@ -131,8 +131,8 @@ Entry VersionEntry(const Context& context, const store::VersionInfo& version) {
   entry.node = TreeNode(version.id, 0, Flavour::kCached);
   entry.attr = VersionRootStat(context, version);
   entry.attr_ttl_s = kForever;
-  // Whoever deletes it tells the kernel of the inode (fs/watcher.h), which cannot reach a lookup that is
-  // under way just then: its name is kept for a while only.
+  // A deletion notifies the kernel of the inode (fs/watcher.h), which does not reach a lookup that is under
+  // way at that moment: so the name is cached for a while only.
   entry.entry_ttl_s = kNamesTtlS;
   return entry;
 }

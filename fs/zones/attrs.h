@@ -1,10 +1,10 @@
-// What stat(2) shows, made in one place so that a name looks the same however it was reached: by lookup,
-// by READDIRPLUS or by its nodeid.
+// Makes the attributes that stat(2) shows, in one place, so that a name looks the same by lookup, by
+// READDIRPLUS or by its nodeid.
 //
-// Where the mount is its user's alone, everything belongs to that user; where it is shared, to whom
-// fs/sharing/posix_acl.h says. Directories whose children are not counted (catalogs, schemas,
-// `versions`, a version's root) show one link, as file systems do that do not count them; the others
-// show two and one for each subdirectory. st_ino is the dispatcher's.
+// On a private mount everything belongs to the mount's user; on a shared one, to the owner that
+// fs/sharing/posix_acl.h defines. Directories whose children are not counted (catalogs, schemas, `versions`,
+// a version's root) show one link, as other file systems do that do not count them; the others show two and
+// one for each subdirectory. The dispatcher sets st_ino.
 #pragma once
 
 #include <sys/stat.h>
@@ -25,7 +25,8 @@ inline constexpr nlink_t kLinksNotCounted = 1;
 
 // The mount's own directory, 0755.
 struct stat DirectoryStat(const Context& context, int64_t mtime_ms, nlink_t links = kLinksNotCounted);
-// A regular file, 0644 or 0755: the daemon refuses writers with a sentence, the mode bits would not.
+// A regular file, 0644 or 0755: the owner's `w` lets the daemon refuse writers with a sentence, which mode
+// bits could not.
 struct stat FileStat(const Context& context, uint64_t size_bytes, bool executable, int64_t mtime_ms);
 // A symbolic link, 0777.
 struct stat SymlinkStat(const Context& context, uint64_t target_bytes, int64_t mtime_ms);
@@ -39,19 +40,19 @@ struct stat ObjectStat(const Context& context, const store::ObjectInfo& object);
 struct stat ModelPartStat(const Context& context, const store::ObjectInfo& model);
 // <model>/.info and the directories in it.
 struct stat InfoDirectoryStat(const Context& context, const store::ObjectInfo& model);
-// The root directory of a READY version: it shows the commit. Needs no tree.
+// The root directory of a READY version: its times are the commit's. Needs no tree.
 struct stat VersionRootStat(const Context& context, const store::VersionInfo& version);
-// The same as <model>@<Alias>: its times are not before the alias's last move, so that a program that looks
-// for newer times sees each, also one to an older version.
+// The same directory as <model>@<Alias>. Its times are never before the alias's last move, so a program that
+// looks for newer times sees each move, also one to an older version.
 struct stat AliasRootStat(const Context& context, const store::VersionInfo& version,
                           const store::AliasInfo& alias);
 // Any directory or file below it (and the root, for node 0). A file shows its own mtime.
 struct stat TreeStat(const Context& context, const CachedVersion& version, uint32_t node);
 
-// For names that the registry makes: nobody else owns them, and the mode stays.
+// Refuses changes to names that the registry makes: they have no other owner, and their mode stays.
 Outcome<void> CheckOwnerAndMode(const AttrChange& change, const struct stat& now);
 
-// What a LOOKUP of versions/<N> answers for a READY version.
+// The entry that LOOKUP of versions/<N> returns for a READY version.
 Entry VersionEntry(const Context& context, const store::VersionInfo& version);
 
 }  // namespace modelfs::fs

@@ -21,8 +21,8 @@ namespace {
 
 using RecordPtr = DraftTable::RecordPtr;
 
-// Only this mount changes the draft, and the kernel sees each change: this bounds how long it keeps what
-// became of a draft after its end.
+// Only this mount changes the draft, and the kernel sees each change: this bounds how long the kernel caches
+// its nodes after its end.
 constexpr double kDraftTtlS = 1;
 
 constexpr std::string_view kTagPrefix = "user.tag.";
@@ -57,7 +57,7 @@ mode_t TypeOf(cas::DraftKind kind) {
   return kind == cas::DraftKind::kLink ? S_IFLNK : S_IFREG;
 }
 
-// What became of a committed draft; which version, where the caller may know.
+// Says what a committed draft became; with the number of the version if the caller may know it.
 std::string BecameVersion(std::optional<store::VersionNumber> told) {
   if (!told.has_value()) return "this draft became a version, which never changes";
   return fmt::format(
@@ -66,10 +66,10 @@ std::string BecameVersion(std::optional<store::VersionNumber> told) {
       *told);
 }
 
-// What a lower layer says about a change to a draft, in the kernel's words. `not_empty` where the call
-// removes a directory.
+// Translates a lower layer's error for a change to a draft into the kernel's terms. Use kMatters if the call
+// fails on a directory that is not empty.
 enum class Emptiness { kDoesNotMatter, kMatters };
-enum class Numbers { kTold, kUntold };  // whether the caller may know those of the model's versions
+enum class Numbers { kTold, kUntold };  // whether the caller may know the numbers of the model's versions
 Refusal ChangeRefusal(DraftTable& drafts, const DraftTable::Record& record, const Error& error,
                       Numbers numbers, Emptiness emptiness = Emptiness::kDoesNotMatter) {
   if (error.code() != Code::kFailedPrecondition) return Refuse(error).value();
@@ -100,7 +100,7 @@ class DraftHandle : public FileHandle {
         node_(node),
         access_(access) {}
 
-  // Apart from the constructor, since the hold must be there before the file is opened.
+  // Separate from the constructor, because the hold must exist before the file is opened.
   Status Open() {
     ASSIGN_OR_RETURN(file_, draft().Open(node_, access_));
     return OkStatus();
@@ -131,7 +131,7 @@ class DraftHandle : public FileHandle {
     return {};
   }
 
-  // Drafts have no holes that are worth finding: all is data up to the end.
+  // Drafts have no holes that are worth finding: everything up to the end is data.
   Outcome<uint64_t> Seek(uint64_t offset_bytes, int whence) override {
     const Result<cas::DraftAttr> attr = draft().GetAttr(node_);
     if (!attr.ok()) return Refuse(attr.error());
@@ -139,7 +139,7 @@ class DraftHandle : public FileHandle {
     return whence == SEEK_DATA ? offset_bytes : attr->size_bytes;
   }
 
-  // Shares a blob where that is all there is to do; everything else the kernel copies by itself.
+  // Shares a blob if that is the whole copy; the kernel copies everything else by itself.
   Outcome<size_t> CopyFrom(const FileHandle& from, uint64_t from_offset_bytes, uint64_t offset_bytes,
                            uint64_t length_bytes) override {
     const auto by_kernel = [] {
@@ -150,7 +150,7 @@ class DraftHandle : public FileHandle {
       const Result<cas::DraftAttr> source = other->draft().GetAttr(other->node_);
       if (!source.ok()) return Refuse(source.error());
       if (from_offset_bytes >= source->size_bytes) return 0;
-      // The blob is what the file held before; the kernel may still have what was written.
+      // The blob has the file's earlier bytes; the kernel may still have the written ones.
       if (source->lost_bytes) return by_kernel();
       length_bytes = std::min(length_bytes, source->size_bytes - from_offset_bytes);
       blob = source->shares;
@@ -178,13 +178,13 @@ class DraftHandle : public FileHandle {
   cas::Draft& draft() const { return *hold_.record().draft; }
   tl::unexpected<Refusal> Changed(const Status& status) { return Changed(status.error()); }
   tl::unexpected<Refusal> Changed(const Error& error) {
-    // A handle outlives its opener's rights, and does not know who uses it.
+    // A handle outlives its opener's rights, and does not know its user.
     return tl::unexpected(ChangeRefusal(drafts_, hold_.record(), error, Numbers::kUntold));
   }
 
   DraftTable& drafts_;
   Leases& leases_;
-  DraftTable::Hold hold_;  // before file_: whoever waits for writers looks when the hold goes
+  DraftTable::Hold hold_;  // before file_: waiters for writers look again when the hold ends
   const cas::DraftNode node_;
   const cas::Draft::Access access_;
   std::shared_ptr<cas::DraftFile> file_;
@@ -202,7 +202,7 @@ class DraftsZone : public Zone {
     if (!record.has_value()) return tl::unexpected(record.error());
     const Result<cas::DraftEntry> found = (*record)->draft->Lookup(at.draft_node, name);
     if (!found.ok()) {
-      // A name that no file can have is absent; whoever would make it is told why.
+      // An invalid name is absent; a request that would create it gets the reason.
       if (found.error().code() == Code::kInvalidArgument) return Refuse(ENOENT, found.error().message());
       return Refuse(found.error());
     }
@@ -248,12 +248,12 @@ class DraftsZone : public Zone {
     Outcome<RecordPtr> record = Writable(request, at.draft);
     if (!record.has_value()) return tl::unexpected(record.error());
     cas::Draft& draft = *(*record)->draft;
-    // For root it succeeds and changes nothing: `tar x`, `cp -a` and `rsync -a` end each file of another
-    // user's with it.
+    // For root, chown succeeds and changes nothing: `tar x`, `cp -a` and `rsync -a` finish files of other
+    // users with it.
     const bool is_root = request.caller.uid == 0;
     if (change.uid.has_value() && *change.uid != (*record)->creator && !is_root) {
       return Refuse(EPERM,
-                    "what is in a draft belongs to whoever made the draft; models have one owner: "
+                    "files in a draft belong to the draft's creator; models have one owner: "
                     "setfattr -n user.modelfs.owner -v PRINCIPAL MODEL");
     }
     Status done = OkStatus();
@@ -322,7 +322,7 @@ class DraftsZone : public Zone {
     const Result<cas::DraftEntry> made = (*record)->draft->MakeLink(at.draft_node, name, target);
     if (made.ok()) return Named(**record, made->node);
     Refusal refusal = Changed(request, **record, made.error());
-    // Of a name that is none, that is what is said; else the text is what the file system has no room for.
+    // An invalid name keeps EINVAL; otherwise the target is longer than the file system allows.
     if (refusal.errno_value == EINVAL && CheckPathComponent(name).ok()) refusal.errno_value = ENAMETOOLONG;
     return Refused(**record, at.draft_node, name, "a symbolic link", std::move(refusal));
   }
@@ -380,8 +380,8 @@ class DraftsZone : public Zone {
     if (to.kind != NodeKind::kDraft) {
       return Refuse(
           EPERM,
-          "what is in a draft can be moved within drafts only; copy it (cp -r shares the bytes where it "
-          "can), then remove it here");
+          "files in a draft can be moved within drafts only; copy them (cp -r shares the bytes where it "
+          "can), then remove them here");
     }
     Outcome<RecordPtr> found = Writable(request, from.draft);
     if (!found.has_value()) {
@@ -454,7 +454,7 @@ class DraftsZone : public Zone {
         if (tag != fields.tags.end()) return tag->second;
       }
       if (name == "user.modelfs.status") return "DRAFT";
-      // What the draft holds is its creator's; of the model, what the creator may know by now.
+      // The draft's contents are its creator's; facts of the model need the creator's present permission.
       const store::ObjectId model_id = (*record)->model;
       const bool is_name = name == "user.modelfs.name";
       if (is_name || name == "user.modelfs.next_version") {
@@ -513,8 +513,8 @@ class DraftsZone : public Zone {
 
  private:
   enum class Search { kThere, kBelow };
-  // A directory and a name there that leads to `wanted`: in `directories`, or anywhere below. A file knows
-  // its directory no more than in any file system.
+  // A directory and a name in it that leads to `wanted`: in `directories`, or anywhere below. As in any file
+  // system, a file does not know its directory.
   static std::optional<std::pair<cas::DraftNode, std::string>> FindIn(cas::Draft& draft,
                                                                       std::vector<cas::DraftNode> directories,
                                                                       cas::DraftNode wanted, Search search) {
@@ -522,7 +522,7 @@ class DraftsZone : public Zone {
       const cas::DraftNode directory = directories.back();
       directories.pop_back();
       Result<std::vector<cas::DraftEntry>> entries = draft.List(directory);
-      if (!entries.ok()) continue;  // no directory, or gone meanwhile
+      if (!entries.ok()) continue;  // not a directory, or gone meanwhile
       for (cas::DraftEntry& entry : *entries) {
         if (entry.node == wanted) return std::pair(directory, std::move(entry.name));
         if (search == Search::kBelow) directories.push_back(entry.node);
@@ -531,7 +531,7 @@ class DraftsZone : public Zone {
     return std::nullopt;
   }
 
-  // Whether it is a directory of a draft that is a version by now.
+  // Whether it is a directory of a draft that has become a version.
   bool IsCommitted(NodeId node) {
     return drafts_.Get(Parse(node).draft) == nullptr && committed_.Shown(node).has_value();
   }
@@ -545,21 +545,23 @@ class DraftsZone : public Zone {
     return EntryOf(record, node);
   }
 
-  // The answer to a program that may go on without what it asked for: the commit asks for that name.
+  // Notes the refusal, because the program may go on without what it asked for: the commit then asks for that
+  // name.
   static tl::unexpected<Refusal> Refused(DraftTable::Record& record, cas::DraftNode directory,
                                          std::string_view name, std::string_view what, Refusal refusal) {
     record.draft->NoteRefused(directory, name, what);
     return tl::unexpected(std::move(refusal));
   }
 
-  // As the function, for whoever asks.
+  // As ChangeRefusal, for this caller.
   Refusal Changed(const Request& request, const DraftTable::Record& record, const Error& error,
                   Emptiness emptiness = Emptiness::kDoesNotMatter) {
     const bool told = MayKnowNumbers(context_, request, record.model);
     return ChangeRefusal(drafts_, record, error, told ? Numbers::kTold : Numbers::kUntold, emptiness);
   }
 
-  // Told to whoever still holds a nodeid of it, who need not be its creator nor see the model any more.
+  // The refusal for a caller that still holds a nodeid of it. That caller need not be its creator, nor still
+  // see the model.
   Refusal Gone(const Request& request, uint32_t draft) {
     if (const auto commit = drafts_.CommittedAs(draft); commit.has_value()) {
       const bool told = MayKnowNumbers(context_, request, commit->model);
@@ -578,7 +580,7 @@ class DraftsZone : public Zone {
     return record;
   }
 
-  // ESTALE only where nothing is remembered of it.
+  // ESTALE only if nothing is remembered of it.
   Outcome<RecordPtr> Writable(const Request& request, uint32_t draft) {
     RecordPtr record = drafts_.Get(draft);
     if (record == nullptr) return tl::unexpected(Gone(request, draft));
@@ -606,9 +608,8 @@ class DraftsZone : public Zone {
                  .entry_ttl_s = kDraftTtlS};
   }
 
-  // The kernel would go on using the nodeid, which names the draft that it was in: so a move is a copy and a
-  // removal, which `mv` and other programs do by themselves when they are told that it is another file
-  // system.
+  // The kernel would go on using the nodeid, which names the former draft. So a move is a copy and a removal:
+  // `mv` and other programs do both by themselves when rename returns EXDEV.
   Outcome<void> BetweenDrafts(const Request& request, cas::DraftNumber from, cas::DraftNumber to,
                               unsigned flags) {
     for (const cas::DraftNumber each : {from, to}) {
@@ -617,7 +618,7 @@ class DraftsZone : public Zone {
       }
     }
     if ((flags & RENAME_EXCHANGE) != 0) {
-      return Refuse(EPERM, "what is in two drafts cannot be exchanged; move one after the other");
+      return Refuse(EPERM, "files of two drafts cannot be exchanged; move one after the other");
     }
     return Refuse(EXDEV, "to another draft, files are moved by copying and removing them, as `mv` does");
   }
@@ -667,7 +668,7 @@ class DraftsZone : public Zone {
     if (at.draft_node != cas::kDraftRoot || (!tag && name != kDescription)) {
       if (!value.has_value()) return Refuse(ENODATA, fmt::format("no attribute {} here", Printable(name)));
       return Refuse(ENOTSUP,
-                    "of extended attributes a draft keeps user.tag.<key> and user.description, on its "
+                    "a draft keeps only the extended attributes user.tag.<key> and user.description, on its "
                     "top directory: they become the version's");
     }
     store::DraftFields fields = drafts_.FieldsOf(**record);
@@ -714,7 +715,7 @@ std::unique_ptr<Zone> MakeDraftsZone(Context& context, DraftTable& drafts, Lease
 Outcome<void> PermitDraft(const Context& context, const Request& request, DraftTable& drafts,
                           const DraftTable::Record& record, store::Operation operation) {
   if (request.caller.uid == record.creator) return {};
-  const Error refusal(Code::kPermissionDenied, "a draft is its creator's own until it is committed");
+  const Error refusal(Code::kPermissionDenied, "a draft belongs to its creator alone until it is committed");
   AuditDecision(context, request, operation, record.model, refusal, {{"draft", drafts.NameOf(record)}});
   return Refuse(refusal);
 }

@@ -1,4 +1,4 @@
-// What other zones need to know of drafts.
+// The parts of the drafts zone that other zones use.
 #pragma once
 
 #include "fs/base/context.h"
@@ -8,14 +8,14 @@
 
 namespace modelfs::fs {
 
-// A draft is its creator's alone; EACCES for everybody else, root too, and a record in the audit log: as of a
-// refused `operation` on the model (kReadFiles to look into the draft, kCreateVersion to change or commit
-// it), with the draft's name.
+// A draft is open to its creator alone. For everybody else, root included, this returns EACCES and writes a
+// record to the audit log: a refused `operation` on the model (kReadFiles for looking into the draft,
+// kCreateVersion for changing or committing it), with the draft's name.
 Outcome<void> PermitDraft(const Context& context, const Request& request, DraftTable& drafts,
                           const DraftTable::Record& record, store::Operation operation);
 
-// What a lookup of a draft's name in versions/ answers. The kernel asks for it each time: after a commit the
-// same name is something else.
+// The entry that LOOKUP returns for a draft's name in versions/. The kernel asks for it each time: after a
+// commit the same name is something else.
 Outcome<Entry> DraftRootEntry(const Context& context, DraftTable::Record& record);
 
 }  // namespace modelfs::fs

@@ -133,7 +133,7 @@ Outcome<void> HeldNames::Move(store::ObjectId model, std::string_view from, std:
   const Held moved = source->second;
   const auto target = Fresh(new_key);
   if ((flags & RENAME_EXCHANGE) != 0) {
-    if (target == names_.end()) return Refuse(ENOENT, "there is nothing to change places with");
+    if (target == names_.end()) return Refuse(ENOENT, "the name to change places with does not exist");
     const Held other = target->second;
     Erase(source);
     Erase(target);

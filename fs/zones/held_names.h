@@ -1,9 +1,9 @@
-// The names in aliases/ that are no aliases: what programs make on the way to one (the temporary link of
-// `ln -sfn` or rsync, tar's empty placeholder), and what `mv -b` keeps of one. They live in this mount's
+// The names in aliases/ that are not aliases: names that programs make on the way to one (the temporary link
+// of `ln -sfn` or rsync, tar's empty placeholder), and backups that `mv -b` keeps. They live in this mount's
 // memory and go with it, with their model, or by age; see "Held names" in docs/mount.md.
 //
-// Users share a mount, so what one piles up must never stand in another's way: each has a share of his own,
-// in each model and altogether.
+// Users share a mount, so names that one user piles up must never stand in another's way: each user has a
+// share in each model and altogether.
 //
 // Thread-safe; waits for nothing.
 #pragma once
@@ -30,13 +30,13 @@ namespace modelfs::fs {
 
 class HeldNames {
  public:
-  // Programs hold one at a time; tar one for each alias that it unpacks.
+  // A program holds one name at a time; tar holds one for each alias that it unpacks.
   static constexpr size_t kMostInModel = 64;   // of one user, in one model
   static constexpr size_t kMostOfUser = 1024;  // in all models
-  static constexpr size_t kMost = 65'536;      // of everybody; some 200 bytes each
-  // A step of a program takes milliseconds; a person who keeps an alias by `mv -b` may want it back.
+  static constexpr size_t kMost = 65'536;      // of all users; some 200 bytes each
+  // A program's step takes milliseconds; a person that keeps an alias by `mv -b` may want it back.
   static constexpr int64_t kLinkLifetimeMs = 10 * 60 * 1000;
-  // tar comes back when it has unpacked all else, and forgets the link without a word where its file is gone.
+  // tar comes back after it has unpacked everything else, and silently drops the link if its file is gone.
   static constexpr int64_t kFileLifetimeMs = 24 * 60 * 60 * 1000;
 
   struct Held {
@@ -46,23 +46,23 @@ class HeldNames {
     std::optional<store::VersionNumber> version;  // that a link points to; nothing: an empty file
     mode_t mode = 0;
     int64_t made_at_ms = 0;
-    int64_t made_since_boot_ms = 0;  // no clock that is set ends a name
+    int64_t made_since_boot_ms = 0;  // setting a clock ends no name
   };
   enum class IfTaken : uint8_t { kRefuse, kReplace };
 
   explicit HeldNames(const Clock& clock) : clock_(clock) {}
 
-  // `held` as described, but for serial, model and times. EEXIST; EDQUOT where the maker has no more, and
-  // then a name that was to be replaced stays.
+  // Stores `held`; sets its serial, model and times. EEXIST if the name is taken; EDQUOT if the maker's share
+  // is used up, and then a name that was to be replaced stays.
   Outcome<Held> Hold(store::ObjectId model, std::string_view name, Held held, IfTaken if_taken) EXCLUDES(mu_);
   std::optional<Held> Find(store::ObjectId model, std::string_view name) EXCLUDES(mu_);
   std::optional<Held> Find(uint64_t serial) EXCLUDES(mu_);
   // By name.
   std::vector<std::pair<std::string, Held>> MadeBy(uid_t maker, store::ObjectId model) EXCLUDES(mu_);
-  // To another name of the model, which is replaced; `flags` as renameat2(2). ENOENT, EEXIST.
+  // Renames within the model and replaces the target; `flags` as renameat2(2). ENOENT, EEXIST.
   Outcome<void> Move(store::ObjectId model, std::string_view from, std::string_view to, unsigned flags)
       EXCLUDES(mu_);
-  // Whether there was one.
+  // Returns whether the name existed.
   bool Drop(store::ObjectId model, std::string_view name) EXCLUDES(mu_);
   // The model is gone.
   void DropModel(store::ObjectId model) EXCLUDES(mu_);
@@ -72,13 +72,13 @@ class HeldNames {
   using Names = std::map<Key, Held>;
 
   bool Expired(const Held& held) const;
-  // The name, unless it is too old, which makes it go.
+  // The name, unless it has expired; an expired one is removed.
   Names::iterator Fresh(const Key& key) REQUIRES(mu_);
   Names::iterator Erase(Names::iterator it) REQUIRES(mu_);
   void Insert(const Key& key, const Held& held) REQUIRES(mu_);
   void DropExpired() REQUIRES(mu_);
   size_t CountInModel(uid_t maker, store::ObjectId model) const REQUIRES(mu_);
-  // Which bound is met, as a sentence; empty: there is room.
+  // The bound that is reached, as a sentence; empty if there is room.
   std::string WhyNoRoom(uid_t maker, store::ObjectId model) const REQUIRES(mu_);
 
   const Clock& clock_;

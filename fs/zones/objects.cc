@@ -46,8 +46,7 @@ ObjectId ObjectOf(NodeId node) {
   return parts.object;
 }
 
-// Of the root's attributes only the times change, of which the kernel is told nothing
-// (fs/kernel/fuse_channel.h).
+// The root's times change, and the kernel is never notified of the root (fs/kernel/fuse_channel.h).
 constexpr double kRootAttrTtlS = 1;
 
 ObjectKind ChildKind(ObjectKind parent) {
@@ -55,14 +54,14 @@ ObjectKind ChildKind(ObjectKind parent) {
   return static_cast<ObjectKind>(static_cast<uint8_t>(parent) + 1);
 }
 
-// Who holds a nodeid of an object that is gone walks the path again on ESTALE (MakeTreesZone).
+// On ESTALE a caller that holds the nodeid of a deleted object walks the path again (MakeTreesZone).
 tl::unexpected<Refusal> RefuseNode(const Error& error) {
   if (error.code() == Code::kNotFound) return Refuse(ESTALE, error.message());
   return Refuse(error);
 }
 
-// The children of a catalog, schema or the root, read in pages as the reader comes to them and kept, so
-// that an offset means the same name for as long as the directory is open.
+// The children of a catalog, schema or the root. They are read in pages as the reader comes to them, and
+// kept, so that an offset means the same name for as long as the directory is open.
 class ChildrenHandle : public DirectoryHandle {
  public:
   ChildrenHandle(const Context& context, store::Caller caller, ObjectId parent, ObjectKind child_kind)
@@ -117,15 +116,15 @@ class ChildrenHandle : public DirectoryHandle {
   const ObjectId parent_;
   const ObjectKind child_kind_;
   std::vector<Item> items_;
-  std::unordered_map<std::string, std::optional<uid_t>> owners_;  // asked once for many
+  std::unordered_map<std::string, std::optional<uid_t>> owners_;  // looked up once for many children
   std::string next_token_;
   bool complete_ = false;
 };
 
-// Threads that copy a whole model into a new one, as `cp -r` and shutil.copytree do, by what they ask for:
-// they list a model, make another, and look for `versions` and `aliases` in it to make those, too. These are
-// there, so the kernel answers that mkdir by itself and nothing else tells what was tried. Bounded;
-// thread-safe.
+// Recognises threads that copy a whole model into a new one, as `cp -r` and shutil.copytree do, by their
+// requests: they list a model, make another, and look for `versions` and `aliases` in it to make those, too.
+// Both exist already, so the kernel refuses that mkdir by itself, and nothing else shows the attempt.
+// Bounded; thread-safe.
 class ModelCopies {
  public:
   void Listed(pid_t thread, ObjectId model) {
@@ -140,7 +139,8 @@ class ModelCopies {
     copy.asked_for = 0;
   }
 
-  // `part` of `model` was looked up. The model that is being copied into it, once both parts were.
+  // `part` of `model` was looked up. Returns the source of the copy into `model`, once both parts were looked
+  // up.
   std::optional<ObjectId> LookedUp(pid_t thread, ObjectId model, std::string_view part) {
     MutexLock lock(mu_);
     const auto copy =
@@ -177,7 +177,7 @@ class ModelCopies {
   }
 
   Mutex mu_;
-  std::deque<Copy> copies_ GUARDED_BY(mu_);  // the one that asked last comes last
+  std::deque<Copy> copies_ GUARDED_BY(mu_);  // the most recent last
 };
 
 class ObjectsZone : public Zone {
@@ -207,16 +207,16 @@ class ObjectsZone : public Zone {
 
  protected:
   Refusal Unsupported(std::string_view operation) const override {
-    return {EPERM, fmt::format("{} is not done to catalogs, schemas and models; mkdir, rmdir, mv of a model "
-                               "within its schema and setfattr are",
+    return {EPERM, fmt::format("{} is not possible on catalogs, schemas and models; possible are mkdir, "
+                               "rmdir, mv of a model within its schema and setfattr",
                                operation)};
   }
 
  private:
-  // LOOKUP does not depend on the caller, so it asks in the daemon's name.
+  // LOOKUP does not depend on the caller, so the daemon itself is the caller here.
   Result<ObjectInfo> Get(NodeId node) { return context_.registry->Get(context_.daemon, ObjectOf(node)); }
 
-  // A name in `container`, as a sentence begins with it.
+  // A name in `container`, as a message begins with it.
   std::string SubjectOf(const Request& request, const ObjectInfo& container, std::string_view name) const;
 
   void NoteLookup(const Request& request, const ObjectInfo& model, std::string_view part);
@@ -232,7 +232,7 @@ class ObjectsZone : public Zone {
   ModelCopies copies_;
 };
 
-// A refusal that is the kernel's, and that is remembered here for who runs into it.
+// Records a refusal that the kernel gives by itself, so that its user finds it in `modelfs why`.
 void ObjectsZone::NoteLookup(const Request& request, const ObjectInfo& model, std::string_view part) {
   const std::optional<ObjectId> source_id = copies_.LookedUp(request.pid, model.id, part);
   if (!source_id || context_.refusals == nullptr || model.next_version != 1) return;
@@ -272,8 +272,7 @@ Outcome<Entry> ObjectsZone::LookupAlias(ObjectId schema, std::string_view model,
   const auto found = std::find_if(info->aliases.begin(), info->aliases.end(),
                                   [&](const store::AliasInfo& each) { return each.name == alias; });
   if (info->kind != ObjectKind::kModel || found == info->aliases.end()) {
-    return Refuse(ENOENT,
-                  fmt::format("{}: there is no alias {}", info->full_name.ToString(), Printable(alias)));
+    return Refuse(ENOENT, fmt::format("{} has no alias {}", info->full_name.ToString(), Printable(alias)));
   }
   const auto version = context_.registry->GetVersionById(context_.daemon, found->version_id);
   if (!version.ok()) return Refuse(version.error());
@@ -345,8 +344,8 @@ Outcome<Attr> ObjectsZone::SetAttr(const Request& request, NodeId node, const At
                                      "user.modelfs.owner -v PRINCIPAL`",
                                      ShownName(context_, request, *object)));
   }
-  // Times are the registry's record of the last change: setting them succeeds and changes nothing, since
-  // tar, rsync -a and cp -a end each directory that they make with it.
+  // Times are the registry's record of the last change. Setting them succeeds and changes nothing, because
+  // tar, rsync -a and cp -a finish each directory that they make by setting its times.
   return Attr{now, kNamesTtlS};
 }
 
@@ -380,9 +379,10 @@ Outcome<CreatedFile> ObjectsZone::Create(const Request& request, NodeId parent, 
                               "write there, and `mv versions/draft versions/next`",
                               subject));
   }
-  return Refuse(EPERM, fmt::format("{}: only directories stand here: mkdir makes a {}; files belong into "
-                                   "MODEL/versions/draft/",
-                                   subject, store::KindName(ChildKind(container->kind))));
+  return Refuse(EPERM,
+                fmt::format("{}: only directories are possible here: mkdir makes a {}; files belong in "
+                            "MODEL/versions/draft/",
+                            subject, store::KindName(ChildKind(container->kind))));
 }
 
 Outcome<Entry> ObjectsZone::MakeSymlink(const Request& request, NodeId parent, std::string_view name,
@@ -392,7 +392,7 @@ Outcome<Entry> ObjectsZone::MakeSymlink(const Request& request, NodeId parent, s
   return Refuse(
       EPERM,
       fmt::format(
-          "{}: symlinks are aliases and stand in MODEL/aliases/: `ln -sfn ../versions/N MODEL/aliases/NAME`",
+          "{}: symlinks are aliases and belong in MODEL/aliases/: `ln -sfn ../versions/N MODEL/aliases/NAME`",
           SubjectOf(request, *container, name)));
 }
 
@@ -420,7 +420,7 @@ Outcome<void> ObjectsZone::RemoveDirectory(const Request& request, NodeId parent
   if (!child.ok()) return Refuse(child.error());
   if (context_.draft_table != nullptr && child->kind == ObjectKind::kModel) {
     if (const auto drafts = context_.draft_table->List(child->id); !drafts.empty()) {
-      // Who may not delete it, hears that and nothing of other people's drafts.
+      // A caller that may not delete it is refused for that, and learns nothing of other users' drafts.
       if (auto may = Permit(context_, request, store::Operation::kDelete, child->id); !may) return may;
       return Refuse(ENOTEMPTY,
                     fmt::format("{}: this mount holds {} drafts of it, which their creators have to "
@@ -460,12 +460,11 @@ Outcome<void> ObjectsZone::Rename(const Request& request, NodeId parent, std::st
                                                        fmt::format("{}/aliases/NEW", name.substr(0, at))})));
   }
   if (new_parent != parent) {
-    return Refuse(EPERM,
-                  fmt::format("{}: a model stays in its schema; a version is brought elsewhere without "
-                              "copying its bytes: {}",
-                              subject,
-                              ShellCommand({"cp", "-r"}, {fmt::format("{}/versions/N", name),
-                                                          "CATALOG/SCHEMA/MODEL/versions/draft"})));
+    return Refuse(EPERM, fmt::format("{}: a model stays in its schema; to bring a version elsewhere without "
+                                     "copying its bytes: {}",
+                                     subject,
+                                     ShellCommand({"cp", "-r"}, {fmt::format("{}/versions/N", name),
+                                                                 "CATALOG/SCHEMA/MODEL/versions/draft"})));
   }
   const auto model = context_.registry->LookupChild(context_.daemon, container->id, name);
   if (!model.ok()) return Refuse(model.error());
@@ -473,7 +472,7 @@ Outcome<void> ObjectsZone::Rename(const Request& request, NodeId parent, std::st
   const auto renamed = context_.registry->Rename(request.caller, model->id, new_name);
   if (renamed.ok()) return {};
   switch (renamed.error().code()) {
-    case Code::kAlreadyExists:  // a model is never replaced; and `mv` must not hear EEXIST or EINVAL
+    case Code::kAlreadyExists:  // a model is never replaced; `mv` must not get EEXIST or EINVAL
     case Code::kInvalidArgument:
       return Refuse(EPERM, renamed.error().message());
     default:

@@ -20,10 +20,11 @@ constexpr std::string_view kOwner = "user.modelfs.owner";
 using Facts = std::map<std::string, std::string>;  // by the name after kFactPrefix
 
 tl::unexpected<Refusal> NoSuchXattr(std::string_view name) {
-  return Refuse(ENODATA, fmt::format("{}: there is no such attribute here", name));
+  return Refuse(ENODATA, fmt::format("{}: no such attribute here", name));
 }
 
-// What the three readable namespaces hold for one object or version, for who may see them.
+// The value of an attribute in the three readable namespaces, for one object or version. The caller has been
+// permitted to read it.
 Outcome<std::string> GetFrom(const Context& context, const store::Target& target, const Facts& facts,
                              const std::string& comment, std::string_view name) {
   if (name == kDescription) {
@@ -64,7 +65,7 @@ std::string CachedOf(uint64_t local_bytes, uint64_t total_bytes) {
   return fmt::format("{}/{}", local_bytes, total_bytes);
 }
 
-// Each blob counts as often as it is listed, so that the two numbers meet when all is here.
+// Each blob counts as often as it is listed, so that both numbers are equal when all bytes are local.
 std::string CachedOfVersion(const Context& context, const cas::Tree& tree) {
   std::map<Digest, uint64_t> local;
   uint64_t local_bytes = 0;
@@ -108,7 +109,7 @@ tl::unexpected<Refusal> RefuseForeign(std::string_view subject, std::string_view
 }
 
 tl::unexpected<Refusal> RefuseFact(std::string_view subject, std::string_view name) {
-  return Refuse(EPERM, fmt::format("{}: {} says what is; it cannot be set or removed. user.tag.<key> and "
+  return Refuse(EPERM, fmt::format("{}: {} is a fact and cannot be set or removed; user.tag.<key> and "
                                    "user.description can",
                                    subject, name));
 }
@@ -124,7 +125,7 @@ Outcome<std::string> CommentOf(const Context& context, const store::Target& targ
   return std::move(object->comment);
 }
 
-// The root has no row for this: everybody may know whom the registry belongs to.
+// The operation table has no row for the root: everybody may read the registry's owner.
 Outcome<void> PermitSee(const Context& context, const Request& request, store::ObjectId object) {
   if (object == store::kMetastoreId) return {};
   return Permit(context, request, store::Operation::kSee, object);
@@ -139,7 +140,7 @@ Outcome<void> SetOwner(const Context& context, const Request& request, const sto
   if ((flags & XATTR_CREATE) != 0) return Refuse(EEXIST, fmt::format("{}: it has an owner already", subject));
   const auto set = context.registry->SetOwner(request.caller, target.object, principal);
   if (set.ok()) return {};
-  // The object is there: what is not, is the principal.
+  // The object exists, so the missing one is the principal.
   if (set.error().code() == Code::kNotFound &&
       May(context, request, store::Operation::kSetOwner, target.object)) {
     return Refuse(EINVAL, set.error().message());
@@ -253,7 +254,7 @@ Outcome<void> SetXattrOf(const Context& context, const Request& request, const s
   const Status set =
       context.registry->SetTag(request.caller, target, name.substr(kTagPrefix.size()), value, mode);
   if (set.ok()) return {};
-  // A tag that is not there is ENODATA to setxattr(2); ENOENT is said of the file.
+  // setxattr(2) reports a missing tag as ENODATA; ENOENT would be about the file.
   if (mode == store::Registry::TagMode::kReplaceOnly && set.error().code() == Code::kNotFound) {
     if (May(context, request, store::Operation::kTag, target.object)) {
       return NoSuchXattr(name);

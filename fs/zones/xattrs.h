@@ -4,9 +4,9 @@
 //   user.tag.<key>      tags, readable and writable
 //   user.description    the description; setting it to nothing removes it
 //
-// Reads answer ENODATA for any other name, so that `ls -l` and `cp -a`, which ask for ACLs and security
-// labels of every file, get their answer without a question to the registry. What is read is shown to who may
-// see the object, or have the version's metadata; EACCES else. Thread-safe.
+// Reads return ENODATA for any other name without a registry call, because `ls -l` and `cp -a` ask for ACLs
+// and security labels of every file. A read needs permission to see the object, or to have the version's
+// metadata; otherwise it returns EACCES. Thread-safe.
 #pragma once
 
 #include <string>
@@ -39,8 +39,8 @@ Outcome<std::string> GetFileXattr(const Context& context, const Request& request
 Outcome<std::vector<std::string>> ListFileXattrs(const Context& context, const Request& request,
                                                  const CachedVersion& version);
 
-// True for the names that SetXattr and RemoveXattr below may accept on some target; the others belong to
-// nobody and are refused by the zone in its own words.
+// True for the names that SetXattr and RemoveXattr below may accept on some target; the zone refuses all
+// others with its own message.
 bool IsRegistryXattr(std::string_view name);
 
 // `flags` as setxattr(2). `subject` begins the sentence of a refusal ("prod.ml.iris/3").
