@@ -14,7 +14,7 @@
 
 namespace modelfs::store {
 
-// Of the way from the metastore down to an object.
+// One step on the way from the metastore down to an object.
 struct Level {
   ObjectId id = kMetastoreId;
   ObjectKind kind = ObjectKind::kMetastore;
@@ -22,7 +22,7 @@ struct Level {
   GrantsRecord grants;
 };
 
-// One of what a caller lacks: any of these privileges, on the level of that number.
+// One thing that a caller lacks: any of these privileges, on the level of that number.
 struct Missing {
   std::vector<Privilege> privileges;
   size_t depth = 0;
@@ -30,7 +30,7 @@ struct Missing {
 
 namespace {
 
-// Bounds of what is kept for one epoch; what is beyond them is worked out again.
+// The most that the cache keeps for one epoch; beyond it, results are computed again.
 constexpr size_t kMostIdentities = 10'000;
 constexpr size_t kMostFacts = 200'000;
 
@@ -56,7 +56,7 @@ Result<std::vector<Level>> LevelsOf(View& view, ObjectId object) {
   return levels;
 }
 
-// Of what has that name, or would have it: what is not there, nobody owns and nothing is granted on.
+// The levels of a name. A part that does not exist has no owner and no grants.
 Result<std::vector<Level>> LevelsOf(View& view, const FullName& name) {
   ASSIGN_OR_RETURN(std::optional<StoredObject> at, view.Object(kMetastoreId));
   std::vector<Level> levels(1);
@@ -77,10 +77,10 @@ Result<std::vector<Level>> LevelsOf(View& view, const FullName& name) {
   return levels;
 }
 
-// What `identity` was granted on one level, ALL PRIVILEGES expanded as far as a level `below` is concerned.
+// The privileges of `identity` on one level, with ALL PRIVILEGES expanded for that level's kind.
 PrivilegeSet GrantedAt(const Level& level, const Identity& identity) {
   PrivilegeSet granted;
-  // Whichever list is shorter is walked, and the other searched.
+  // Walk the shorter list and search the other.
   if (level.grants.grants.size() < identity.all.size()) {
     for (const GrantsRecord::Grant& grant : level.grants.grants) {
       if (identity.Is(grant.principal)) granted = granted | grant.privileges;
@@ -92,8 +92,8 @@ PrivilegeSet GrantedAt(const Level& level, const Identity& identity) {
   return granted;
 }
 
-// What `identity` has where `way` opens the gates: as a rule the same, of a group all that its members may be
-// in besides.
+// The facts of `identity` when `way` opens the gates. Both are the same as a rule. For a group of the host,
+// `way` has all the groups that its members may be in besides.
 Facts Weigh(const std::vector<Level>& levels, const Identity& identity, const Identity& way) {
   Facts facts;
   facts.kind = levels.back().kind;
@@ -124,7 +124,7 @@ Facts Weigh(const std::vector<Level>& levels, const Identity& identity, const Id
           facts.reach && (way.Is(level.owner) || way_owns_catalog || on_the_way.Has(Privilege::kUseSchema));
       facts.owns_schema = owns;
       facts.on_schema = facts.effective;
-      // Who owns the schema still passes through the catalog.
+      // The owner of the schema still needs the gate of the catalog.
       if (!last) facts.container_owner = facts.container_owner || (owns && facts.reach);
     } else if (level.kind == ObjectKind::kModel) {
       facts.reach = facts.in_reach;
@@ -137,7 +137,8 @@ Facts Weigh(const std::vector<Level>& levels, const Identity& identity) {
   return Weigh(levels, identity, identity);
 }
 
-// Of a child of which nothing is known but where it is: what lets one see it, lets one see all.
+// The facts of a child about which only its container is known. If these let the caller see it, the caller
+// sees every child.
 Facts FactsOfAnyChild(const Facts& container) {
   Facts child;
   child.kind = static_cast<ObjectKind>(static_cast<unsigned>(container.kind) + 1);
@@ -169,7 +170,7 @@ std::vector<Missing> ClosedGates(const std::vector<Level>& levels, const Identit
   return closed;
 }
 
-// The name of the level of that number; of the object itself, which is the last, only where it may be told.
+// The name of the level of that number. The last level is the object itself: it is named only if `told`.
 std::string NameAt(const FullName& name, size_t depth, bool told) {
   if (!told && depth == name.parts.size()) return "…";
   FullName at;
@@ -182,7 +183,7 @@ std::string ListOf(const std::vector<Missing>& missing, const std::vector<Level>
                    const FullName& name, bool told) {
   std::string list;
   for (const Missing& each : missing) {
-    // Of many one is named: what each would do besides is of no help here.
+    // Two privileges are both named; of more, only the first is.
     constexpr size_t kNamed = 2;
     std::string privileges = PrivilegeSqlName(each.privileges.front());
     if (each.privileges.size() == kNamed) privileges += " or " + PrivilegeSqlName(each.privileges.back());
@@ -196,7 +197,7 @@ std::string ListOf(const std::vector<Missing>& missing, const std::vector<Level>
   return list;
 }
 
-// The statements that would give it, the first of each where several would.
+// The GRANT statements that would help; for each missing item the first privilege only.
 std::string StatementsOf(const std::vector<Missing>& missing, const std::vector<Level>& levels,
                          const FullName& name, bool told, const Caller& caller) {
   std::string statements;
@@ -276,8 +277,8 @@ Identity Authorizer::Nobody() const {
 Result<Identity> Authorizer::IdentityOfCaller(View& view, const Caller& caller) const {
   if (IsNobody(caller.principal)) return Nobody();
   ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> self, view.FindPrincipal(caller.principal));
-  // Who happens to be called as a group is not in it, and a service principal is in none of the host's groups
-  // that somebody of its name is in.
+  // A user with the same name as a group is not in the group. A service principal is in no group of the host,
+  // even if the host has a user of that name in one.
   if (self && self->kind == PrincipalKind::kGroup) return Nobody();
   const bool service = self && self->kind == PrincipalKind::kServicePrincipal;
   ASSIGN_OR_RETURN(Identity identity, ComputeIdentity(view, self ? self->id : kNobodyId,
@@ -326,7 +327,7 @@ Result<std::shared_ptr<const Identity>> Authorizer::IdentityAt(View& view, Revis
                                                                const Caller& caller) const {
   std::string key = FoldCase(caller.principal);
   for (const std::string& group : caller.groups) key.append(1, '\0').append(FoldCase(group));
-  if (caller.shared_name) key.append(2, '\0');  // no group is called ""
+  if (caller.shared_name) key.append(2, '\0');  // no group is named ""
   {
     const MutexLock lock(mu_);
     if (cache_.epoch == epoch) {
@@ -342,7 +343,7 @@ Result<std::shared_ptr<const Identity>> Authorizer::IdentityAt(View& view, Revis
     cache_.identities.clear();
     cache_.epoch = epoch;
   }
-  // A view older than the cache answers for itself and is not kept.
+  // A view older than the cache gets its own result, which is not cached.
   if (cache_.epoch == epoch) identity = cache_.identities.emplace(std::move(key), identity).first->second;
   return identity;
 }
@@ -390,7 +391,8 @@ Result<bool> Authorizer::May(View& view, const Caller& caller, Operation operati
   if (operation == Operation::kUse) return !IsNobody(caller.principal);
   ASSIGN_OR_RETURN(const Facts facts, FactsOf(view, caller, object));
   const OperationRow* row = RowOf(operation, facts.kind);
-  // Of the metastore everyone knows; any other pair without a row is the caller's mistake, found by the body.
+  // Everyone may see the metastore. Any other pair without a row is a caller's mistake, which the call itself
+  // refuses.
   return row == nullptr || Allows(*row, facts);
 }
 
@@ -400,11 +402,12 @@ Status Authorizer::Check(View& view, const Caller& caller, Operation operation, 
   if (allowed) return OkStatus();
   view.NoteRefused({operation, object});
   if (caller.role == Caller::Role::kUpkeep) {
-    return Error(Code::kPermissionDenied, "the program itself changes nothing in nobody's name");
+    return Error(Code::kPermissionDenied,
+                 "the program itself may not change anything: it acts in no user's name");
   }
   RETURN_IF_ERROR(CheckHasName(view, caller));
   ASSIGN_OR_RETURN(const Facts facts, FactsOf(view, caller, object));
-  // The names of catalogs and schemas never change, so whoever has the id of one had its name.
+  // The names of catalogs and schemas never change, so a caller that has the id of one had its name.
   const bool told = facts.kind != ObjectKind::kModel || named == Named::kByCaller ||
                     Allows(*RowOf(Operation::kSee, facts.kind), facts);
   ASSIGN_OR_RETURN(const StoredObject stored, view.Object(object));
@@ -469,8 +472,9 @@ Status Authorizer::CheckInside(View& view, const Caller& caller, ObjectId contai
                            ListOf(missing, levels, name, true), help));
 }
 
-// Whom to ask for what is missing, and for which statements: an owner of where most of it can be granted, and
-// the metastore's admin, whom everybody may know.
+// Names the principals that can grant the missing privileges, and the statements for it. These are the
+// owner of the outermost place where something is missing, and the metastore's admin. The admin's name is not
+// hidden from anyone.
 Result<std::string> Authorizer::HowToGet(View& view, const Caller& caller, const std::vector<Level>& levels,
                                          const std::vector<Missing>& missing, const FullName& name,
                                          bool told) const {
@@ -485,7 +489,7 @@ Result<std::string> Authorizer::HowToGet(View& view, const Caller& caller, const
     const bool named = told || top < name.parts.size();
     whom = fmt::format("the owner of {} {}", KindName(level.kind), Printable(NameAt(name, top, told)));
     if (!named) whom = fmt::format("its owner");
-    // What is hidden from the caller has an owner as what is absent: one that is not told.
+    // A hidden object shows no owner, as an absent one has none.
     if (level.owner != kNobodyId && named && Allows(*RowOf(Operation::kSee, level.kind), facts)) {
       ASSIGN_OR_RETURN(const PrincipalInfo owner, view.Principal(level.owner));
       if (!owner.deleted) whom += fmt::format(" ({})", Printable(owner.name));
@@ -501,8 +505,8 @@ Result<std::string> Authorizer::HowToGet(View& view, const Caller& caller, const
                      StatementsOf(missing, levels, name, told, caller));
 }
 
-// Says all that is missing, on the way and on the object itself, in the words of the GRANTs that would help;
-// what the object is called, where it may be told.
+// Names everything that is missing, on the way and on the object itself, in the words of the GRANTs that
+// would help. Names the object only if `told`.
 Result<Error> Authorizer::Refusal(View& view, const Caller& caller, const OperationRow& row,
                                   const std::vector<Level>& levels, const FullName& name, bool told) const {
   ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> identity, IdentityOf(view, caller));
@@ -523,7 +527,7 @@ Result<Error> Authorizer::Refusal(View& view, const Caller& caller, const Operat
   if (needs_reach && !facts.reach && !(row.reach == Reach::kNeeded && facts.admin)) {
     missing = ClosedGates(levels, *identity, depth);
   }
-  // Of the object itself: a privilege, and its own gate where one goes with it (USE SCHEMA with CREATE
+  // The object itself may lack a privilege, and its own gate if the rule needs it (USE SCHEMA with CREATE
   // MODEL).
   const bool enough = owns && (row.and_also.empty() || facts.kind != ObjectKind::kModel);
   bool lacks_privilege = false;
@@ -534,7 +538,7 @@ Result<Error> Authorizer::Refusal(View& view, const Caller& caller, const Operat
       std::vector<Privilege> privileges = wanted.ToList();
       const auto execute = std::find(privileges.begin(), privileges.end(), Privilege::kExecute);
       if (execute != privileges.end()) std::iter_swap(privileges.begin(), execute);
-      // What a model's owner needs of the schema is granted there.
+      // A privilege that a model's owner needs on the schema is granted on the schema.
       const bool on_schema =
           facts.kind == ObjectKind::kModel && !Grantable(facts.kind).Has(privileges.front());
       missing.push_back({.privileges = std::move(privileges), .depth = on_schema ? depth - 1 : depth});
@@ -594,7 +598,7 @@ Result<Visibility> Authorizer::VisibleIn(View& view, const Caller& caller, Objec
 }
 
 Result<std::shared_ptr<const Namesakes>> Authorizer::NamesakesIn(View& view) const {
-  // Whoever makes or deletes a principal writes their counter.
+  // Making or deleting a principal writes their counter.
   ASSIGN_OR_RETURN(const std::optional<KvEntry> counters, view.Get(keys::PrincipalCounters()));
   const Revision revision = counters ? counters->revision : 0;
   {
@@ -636,8 +640,8 @@ Result<ObjectAccess> Authorizer::AccessOf(View& view, ObjectId object) const {
   access.everyone = RightsOf(Weigh(levels, everyone));
   ASSIGN_OR_RETURN(access.namesakes, NamesakesIn(view));
 
-  // Whoever is named on the way down, and the members of the groups that are: registry groups have their
-  // members here, the host's are named as they are.
+  // Collect the principals that are named on the way down, and the members of registry groups among them. A
+  // group of the host is named as it is, because its members are not in the registry.
   std::deque<PrincipalId> open;
   std::set<PrincipalId> seen{kAccountUsersId};
   const auto add = [&](PrincipalId id) {
@@ -649,7 +653,8 @@ Result<ObjectAccess> Authorizer::AccessOf(View& view, ObjectId object) const {
   }
   std::vector<PrincipalInfo> users;
   std::vector<std::pair<PrincipalInfo, Identity>> host_groups;
-  // Everybody whom nothing here names has the gates by these, in whichever of them they are.
+  // A user that neither an owner nor a grant here names has the gates by these identities, whichever of the
+  // groups it is in.
   Identity together = everyone;
   while (!open.empty()) {
     const PrincipalId id = open.front();
@@ -670,7 +675,7 @@ Result<ObjectAccess> Authorizer::AccessOf(View& view, ObjectId object) const {
   std::sort(together.all.begin(), together.all.end());
   together.all.erase(std::unique(together.all.begin(), together.all.end()), together.all.end());
 
-  // Someone with nothing beyond everybody's needs no mention.
+  // A principal with nothing beyond `everyone` needs no entry.
   const auto mention = [&](const PrincipalInfo& principal, const Facts& facts) {
     const ObjectRights rights = RightsOf(facts);
     if (!((access.everyone | rights) == access.everyone)) {
@@ -683,8 +688,8 @@ Result<ObjectAccess> Authorizer::AccessOf(View& view, ObjectId object) const {
     of_group[info.id] = mention(info, Weigh(levels, identity, together));
   }
   for (const PrincipalInfo& info : users) {
-    // Which of the host's groups a user is in matters only where one of them is named; to ask that of the
-    // host for thousands of users takes seconds.
+    // A user's groups of the host matter only if one of them is named. To ask the host for the groups of
+    // thousands of users takes seconds.
     ASSIGN_OR_RETURN(const Identity identity, host_groups.empty() ? ComputeIdentity(view, info.id, {})
                                                                   : IdentityOfPrincipal(view, info));
     const ObjectRights rights = mention(info, Weigh(levels, identity));
@@ -722,7 +727,7 @@ Result<PrincipalInfo> Authorizer::Ensure(Change& change, std::string_view name) 
 
 Result<PrincipalId> Authorizer::EnsureSelf(Change& change, const Caller& caller) const {
   if (IsNobody(caller.principal) || caller.role == Caller::Role::kUpkeep) {
-    return Error(Code::kPermissionDenied, "who has no name here cannot own anything");
+    return Error(Code::kPermissionDenied, "a caller without a name here cannot own anything");
   }
   ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> known, change.FindPrincipal(caller.principal));
   if (known && known->kind == PrincipalKind::kGroup) return NamedAsAGroup(caller);

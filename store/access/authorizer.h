@@ -1,9 +1,10 @@
-// The one place that says who may do what. Every registry call asks here, in the transaction or on the
-// snapshot that it works on; nothing else in the project decides about a caller.
+// Decides whether a caller may do something. Every registry call asks here, in the transaction or on the
+// snapshot that it works on. No other code decides about a caller.
 //
-// What is worked out is kept for as long as the access epoch stands (store/records/keys.h): every change to
+// Decisions are cached for as long as the access epoch stands (store/records/keys.h). Every change to
 // principals, grants and owners writes that key, so a decision costs one read of it and two look-ups in
-// memory. Inside a change the read is an expectation: a revoke that comes in between makes it start again.
+// memory. Inside a change the read is an expectation: a revoke that comes in between makes the change start
+// again.
 #pragma once
 
 #include <atomic>
@@ -23,24 +24,25 @@
 
 namespace modelfs::store {
 
-// Everyone that a caller is: itself, its groups, the groups they are in, `account users`.
+// The principals that a caller acts as: itself, its groups, the groups they are in, `account users`.
 struct Identity {
   uint64_t serial = 0;           // of this process, never given twice
-  PrincipalId self = kNobodyId;  // kNobodyId where it has no record yet
+  PrincipalId self = kNobodyId;  // kNobodyId if it has no record yet
   std::vector<PrincipalId> all;  // sorted
-  bool refused_admin = false;    // nobody, since an admin's name is not shared (Caller::shared_name)
+  bool refused_admin = false;    // holds nothing, because an admin's name is not shared (Caller::shared_name)
   bool Is(PrincipalId principal) const;
 };
 
-// What a decision about one caller and one object rests on.
+// The facts that decide about one caller and one object.
 struct Facts {
   ObjectKind kind = ObjectKind::kMetastore;
   bool admin = false;
-  bool admin_way = false;  // an admin's way, who needs no gate but for bytes; where it is one's own: `admin`
+  bool admin_way = false;  // `admin` of the identity that opens the gates; an admin needs no gate except for
+                           // bytes
   bool owner = false;
   bool container_owner = false;
   bool reach = false;        // the gates above the object
-  bool in_reach = false;     // and, of a catalog or schema, its own: what lies in it can be reached
+  bool in_reach = false;     // and, of a catalog or schema, its own: the caller can reach its children
   bool owns_schema = false;  // of a model: its schema
   PrivilegeSet effective;    // on the object: granted there or above; ALL PRIVILEGES expanded
   PrivilegeSet on_schema;    // of a model: effective on its schema
@@ -48,11 +50,11 @@ struct Facts {
 // The rule of one row.
 bool Allows(const OperationRow& row, const Facts& facts);
 
-// Which children of a container a caller may see.
+// The children of a container that a caller may see.
 struct Visibility {
-  bool all = false;                   // of those: also
-  bool full = false;                  // with all their metadata, not only that they are there
-  std::unordered_set<ObjectId> some;  // where not `all` or not `full`: those to be asked about one by one
+  bool all = false;                   // every child
+  bool full = false;                  // with all their metadata, not only that they exist
+  std::unordered_set<ObjectId> some;  // children to check one by one, if not `all` or not `full`
 };
 
 struct Level;
@@ -61,38 +63,38 @@ struct Missing;
 // Thread-safe.
 class Authorizer {
  public:
-  // `directory` may be null: then no host knows anybody. It outlives this.
+  // `directory` may be null: then the host has no users and groups. It outlives this.
   Authorizer(RegistrySettings settings, PrincipalDirectory* directory)
       : settings_(std::move(settings)), directory_(directory) {}
 
-  // Whether a refusal may name the object where the caller may not see it: only where the caller named it.
-  // Who came by its id, with a file that was kept open, say, is not told what it is called by now.
+  // Whether a refusal may name an object that the caller may not see: only if the caller itself named it. A
+  // caller that came by the object's id, say with a file that it kept open, does not learn its present name.
   enum class Named { kIfSeen, kByCaller };
-  // kPermissionDenied: the message names what is missing and whom to ask, as far as the caller may know it.
-  // kNotFound: no such object.
+  // kPermissionDenied: the message names the missing privilege and the principals that can grant it, as far
+  // as the caller may know them. kNotFound: no such object.
   Status Check(View& view, const Caller& caller, Operation operation, ObjectId object,
                Named named = Named::kIfSeen) const;
-  // Whether the caller may see what has that name, or would see it: what is hidden and what is absent are
-  // refused in the same words, but for what the caller itself holds there. OK says nothing of whether it is
-  // there.
+  // Whether the caller may see the object of that name, or could see one if it existed. A hidden object and
+  // an absent one are refused in the same words, except that the words depend on the caller's own privileges
+  // there. OK does not mean that the object exists.
   Status CheckSeeByName(View& view, const Caller& caller, const FullName& name) const;
-  // Whether the caller may learn what is in a container and what is not. kPermissionDenied, in words that
-  // tell neither.
+  // Whether the caller may learn which children a container has. The words of kPermissionDenied do not depend
+  // on the children.
   Status CheckInside(View& view, const Caller& caller, ObjectId container) const;
   // Whether Check would say OK.
   Result<bool> May(View& view, const Caller& caller, Operation operation, ObjectId object) const;
 
   Result<std::shared_ptr<const Identity>> IdentityOf(View& view, const Caller& caller) const;
-  // Of someone who is not asking: a user's groups of the host as the directory knows them.
+  // The identity of a principal that makes no request; the directory gives a user's groups of the host.
   Result<Identity> IdentityOfPrincipal(View& view, const PrincipalInfo& principal) const;
-  // Whether no child of the container, there or not, is hidden from the caller.
+  // Whether the caller could see every child of the container, whether it exists or not.
   Result<bool> SeesAllIn(View& view, const Caller& caller, ObjectId container) const;
   Result<Visibility> VisibleIn(View& view, const Caller& caller, ObjectId container) const;
   Result<ObjectAccess> AccessOf(View& view, ObjectId object) const;
 
-  // The principal of a name, made where only the host knows it. kNotFound says how one is made.
+  // The principal of a name; made here if only the host knows it. kNotFound says how to make one.
   Result<PrincipalInfo> Ensure(Change& change, std::string_view name) const;
-  // The caller's own principal, likewise. kPermissionDenied for nobody.
+  // The caller's own principal, likewise. kPermissionDenied for a caller without a name.
   Result<PrincipalId> EnsureSelf(Change& change, const Caller& caller) const;
 
   const RegistrySettings& settings() const { return settings_; }
@@ -112,17 +114,17 @@ class Authorizer {
     std::unordered_map<Question, Facts, Hash> facts;
   };
 
-  // The cache of the epoch that `view` is of, and nothing where a newer one has been started.
+  // The epoch that `view` reads; 0 before the first change of access.
   Result<Revision> EpochOf(View& view) const;
   Result<std::shared_ptr<const Identity>> IdentityAt(View& view, Revision epoch, const Caller& caller) const;
   Result<Facts> FactsOf(View& view, const Caller& caller, ObjectId object) const;
-  // Kept for as long as nobody is made or deleted.
+  // Cached until a principal is made or deleted.
   Result<std::shared_ptr<const Namesakes>> NamesakesIn(View& view) const;
   Identity Nobody() const;
   Result<Identity> IdentityOfCaller(View& view, const Caller& caller) const;
   Result<Identity> ComputeIdentity(View& view, PrincipalId self,
                                    const std::vector<std::string>& groups) const;
-  // kPermissionDenied for somebody who can hold no privilege, whatever is granted.
+  // kPermissionDenied for a caller that can hold no privilege, whatever is granted.
   Status CheckHasName(View& view, const Caller& caller) const;
   Result<Error> Refusal(View& view, const Caller& caller, const OperationRow& row,
                         const std::vector<Level>& levels, const FullName& name, bool told) const;

@@ -1,5 +1,5 @@
-// Who may do what: the operation matrix (reference §2.4, column "Rule for us") as one table. The
-// authorizer decides by it, its messages are made from it, and the tests are generated from it.
+// The operation matrix (reference §2.4, column "Rule for us") as one table. The authorizer decides by it, its
+// messages are made from it, and the tests are generated from it.
 #pragma once
 
 #include <string_view>
@@ -9,12 +9,12 @@
 
 namespace modelfs::store {
 
-// Whether privileges and ownership count only together with the way there: USE CATALOG on the catalog and USE
-// SCHEMA on the schema, each granted, inherited, or by owning the container.
+// Whether privileges and ownership count only if the caller can reach the object: USE CATALOG on the catalog
+// and USE SCHEMA on the schema, each granted, inherited, or by owning the container.
 enum class Reach : uint8_t {
   kNotNeeded,
-  kNeeded,         // a metastore admin has it anyway
-  kNeededByAdmin,  // and an admin needs the grants as everybody does: for bytes
+  kNeeded,         // a metastore admin needs none of it
+  kNeededByAdmin,  // an admin needs the grants as everyone else does: for bytes
 };
 
 struct OperationRow {
@@ -26,8 +26,9 @@ struct OperationRow {
   bool container_owner = false;  // of its schema or catalog
   bool admin = false;            // of the metastore
   PrivilegeSet any_of = {};      // in effect on the object
-  PrivilegeSet and_also = {};    // with `owner` or `any_of`: also these; of a schema's, owning it will do
-  bool browse = false;           // BROWSE on the catalog is enough, without reach
+  PrivilegeSet and_also = {};  // with `owner` or `any_of`: also these; owning the schema satisfies those on a
+                               // schema
+  bool browse = false;         // BROWSE on the catalog is enough, without reach
 };
 
 inline constexpr OperationRow kOperationRows[] = {
@@ -311,7 +312,7 @@ inline constexpr OperationRow kOperationRows[] = {
      .any_of = {Privilege::kManage}},
 };
 
-// The row of an operation on a kind of object; nullptr where it makes no sense there.
+// The row of an operation on a kind of object; nullptr if the operation makes no sense there.
 constexpr const OperationRow* RowOf(Operation operation, ObjectKind on) {
   for (const OperationRow& row : kOperationRows) {
     if (row.operation == operation && row.on == on) return &row;
