@@ -1,4 +1,4 @@
-// How audit records enter the log: each with its number, the hash of the one before, and its index entries.
+// Appends audit records to the log: each with its number, the hash of the one before, and its index entries.
 #include <algorithm>
 
 #include "cas/base/text.h"
@@ -14,9 +14,11 @@ Result<std::vector<ObjectId>> View::IndexedUnder(const AuditRecord& record) {
   for (size_t dot = rest.find('.'); dot != std::string_view::npos; dot = rest.find('.')) {
     const std::string_view part = rest.substr(0, dot);
     rest.remove_prefix(dot + 1);
-    if (part.empty() || part.size() > kNameMaxBytes) break;  // no name of ours
+    if (part.empty() || part.size() > kNameMaxBytes) break;  // not a name of this registry
     ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, Peek(keys::Object(container, part)));
-    if (!entry) break;  // gone since: what is recorded late may be about what is no longer there
+    if (!entry)
+      break;  // deleted meanwhile: a record that is written late may be about an object that no
+              // longer exists
     ASSIGN_OR_RETURN(const ObjectRecord found, ObjectRecord::Decode(entry->value, part));
     container = found.id;
     objects.push_back(container);

@@ -30,7 +30,7 @@ Result<StoredObject> View::Object(ObjectId id) {
 
 Result<StoredObject> View::Child(ObjectId parent, std::string_view name) {
   std::optional<KvEntry> entry;
-  // What is no possible name has no entry. The empty one would be the metastore itself.
+  // A name that breaks the rules has no entry. The empty one would be the metastore itself.
   if (!name.empty() && name.size() <= kNameMaxBytes) {
     ASSIGN_OR_RETURN(entry, Get(keys::Object(parent, name)));
   }
@@ -67,7 +67,7 @@ Result<VersionRecord> View::Version(const StoredObject& model, VersionNumber num
   if (!entry) {
     ASSIGN_OR_RETURN(const FullName name, NameOf(model));
     return Error(Code::kNotFound,
-                 fmt::format("{} version {}: no such version; to list those that there are: {}",
+                 fmt::format("{} version {}: no such version; to list the versions that exist: {}",
                              name.ToString(), number, ShellCommand({"modelfs", "ls"}, {name.ToString()})));
   }
   return VersionRecord::Decode(entry->value, fmt::format("{} version {}", model.name, number));
@@ -153,7 +153,7 @@ Result<std::vector<PrincipalId>> View::SecondNumbers(std::string begin, const st
     ASSIGN_OR_RETURN(const std::vector<KvEntry> entries, snapshot_->Range(begin, end, kStep));
     for (const KvEntry& entry : entries) {
       ASSIGN_OR_RETURN(const std::optional<KvEntry> still, Peek(entry.key));
-      if (still) numbers.push_back(keys::SecondNumber(entry.key));  // else the change that asks has ended it
+      if (still) numbers.push_back(keys::SecondNumber(entry.key));  // else this change has removed it
     }
     more = entries.size() == kStep;
     if (more) begin = keys::After(entries.back().key);

@@ -1,4 +1,4 @@
-// Reading the registry's records, and gathering one change to them.
+// Reads the registry's records, and collects one change to them.
 #pragma once
 
 #include <map>
@@ -22,11 +22,11 @@ struct StoredObject {
   ObjectRecord record;
 };
 
-// What somebody may not do: for the audit log.
+// An operation that was refused to a caller: for the audit log.
 struct Refused {
   Operation operation = Operation::kUse;
   ObjectId object = kMetastoreId;
-  std::optional<Error> hidden = {};  // the refusal, where the caller is told that there is no such object
+  std::optional<Error> hidden = {};  // the refusal, if the caller gets kNotFound instead
 };
 
 struct NumberedVersion {
@@ -44,51 +44,51 @@ class View {
 
   Snapshot& snapshot() { return *snapshot_; }
   virtual Result<std::optional<KvEntry>> Get(const std::string& key) { return snapshot_->Get(key); }
-  // As Get, of what a change does not rely on by itself.
+  // As Get, for a record that a change does not rely on by itself.
   virtual Result<std::optional<KvEntry>> Peek(const std::string& key) { return snapshot_->Get(key); }
 
   // kNotFound: no such object any more.
   Result<StoredObject> Object(ObjectId id);
   // kNotFound names the child.
   Result<StoredObject> Child(ObjectId parent, std::string_view name);
-  // By its full name, whether or not anybody may see it; nothing where there is none.
+  // By its full name, whether or not any caller may see it; nullopt if no object has the name.
   Result<std::optional<StoredObject>> Find(const FullName& name);
-  // kNotFound, or kInvalidArgument where the object is not a model.
+  // kNotFound, or kInvalidArgument if the object is not a model.
   Result<StoredObject> Model(ObjectId id);
   Result<VersionRecord> Version(const StoredObject& model, VersionNumber number);
-  // The newest READY version with a smaller number. A change relies on it by the model's record, which
-  // everyone writes who makes a version READY or deletes one.
+  // The newest READY version with a smaller number. A change relies on it by the model's record: every change
+  // that makes a version READY or deletes one writes that record.
   Result<std::optional<NumberedVersion>> ReadyBelow(const StoredObject& model, VersionNumber below);
-  // Never part of what a change relies on: the names of containers do not change.
+  // A change never relies on it: the names of containers do not change.
   Result<FullName> NameOf(const StoredObject& object);
-  // The objects under which the index lists an audit record: its own, and those that held it. Never part of
-  // what a change relies on.
+  // The objects under which the index lists an audit record: its own, and those that contain it. A change
+  // never relies on it.
   Result<std::vector<ObjectId>> IndexedUnder(const AuditRecord& record);
   Result<std::string> Description(ObjectId object, VersionNumber version);
   Result<std::map<std::string, std::string>> Tags(ObjectId object, VersionNumber version);
 
-  // Principals, and who owns what by its name, are covered by the access epoch, which every decision about a
-  // caller reads: a change does not rely on each of their records.
-  // kNotFound: there was never such a principal.
+  // The access epoch covers principals, and owners that are known by name only. Every decision about a caller
+  // reads the epoch, so a change does not rely on each of their records.
+  // kNotFound: no principal ever had this id.
   Result<PrincipalInfo> Principal(PrincipalId id);
-  // By name in any case; nothing where there is none, or it was deleted.
+  // By name in any case; nullopt if no principal has the name, or it was deleted.
   Result<std::optional<PrincipalInfo>> FindPrincipal(std::string_view name);
-  // Which groups it is directly in, and who is directly in a group; also those deleted, whose memberships are
-  // still to be removed.
+  // The groups that directly contain a principal, and the direct members of a group. Both include deleted
+  // principals, as long as their memberships are not removed.
   Result<std::vector<PrincipalId>> GroupsAround(PrincipalId member);
   Result<std::vector<PrincipalId>> MembersIn(PrincipalId group);
-  // "" where the principal was deleted or never was. Never part of what a change relies on.
+  // "" if the principal was deleted or never existed. A change never relies on it.
   Result<std::string> NameOfPrincipal(PrincipalId id);
-  // The owner, also of a record that knows only a name; kNobodyId where nobody is that any more.
+  // The owner, also of a record that knows only a name; kNobodyId if no principal has that name any more.
   Result<PrincipalId> OwnerOf(const ObjectRecord& record);
   Result<GrantsRecord> Grants(ObjectId object);
-  // What is set on this very container.
+  // The settings of this container itself, without those of its containers.
   Result<ContainerSettingsRecord> SettingsOf(ObjectId container);
 
-  // What was refused last on this view, where that was not what was asked for first.
+  // The last refusal on this view, if it is not of the operation that the caller asked for.
   const std::optional<Refused>& refused() const { return refused_; }
   void NoteRefused(const Refused& refused) { refused_ = refused; }
-  // What was refused last is hidden from the caller, who gets kNotFound instead of `refusal`.
+  // The object of the last refusal is hidden from the caller, which gets kNotFound instead of `refusal`.
   void NoteHidden(const Error& refusal) {
     if (refused_) refused_->hidden = refusal;
   }
@@ -101,8 +101,8 @@ class View {
   std::optional<Refused> refused_;
 };
 
-// One mutation under way: every Get is also an expectation, so that the commit fails where anything that
-// the change relied on has moved; it answers what the change itself has put. At most one event.
+// One mutation under way. Every Get is also an expectation: the commit fails if anything that the change
+// relied on was changed meanwhile. Get returns this change's own writes. At most one event.
 class Change : public View {
  public:
   Change(Snapshot& snapshot, int64_t now_ms, const Caller& caller)
@@ -114,7 +114,7 @@ class Change : public View {
   void Delete(const std::string& key) { writes_[key] = std::nullopt; }
 
   void PutObject(const StoredObject& object);
-  // As PutObject, and says who changed it.
+  // As PutObject, and records the caller and the time of the change.
   void TouchObject(StoredObject& object);
   void PutVersion(const StoredObject& model, VersionNumber number, const VersionRecord& record);
 
@@ -123,25 +123,26 @@ class Change : public View {
 
   // Makes a principal's record. The caller has checked the name and that it is free.
   Result<PrincipalInfo> AddPrincipal(PrincipalKind kind, PrincipalSource source, std::string_view name);
-  // Whatever was worked out about access is void after this change.
+  // This change voids all cached decisions about access.
   void AccessChanges() { Put(keys::AccessEpoch(), EncodeText("")); }
 
   using Params = std::map<std::string, std::string>;
   void Audit(std::string_view action, const FullName& name, ObjectId object, Params params);
-  // A record of something else than this change, but for its place in the chain.
+  // A record of something other than this change; only its place in the chain is set here.
   void Audit(AuditRecord record) { audits_.push_back(std::move(record)); }
   void Tell(EventKind kind, const StoredObject& object);
   Event& event() { return *event_; }  // after Tell
-  // That it has changed who there is, or who is in which group.
+  // The event says that principals, or their memberships, have changed.
   void TellPrincipals() {
     event_.emplace();
     event_->time_ms = now_ms_;
     event_->kind = EventKind::kPrincipalsChanged;
   }
-  // kPart: what makes room that is worth more than the record that it leaves, or takes a right away. kAll:
-  // what nobody but a metastore admin can do, so that nobody else can use up what taking rights away needs.
+  // kPart: for a change that frees more space than its record takes, or takes a right away. kAll: for a
+  // change that only a metastore admin can make, so that no other caller can use up the space that taking
+  // rights away needs.
   void SetReserve(Reserve reserve) { reserve_ = reserve; }
-  // Nothing is to be changed after all.
+  // Drops all writes, records and the event.
   void Clear() {
     writes_.clear();
     audits_.clear();
@@ -152,18 +153,18 @@ class Change : public View {
   const Caller& caller() const { return *caller_; }
   Stamp stamp() const { return {now_ms_, caller_->principal}; }
 
-  // False where nothing was put, deleted or audited.
+  // False if nothing was put, deleted or audited.
   bool HasWork() const { return !writes_.empty() || !audits_.empty(); }
-  // With the audit records chained on.
+  // The transaction, with the audit records chained on.
   Result<KvTransaction> Finish();
 
  private:
-  // Gives the audit records their places, and writes them, their index entries and the chain's head.
+  // Gives the audit records their places in the chain. Writes them, their index entries and the chain's head.
   Status ChainAudits();
 
   int64_t now_ms_;
   const Caller* caller_;
-  // What this change has put for a key, in place of what was read.
+  // The value that this change has put for a key, instead of the one that was read.
   std::optional<KvEntry> OrWritten(const std::string& key, std::optional<KvEntry> read) const;
 
   std::map<std::string, Revision> expected_;

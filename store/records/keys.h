@@ -28,7 +28,7 @@ std::string Version(ObjectId model, VersionNumber number);
 std::string VersionWhere(VersionId id);
 // 'p' model(be64) number(be64) -> nothing: the version is PENDING
 std::string Pending(ObjectId model, VersionNumber number);
-// 'x' model(be64) -> nothing: the model is deleted and some of its versions' keys are still there
+// 'x' model(be64) -> nothing: the model is deleted and some of its versions' keys still exist
 std::string Unfinished(ObjectId model);
 
 // 'c' model(be64) -> ModelCopyRecord: the model is a copy that is not finished
@@ -38,20 +38,20 @@ std::string CopyUnderWay(ObjectId model);
 std::string PrincipalName(std::string_view folded);
 // 'b' principal(be64) -> PrincipalRecord
 std::string Principal(PrincipalId id);
-// 'K' folded name -> nothing: a principal of this name was deleted, so that an owner whom a record of format
-// 1 knows by this name only is not the one who has the name now
+// 'K' folded name -> nothing: a principal of this name was deleted. A record of format 1 that knows its owner
+// by this name only does not mean the principal that has the name now.
 std::string Burned(std::string_view folded);
 // 'm' group(be64) member(be64) -> nothing, and the same the other way round
 std::string Member(PrincipalId group, PrincipalId member);
 std::string MemberOf(PrincipalId member, PrincipalId group);  // 'u'
 std::string PrincipalCounters();                              // 'C' -> PrincipalCountersRecord
-// 'E' -> nothing: written by every change to principals, grants and owners. What was worked out about access
-// holds as long as this key's revision does.
+// 'E' -> nothing: written by every change to principals, grants and owners. Cached decisions about access are
+// valid while the revision of this key stands.
 std::string AccessEpoch();
 // 'g' object(be64) -> GrantsRecord
 std::string Grants(ObjectId object);
 // 'q' principal(be64) container(be64) object(be64) -> nothing: the principal was granted something on the
-// object or owns it, or did so once. What one may see in a container without seeing all of it starts here.
+// object or owns it, or did so once. A listing for a caller that may not see the whole container starts here.
 std::string Holding(PrincipalId principal, ObjectId container, ObjectId object);
 // 's' object(be64) -> ContainerSettingsRecord
 std::string ContainerSettings(ObjectId container);
@@ -64,9 +64,9 @@ std::string Tag(ObjectId object, VersionNumber version, std::string_view key);
 std::string Audit(uint64_t sequence);  // 'A' sequence(be64)   -> AuditRecord
 std::string AuditStart();              // 'S'                  -> AuditStartRecord; absent: nothing was moved
 // 'a' object(be64) sequence(be64) -> nothing: the record is about the object or something in it. The
-// metastore, which all of them are in, is not listed.
+// metastore is not listed, because it contains everything.
 std::string AuditIndex(ObjectId object, uint64_t sequence);
-// Where the index lists, as if it were an object's, the records by which an object lost this name: it was
+// The index lists here, as if it were an object's, the records by which an object lost this name: it was
 // deleted or renamed. No object has such an id.
 ObjectId LostName(std::string_view full_name);
 std::string AuditSettings();                  // 'Y'                  -> AuditSettings; absent: the default
@@ -82,7 +82,7 @@ std::string After(std::string key);
 uint64_t FirstNumber(std::string_view key);
 uint64_t SecondNumber(std::string_view key);
 uint64_t ThirdNumber(std::string_view key);  // of 'q'
-// What stands behind the letter and `numbers` numbers.
+// The part after the letter and `numbers` numbers.
 std::string_view NameOf(std::string_view key, size_t numbers);
 
 }  // namespace modelfs::store::keys

@@ -11,9 +11,9 @@ namespace modelfs::store {
 namespace {
 
 constexpr uint8_t kRecordVersion = 1;
-// 1 had the owner's name in place of its id, 2 did not know the newest mtime of a model's files.
+// 1 had the owner's name instead of its id, 2 did not have the newest mtime of a model's files.
 constexpr uint8_t kObjectRecordVersion = 3;
-// 1 did not know which model its source names, 2 the mtimes of the version's files.
+// 1 did not have the model that its source names, 2 not the mtimes of the version's files.
 constexpr uint8_t kVersionRecordVersion = 3;
 // 1 had no principals and grants, 2 no version records of version 2, 3 no object and version records of
 // version 3, and counted no bytes in the audit head; the fields are the same.
@@ -28,8 +28,8 @@ std::string Sealed(std::string body) {
   return body;
 }
 
-// The body behind its version byte, which is one of 1 to `newest`; a registry of a newer format is refused as
-// a whole when it is opened.
+// The body behind its version byte, which is one of 1 to `newest`; opening a registry of a newer format
+// refuses all of it.
 Result<std::string_view> Unsealed(std::string_view bytes, std::string_view what,
                                   uint8_t newest = kRecordVersion) {
   if (bytes.size() <= kSealBytes)
@@ -39,7 +39,7 @@ Result<std::string_view> Unsealed(std::string_view bytes, std::string_view what,
     return Error(Code::kDataLoss, fmt::format("{}: the record does not match its checksum", what));
   }
   if (const auto version = static_cast<uint8_t>(body[0]); version == 0 || version > newest) {
-    return Error(Code::kDataLoss, fmt::format("{}: record version {} is not known", what, int{body[0]}));
+    return Error(Code::kDataLoss, fmt::format("{}: record version {} is unknown", what, int{body[0]}));
   }
   return body.substr(1);
 }
@@ -551,7 +551,8 @@ Result<AuditRecord> DecodeAudit(std::string_view bytes, std::string_view what) {
   const uint64_t params = decoder.Varint();
   for (uint64_t i = 0; i < params && decoder.ok(); ++i) {
     std::string key(decoder.String());
-    // In order and once each, so that a record has one encoding: what is read is what was hashed.
+    // In order and once each, so that a record has one encoding: the bytes that are read are those that were
+    // hashed.
     if (!record.params.empty() && key <= record.params.rbegin()->first) return Malformed(what);
     record.params[std::move(key)] = decoder.String();
   }
@@ -603,7 +604,7 @@ Result<Event> DecodeEvent(std::string_view bytes, std::string_view what) {
   event.version_id = decoder.Varint();
   const uint64_t aliases = decoder.Varint();
   for (uint64_t i = 0; i < aliases && decoder.ok(); ++i) event.aliases.emplace_back(decoder.String());
-  // A kind that a newer program wrote is something that happened all the same.
+  // An event of a kind that only a newer program knows still counts as a change.
   if (!InRange(event.kind, EventKind::kSettingsChanged)) event.kind = EventKind::kOther;
   if (!InRange(event.object_kind, ObjectKind::kModel)) return Malformed(what);
   RETURN_IF_ERROR(decoder.Finish(what));

@@ -1,6 +1,5 @@
-// The registry's records as bytes: first a version byte, last an XXH3-64 of all before it. Everything
-// that Decode answers was checked: kDataLoss names the record otherwise. Format: docs/formats.md,
-// "registry records".
+// The registry's records as bytes: first a version byte, last an XXH3-64 of all before it. Decode returns
+// only what it has checked; else kDataLoss names the record. Format: docs/formats.md, "registry records".
 #pragma once
 
 #include <cstdint>
@@ -16,7 +15,7 @@
 
 namespace modelfs::store {
 
-// Who made or changed something last, and when.
+// The principal that made or last changed something, and the time.
 struct Stamp {
   int64_t at_ms = 0;
   std::string by;
@@ -27,21 +26,21 @@ struct ObjectRecord {
   ObjectId id = 0;
   ObjectKind kind = ObjectKind::kMetastore;
   PrincipalId owner = kNobodyId;
-  // A record of format 1 has the owner's name only. Whoever reads it turns that into an id (View), and what
-  // cannot be turned is written back as it was.
+  // A record of format 1 has the owner's name only. View turns the name into an id when it is read. A name
+  // that has no id is written back as it was.
   std::string owner_name;
   Stamp created;
   Stamp updated;
   bool has_description = false;
-  // How many objects or versions it holds. Whoever adds or removes one writes this record too, so that
-  // deleting an empty container and filling it cannot both succeed.
+  // How many objects or versions it contains. Adding or removing one writes this record too, so that deleting
+  // an empty container and filling it cannot both succeed.
   uint64_t children = 0;
   // Models only.
   VersionNumber next_version = 1;
   VersionNumber latest_ready = 0;
   std::vector<AliasInfo> aliases;  // sorted by name
-  // No file of a READY version shows a greater second as its mtime. A record before format 3 does not say,
-  // and is written back as it was where nothing says it either.
+  // No file of a READY version shows a greater second as its mtime. A record before format 3 does not have
+  // it, and is written back without it if it is still unknown.
   std::optional<int64_t> newest_file_s;
 
   std::string Encode() const;
@@ -49,12 +48,12 @@ struct ObjectRecord {
 };
 
 struct PrincipalRecord {
-  PrincipalInfo info;  // without what is in the key: the id
+  PrincipalInfo info;  // without the id, which is in the key
   std::string Encode() const;
   static Result<PrincipalRecord> Decode(std::string_view bytes, std::string_view what);
 };
 
-// Who was granted what on one object.
+// The grants on one object.
 struct GrantsRecord {
   struct Grant {
     PrincipalId principal = kNobodyId;
@@ -62,7 +61,7 @@ struct GrantsRecord {
   };
   std::vector<Grant> grants;  // sorted by principal, none empty
 
-  // The end where there is none.
+  // The end if the principal has none.
   std::vector<Grant>::iterator Find(PrincipalId principal);
   PrivilegeSet Of(PrincipalId principal) const;
   void Set(PrincipalId principal, PrivilegeSet privileges);
@@ -101,10 +100,10 @@ struct WhereRecord {
   static Result<WhereRecord> Decode(std::string_view bytes, std::string_view what);
 };
 
-// What a READY version has beside its tree.
+// The facts that a READY version has beside its tree.
 struct VersionCommit {
   int64_t at_ms = 0;            // when it became READY
-  std::optional<Digest> times;  // the blob of its files' mtimes; nothing: all show the commit's time
+  std::optional<Digest> times;  // the blob of its files' mtimes; nullopt: all show the commit's time
   int64_t newest_s = 0;         // the greatest second among them
 };
 
@@ -117,26 +116,27 @@ struct VersionRecord {
   uint64_t file_count = 0;
   Signature signature = Signature::kNone;
   std::string source;
-  // The model that `source` named when it was written, 0 where it named none of this registry's: what is a
-  // parent stays one under whatever name. A record of format 1 does not say, and is written back as it was.
+  // The model that `source` named when it was written; 0 if it named no model of this registry. A parent
+  // stays one whatever its name becomes. A record of format 1 does not have it, and is written back as it
+  // was.
   std::optional<ObjectId> source_model;
   std::string run_id;
   bool has_description = false;
   Stamp created;
   Stamp updated;
-  // READY only. A record before format 3 has none: all in the version shows the time of its creation.
+  // READY only. A record before format 3 has none: everything in the version shows the time of its creation.
   std::optional<VersionCommit> commit;
 
   std::string Encode() const;
   static Result<VersionRecord> Decode(std::string_view bytes, std::string_view what);
 };
 
-// Of a model that is being made as a copy: what is still to be done. Written in the commit that makes the
-// model, with each version, and deleted in the last commit.
+// The work that is left of a model copy. Written in the commit that makes the model, and with each version;
+// deleted in the last commit.
 struct ModelCopyRecord {
   ObjectId source = 0;
   VersionNumber end = 0;   // the source's next number when the copy began: later versions are not copied
-  VersionNumber done = 0;  // all up to this one were copied, or were gone from the source
+  VersionNumber done = 0;  // all up to this one were copied, or were missing from the source
   std::map<std::string, VersionNumber> aliases;  // the source's when the copy began
 
   std::string Encode() const;
@@ -159,12 +159,13 @@ struct CountersRecord {
   static Result<CountersRecord> Decode(std::string_view bytes, std::string_view what);
 };
 
-// The end of the audit chain: what the next record continues, and what reveals a record removed there.
+// The end of the audit chain. The next record continues it; a removed last record does not match it.
 struct AuditHeadRecord {
   uint64_t sequence = 0;      // of the last record
   Sha256 hash{};              // of the last record
   uint64_t indexed_from = 1;  // records from this one on are in the index; older ones were written without it
-  // How many bytes the records take that the registry keeps, from this one on: older ones were never counted.
+  // The size in bytes of the records that the registry keeps, from this one on: older ones were never
+  // counted.
   uint64_t counted_from = 1;
   uint64_t kept_bytes = 0;
 
@@ -172,11 +173,11 @@ struct AuditHeadRecord {
   static Result<AuditHeadRecord> Decode(std::string_view bytes, std::string_view what);
 };
 
-// Where the part of the chain that is kept here begins; what is older was moved to files
+// The start of the part of the chain that is kept here; older records were moved to files
 // (store/audit/files.h).
 struct AuditStartRecord {
   uint64_t sequence = 1;  // of the first record that is kept here
-  Sha256 hash{};          // of the one before it; zeros where there was none
+  Sha256 hash{};          // of the record before it; zeros if there was none
 
   std::string Encode() const;
   static Result<AuditStartRecord> Decode(std::string_view bytes, std::string_view what);
@@ -186,7 +187,7 @@ struct LeaseRecord {
   std::string purpose;
   std::string principal;
   int64_t acquired_at_ms = 0;
-  // The process that holds it, as far as this host can tell it from every other, also later ones.
+  // The process that holds it, as far as this host can distinguish it from every other, also from later ones.
   std::string boot_id;
   uint64_t pid_namespace = 0;
   uint64_t pid = 0;
@@ -199,7 +200,7 @@ struct LeaseRecord {
 std::string EncodeSettings(const RegistrySettings& settings);
 // kFailedPrecondition for a format newer than this program.
 Result<RegistrySettings> DecodeSettings(std::string_view bytes);
-// Whether the settings' bytes are those of a registry that is still to be brought to the present format.
+// Whether the settings' bytes are those of a registry that must still be brought to the present format.
 bool IsOlderFormat(std::string_view settings);
 
 // Descriptions, tag values and lease ends: one string or number, sealed like a record.
@@ -208,7 +209,7 @@ Result<std::string> DecodeText(std::string_view bytes, std::string_view what);
 std::string EncodeNumber(uint64_t number);
 Result<uint64_t> DecodeNumber(std::string_view bytes, std::string_view what);
 
-// The audit record's encoding without its seal is what its hash is over; `hash` itself is not in it.
+// The hash of an audit record is over its encoding without the seal; `hash` itself is not in it.
 std::string EncodeAudit(const AuditRecord& record);
 Sha256 AuditHash(const AuditRecord& record);
 Result<AuditRecord> DecodeAudit(std::string_view bytes, std::string_view what);  // computes `hash`
