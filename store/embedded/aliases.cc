@@ -35,22 +35,23 @@ Error NoAlias(const FullName& model, std::string_view alias) {
   return Error(Code::kNotFound, fmt::format("{} has no alias {}", model.ToString(), Printable(alias)));
 }
 
-// Two aliases that differ only in case would be one on the doors that fold it. `except` is about to go.
+// Two aliases that differ only in case would be one to a client that folds case. `except` is about to be
+// removed.
 Status CheckCaseTwins(const Aliases& aliases, const FullName& model, std::string_view name,
                       std::string_view except) {
   const std::string folded = FoldCase(name);
   for (const AliasInfo& alias : aliases) {
     if (alias.name != name && alias.name != except && FoldCase(alias.name) == folded) {
       return Error(Code::kAlreadyExists,
-                   fmt::format("{} has an alias {}, which {} would differ from only in case",
+                   fmt::format("{} has an alias {} already, and {} would differ from it only in case",
                                model.ToString(), alias.name, name));
     }
   }
   return OkStatus();
 }
 
-// Each move of a name is later than the one before, also within a millisecond and where the clock was set
-// back: programs find out about it by its time.
+// Each move of a name is later than the one before, also within a millisecond and after the clock was set
+// back: programs notice a move by its time.
 int64_t MovedAt(const Change& change, int64_t before_ms) { return std::max(change.now_ms(), before_ms + 1); }
 
 void Save(Change& change, StoredObject& model) {

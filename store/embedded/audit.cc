@@ -1,4 +1,4 @@
-// Reading the audit log, proving that nobody changed it, and recording what is no change.
+// Reads the audit log, verifies that it is unchanged, and records events that are not changes.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -15,15 +15,15 @@ namespace modelfs::store {
 namespace {
 
 constexpr size_t kStep = 1000;
-// Of what somebody else gives to be recorded: enough for every name and sentence of ours.
+// Limits of a record's texts that come from outside: enough for every name and message of the registry.
 constexpr size_t kMostTextBytes = 4096;
 constexpr size_t kMostParams = 32;
-// Of records in one commit: leaves room for what a commit may hold beside them.
+// Size of records in one commit: leaves room for the other writes of the commit.
 constexpr size_t kMostBatchBytes = kKvMaxCommitBytes / 2;
 constexpr std::string_view kNoun = "{}";  // in Asked::action
 constexpr size_t kHeadOperations = 2;     // the chain's head is expected and written
 
-// Gives the record its object's name, if that is (still) there, and answers what it is.
+// Sets the record's object name, if the object (still) exists, and returns the object's kind.
 ObjectKind NameRecord(View& view, AuditRecord& record) {
   const Result<StoredObject> stored = view.Object(record.object);
   if (!stored.ok()) return ObjectKind::kMetastore;
@@ -34,12 +34,12 @@ ObjectKind NameRecord(View& view, AuditRecord& record) {
   return stored->record.kind;
 }
 
-// Each record's line must be what the record says: people read the line, the chain proves the record.
+// Each record's line must match the record: people read the line, the chain proves the record.
 Status WalkFile(const AuditFiles& files, const AuditFile& file, AuditWalk& walk) {
   uint64_t sequence = file.first;
   const auto take = [&](std::string_view line) -> Result<bool> {
     const Result<std::string> encoding = EncodingInLine(line);
-    if (!encoding.ok()) return BrokenAudit(sequence, "is not a record any more");
+    if (!encoding.ok()) return BrokenAudit(sequence, "is no longer a record");
     ASSIGN_OR_RETURN(const AuditRecord record, walk.Take(sequence, *encoding));
     if (AuditLine(record) != line) return BrokenAudit(sequence, "reads otherwise than it was recorded");
     ++sequence;
@@ -81,7 +81,8 @@ Result<std::vector<AuditRecord>> EmbeddedRegistryImpl::Activity(const Caller& ca
     ASSIGN_OR_RETURN(const bool all_grants, authorizer_.May(view, caller, Operation::kShowGrants, object));
     ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> self, authorizer_.IdentityOf(view, caller));
     const auto show = [&](AuditRecord& record) -> Result<bool> {
-      // They are over what is masked here and would prove a guess of it; the next record repeats one's own.
+      // The hashes cover the masked fields and would prove a guess of them. The next record repeats this
+      // one's hash.
       record.hash = record.previous_hash = Sha256{};
       if (record.action == kGrantAction && !all_grants) return KeepOwnChanges(*self, record);
       RETURN_IF_ERROR(MaskSource(view, caller, record));
@@ -115,16 +116,16 @@ Result<std::vector<AuditFile>> EmbeddedRegistryImpl::CheckOtherAuditFiles() {
   RETURN_IF_ERROR(audit_files_.CheckNames());
   ASSIGN_OR_RETURN(const std::vector<AuditFile> files, audit_files_.From(1));
   std::vector<AuditFile> left;
-  // Later than the list: a file that a rotation has finished meanwhile is one of the log by now.
+  // Read after the list of files: a file that a rotation has finished meanwhile is part of the log by now.
   ASSIGN_OR_RETURN(const std::unique_ptr<Snapshot> snapshot, kv_.Read());
   ASSIGN_OR_RETURN(const AuditExtent extent, ReadAuditExtent(*snapshot));
-  // Two of one record are found there.
+  // Finds two files with the same record.
   RETURN_IF_ERROR(audit_files_.Holding(1, extent.start.sequence - 1));
   for (const AuditFile& file : files) {
     if (file.last < extent.start.sequence) continue;
     const Error foreign(Code::kDataLoss,
-                        fmt::format("{} does not belong to the audit log, of which the files end with record "
-                                    "{}; it was put there by something else: move it away",
+                        fmt::format("{} does not belong to the audit log: the log's files end with record "
+                                    "{}; another program put it there: move it away",
                                     file.path, extent.start.sequence - 1));
     if (file.first != extent.start.sequence || file.last > extent.head.sequence) return foreign;
     ASSIGN_OR_RETURN(const bool same, HoldsTheSame(*snapshot, file));
@@ -145,7 +146,7 @@ Result<bool> EmbeddedRegistryImpl::HoldsTheSame(Snapshot& snapshot, const AuditF
     ++sequence;
     return true;
   });
-  // A rotation that goes on meanwhile removes what an earlier one left.
+  // A concurrent rotation removes the files that an earlier one left.
   if (!read.ok() && read.error().code() == Code::kNotFound) return true;
   RETURN_IF_ERROR(read);
   return sequence == file.last + 1;
@@ -202,7 +203,7 @@ void EmbeddedRegistryImpl::Record(const Caller& caller, const Asked& asked, cons
   }
   const bool is_open = decision.ok() && asked.operation == Operation::kReadFiles;
   if (is_open) {
-    record.action = kOpenAction;  // and is named when it is written: an open must not wait for that
+    record.action = kOpenAction;  // it gets its name when it is written: an open must not wait for that
   } else {
     ObjectKind kind = ObjectKind::kMetastore;
     if (const Result<std::unique_ptr<Snapshot>> snapshot = kv_.Read(); snapshot.ok()) {
@@ -230,7 +231,7 @@ AuditSpool::Repeats EmbeddedRegistryImpl::RepeatsOfOpens() {
   {
     const MutexLock lock(opens_mu_);
     if (opens_read_ms_ && now_ms - *opens_read_ms_ < kFreshMs) return repeats(opens_);
-    opens_read_ms_ = now_ms;  // others go by what was read before, meanwhile
+    opens_read_ms_ = now_ms;  // others use the settings that were read before, meanwhile
   }
   const Result<std::unique_ptr<Snapshot>> snapshot = kv_.Read();
   const Result<AuditSettings> settings =
@@ -254,18 +255,18 @@ void EmbeddedRegistryImpl::NoteFailure(Call call, const Caller& caller, const As
     recorded.params = caller.intent->params;
     if (!caller.intent->full_name.empty()) recorded.full_name = caller.intent->full_name;
   } else if (!asked.full_name.empty()) {
-    // By that name, whatever on the way to it was refused.
+    // By that name, whichever step of the look-up was refused.
   } else if (refused.operation != asked.operation || refused.object != asked.object) {
     recorded.operation = refused.operation;
     recorded.object = refused.object;
     recorded.action = {};
   }
-  if (!recorded.full_name.empty()) recorded.object = kMetastoreId;  // where the way to the name begins
+  if (!recorded.full_name.empty()) recorded.object = kMetastoreId;  // the look-up of the name starts here
   Record(caller, recorded, error);
 }
 
 Result<size_t> EmbeddedRegistryImpl::CommitAudits(std::span<const AuditRecord> records) {
-  const Caller nobody;  // each record says itself whose it is
+  const Caller nobody;  // each record has its own principal
   const Patience patience = kv_.NewPatience({});
   ASSIGN_OR_RETURN(const Slots::Slot turn, TakeTurn(patience));
   for (int attempt = 0;; ++attempt) {
@@ -274,7 +275,7 @@ Result<size_t> EmbeddedRegistryImpl::CommitAudits(std::span<const AuditRecord> r
     size_t taken = 0;
     size_t operations = kHeadOperations;
     size_t bytes = 0;
-    View view(*snapshot);  // names are nothing that the commit relies on
+    View view(*snapshot);  // the commit does not rely on the names
     for (AuditRecord record : records) {
       if (record.full_name.empty()) NameRecord(view, record);
       ASSIGN_OR_RETURN(const std::vector<ObjectId> objects, view.IndexedUnder(record));

@@ -1,6 +1,6 @@
-// Moving old records of the audit log to files. In this order, so that the chain is whole wherever it ends:
-// the file is durable; one commit says that the log in the registry begins behind it; then what it holds is
-// deleted here. What a rotation that was killed left is removed by the next.
+// Moves old records of the audit log to files. The order keeps the chain whole wherever a rotation stops: the
+// file becomes durable; one commit sets the start of the log in the registry behind the file; then the moved
+// records are deleted here. The next rotation removes the leftovers of a killed one.
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <sys/file.h>
@@ -24,11 +24,11 @@ namespace {
 constexpr uint64_t kMostInFile = 100'000;  // records, of some hundred bytes each
 constexpr size_t kStep = 1000;
 constexpr size_t kDeletionsInCommit = 4096;  // some 10 ms, which is how long other writers wait
-// Some milliseconds: for as long as a snapshot is held, no page that others free is used again.
+// Takes some milliseconds: as long as a snapshot is held, freed pages are not reused.
 constexpr size_t kLooksInSnapshot = 4096;
-// What a command moves on its way that comes upon a log that is overdue.
+// The most that a command moves in passing when the log is overdue.
 constexpr uint64_t kMostOnTheWay = 20'000;
-// Records are at least so many bytes: of those that were never counted, this many count as one.
+// The smallest size of a record: one that was never counted counts as this many bytes.
 constexpr uint64_t kSmallestRecordBytes = 128;
 constexpr uint64_t kOverdueFactor = 2;
 constexpr std::chrono::milliseconds kLockPoll{20};
@@ -37,7 +37,7 @@ Error NoPlace() {
   return {Code::kFailedPrecondition, "this registry was opened without a place for audit files"};
 }
 
-// Held by whoever rotates, on this host; released by the kernel with the process.
+// Held during a rotation, on this host; the kernel releases it with the process.
 Result<Fd> LockRotation(const AuditFiles& files) {
   const std::string path = files.directory() + ".lock";
   Fd fd(::open(path.c_str(), O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600));
@@ -46,7 +46,7 @@ Result<Fd> LockRotation(const AuditFiles& files) {
   if (errno != EWOULDBLOCK) return ErrnoError(errno, fmt::format("flock {}", path));
   return Error(
       Code::kAborted,
-      "another process moves records of the audit log, or a backup is made; wait until it has finished");
+      "another process moves records of the audit log or makes a backup; wait until it has finished");
 }
 
 }  // namespace
@@ -60,7 +60,7 @@ Result<uint64_t> EmbeddedRegistryImpl::LastToRotate(const AuditExtent& extent, c
   uint64_t last = extent.head.sequence - std::min(extent.head.sequence, options.keep);
   if (!options.before_ms) return last;
   ASSIGN_OR_RETURN(const std::unique_ptr<Snapshot> snapshot, kv_.Read());
-  // In the order of the chain: one that is too young keeps those behind it, too.
+  // In the order of the chain: a record that is too young keeps all later ones, too.
   for (uint64_t at = extent.start.sequence; at <= last; at += kStep) {
     ASSIGN_OR_RETURN(const std::vector<KvEntry> entries,
                      snapshot->Range(keys::Audit(at), keys::After(keys::Audit(last)), kStep));
@@ -75,7 +75,7 @@ Result<EmbeddedRegistryImpl::MovedAudit> EmbeddedRegistryImpl::WriteAuditFile(co
                                                                               const AuditStartRecord& start,
                                                                               uint64_t last) {
   AuditFiles::Writer writer(audit_files_, start.sequence);
-  AuditWalk walk(start);  // what is not whole stays where it is
+  AuditWalk walk(start);  // records that fail the check stay in the registry
   MovedAudit moved;
   while (walk.sequence() < last) {
     const uint64_t next = walk.sequence() + 1;
@@ -114,7 +114,8 @@ Status EmbeddedRegistryImpl::DeleteRotated(uint64_t start) {
     RETURN_IF_ERROR(delete_all(found));
   } while (found.size() == kDeletionsInCommit);
   // The index is in the order of objects: each one's old entries, then on to the next object. A look reads
-  // little where it finds an entry to keep, and more each time while all that it finds are old.
+  // The index is ordered by object: read one object's old entries, then those of the next object. A look
+  // reads little if it finds an entry to keep, and reads more each time while all its entries are old.
   const std::string end = keys::AfterPrefix(keys::AuditIndex(0, 0).substr(0, 1));
   std::string at = keys::AuditIndex(0, 0);
   for (bool more = true; more;) {
@@ -169,7 +170,7 @@ Result<AuditRotation> EmbeddedRegistryImpl::MoveAudit(const Caller& caller, cons
     rotation.records += moved.behind.sequence - start.sequence;
     ++rotation.files;
     start = moved.behind;
-    // At once, so that what comes meanwhile finds pages to be written on.
+    // At once, so that concurrent writers find free pages.
     RETURN_IF_ERROR(DeleteRotated(start.sequence));
   }
   return rotation;
@@ -180,7 +181,7 @@ Result<AuditRotation> EmbeddedRegistryImpl::RotateAudit(const Caller& caller, co
   if (!audit_files_.has_directory()) return NoPlace();
   ASSIGN_OR_RETURN(const Fd lock, LockRotation(audit_files_));
   ASSIGN_OR_RETURN(const AuditExtent extent, ReadExtent());
-  // What a rotation that was killed left to be deleted.
+  // Delete the records that a killed rotation left.
   RETURN_IF_ERROR(DeleteRotated(extent.start.sequence));
   ASSIGN_OR_RETURN(const uint64_t last, LastToRotate(extent, options));
   return MoveAudit(caller, extent, last);
@@ -218,7 +219,7 @@ Result<AuditRotation> EmbeddedRegistryImpl::TendAudit(const Caller& caller, Tend
   Result<Fd> lock = LockRotation(audit_files_);
   if (!lock.ok() && lock.error().code() == Code::kAborted) return AuditRotation();
   if (!lock.ok()) return std::move(lock).error();
-  // Again: another process may just have done it.
+  // Check again: another process may have rotated meanwhile.
   ASSIGN_OR_RETURN(due, DueRotation(when));
   if (!due) return AuditRotation();
   ASSIGN_OR_RETURN(const AuditExtent extent, ReadExtent());
@@ -237,8 +238,8 @@ Result<Fd> EmbeddedRegistryImpl::HoldAuditFiles(const Caller& caller) {
     lock = LockRotation(audit_files_);
   }
   if (!lock.ok()) return lock;
-  // The directory is there for the program that copies it, without a file that a killed rotation left: a
-  // later one would hold the same records, and a backup would have both.
+  // Makes the directory for the program that copies it, and removes a file that a killed rotation left: a
+  // later file would hold the same records, and the backup would have both.
   ASSIGN_OR_RETURN(const std::vector<AuditFile> left, CheckOtherAuditFiles());
   RETURN_IF_ERROR(audit_files_.Prepare(left));
   return lock;
@@ -279,11 +280,12 @@ Status CheckAuditSettings(const AuditSettings& settings) {
   constexpr uint64_t kLeastBytes = uint64_t{64} << 10U;
   constexpr int64_t kLeastMs = int64_t{60} * 1000;
   if (settings.most_bytes < kLeastBytes) {
-    return Error(Code::kInvalidArgument, "the audit log is moved to files from 64 KiB on, or from more");
+    return Error(Code::kInvalidArgument,
+                 "the size from which the audit log is moved to files must be at least 64 KiB");
   }
   if (settings.longest_ms < kLeastMs) {
     return Error(Code::kInvalidArgument,
-                 "records of the audit log stay in the registry for a minute at least");
+                 "records of the audit log must stay in the registry for at least a minute");
   }
   return OkStatus();
 }

@@ -1,4 +1,4 @@
-// Whether the registry's records are whole and agree with each other.
+// Checks whether the registry's records are whole and agree with each other.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -11,12 +11,12 @@ namespace modelfs::store {
 namespace {
 
 constexpr size_t kStep = 1000;
-// Somebody who has so many needs a backup, not a longer list.
+// A registry with so many problems needs a backup, not a longer list.
 constexpr size_t kMostProblems = 1000;
 
-// Every check of a record looks only at what that record says and at what must say it back; a record that
-// cannot be read is reported where the walk comes to it and counts as "something is there" elsewhere, so that
-// one fault is one line. Errors are the engine's: the walk cannot go on then.
+// Each check of a record looks only at that record and at the records that must refer back to it. A record
+// that cannot be read is reported when the walk comes to it; elsewhere it counts as present, so that one
+// fault gives one line. Errors are the engine's: they end the walk.
 class Checker {
  public:
   Checker(View& view, RegistryCheck& report) : view_(view), report_(report) {}
@@ -50,7 +50,7 @@ class Checker {
     if (report_.problems.size() < kMostProblems)
       report_.problems.push_back(fmt::format(format, std::forward<Arguments>(arguments)...));
   }
-  // Reports what cannot be decoded.
+  // Reports a record that cannot be decoded.
   template <typename T>
   std::optional<T> Decoded(Result<T> result) {
     if (result.ok()) return *std::move(result);
@@ -62,7 +62,7 @@ class Checker {
     ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, view_.Get(key));
     return entry.has_value();
   }
-  // Another record than the one the walk is at; nothing where it is missing or cannot be read.
+  // Another record than the one that the walk is at; nullopt if it is missing or cannot be read.
   template <typename Record>
   Result<std::optional<Record>> Read(const std::string& key, std::string_view what) {
     ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, view_.Get(key));
@@ -74,7 +74,7 @@ class Checker {
   Status Check(const KvEntry& entry) {
     const std::string_view key = entry.key;
     const auto is = [&](const std::string& example) { return key[0] == example[0]; };
-    // What is behind the letter, for the kinds that have numbers there.
+    // Whether the key has so many numbers after its letter.
     const auto has_numbers = [&](size_t count) { return key.size() >= 1 + count * sizeof(uint64_t); };
     if (is(keys::Object(0, "")) && has_numbers(1)) return CheckObject(entry);
     if (is(keys::Where(0)) && has_numbers(1)) return CheckWhere(entry);
@@ -101,7 +101,7 @@ class Checker {
       Decoded(CountersRecord::Decode(entry.value, "counters"));
     } else if (key == keys::AuditHead()) {
       Decoded(AuditHeadRecord::Decode(entry.value, "audit head"));
-    } else if (!is(keys::Audit(0))) {  // those are a chain, which VerifyAudit checks
+    } else if (!is(keys::Audit(0))) {  // those form a chain, which VerifyAudit checks
       // Notes ('x') and every other kind: sealed like all records.
       Decoded(DecodeText(entry.value, fmt::format("record {}", Printable(key))));
     }
@@ -122,14 +122,15 @@ class Checker {
     if (!is_placed || (where && (where->parent != object.parent || where->name != object.name)))
       Problem("{}: its id {} does not lead back to it", what, own.id);
     if (own.kind == ObjectKind::kMetastore) {
-      if (own.id != kMetastoreId) Problem("{}: there is a second metastore", what);
+      if (own.id != kMetastoreId) Problem("{}: it is a second metastore", what);
     } else {
       if (own.id >= counters_.next_object) Problem("{}: its id {} was never given", what, own.id);
       RETURN_IF_ERROR(CheckContainer(object, what));
       if (own.owner != kNobodyId) RETURN_IF_ERROR(CheckHolding(own.owner, object.parent, own.id, what));
     }
     ASSIGN_OR_RETURN(const bool described, Has(keys::Description(own.id, 0)));
-    if (described != own.has_description) Problem("{}: its description is missing or not its own", what);
+    if (described != own.has_description)
+      Problem("{}: its description is missing, or it has one that it does not record", what);
     return own.kind == ObjectKind::kModel ? CheckModel(object, what) : CheckChildren(object, what);
   }
 
@@ -152,7 +153,7 @@ class Checker {
     return OkStatus();
   }
 
-  // Kept both ways round.
+  // Each membership has two keys, one for each direction.
   Status CheckMembership(const KvEntry& entry) {
     const uint64_t first = keys::FirstNumber(entry.key);
     const uint64_t second = keys::SecondNumber(entry.key);
@@ -161,13 +162,13 @@ class Checker {
     Decoded(DecodeText(entry.value, what));
     ASSIGN_OR_RETURN(const bool both,
                      Has(by_group ? keys::MemberOf(second, first) : keys::Member(second, first)));
-    if (!both) Problem("{}: it is kept one way round only", what);
+    if (!both) Problem("{}: it is recorded in one direction only", what);
     return OkStatus();
   }
 
   Status CheckHolding(PrincipalId principal, ObjectId container, ObjectId object, const std::string& what) {
     ASSIGN_OR_RETURN(const bool listed, Has(keys::Holding(principal, container, object)));
-    if (!listed) Problem("{}: principal {} would not find it in a listing", what, principal);
+    if (!listed) Problem("{}: a listing for principal {} would not show it", what, principal);
     return OkStatus();
   }
 
@@ -192,7 +193,7 @@ class Checker {
         Problem("{}: a {} is not in a {}", what, KindName(object.record.kind),
                 KindName(container->record.kind));
     } else if (container.error().code() == Code::kNotFound) {
-      Problem("{}: what it is in is missing", what);
+      Problem("{}: its container is missing", what);
     }
     return OkStatus();
   }
@@ -209,7 +210,7 @@ class Checker {
       if (more) begin = keys::After(entries.back().key);
     }
     if (children != object.record.children)
-      Problem("{}: it counts {} in it, and {} are there", what, object.record.children, children);
+      Problem("{}: it counts {} children, and {} exist", what, object.record.children, children);
     return OkStatus();
   }
 
@@ -237,19 +238,19 @@ class Checker {
       if (more) begin = keys::After(entries.back().key);
     }
     if (versions != own.children)
-      Problem("{}: it counts {} versions, and {} are there", what, own.children, versions);
+      Problem("{}: it counts {} versions, and {} exist", what, own.children, versions);
     if (newest >= own.next_version) Problem("{}: its version {} was never given", what, newest);
     if (all_known && latest_ready != own.latest_ready)
       Problem("{}: version {} is not its newest READY one", what, own.latest_ready);
     if (own.newest_file_s && *own.newest_file_s < newest_file_s)
-      Problem("{}: it does not know the newest time of its files", what);
+      Problem("{}: its record of the newest file time is too old", what);
     for (const AliasInfo& alias : own.aliases) {
       const std::string name = fmt::format("{}: alias {}", what, Printable(alias.name));
       ASSIGN_OR_RETURN(const auto version, Read<VersionRecord>(keys::Version(own.id, alias.version), name));
       ASSIGN_OR_RETURN(const bool there, Has(keys::Version(own.id, alias.version)));
       if (!there ||
           (version && (version->id != alias.version_id || version->status != VersionStatus::kReady)))
-        Problem("{} points to version {}, which is not there, not READY or another one", name, alias.version);
+        Problem("{} points to version {}, which is missing, not READY or another one", name, alias.version);
     }
     return OkStatus();
   }
@@ -263,12 +264,12 @@ class Checker {
     ASSIGN_OR_RETURN(const bool there, Has(key));
     ASSIGN_OR_RETURN(const auto record, Read<ObjectRecord>(key, what));
     if (!there || (record && record->id != id))
-      Problem("{}: \"{}\" in object {}, where it should be, is missing or another one", what,
+      Problem("{}: its place, \"{}\" in object {}, is empty or has another object", what,
               Printable(where->name), where->parent);
     return OkStatus();
   }
 
-  // Whether the model is there, or was deleted and what it left is still to be removed.
+  // Whether the model exists, or was deleted and its leftovers still have to be removed.
   Result<bool> ModelOrItsRest(ObjectId model) {
     ASSIGN_OR_RETURN(const bool there, Has(keys::Where(model)));
     if (there) return true;
@@ -288,7 +289,7 @@ class Checker {
     ASSIGN_OR_RETURN(const auto where, Read<VersionWhereRecord>(keys::VersionWhere(record->id), what));
     if (!led_to || (where && (where->model != model || where->number != number)))
       Problem("{}: its id {} does not lead back to it", what, record->id);
-    // What a deleted model left is removed one kind after the other.
+    // The leftovers of a deleted model are removed one kind after the other.
     ASSIGN_OR_RETURN(const bool alive, Has(keys::Where(model)));
     if (!alive) return OkStatus();
     ASSIGN_OR_RETURN(const bool pending, Has(keys::Pending(model, number)));
@@ -296,7 +297,8 @@ class Checker {
       Problem("{}: the list of PENDING versions does not agree that it is {}", what,
               StatusName(record->status));
     ASSIGN_OR_RETURN(const bool described, Has(keys::Description(model, number)));
-    if (described != record->has_description) Problem("{}: its description is missing or not its own", what);
+    if (described != record->has_description)
+      Problem("{}: its description is missing, or it has one that it does not record", what);
     return OkStatus();
   }
 
@@ -312,8 +314,8 @@ class Checker {
     ASSIGN_OR_RETURN(const bool there, Has(key));
     ASSIGN_OR_RETURN(const auto record, Read<VersionRecord>(key, what));
     if (!there || (record && record->id != id))
-      Problem("{}: version {} of object {}, where it should be, is missing or another one", what,
-              where->number, where->model);
+      Problem("{}: its place, version {} of object {}, is empty or has another version", what, where->number,
+              where->model);
     return OkStatus();
   }
 
@@ -326,7 +328,7 @@ class Checker {
     ASSIGN_OR_RETURN(const bool there, Has(keys::Version(model, number)));
     ASSIGN_OR_RETURN(const bool alive, Has(keys::Where(model)));
     ASSIGN_OR_RETURN(const bool owned, ModelOrItsRest(model));
-    if (!owned || (alive && !there)) Problem("{}: there is no such version", what);
+    if (!owned || (alive && !there)) Problem("{}: the version does not exist", what);
     return OkStatus();
   }
 
@@ -340,18 +342,18 @@ class Checker {
     ASSIGN_OR_RETURN(const bool alive, Has(keys::Where(object)));
     ASSIGN_OR_RETURN(const bool owned, ModelOrItsRest(object));
     ASSIGN_OR_RETURN(const bool there, Has(keys::Version(object, number)));
-    if (!owned || (alive && number != 0 && !there)) Problem("{}: there is no such object or version", what);
+    if (!owned || (alive && number != 0 && !there)) Problem("{}: the object or version does not exist", what);
     return OkStatus();
   }
 
-  // That every record is listed is for VerifyAudit to say.
+  // VerifyAudit checks that every record is listed.
   Status CheckAuditIndex(const KvEntry& entry) {
     const uint64_t sequence = keys::SecondNumber(entry.key);
     Decoded(DecodeText(entry.value, fmt::format("audit record {} in the index", sequence)));
     ASSIGN_OR_RETURN(const auto start, Read<AuditStartRecord>(keys::AuditStart(), "audit start"));
     if (start && sequence < start->sequence) return OkStatus();  // moved to a file, and not removed yet
     ASSIGN_OR_RETURN(const bool there, Has(keys::Audit(sequence)));
-    if (!there) Problem("audit record {} is in the index and nowhere else", sequence);
+    if (!there) Problem("audit record {} is in the index, but does not exist", sequence);
     return OkStatus();
   }
 
@@ -369,13 +371,13 @@ class Checker {
     const std::string what = fmt::format("end of lease {}", Printable(id));
     Decoded(DecodeNumber(entry.value, what));
     ASSIGN_OR_RETURN(const bool there, Has(keys::Lease(id)));
-    if (!there) Problem("{}: there is no such lease", what);
+    if (!there) Problem("{}: the lease does not exist", what);
     return OkStatus();
   }
 
   View& view_;
   RegistryCheck& report_;
-  // Where they cannot be read, which is reported, no id is too large.
+  // If they cannot be read, which is reported, no id counts as too large.
   CountersRecord counters_{~ObjectId{0}, ~VersionId{0}};
 };
 
@@ -383,7 +385,7 @@ class Checker {
 
 Result<RegistryCheck> EmbeddedRegistryImpl::CheckRecords(const Caller& caller) {
   RegistryCheck report;
-  // What the engine or a chain says of damage is a line like any other; all else ends the check.
+  // Damage that the engine or a chain reports is a line like any other; all other errors end the check.
   const auto note = [&report](const Status& status) -> Status {
     if (status.ok() || status.error().code() != Code::kDataLoss) return status;
     report.problems.push_back(status.error().message());
@@ -391,7 +393,7 @@ Result<RegistryCheck> EmbeddedRegistryImpl::CheckRecords(const Caller& caller) {
   };
   RETURN_IF_ERROR(Demand(caller, {Operation::kReclaim}));
   RETURN_IF_ERROR(note(kv_.CheckPages()));
-  if (!report.problems.empty()) return report;  // what damaged pages say is not worth reading
+  if (!report.problems.empty()) return report;  // records in damaged pages are not worth reading
   RETURN_IF_ERROR(note(Inspect(caller, Operation::kReclaim, kMetastoreId,
                                [&](View& view) -> Status { return Checker(view, report).Walk(); })));
   const Result<uint64_t> audited = VerifyAudit(caller);
@@ -409,7 +411,7 @@ Status EmbeddedRegistryImpl::CheckEvents() {
   for (bool more = true; more;) {
     const Result<std::vector<Event>> events = Events(after, kStep);
     if (!events.ok()) {
-      // A sweep has come in between, and trimmed them.
+      // A sweep has trimmed them meanwhile.
       return events.error().code() == Code::kOutOfRange ? OkStatus() : Status(events.error());
     }
     more = events->size() == kStep;

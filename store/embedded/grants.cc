@@ -1,4 +1,4 @@
-// GRANT, REVOKE, who was granted what, and the settings of containers.
+// GRANT, REVOKE, listings of grants, and the settings of containers.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -16,7 +16,8 @@ constexpr size_t kMaxGrantsOnContainer = 4'000;  // reference §5
 constexpr size_t kMaxGrantsOnModel = 1'000;
 // A principal that only the host knows so far takes three writes, and a commit has room for 128.
 constexpr size_t kMaxGrantChanges = 32;
-constexpr std::string_view kChangesParam = "changes";  // of an audit record: who got and lost what
+constexpr std::string_view kChangesParam = "changes";  // of an audit record: the privileges that each
+                                                       // principal got and lost
 
 nlohmann::json NamesOf(PrivilegeSet privileges) {
   nlohmann::json names = nlohmann::json::array();
@@ -53,7 +54,7 @@ Result<std::vector<Place>> PlacesOf(View& view, ObjectId id) {
   return places;
 }
 
-// As they are asked for, whatever of it would change anything.
+// The changes as requested, whether or not each changes anything.
 std::string Shown(const std::vector<GrantChange>& changes) {
   nlohmann::json shown = nlohmann::json::array();
   for (const GrantChange& each : changes) {
@@ -89,7 +90,7 @@ Status CheckChange(const GrantChange& change, ObjectKind kind) {
     known += fmt::format("{}{}", known.empty() ? "" : ", ", PrivilegeSqlName(each));
   }
   return Error(Code::kInvalidArgument,
-               fmt::format("{} cannot be granted on a {}; there are {}",
+               fmt::format("{} cannot be granted on a {}; these can: {}",
                            PrivilegeSqlName(foreign.ToList().front()), KindName(kind), known));
 }
 
@@ -139,7 +140,7 @@ Status EmbeddedRegistryImpl::ChangeGrants(const Caller& caller, ObjectId object_
       } else if (each.add.empty()) {
         ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> found, change.FindPrincipal(each.principal));
         if (!found) {
-          return Error(Code::kNotFound, fmt::format("there is no principal {}, so nothing is granted to it",
+          return Error(Code::kNotFound, fmt::format("no principal is named {}, so nothing is granted to it",
                                                     Printable(each.principal)));
         }
         principal = *found;
@@ -148,7 +149,7 @@ Status EmbeddedRegistryImpl::ChangeGrants(const Caller& caller, ObjectId object_
       }
       const PrivilegeSet before = grants.Of(principal.id);
       PrivilegeSet remove = each.remove;
-      // Revoking ALL PRIVILEGES strips what it stands for, too (reference §2.3).
+      // Revoking ALL PRIVILEGES also revokes the privileges that it stands for (reference §2.3).
       if (remove.Has(Privilege::kAllPrivileges)) remove = remove | ImpliedByAll(kind);
       const PrivilegeSet after = (before - remove) | each.add;
       if (after == before) continue;
@@ -161,7 +162,7 @@ Status EmbeddedRegistryImpl::ChangeGrants(const Caller& caller, ObjectId object_
                        {"remove", NamesOf(before - after)}});
     }
     if (!moved) {
-      change.Clear();  // also a principal of the host's that would have been made for nothing
+      change.Clear();  // also a principal of the host that was added for nothing
       return OkStatus();
     }
     if (grants.grants.size() > limit) {
@@ -176,7 +177,7 @@ Status EmbeddedRegistryImpl::ChangeGrants(const Caller& caller, ObjectId object_
     } else {
       change.Put(keys::Grants(object_id), grants.Encode());
     }
-    // Who fills the disk must not be able to keep a right by that.
+    // A principal that fills the disk must not be able to keep a right that way.
     if (std::all_of(changes.begin(), changes.end(),
                     [](const GrantChange& each) { return each.add.empty(); })) {
       ASSIGN_OR_RETURN(const bool admin, IsAdmin(change, caller));
@@ -197,12 +198,11 @@ Result<std::vector<GrantInfo>> EmbeddedRegistryImpl::GrantsAt(View& view, const 
                                                               bool inherited) {
   ASSIGN_OR_RETURN(const bool all, authorizer_.May(view, caller, Operation::kShowGrants, object));
   ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> self, authorizer_.IdentityOf(view, caller));
-  // Whose: everybody's, the caller's, or one principal's, whose groups count where what is in effect is
-  // asked.
+  // The principals that are listed: all, the caller's, or one. For effective grants its groups count too.
   std::optional<Identity> only;
   if (!principal.empty()) {
     ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> found, view.FindPrincipal(principal));
-    if (!found) return Error(Code::kNotFound, fmt::format("there is no principal {}", Printable(principal)));
+    if (!found) return Error(Code::kNotFound, fmt::format("no principal is named {}", Printable(principal)));
     if (!all && !self->Is(found->id)) {
       const Status denied = authorizer_.Check(view, caller, Operation::kShowGrants, object);
       return denied.error();
@@ -264,7 +264,8 @@ Status EmbeddedRegistryImpl::CheckAccess(const Caller& caller, Operation operati
 
 Result<ObjectAccess> EmbeddedRegistryImpl::AccessOf(const Caller& caller, ObjectId object) {
   if (caller.role != Caller::Role::kUpkeep) {
-    return Error(Code::kPermissionDenied, "who may what is told to front ends; SHOW GRANTS tells people");
+    return Error(Code::kPermissionDenied,
+                 "only a front end may read the rights of all principals; SHOW GRANTS lists grants");
   }
   return Inspect(caller, Operation::kGet, object,
                  [&](View& view) -> Result<ObjectAccess> { return authorizer_.AccessOf(view, object); });
@@ -312,7 +313,7 @@ Status EmbeddedRegistryImpl::SetSettings(const Caller& caller, ObjectId containe
     record.max_models = settings.max_models;
     record.max_versions = settings.max_versions;
     for (const auto& [alias, principal] : settings.protected_aliases) {
-      if (principal.empty()) {  // who was meant is deleted: nobody may move it until someone else is named
+      if (principal.empty()) {  // the guard was deleted: no one may move the alias until another is named
         const auto was = before.protected_aliases.find(alias);
         if (was != before.protected_aliases.end()) record.protected_aliases[alias] = was->second;
         continue;
@@ -342,8 +343,8 @@ Result<EmbeddedRegistryImpl::Rules> EmbeddedRegistryImpl::RulesIn(View& view,
   if (authorizer_.settings().signature == RegistrySettings::SignaturePolicy::kRequired) {
     rules.signature_required_by = kMetastoreId;
   }
-  // The stricter rule holds, wherever it is set: who may make a schema must not be able to relax what its
-  // catalog asks for. An alias that several protect is moved by who is of each.
+  // The stricter rule holds, wherever it is set: a caller that may make a schema must not be able to relax
+  // its catalog's rules. A caller must belong to each guard of an alias to move it.
   const auto lower = [](std::optional<Rules::Limit>& limit, std::optional<uint64_t> set, ObjectId by) {
     if (set && (!limit || *set < limit->most)) limit = Rules::Limit{*set, by};
   };
@@ -431,7 +432,7 @@ Status EmbeddedRegistryImpl::CheckProtected(View& view, const Caller& caller, co
       return Error(
           Code::kPermissionDenied,
           fmt::format("the alias {} is protected: only {} may set, move or delete it; {} is not one of them",
-                      alias, name.empty() ? "someone who was deleted" : Printable(name),
+                      alias, name.empty() ? "a deleted principal" : Printable(name),
                       Printable(caller.principal)));
     }
   }

@@ -1,4 +1,4 @@
-// Where versions came from, and who is told (reference §2.4, 24, and §8).
+// The source of a version, and the callers that may know it (reference §2.4, 24, and §8).
 #include <fmt/core.h>
 
 #include <map>
@@ -10,11 +10,11 @@
 namespace modelfs::store {
 namespace {
 
-// Of the audit record of a version's creation.
+// Parameters of the audit record of a version's creation.
 constexpr std::string_view kSourceParam = "source";
 constexpr std::string_view kSourceModelParam = "source_model_id";
 
-// Of a tag that is given with a version; a longer value is shown by its beginning. All keys are.
+// The most that the record shows of a tag's value; it shows the beginning of a longer value, and all keys.
 constexpr size_t kMostShownValueBytes = 255;
 
 std::string ShownTags(const std::map<std::string, std::string>& tags) {
@@ -36,9 +36,9 @@ std::string SourceText(const FullName& model, const ModelSpec& spec) {
 
 }  // namespace
 
-// Whoever writes the source, a copy or a person: what matters is which model it names. As of the snapshot,
-// and no part of what the change relies on. A name that is hidden from the writer is a text, as that of a
-// model which is absent: else masking it would say which of the two it is.
+// The model that a source names matters, whether a copy or a person wrote the source. It is read as of the
+// snapshot, and the change does not rely on it. A name that is hidden from the writer is kept as text, like
+// the name of an absent model: else masking it would reveal that the model exists.
 Result<ObjectId> EmbeddedRegistryImpl::SourceModel(Snapshot& snapshot, const Caller& caller,
                                                    std::string_view source) {
   const std::optional<ModelSpec> spec = ParseModelSource(source);
@@ -68,8 +68,8 @@ Result<std::optional<std::string>> EmbeddedRegistryImpl::SourceFor(View& view, c
     if (parent.error().code() != Code::kNotFound) return parent.error();
     lost = true;
   } else {
-    // Known by its name only: a text that named nothing here when it was recorded, or an old record, whose
-    // parent may have been renamed or deleted since.
+    // Known by its name only. Either the text named no model here when it was recorded, or the record is old,
+    // and its parent may have been renamed or deleted since.
     const Result<ObjectInfo> seen = LookupIn(view, caller, spec->model);
     const bool unseen = !seen.ok() && (seen.error().code() == Code::kNotFound ||
                                        seen.error().code() == Code::kPermissionDenied);
@@ -81,8 +81,8 @@ Result<std::optional<std::string>> EmbeddedRegistryImpl::SourceFor(View& view, c
   return may_know ? as_recorded : masked;
 }
 
-// Nobody can say any more who might have seen it: only those from whom nothing here is hidden, and who named
-// it.
+// The registry no longer knows which callers could see the parent. So only two see its name: a caller from
+// which nothing here is hidden, and the one that recorded it.
 Result<bool> EmbeddedRegistryImpl::MayKnowLostParent(View& view, const Caller& caller,
                                                      const Stamp& recorded) {
   if (caller.role == Caller::Role::kUpkeep) return true;
@@ -94,8 +94,9 @@ Result<bool> EmbeddedRegistryImpl::IsBy(View& view, const Stamp& stamp, const Ca
   if (FoldCase(stamp.by) != FoldCase(caller.principal)) return false;
   ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> now, view.FindPrincipal(caller.principal));
   if (now && now->created_at_ms <= stamp.at_ms) return true;
-  // A record that was only made later, by a GRANT say, is of who had that name all along, unless it was taken
-  // from somebody: nobody is that any more. A group of the name is nobody who asks.
+  // The caller's record may be younger than the stamp, made by a GRANT for example. The stamp is still the
+  // caller's, unless a principal of this name was deleted: then the name may have been another's. A group
+  // makes no calls.
   if (now && now->kind == PrincipalKind::kGroup) return false;
   ASSIGN_OR_RETURN(const std::optional<KvEntry> burned, view.Peek(keys::Burned(FoldCase(caller.principal))));
   return !burned;
@@ -137,7 +138,7 @@ Status EmbeddedRegistryImpl::MaskSource(View& view, const Caller& caller, AuditR
   const auto model = record.params.find(std::string(kSourceModelParam));
   if (model != record.params.end()) source.model = ParseVersionNumber(model->second).value_or(0);
   ASSIGN_OR_RETURN(const std::optional<std::string> known, SourceFor(view, caller, source));
-  if (known) return OkStatus();  // as it was called then
+  if (known) return OkStatus();  // by the name that it had then
   text->second.clear();
   record.params.erase(std::string(kSourceModelParam));
   return OkStatus();

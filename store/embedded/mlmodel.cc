@@ -17,8 +17,8 @@ Error Missing(std::string_view what) {
   return Error(Code::kFailedPrecondition, fmt::format("MLmodel: {}; {}", what, kHowTo));
 }
 
-// Of a list of specs only so much is kept: what is deeper (an object's properties, a tensor's shape) is
-// passed over, so that a hostile text costs no more than its own size.
+// Only this depth of a list of specs is kept. Deeper parts (an object's properties, a tensor's shape) are
+// skipped, so that a hostile text costs no more than its own size.
 constexpr int kDepthKept = 2;
 
 bool IsSpec(const nlohmann::json& spec) {
@@ -27,8 +27,8 @@ bool IsSpec(const nlohmann::json& spec) {
   return type != spec.end() && type->is_string() && !type->get_ref<const std::string&>().empty();
 }
 
-// MLflow keeps inputs and outputs as JSON in a string: a list of columns or tensors, each of which has a
-// type. Aliases in the YAML are only followed here, never expanded.
+// MLflow keeps inputs and outputs as JSON in a string: a list of columns or tensors, each with a type.
+// Aliases in the YAML are only followed here, never expanded.
 Status CheckSpecs(const YAML::Node& node, std::string_view which) {
   if (!node.IsDefined() || node.IsNull()) return Missing(fmt::format("its signature has no {}", which));
   nlohmann::json specs;
@@ -43,7 +43,7 @@ Status CheckSpecs(const YAML::Node& node, std::string_view which) {
   }
   if (!specs.is_array() || !std::all_of(specs.begin(), specs.end(), IsSpec)) {
     return Missing(
-        fmt::format("the {0} of its signature are not what MLflow writes, a string with a JSON list of "
+        fmt::format("the {0} of its signature are not in MLflow's form, a string with a JSON list of "
                     "columns or tensors, each "
                     "with its type, as in {0}: '[{{\"type\": \"double\", \"name\": \"x\"}}]'",
                     which));

@@ -11,9 +11,9 @@ namespace modelfs::store {
 // A real one has a few KB; more than this is refused unread.
 inline constexpr uint64_t kMlmodelMaxBytes = uint64_t{1} << 20U;
 
-// OK when `yaml` has a signature with inputs and outputs, each the JSON list of typed columns or tensors that
-// MLflow writes, of one at least. kFailedPrecondition otherwise; the message says what is missing and how to
-// add it (mlflow.models.infer_signature).
+// OK if `yaml` has a signature with inputs and outputs, each a JSON list of at least one typed column or
+// tensor, as MLflow writes it. Else kFailedPrecondition: the message names the missing part and how to add it
+// (mlflow.models.infer_signature).
 Status CheckMlmodelSignature(std::string_view yaml);
 
 }  // namespace modelfs::store

@@ -1,5 +1,6 @@
-// Copies of whole models. One commit makes the model, each version has a commit of its own, the last one sets
-// the aliases; what is still to be done stands beside the model (ModelCopyRecord) until then.
+// Copies of whole models. One commit makes the model, each version has a commit of its own, and the last
+// commit sets the aliases. Until then a record beside the model lists the work that is left
+// (ModelCopyRecord).
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -34,7 +35,7 @@ Status EachReadyVersion(View& view, const StoredObject& model, VersionNumber beg
   return OkStatus();
 }
 
-// The versions of `source` of which `destination` has a copy, with the tree that the copy has.
+// The versions of `source` that `destination` has copies of, each with the copy's tree.
 Result<std::unordered_map<VersionNumber, Digest>> CopiesIn(View& view, const StoredObject& destination,
                                                            ObjectId source) {
   std::unordered_map<VersionNumber, Digest> copies;
@@ -113,7 +114,7 @@ Result<EmbeddedRegistryImpl::CopyPlan> EmbeddedRegistryImpl::PlanCopy(View& view
     view.NoteRefused({CreateOperation(kind), object});
     return Error(
         Code::kResourceExhausted,
-        fmt::format("{} has {} versions to copy; with the {} that are there the copy would have more "
+        fmt::format("{} has {} versions to copy; with the {} that exist there the copy would have more "
                     "than {}, the limit that was set (max-versions)",
                     source_name.ToString(), plan.versions.size(), present, rules.max_versions->most));
   }
@@ -144,7 +145,7 @@ Result<EmbeddedRegistryImpl::CopyPlan> EmbeddedRegistryImpl::CheckedPlan(
         return PlanCopy(view, caller, source, destination);
       },
       refused);
-  // The caller is about to do it: what is refused is recorded as if it had been tried.
+  // The caller is about to copy: a refusal is recorded as if it had tried.
   if (!plan.ok()) NoteFailure(Call::kChange, caller, asked, refused, plan.error());
   return plan;
 }
@@ -161,7 +162,7 @@ Result<ModelCopy> EmbeddedRegistryImpl::CopyModel(const Caller& caller, ObjectId
   ObjectId destination = plan.destination ? plan.destination->record.id : kMetastoreId;
   if (!plan.destination) {
     const Result<ObjectId> made = BeginCopy(caller, source, schema, leaf);
-    // Somebody else was faster: what is to be done is another thing now.
+    // Another caller made the model meanwhile: plan again.
     if (!made.ok() && made.error().code() == Code::kAlreadyExists) {
       return CopyModel(caller, source, schema, leaf);
     }
@@ -203,7 +204,8 @@ Result<ObjectId> EmbeddedRegistryImpl::BeginCopy(const Caller& caller, ObjectId 
     copy.parent = schema;
     copy.name = leaf;
     copy.record.kind = ObjectKind::kModel;
-    // The numbers below are kept for the copies: whatever else is registered meanwhile comes after them.
+    // The numbers below are kept for the copies: other versions that are registered meanwhile come after
+    // them.
     copy.record.next_version = source.record.next_version;
     RETURN_IF_ERROR(AddObject(change, container, copy, comment));
     for (const auto& [key, value] : tags) change.Put(keys::Tag(copy.record.id, 0, key), EncodeText(value));
@@ -258,7 +260,7 @@ Status EmbeddedRegistryImpl::FinishCopy(const Caller& caller, ObjectId destinati
       if (!version) continue;  // it was deleted before it was copied, or since
       const Result<VersionId> pointed = PointAlias(change, model, alias, number, AliasMode::kCreateOnly);
       if (pointed.ok()) set.push_back(alias);
-      // Somebody has given this name in the copy already: it is left as it is.
+      // The copy has an alias of this name already: leave it as it is.
       if (!pointed.ok() && pointed.error().code() != Code::kAlreadyExists) return pointed.error();
     }
     if (set.empty()) return OkStatus();

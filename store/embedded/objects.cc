@@ -20,14 +20,14 @@ FullName Join(FullName name, std::string_view leaf) {
   return name;
 }
 
-// By what the name would be, whether or not there is such an object. A longer one than a model's names
+// By the number of parts, whether or not the object exists. A name with more parts than a model's names
 // nothing.
 ObjectKind KindOf(const FullName& name) {
   return static_cast<ObjectKind>(
       std::min<size_t>(name.parts.size(), static_cast<size_t>(ObjectKind::kModel)));
 }
 
-// The names under which a listing of these children is one query.
+// The query of a listing of these children, for its page tokens.
 std::string ListQuery(ObjectId parent) { return fmt::format("list {}", parent); }
 
 }  // namespace
@@ -83,7 +83,7 @@ Result<ObjectInfo> EmbeddedRegistryImpl::FullInfoOf(View& view, const Caller& ca
 }
 
 Result<ObjectInfo> EmbeddedRegistryImpl::LookupIn(View& view, const Caller& caller, const FullName& name) {
-  // Whatever is visible is in containers that are visible and open, so one look at the object is enough.
+  // All containers of a visible object are visible and open, so one check of the object is enough.
   ASSIGN_OR_RETURN(const std::optional<StoredObject> object, view.Find(name));
   if (object) {
     Result<ObjectInfo> info = FullInfoOf(view, caller, *object);
@@ -130,14 +130,14 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Lookup(const Caller& caller, const Full
   return Inspect(caller, asked, [&](View& view) -> Result<ObjectInfo> {
     Result<ObjectInfo> found = LookupIn(view, caller, name);
     if (found.ok()) return found;
-    // All that is missing, on the way and at its end, in one answer, for a name that is hidden as for one
-    // that is absent.
+    // Collects everything that is missing, on the way and on the object itself, in one answer. A hidden name
+    // gets the same answer as an absent one.
     const Status seen = authorizer_.CheckSeeByName(view, caller, name);
     if (seen.ok()) return found;
     if (found.error().code() == Code::kPermissionDenied) return seen.error();
     if (found.error().code() != Code::kNotFound) return found;
     return Error(Code::kNotFound,
-                 fmt::format("{}; if there is one: {}", found.error().message(), seen.error().message()));
+                 fmt::format("{}; if it exists: {}", found.error().message(), seen.error().message()));
   });
 }
 
@@ -190,7 +190,8 @@ Result<Page<ObjectInfo>> EmbeddedRegistryImpl::List(const Caller& caller, Object
       return true;
     };
     if (!visible.all) {
-      // A few among many: found by what the caller holds rather than by looking at each.
+      // The caller sees a few children among many: find them by its holdings instead of looking at each
+      // child.
       ASSIGN_OR_RETURN(const std::vector<StoredObject> children, ChildrenOf(view, parent, visible.some));
       for (const StoredObject& child : children) {
         if (keys::Object(parent, child.name) < begin) continue;
@@ -271,8 +272,8 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Create(const Caller& caller, ObjectId p
     const Result<StoredObject> taken = change.Child(parent, leaf);
     if (!taken.ok() && taken.error().code() != Code::kNotFound) return taken.error();
     if (taken.ok()) {
-      // Said before anything is said of privileges: clients make first and take "exists" for success. But
-      // only to whom it may be said (reference §4).
+      // Comes before the check of privileges, because clients create first and take "exists" for success. But
+      // only a caller that may see the object learns of it (reference §4).
       ASSIGN_OR_RETURN(const bool seen, authorizer_.May(change, caller, Operation::kSee, taken->record.id));
       if (seen) {
         return Error(Code::kAlreadyExists,
@@ -281,7 +282,7 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Create(const Caller& caller, ObjectId p
     }
     RETURN_IF_ERROR(authorizer_.Check(change, caller, CreateOperation(container.record.kind), parent));
     if (taken.ok()) {
-      // Whoever could make it cannot but learn that the name is taken.
+      // A caller that could create it learns that the name is taken in any case.
       RETURN_IF_ERROR(CheckRoomIn(change, container));
       return Error(Code::kAlreadyExists,
                    fmt::format("{}: the name is taken by a {} that {} may not see", name.ToString(),
@@ -335,9 +336,11 @@ Status EmbeddedRegistryImpl::Delete(const Caller& caller, ObjectId id, DeleteMod
       ASSIGN_OR_RETURN(const Rules rules, RulesFor(change, object));
       for (const AliasInfo& alias : object.record.aliases) {
         if (rules.protected_aliases.count(FoldCase(alias.name)) == 0) continue;
-        return Error(Code::kFailedPrecondition,
-                     fmt::format("{} has the protected alias {}; who guards it removes it first",
-                                 name.ToString(), alias.name));
+        return Error(
+            Code::kFailedPrecondition,
+            fmt::format(
+                "{} has the protected alias {}; a principal that may delete the alias must do so first",
+                name.ToString(), alias.name));
       }
     }
     change.SetReserve(Reserve::kPart);
@@ -361,7 +364,7 @@ Status EmbeddedRegistryImpl::Delete(const Caller& caller, ObjectId id, DeleteMod
     return OkStatus();
   }));
   if (leaves_versions) {
-    FinishDeletion(id).IgnoreError("the model is gone for everyone; a sweep finishes what is left");
+    FinishDeletion(id).IgnoreError("the model is deleted for every caller; a sweep removes the rest");
   }
   return OkStatus();
 }
@@ -376,20 +379,20 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Rename(const Caller& caller, ObjectId m
     ASSIGN_OR_RETURN(const FullName old_name, change.NameOf(object));
     const FullName new_name = Join(old_name.Parent(), new_leaf);
     asked.params["new_name"] = new_name.ToString();
-    // A path with a protected alias in it would lead nowhere, or be free for another model to lead elsewhere.
+    // A path with a protected alias in it would lead nowhere, or another model could take the name and lead
+    // it elsewhere.
     std::vector<std::string_view> aliases;
     for (const AliasInfo& alias : object.record.aliases) aliases.push_back(alias.name);
     if (const Status guarded = CheckProtected(change, caller, object, aliases); !guarded.ok()) {
       return guarded.error().Wrap(
           fmt::format("{} cannot be renamed while it has a protected alias", old_name.ToString()));
     }
-    // After every other refusal: of a model that the caller may not see, only whoever could take the name
-    // learns that it is taken.
+    // After every other refusal: only a caller that could take the name learns that a hidden model has it.
     ASSIGN_OR_RETURN(const std::optional<KvEntry> taken, change.Get(keys::Object(object.parent, new_leaf)));
     if (taken) {
       return Error(
           Code::kAlreadyExists,
-          fmt::format("{}: there is a model of this name; rename cannot replace it", new_name.ToString()));
+          fmt::format("{}: a model has this name already; rename cannot replace it", new_name.ToString()));
     }
     change.Delete(keys::Object(object.parent, object.name));
     const std::string old_leaf = std::exchange(object.name, std::string(new_leaf));
@@ -412,7 +415,7 @@ Result<ObjectInfo> EmbeddedRegistryImpl::SetOwner(const Caller& caller, ObjectId
     ASSIGN_OR_RETURN(const PrincipalInfo owner, authorizer_.Ensure(change, principal));
     if (owner.id == kAccountUsersId) {
       return Error(Code::kInvalidArgument,
-                   fmt::format("`{}` is everybody and owns nothing; make a group", kAccountUsers));
+                   fmt::format("`{}` contains everyone and owns nothing; make a group", kAccountUsers));
     }
     ASSIGN_OR_RETURN(const StoredObject metastore, change.Object(kMetastoreId));
     ASSIGN_OR_RETURN(const PrincipalId admin, change.OwnerOf(metastore.record));
@@ -421,12 +424,13 @@ Result<ObjectInfo> EmbeddedRegistryImpl::SetOwner(const Caller& caller, ObjectId
       return Error(
           Code::kPermissionDenied,
           fmt::format("{} may give {} to itself or a group it is in, and not to {}; a metastore admin may "
-                      "give it to anybody",
+                      "give it to anyone",
                       Printable(caller.principal), name.ToString(), owner.name));
     }
     ASSIGN_OR_RETURN(const PrincipalId before, change.OwnerOf(object.record));
     if (owner.id != before) {
-      // It is taken from who had it, too. Others could give it to and fro.
+      // An admin may use the reserve, because the change takes the object from its owner. Other callers may
+      // not: they could give it to and fro.
       if (self->Is(admin)) change.SetReserve(Reserve::kAll);
       object.record.owner = owner.id;
       object.record.owner_name.clear();

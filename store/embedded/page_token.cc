@@ -34,7 +34,7 @@ std::string EncodePageToken(std::string_view query, std::string_view position) {
 
 Result<std::string> DecodePageToken(std::string_view query, std::string_view token) {
   const Error refused(Code::kInvalidArgument,
-                      "page token: not one that this query was answered with; start again without it");
+                      "page token: it is not from an answer to this query; start again without it");
   std::string bytes;
   for (size_t i = 0; i + 1 < token.size(); i += 2) {
     const int high = HexValue(token[i]);

@@ -1,4 +1,4 @@
-// Users, service principals and groups: making, finding, listing, deleting, and who is in which group.
+// Users, service principals and groups: creating, finding, listing, deleting, and memberships.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -28,14 +28,14 @@ Result<PrincipalInfo> Need(View& view, std::string_view name) {
   return *std::move(found);
 }
 
-// As they are stored now: those that were read when the registry was opened may have been taken over since.
+// The present settings: the owner may have changed since the registry was opened.
 Result<RegistrySettings> SettingsIn(Change& change) {
   ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, change.Get(keys::Settings()));
   if (!entry) return Error(Code::kDataLoss, "the registry's settings are missing");
   return DecodeSettings(entry->value);
 }
 
-// A group whose members are recorded here.
+// A group with its members recorded here.
 Result<PrincipalInfo> NeedRegistryGroup(View& view, std::string_view name) {
   ASSIGN_OR_RETURN(PrincipalInfo group, Need(view, name));
   if (group.kind != PrincipalKind::kGroup) {
@@ -44,16 +44,16 @@ Result<PrincipalInfo> NeedRegistryGroup(View& view, std::string_view name) {
   }
   if (group.source == PrincipalSource::kHost) {
     return Error(Code::kFailedPrecondition,
-                 fmt::format("{} is a group of the host: who is in it is told there (usermod -aG), not here",
+                 fmt::format("{} is a group of the host: change its members there (usermod -aG), not here",
                              group.name));
   }
   if (group.id == kAccountUsersId) {
-    return Error(Code::kFailedPrecondition, fmt::format("everybody is in `{}`, always", kAccountUsers));
+    return Error(Code::kFailedPrecondition, fmt::format("everyone is always in `{}`", kAccountUsers));
   }
   return group;
 }
 
-// Of principals, those that are not deleted.
+// Those of the principals that are not deleted.
 Result<std::vector<PrincipalInfo>> Living(View& view, const std::vector<PrincipalId>& ids) {
   std::vector<PrincipalInfo> living;
   living.reserve(ids.size());
@@ -72,7 +72,7 @@ Result<std::vector<PrincipalInfo>> MembersIn(View& view, PrincipalId group) {
   return Living(view, ids);
 }
 
-// The keys of up to `most` memberships of a principal, what it is in and what is in it; each has two.
+// The keys of up to `most` memberships of a principal, as a member and as a group; each membership has two.
 Result<std::vector<std::string>> MembershipKeys(View& view, PrincipalId principal, size_t most) {
   ASSIGN_OR_RETURN(const std::vector<PrincipalId> groups, view.GroupsAround(principal));
   ASSIGN_OR_RETURN(const std::vector<PrincipalId> members, view.MembersIn(principal));
@@ -87,7 +87,8 @@ Result<std::vector<std::string>> MembershipKeys(View& view, PrincipalId principa
   return found;
 }
 
-// The longest chain of groups from `start` on, itself counted, by `next`; stops at what is over the limit.
+// The length of the longest chain of groups from `start` on, `start` included, by `next`; stops beyond the
+// limit.
 template <typename Next>
 Result<size_t> Depth(View& view, PrincipalId start, Next next) {
   std::vector<PrincipalId> level{start};
@@ -119,7 +120,7 @@ Result<PrincipalInfo> EmbeddedRegistryImpl::CreatePrincipal(const Caller& caller
     ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> taken, change.FindPrincipal(name));
     if (taken) {
       return Error(Code::kAlreadyExists,
-                   fmt::format("there is a {} {} already", PrincipalKindName(taken->kind), taken->name));
+                   fmt::format("a {} named {} exists already", PrincipalKindName(taken->kind), taken->name));
     }
     ASSIGN_OR_RETURN(PrincipalInfo made, change.AddPrincipal(kind, PrincipalSource::kRegistry, name));
     change.Audit(asked.action, FullName(), kMetastoreId,
@@ -139,7 +140,7 @@ Status EmbeddedRegistryImpl::DeletePrincipal(const Caller& caller, std::string_v
     ASSIGN_OR_RETURN(PrincipalInfo gone, Need(change, name));
     if (gone.id == kAccountUsersId) {
       return Error(Code::kFailedPrecondition,
-                   fmt::format("`{}` is everybody and cannot be deleted", kAccountUsers));
+                   fmt::format("`{}` contains everyone and cannot be deleted", kAccountUsers));
     }
     ASSIGN_OR_RETURN(const StoredObject metastore, change.Object(kMetastoreId));
     ASSIGN_OR_RETURN(const PrincipalId admin, change.OwnerOf(metastore.record));
@@ -156,7 +157,7 @@ Status EmbeddedRegistryImpl::DeletePrincipal(const Caller& caller, std::string_v
     uint64_t& count = gone.kind == PrincipalKind::kGroup ? counters.groups : counters.users;
     if (count > 0) --count;
     change.Put(keys::PrincipalCounters(), counters.Encode());
-    // What it holds stays recorded under its id, which means nobody from now on.
+    // Its grants and objects stay recorded under its id, which no principal has from now on.
     const std::string folded = FoldCase(gone.name);
     change.Delete(keys::PrincipalName(folded));
     change.Put(keys::Burned(folded), EncodeText(gone.name));
@@ -176,12 +177,12 @@ Status EmbeddedRegistryImpl::DeletePrincipal(const Caller& caller, std::string_v
     return OkStatus();
   });
   RETURN_IF_ERROR(done);
-  RemoveMemberships(deleted).IgnoreError("they count for nothing; a sweep removes what is left");
+  RemoveMemberships(deleted).IgnoreError("they have no effect; a sweep removes the rest");
   return OkStatus();
 }
 
 Status EmbeddedRegistryImpl::RemoveMemberships(PrincipalId deleted) {
-  // Nobody adds to what is deleted, so no expectation is needed.
+  // Nothing is added to a deleted principal, so no expectation is needed.
   for (;;) {
     KvTransaction transaction;
     {
@@ -195,7 +196,7 @@ Status EmbeddedRegistryImpl::RemoveMemberships(PrincipalId deleted) {
   }
 }
 
-// Those that a killed deletion left, and all of those that were deleted by programs which left every one.
+// Removes those that a killed deletion left, and those that older programs left on purpose.
 Status EmbeddedRegistryImpl::RemoveMembershipsOfDeleted() {
   const std::string prefix = keys::Principal(0).substr(0, 1);
   std::string begin = prefix;
@@ -260,7 +261,7 @@ Status EmbeddedRegistryImpl::AddMember(const Caller& caller, std::string_view gr
     }
     ASSIGN_OR_RETURN(const std::optional<KvEntry> present, change.Get(keys::Member(group.id, member.id)));
     if (present) return OkStatus();
-    // Others who change groups at the same time write the epoch too, so that one of them starts again.
+    // Concurrent changes of groups write the epoch too, so that one of them starts again.
     ASSIGN_OR_RETURN([[maybe_unused]] const auto epoch, change.Get(keys::AccessEpoch()));
     ASSIGN_OR_RETURN(const std::vector<PrincipalInfo> around, GroupsAround(change, member.id));
     if (around.size() >= kMaxMemberships) {
@@ -288,7 +289,7 @@ Status EmbeddedRegistryImpl::AddMember(const Caller& caller, std::string_view gr
       ASSIGN_OR_RETURN(const size_t down, Depth(change, member.id, MembersIn));
       if (up + down > kMaxGroupNesting) {
         return Error(Code::kResourceExhausted,
-                     fmt::format("groups in groups go {} deep at the most; with {} in {} there were {}",
+                     fmt::format("groups can be nested {} deep at most; with {} in {} they would be {} deep",
                                  kMaxGroupNesting, member.name, group.name, up + down));
       }
     }
@@ -339,15 +340,16 @@ Result<bool> EmbeddedRegistryImpl::IsKeeperAdmin(View& view, const RegistrySetti
 }
 
 Status EmbeddedRegistryImpl::CheckKeeperIsAdmin(Change& change) {
-  // Of two that would each leave one way to it, the other's, one starts again.
+  // If two changes at once would each leave the keeper one way to be an admin, the other's, one of them
+  // starts again.
   ASSIGN_OR_RETURN([[maybe_unused]] const auto epoch, change.Get(keys::AccessEpoch()));
   ASSIGN_OR_RETURN(const RegistrySettings settings, SettingsIn(change));
   ASSIGN_OR_RETURN(const bool is_admin, IsKeeperAdmin(change, settings));
   if (is_admin) return OkStatus();
   return Error(
       Code::kFailedPrecondition,
-      fmt::format("then {0} would be no metastore admin any more, but the registry's files are {0}'s, "
-                  "so nobody else can run commands on it; the metastore's owner has to be {0} or a "
+      fmt::format("then {0} would not be a metastore admin any more, but it owns the registry's files, "
+                  "so no one else can run commands on it; the metastore's owner must be {0} or a "
                   "group that {0} is in: ALTER GROUP … ADD USER `{0}`",
                   Printable(settings.owner)));
 }

@@ -9,7 +9,7 @@ namespace {
 
 constexpr size_t kStep = 500;
 
-// Where in the tree of names a search goes on: behind the last model that it answered.
+// The place in the tree of names where a search goes on: after the last model that it returned.
 struct Position {
   std::string catalog;
   std::string schema;

@@ -1,4 +1,5 @@
-// What a sweep of the blobs may rely on, and the tidying that comes before it.
+// The registry's part of a sweep of blobs: the content that versions need, and the cleaning that comes
+// before.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -36,8 +37,8 @@ Status EachVersion(View& view, Visit visit) {
         if (exists) model = *std::move(found);
       }
       if (!exists) {
-        // Deleted, if there is a note of it: its versions await FinishDeletion. Else its record is lost, and
-        // a sweep would take what its versions need.
+        // A note ('x') says that the model was deleted: its versions await FinishDeletion. Without it the
+        // model's record is lost, and a sweep would delete the content of its versions.
         ASSIGN_OR_RETURN(const std::optional<KvEntry> note, view.Get(keys::Unfinished(id)));
         if (note) continue;
         return Error(Code::kDataLoss,
@@ -57,7 +58,7 @@ Status EachVersion(View& view, Visit visit) {
 }  // namespace
 
 Status EmbeddedRegistryImpl::FinishDeletion(ObjectId model) {
-  // Ids are never used again, so nothing here can belong to anything alive, and no expectation is needed.
+  // Ids are never reused, so no key here belongs to a living model, and no expectation is needed.
   const auto prefix_of = [&](const std::string& key) { return key.substr(0, keys::Where(model).size()); };
   for (const std::string& prefix :
        {prefix_of(keys::Version(model, 0)), prefix_of(keys::Tag(model, 0, "")),
@@ -131,7 +132,8 @@ Status EmbeddedRegistryImpl::AgePendingVersions(const Caller& caller) {
                                       version.number, "was not finalized in time");
     const bool overtaken = !failed.ok() && (failed.error().code() == Code::kNotFound ||
                                             failed.error().code() == Code::kFailedPrecondition);
-    // What they hold back is a number. The sweep, which makes room, must not wait for some.
+    // A version that stays PENDING holds back only its number. The sweep frees space, so a full disk must not
+    // stop it.
     if (!failed.ok() && failed.error().code() == Code::kNoSpace) return OkStatus();
     if (!failed.ok() && !overtaken) return failed.error();
   }
@@ -186,7 +188,7 @@ Result<std::vector<std::string>> EmbeddedRegistryImpl::VersionsThatNeed(
     Digest tree;
     std::optional<Digest> times;
   };
-  // Names first, then trees: reading blobs takes time, and a snapshot should not.
+  // Collect the names first, then read the trees: reading blobs takes time, and a snapshot should not.
   ASSIGN_OR_RETURN(
       const std::vector<Named> versions,
       Inspect(caller, Operation::kReclaim, kMetastoreId, [&](View& view) -> Result<std::vector<Named>> {
@@ -206,7 +208,7 @@ Result<std::vector<std::string>> EmbeddedRegistryImpl::VersionsThatNeed(
   const auto tree_needs = [&](const Digest& digest) {
     if (digests.count(digest) > 0) return true;
     const Result<std::string> encoded = blobs_.ReadAll(digest, cas::kTreeMaxBytes);
-    if (!encoded.ok()) return true;  // it needs its tree, and that is damaged or gone
+    if (!encoded.ok()) return true;  // the tree itself is damaged or missing
     const Result<cas::Tree> tree = cas::Tree::Decode(*encoded);
     if (!tree.ok()) return true;
     return std::any_of(tree->entries().begin(), tree->entries().end(), [&](const cas::TreeEntry& entry) {

@@ -7,8 +7,8 @@
 namespace modelfs::store {
 namespace {
 
-// What the tags or the description hang on, with the record that each change to them rewrites: so two
-// changes at once conflict, and the limit on their number holds.
+// The object or version that has the tags and the description, with the record that each change to them
+// rewrites. So two changes at once conflict, and the limit on the number of tags holds.
 struct Bearer {
   StoredObject object;
   FullName name;
@@ -56,7 +56,7 @@ Change::Params ParamsOf(const Bearer& bearer) {
   return params;
 }
 
-// As ParamsOf and TagNoun, of what has not been read yet.
+// The parameters that are known before the object has been read.
 Change::Params ParamsOf(const Target& target, std::map<std::string, std::string> more) {
   if (target.version) more["version_arg"] = std::to_string(*target.version);
   return more;

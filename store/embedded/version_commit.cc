@@ -1,5 +1,4 @@
-// How a version gets the times of its files in the commit that makes it READY
-// (store/embedded/version_times.h).
+// Gives a version the times of its files in the commit that makes it READY (store/embedded/version_times.h).
 #include <fmt/core.h>
 
 #include <utility>
@@ -10,11 +9,11 @@
 namespace modelfs::store {
 namespace {
 
-// The blob of the decided times; `plan` remembers it for the next attempt.
+// Returns the blob of the decided times; `plan` keeps it for the next attempt.
 Result<Digest> StoreTimes(cas::BlobStore& blobs, TimesPlan& plan, cas::TreeTimes times,
                           std::optional<cas::Epoch> epoch) {
   if (plan.digest && plan.stored == times) return *plan.digest;
-  if (!epoch) return Error(Code::kAborted, "other times are to be stored, which needs a lease");
+  if (!epoch) return Error(Code::kAborted, "other times must be stored, which needs a lease");
   ASSIGN_OR_RETURN(plan.digest, cas::PutTreeTimes(blobs, times, *epoch));
   plan.stored = std::move(times);
   return *plan.digest;
@@ -30,7 +29,7 @@ Status EmbeddedRegistryImpl::PrepareTimes(ObjectId model_id, TimesPlan& plan) {
     return step(view);
   };
   const Result<StoredObject> model = read([&](View& view) { return view.Model(model_id); });
-  if (!model.ok()) return OkStatus();  // the transaction says it
+  if (!model.ok()) return OkStatus();  // the transaction returns the error
   VersionNumber below = model->record.next_version;
   const auto next = [&]() -> Result<std::optional<VersionRecord>> {
     ASSIGN_OR_RETURN(std::optional<NumberedVersion> found,
@@ -84,7 +83,7 @@ Status EmbeddedRegistryImpl::PrepareCopy(const Caller& caller, ObjectId source_i
   {
     ASSIGN_OR_RETURN(const std::unique_ptr<Snapshot> snapshot, kv_.Read());
     View view(*snapshot);
-    // What is refused is refused, and recorded, by the transaction.
+    // The transaction refuses, and records the refusal.
     if (!authorizer_.Check(view, caller, Operation::kReadFiles, source_id).ok()) return OkStatus();
     const Result<StoredObject> model = view.Model(source_id);
     if (!model.ok()) return OkStatus();

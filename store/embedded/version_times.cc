@@ -9,7 +9,7 @@
 namespace modelfs::store {
 namespace {
 
-// Nobody reads a file of such a version, so it is nothing to keep apart from.
+// A file of such a version cannot be read, so its mtime need not differ from any other.
 bool CannotBeRead(const Error& error) {
   return error.code() == Code::kNotFound || error.code() == Code::kDataLoss;
 }
@@ -40,7 +40,7 @@ std::vector<cas::FileTime> VersionTimes::WantedAt(int64_t commit_ms) const {
   if (!wanted_) return std::vector<cas::FileTime>(tree_.file_count(), commit);
   std::vector<cas::FileTime> times = wanted_->times();
   if (origin_ == Origin::kCopy) return times;
-  // Within the commit's millisecond it is not known which was first.
+  // Within the commit's millisecond the order of the file's time and the commit is unknown.
   const cas::FileTime after = cas::FileTimeOfMs(commit_ms + 1);
   for (cas::FileTime& time : times) {
     if (time >= after) time = commit;
@@ -82,10 +82,9 @@ Result<const std::vector<VersionTimes::Namesake>*> VersionTimes::NamesakesIn(con
   return &known->second;
 }
 
-// A file is free of a clash, without a look at the rest, where an older version shows it with the same
-// content in the same second: any other with another content in that second would clash with that one
-// already. So of a version that is like the one before it, whatever was written since, that one alone is
-// read.
+// A file cannot clash if an older version shows it with the same content in the same second. Any file with
+// other content in that second would clash with that version already. So for a version that is like the one
+// before it, only that one is read, however many there are.
 Result<VersionTimes::Decided> VersionTimes::Decide(int64_t commit_ms,
                                                    std::optional<int64_t> newest_of_model_s,
                                                    const NextVersion& next) {

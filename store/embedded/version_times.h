@@ -1,11 +1,11 @@
 // The mtimes that the files of a new version get. They are those that the files had, except that
 //
-//   - nothing is later than the commit, and what has no time of its own has the commit's;
-//   - no two READY versions of a model show, for different contents of one name, the same size and the same
+//   - no time is later than the commit, and a file without a time of its own gets the commit's;
 //     mtime in whole seconds: rsync, nginx's ETag, `wget -N` and Python's bytecode compare just these. The
 //     new file gets the next second that none of the others has, which may be after the commit.
 //
-// A deleted version does not count, nor does one whose tree or times cannot be read: nobody reads its files.
+// A deleted version does not count. Neither does one with a tree or times that cannot be read: no one can
+// read its files.
 #pragma once
 
 #include <cstdint>
@@ -24,46 +24,47 @@
 
 namespace modelfs::store {
 
-// When a READY version became that; of one that an older program made, when it was begun.
+// The time at which a READY version was committed; if an older program made it, the time at which it was
+// begun.
 int64_t CommittedAtMs(const VersionRecord& version);
 // The greatest second that a file of a READY version shows.
 int64_t NewestSecond(const VersionRecord& version);
 
-// Decides the times of one new version, as often as it is asked to. What was read of other versions is kept,
-// so that a decision in the transaction reads only what was committed since the one before it. One thread.
+// Decides the times of one new version, any number of times. It caches the files of other versions, so that a
+// decision in the transaction reads only versions that were committed since the decision before. One thread.
 class VersionTimes {
  public:
   // kCopy: the times are those of another version, which may be after the commit.
   enum class Origin { kNew, kCopy };
-  // `wanted`: the times that the tree's files had; nothing where they have none.
+  // `wanted`: the times that the tree's files had; nullopt if they have none.
   VersionTimes(cas::BlobStore& blobs, cas::Tree tree, std::optional<cas::TreeTimes> wanted, Origin origin);
 
-  // The model's READY versions, from the newest on; nothing at the end.
+  // The model's READY versions, from the newest on; nullopt at the end.
   using NextVersion = std::function<Result<std::optional<VersionRecord>>()>;
   struct Decided {
-    std::optional<cas::TreeTimes> times;  // nothing: all files show the commit's time
+    std::optional<cas::TreeTimes> times;  // nullopt: all files show the commit's time
     int64_t newest_s = 0;                 // the greatest second among them
-    int64_t newest_of_model_s = 0;        // and that of the READY versions is not greater than this one
+    int64_t newest_of_model_s = 0;        // and no READY version shows a greater second than this one
   };
-  // `newest_of_model_s`: no READY version shows a greater second; nothing where that is not known. Versions
-  // are asked for as far as they matter. Errors are those of `next`, and of a store that cannot be read now.
+  // `newest_of_model_s`: no READY version shows a greater second; nullopt if it is unknown. Versions are read
+  // only as far as they matter. Errors are those of `next`, and of a store that cannot be read now.
   Result<Decided> Decide(int64_t commit_ms, std::optional<int64_t> newest_of_model_s,
                          const NextVersion& next);
 
  private:
   struct Ours {
-    uint32_t number = 0;  // as the times are numbered
+    uint32_t number = 0;  // the index of its time
     const Digest* blob = nullptr;
   };
-  // A file of another version that has the name and the size of one of ours.
+  // A file of another version with the same name and size as one of this version.
   struct Namesake {
-    uint32_t file = 0;  // ours
+    uint32_t file = 0;  // the index of this version's file
     bool same = false;  // it has the same content
     int64_t s = 0;
   };
 
   std::vector<cas::FileTime> WantedAt(int64_t commit_ms) const;
-  // Once for each version, since they never change.
+  // Reads each version once, because versions never change.
   Result<const std::vector<Namesake>*> NamesakesIn(const VersionRecord& version);
   Result<std::vector<Namesake>> ReadNamesakes(const VersionRecord& version);
 
@@ -80,7 +81,8 @@ struct TimesPlan {
   TimesPlan(VersionTimes the_rule, std::optional<cas::TreeTimes> stored_times, std::optional<Digest> blob)
       : rule(std::move(the_rule)), stored(std::move(stored_times)), digest(std::move(blob)) {}
   VersionTimes rule;
-  // Times that are stored, and the blob that they are in: those that are wanted, until others are.
+  // Times that are stored already, and the blob that they are in: first the wanted times, later the decided
+  // ones.
   std::optional<cas::TreeTimes> stored;
   std::optional<Digest> digest;
 };

@@ -14,14 +14,14 @@ namespace modelfs::store {
 namespace {
 
 constexpr std::string_view kMlmodelName = "MLmodel";
-// Records of origin, shown to people: longer ones are somebody's mistake.
+// Notes of origin, shown to people; a longer one is a mistake.
 constexpr size_t kMostSourceBytes = 8192;
 constexpr size_t kMostRunIdBytes = 255;
 constexpr size_t kMostReasonBytes = 4096;
 
 std::string ListQuery(ObjectId model) { return fmt::format("versions {}", model); }
 
-// Text that only people read keeps its odd bytes as \xNN rather than be refused.
+// Text that only people read keeps its odd bytes as \xNN instead of being refused.
 std::string ReadableText(std::string_view text) {
   return IsValidUtf8(text) && text.find('\0') == std::string_view::npos ? std::string(text) : Printable(text);
 }
@@ -48,7 +48,7 @@ Status CheckFields(const NewVersion& fields) {
   return OkStatus();
 }
 
-// What is recorded of a refusal of it.
+// The parameters that the audit log records if the call is refused.
 Change::Params ParamsOf(const NewVersion& fields, std::optional<VersionNumber> expected) {
   Change::Params params{{"source", ReadableText(fields.source)}, {"run_id", fields.run_id}};
   if (expected) params["version_arg"] = std::to_string(*expected);
@@ -131,7 +131,7 @@ Result<EmbeddedRegistryImpl::CheckedTree> EmbeddedRegistryImpl::CheckTree(const 
   Result<cas::Tree> tree = cas::ReadTree(blobs_, content.tree);
   if (!tree.ok()) return refuse(tree.error(), fmt::format("tree {}", content.tree.ToString()));
   if (tree->file_count() == 0) {
-    return Error(Code::kFailedPrecondition, "there is no file in it; a version needs at least one");
+    return Error(Code::kFailedPrecondition, "it contains no file; a version needs at least one");
   }
   std::optional<cas::TreeTimes> times;
   if (content.times) {
@@ -171,10 +171,9 @@ Status EmbeddedRegistryImpl::CheckSignaturePolicy(View& view, const StoredObject
 
 Status EmbeddedRegistryImpl::CheckSignaturePolicy(const Rules& rules, Signature signature) {
   if (signature == Signature::kPresent || !rules.signature_required_by) return OkStatus();
-  return Error(
-      Code::kFailedPrecondition,
-      "there is no MLmodel file, and a signature is required of every version here; save the model with "
-      "MLflow and a signature (mlflow.models.infer_signature)");
+  return Error(Code::kFailedPrecondition,
+               "the MLmodel file is missing, and every version here needs a signature; save the model with "
+               "MLflow and a signature (mlflow.models.infer_signature)");
 }
 
 Result<VersionNumber> EmbeddedRegistryImpl::AddVersion(Change& change, StoredObject& model,
@@ -235,7 +234,7 @@ Status EmbeddedRegistryImpl::CheckNewVersion(const Caller& caller, ObjectId obje
     return CheckRoomIn(view, there);
   };
   const Status checked = TryInspect(caller, asked.operation, object, check, refused);
-  // Who asks is about to do it: what is refused is recorded as if it had been tried.
+  // The caller is about to make the version: a refusal is recorded as if it had tried.
   if (!checked.ok()) NoteFailure(Call::kChange, caller, asked, refused, checked.error());
   RETURN_IF_ERROR(checked);
   return CheckFields(fields);
@@ -247,7 +246,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::CommitVersion(const Caller& caller, Ob
                                                         std::optional<VersionNumber> expected) {
   Asked asked{Operation::kCreateVersion, model_id, ParamsOf(fields, expected)};
   asked.params["tree"] = content.tree.ToString();
-  // Before the bytes are looked at, and again in the transaction.
+  // Checked before the bytes are read, and again in the transaction.
   RETURN_IF_ERROR(Demand(caller, asked));
   RETURN_IF_ERROR(CheckFields(fields));
   ASSIGN_OR_RETURN(CheckedTree checked, CheckTree(caller, asked, content));
@@ -298,8 +297,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::FinalizeVersion(const Caller& caller, 
                     "finalizeModelVersion"};
   RETURN_IF_ERROR(Demand(caller, asked));
   const auto fail = [&](const Error& error) {
-    FailVersion(caller, model_id, number, error.message())
-        .IgnoreError("the refusal itself is what the caller must hear");
+    FailVersion(caller, model_id, number, error.message()).IgnoreError("the caller needs the refusal itself");
     return error;
   };
   Result<CheckedTree> checked = CheckTree(caller, asked, content);
@@ -349,7 +347,7 @@ Status EmbeddedRegistryImpl::CheckFinalizer(View& view, const Caller& caller, co
   ASSIGN_OR_RETURN(const bool began, IsBy(view, version.created, caller));
   if (began) return OkStatus();
   return Error(Code::kPermissionDenied,
-               fmt::format("only {}, who began this version, and the owner of {} may finish it",
+               fmt::format("only {} (it began this version) and the owner of {} may finish it",
                            Printable(version.created.by), model.name));
 }
 
@@ -428,7 +426,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::Lineage(const Caller& caller, ObjectId
 }
 
 Result<VersionInfo> EmbeddedRegistryImpl::GetVersionById(const Caller& caller, VersionId id) {
-  // Both reads see versions that are there or are not: an id never comes to mean another version.
+  // The version may be deleted between the two reads; an id never comes to mean another version.
   ASSIGN_OR_RETURN(
       const VersionWhereRecord where,
       Inspect(caller, Operation::kUse, kMetastoreId, [&](View& view) -> Result<VersionWhereRecord> {
@@ -553,7 +551,7 @@ Result<VersionInfo> EmbeddedRegistryImpl::AddCopy(Change& change, const StoredOb
   const ObjectId source_id = source.record.id;
   RETURN_IF_ERROR(authorizer_.Check(change, change.caller(), Operation::kReadFiles, source_id));
   ASSIGN_OR_RETURN(const FullName source_name, change.NameOf(source));
-  // Expected to be there still when the copy is committed: until then it keeps the tree from a sweep.
+  // The commit expects that it still exists: until then it keeps the tree from a sweep.
   ASSIGN_OR_RETURN(VersionRecord record, change.Version(source, number));
   if (record.status != VersionStatus::kReady) {
     return Error(Code::kFailedPrecondition,

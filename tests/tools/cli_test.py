@@ -270,7 +270,7 @@ class Hidden(Case):
         self.ok("grant", "CREATE_MODEL", "prod.ml", "eve")
         self.refused(4, "--as", "eve", "mkdir", "prod.ml.secret", says="the name is taken by a model that eve may not see")
         self.ok("--as", "eve", "mkdir", "prod.ml.own")
-        self.refused(4, "--as", "eve", "rename", "prod.ml.own", "secret", says="there is a model of this name")
+        self.refused(4, "--as", "eve", "rename", "prod.ml.own", "secret", says="a model has this name already")
         # What goes before is refused alike.
         self.ok("--as", "eve", "register", self.files, "prod.ml.own", "--alias", "Guarded")
         self.ok("group", "create", "guards")
@@ -360,7 +360,7 @@ class Governance(Case):
         self.ok("sql", "CREATE GROUP admins")
         self.ok("principal", "create", "adann")
         self.refused(6, "sql", hand_over, says=f"ALTER GROUP … ADD USER `{self.me}`")
-        self.refused(6, "owner", "set", "metastore", "adann", says="no metastore admin any more")
+        self.refused(6, "owner", "set", "metastore", "adann", says="would not be a metastore admin any more")
         self.ok("sql", f"ALTER GROUP admins ADD USER adann, `{self.me}`", hand_over)
         self.assertEqual(self.json("show", "metastore")["owner"], "admins")
         self.refused(6, "sql", f"ALTER GROUP admins DROP USER `{self.me}`")

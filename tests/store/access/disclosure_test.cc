@@ -258,7 +258,7 @@ TEST(Disclosure, ARefusalDoesNotSayWhatAHiddenModelIsCalledByNow) {
   // Who asks by the name hears what it would of a name that nothing has.
   const auto by_name = registry.Lookup(eve, FullName{{"prod", "s", "merger_with_acme"}});
   EXPECT_TRUE(by_name.error().message().starts_with(
-      "prod.s.merger_with_acme: no such model, or none that eve may see; if there is one: "))
+      "prod.s.merger_with_acme: no such model, or none that eve may see; if it exists: "))
       << by_name.error().message();
 
   ASSERT_OK(registry.ChangeGrants(world.ann, world.catalog,

@@ -123,7 +123,7 @@ TEST(CheckRecords, NoticesRecordsThatContradictEachOther) {
   const Row rows[] = {
       {"another id", "does not lead back", model([](ObjectRecord& m) { m.id = 2; })},
       {"an id of the future", "never given", model([](ObjectRecord& m) { m.id = 999; })},
-      {"one child too many", "it counts 3 versions, and 2 are there",
+      {"one child too many", "it counts 3 versions, and 2 exist",
        model([](ObjectRecord& m) { ++m.children; })},
       {"a version of the future", "never given", model([](ObjectRecord& m) { m.next_version = 3; })},
       {"not the latest", "newest READY", model([](ObjectRecord& m) { m.latest_ready = 3; })},
@@ -144,7 +144,7 @@ TEST(CheckRecords, NoticesRecordsThatContradictEachOther) {
        }},
       {"the same object twice", "does not lead back",
        [](Kv& kv) { Write(kv, keys::Object(2, "m2"), ValueOf(kv, keys::Object(2, "m"))); }},
-      {"an id for nothing", "missing or another one",
+      {"an id for nothing", "is empty or has another object",
        [](Kv& kv) {
          Write(kv, keys::Where(999), WhereRecord{2, "nothing"}.Encode());
        }},
@@ -155,17 +155,17 @@ TEST(CheckRecords, NoticesRecordsThatContradictEachOther) {
        })},
       {"a version's description", "description",
        version([](VersionRecord& v) { v.has_description = false; })},
-      {"a version's id for nothing", "missing or another one",
+      {"a version's id for nothing", "is empty or has another version",
        [](Kv& kv) {
          Write(kv, keys::VersionWhere(999), VersionWhereRecord{3, 9}.Encode());
        }},
       {"a version without a model", "its model is missing",
        [](Kv& kv) { Write(kv, keys::Version(999, 1), ValueOf(kv, keys::Version(3, 1))); }},
-      {"a tag of nothing", "no such object or version",
+      {"a tag of nothing", "the object or version does not exist",
        [](Kv& kv) { Write(kv, keys::Tag(999, 0, "k"), EncodeText("v")); }},
-      {"a tag of no version", "no such object or version",
+      {"a tag of no version", "the object or version does not exist",
        [](Kv& kv) { Write(kv, keys::Tag(3, 2, "k"), EncodeText("v")); }},
-      {"PENDING without a version", "no such version",
+      {"PENDING without a version", "the version does not exist",
        [](Kv& kv) { Write(kv, keys::Pending(3, 2), EncodeText("")); }},
   };
   for (const Row& row : rows) {
