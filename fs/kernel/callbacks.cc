@@ -18,8 +18,8 @@ constexpr size_t kMaxCopyBytes = size_t{1} << 30U;
 
 }  // namespace
 
-// The C callbacks: each recovers the dispatcher, makes a Call and lets no exception out. A Call that is
-// dropped by one answers EIO.
+// The C callbacks: each recovers the dispatcher, makes a Call and lets no exception out. A Call that a
+// callback drops answers EIO.
 struct Dispatcher::Callbacks {
   static Dispatcher& Self(fuse_req_t request) {
     return *static_cast<Dispatcher*>(fuse_req_userdata(request));
@@ -39,7 +39,7 @@ struct Dispatcher::Callbacks {
         self.Answer(call, {EIO, fmt::format("internal error: {}", e.what())});
       }
     } catch (...) {
-      // The caller has its EIO; to be out of memory for saying more is nothing to add to that.
+      // The caller has its EIO; being out of memory for the log of it is not worth more.
     }
   }
 
@@ -57,7 +57,7 @@ struct Dispatcher::Callbacks {
     try {
       for (size_t i = 0; i < count; ++i) self.Forgotten(forgets[i].ino, forgets[i].nlookup);
     } catch (...) {
-      // What is not forgotten is kept: memory, and no harm.
+      // A node that is not forgotten costs memory and does no harm.
     }
     self.requests_[static_cast<size_t>(Op::kForget)].fetch_add(count, std::memory_order_relaxed);
     fuse_reply_none(r);
@@ -288,9 +288,9 @@ struct Dispatcher::Callbacks {
   }
 };
 
-// Not implemented on purpose. FLUSH, FSYNCDIR and ACCESS: ENOSYS tells the kernel to stop asking (there is
-// nothing to flush, directories become durable by a commit, and the kernel checks mode bits by itself).
-// Locks and poll: the kernel's own are right for a mount that only this host sees.
+// Not implemented on purpose. FLUSH, FSYNCDIR and ACCESS: ENOSYS makes the kernel stop asking (nothing needs
+// to be flushed, directories become durable by a commit, and the kernel checks mode bits by itself). Locks
+// and poll: the kernel's own are right for a mount that only this host sees.
 const fuse_lowlevel_ops& Dispatcher::Operations() {
   static const fuse_lowlevel_ops operations = [] {
     fuse_lowlevel_ops ops = {};

@@ -49,17 +49,17 @@ void Dispatcher::ReadDir(Call& call, NodeId node, size_t size_bytes, uint64_t of
                          bool plus) {
   const Outcome<std::shared_ptr<OpenDirectory>> directory = DirectoryOf(call.request(), node, serial);
   if (!directory) return Answer(call, directory.error());
-  // A listing is as of when it was opened. Whose each thing was then, the kernel would take for the present
-  // and keep, however often whoever holds the directory open reads it again: it looks up what it wants to
-  // know.
+  // A listing is as old as its open, and a reader may hold the directory open and read it again. The kernel
+  // would take an owner from that time for the present one and cache it: so an old listing leaves out the
+  // attributes, and the kernel looks up those that it needs.
   const bool with_attrs = plus && !IsOld((*directory)->epoch);
 
   thread_local std::vector<char> buffer;
   if (buffer.size() < size_bytes) buffer.resize(size_bytes);
   size_t used = 0;
-  // What the kernel counts as looked up once it has the reply.
+  // The nodes that the kernel counts as looked up once it has the reply.
   std::vector<NodeId> counted;
-  std::vector<NodeId> told;  // whose attributes the kernel has now
+  std::vector<NodeId> told;  // the kernel has their attributes now
   const auto add = [&](const char* name, const fuse_entry_param& entry, uint64_t next_offset) {
     char* const at = buffer.data() + used;
     const size_t room = size_bytes - used;
@@ -74,7 +74,7 @@ void Dispatcher::ReadDir(Call& call, NodeId node, size_t size_bytes, uint64_t of
   bool room_left = true;
   while (room_left) {
     if (offset < 2) {
-      // Of these only inode number and type are told; nodeid 0 is not looked up.
+      // These two show only inode number and type; nodeid 0 does not count as a lookup.
       fuse_entry_param entry = {};
       NodeId shown = node;
       if (offset == 1) shown = ZoneOf(node).ParentOf(node).value_or(node);
@@ -87,7 +87,7 @@ void Dispatcher::ReadDir(Call& call, NodeId node, size_t size_bytes, uint64_t of
     const uint64_t index = offset - 2;
     Outcome<std::optional<DirectoryEntry>> found = (*directory)->handle->At(index, with_attrs);
     if (!found) {
-      // What was listed so far is given; the next call meets the failure again.
+      // The entries listed so far are returned; the next call meets the failure again.
       if (used == 0) return Answer(call, found.error());
       break;
     }

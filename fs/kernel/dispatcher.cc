@@ -20,12 +20,13 @@ namespace {
 constexpr size_t kNamesForMessages = 16384;
 constexpr size_t kRenameThreads = 4;
 constexpr size_t kMaxQueuedRenames = 1024;
-// A commit keeps its thread for as long as it hashes or waits for its turn (versions_zone.h), where a signal
-// finds it; nothing else is to wait for one of these threads.
+// A commit keeps its thread for as long as it hashes or waits for its turn (fs/zones/zones.h,
+// kCommitsAtOnce), because a signal must find it there; no other request may have to wait for one of these
+// threads.
 constexpr size_t kCommitThreads = 256;
 
 // Serial numbers go on rising over restarts, so that a handle of an earlier process is never taken for
-// another's: a million a millisecond would have to be opened for that.
+// another one's: that would need a million opens in a millisecond.
 uint64_t FirstSerial(const Clock& clock) { return static_cast<uint64_t>(clock.NowMs()) << 20U; }
 
 }  // namespace
@@ -44,7 +45,7 @@ bool IsTooLong(std::string_view name) { return name.size() > NAME_MAX; }
 
 Refusal NameTooLong(std::string_view name) {
   return {ENAMETOOLONG,
-          fmt::format("a name has {} bytes at the most, and this one {}", NAME_MAX, name.size())};
+          fmt::format("a name has at most {} bytes, and this one has {}", NAME_MAX, name.size())};
 }
 
 fuse_entry_param ParamOf(const Entry& entry) {
@@ -134,7 +135,7 @@ Zone& Dispatcher::ZoneOf(NodeId node) const {
     case NodeKind::kDraft:
       return *zones_.drafts;
   }
-  return *zones_.info;  // a kind of a later process's: ENOENT there
+  return *zones_.info;  // a kind that only a later release knows: ENOENT there
 }
 
 Request Dispatcher::RequestOf(fuse_req_t request) {
@@ -168,7 +169,7 @@ std::string Dispatcher::PathFor(const Call& call) {
 }
 
 std::string Dispatcher::PathOf(NodeId node, std::string_view name) {
-  // Longer than any path the kernel passes (PATH_MAX is 4096), and an end to a circle of old hints.
+  // Longer than any path the kernel passes (PATH_MAX is 4096); it also ends a cycle of old hints.
   constexpr int kMaxDepth = 2048;
   std::string path = name.empty() ? "" : "/" + std::string(name);
   for (int depth = 0; node != kRootNode; ++depth) {
@@ -191,7 +192,7 @@ std::optional<Place> Dispatcher::PlaceOf(NodeId node) {
 }
 
 void Dispatcher::Answer(Call& call, const Refusal& refusal) {
-  // Answers, rather than refusals: a name or attribute that is not there, and a buffer too small for one.
+  // These are answers rather than refusals: an absent name or attribute, and a buffer too small for one.
   const bool routine =
       (call.op() == Op::kLookup && refusal.errno_value == ENOENT) ||
       (call.op() == Op::kGetxattr && refusal.errno_value != EACCES && refusal.errno_value != EIO &&
@@ -224,7 +225,7 @@ void Dispatcher::CountLookup(NodeId node) {
 
 void Dispatcher::Forgotten(NodeId node, uint64_t lookups) {
   if (!IsCounted(node)) {
-    // There are hints about such a node and no state, so an exact count is not worth its table.
+    // For such a node the daemon has hints and no state, so an exact count is not worth its table.
     if (!IsReady(node)) return;
     modes_.Forgotten(node);
     ZoneOf(node).Forget(node);
@@ -233,7 +234,7 @@ void Dispatcher::Forgotten(NodeId node, uint64_t lookups) {
   {
     MutexLock lock(lookups_mu_);
     const auto found = lookups_.find(node);
-    // Looked up under a process before this one: its count is not known, and never reaches zero here.
+    // The node was looked up under an earlier process: its count is unknown, and never reaches zero here.
     if (found == lookups_.end()) return;
     if (found->second > lookups) {
       found->second -= lookups;
@@ -263,19 +264,19 @@ bool Dispatcher::IsOld(uint64_t epoch) const {
 void Dispatcher::GaveAttrs(const Call& call, std::span<const NodeId> nodes) {
   if (options_.acls == nullptr || options_.notifier == nullptr) return;
   options_.acls->GaveAttrs(nodes);
-  // An owner that changed after the attributes were read, and before the kernel had the node: it was told to
-  // forget what it did not know yet.
+  // The owner may have changed after the attributes were read and before the kernel had the node: the
+  // notification then came too early, so it is sent again.
   if (!IsOld(call.epoch())) return;
   for (const NodeId node : nodes) options_.notifier->AttrChanged(node);
 }
 
 void Dispatcher::Lookup(Call& call, NodeId parent, const char* name) {
   const Outcome<Entry> entry = ZoneOf(parent).Lookup(call.request(), parent, name);
-  // <model>@<Alias> is two names in one; nothing else that long is there.
+  // <model>@<Alias> is two names in one; no other name that long exists.
   if (IsTooLong(name) && (!entry || entry->node == 0)) return Answer(call, NameTooLong(name));
   if (!entry) return Answer(call, entry.error());
   if (entry->node == 0) {
-    call.reply.Entry(ParamOf(*entry));  // a name that is not there, which the kernel may remember
+    call.reply.Entry(ParamOf(*entry));  // an absent name, which the kernel may cache
     return;
   }
   AnswerEntry(call, parent, name, *entry);
@@ -314,19 +315,19 @@ void Dispatcher::MakeNode(Call& call, NodeId parent, const char* name, mode_t mo
 
 void Dispatcher::Rename(Call call, NodeId parent, std::string name, NodeId new_parent, std::string new_name,
                         unsigned flags) {
-  // rename(2): unknown flags are EINVAL, which no rename of ours is answered (fs/base/rename_refusal.h).
+  // rename(2) returns EINVAL for unknown flags, but our renames never do (fs/base/rename_refusal.h).
   if ((flags & ~unsigned{RENAME_NOREPLACE | RENAME_EXCHANGE}) != 0) {
     call.set_target(new_parent, new_name);
-    return Answer(call,
-                  {EPERM,
-                   "nothing here leaves a whiteout behind (RENAME_WHITEOUT): rename without that flag; a "
-                   "mount of modelfs cannot be the upper layer of an overlay"});
+    return Answer(
+        call, {EPERM,
+               "whiteouts are not supported (RENAME_WHITEOUT): rename without that flag; a mount of modelfs "
+               "cannot be the upper layer of an overlay"});
   }
   if (IsTooLong(new_name)) {
     call.set_target(new_parent, new_name);
     return Answer(call, NameTooLong(new_name));
   }
-  // std::function wants to be copied, which a call owed an answer cannot be.
+  // std::function must be copyable, and a call that is owed an answer is not.
   auto shared = std::make_shared<Call>(std::move(call));
   shared->set_target(new_parent, new_name);
   const bool accepted =
@@ -356,7 +357,7 @@ void Dispatcher::StatFs(Call& call) {
   if (!options_.space_path.empty()) ::statvfs(options_.space_path.c_str(), &numbers);
   if (numbers.f_bsize == 0) numbers.f_bsize = numbers.f_frsize = 4096;
   numbers.f_namemax = NAME_MAX;
-  // Names are not inodes here: nothing useful can be said about how many more there may be.
+  // Names are not inodes here, so the number of free ones would mean nothing.
   numbers.f_files = numbers.f_ffree = numbers.f_favail = 0;
   call.reply.FileSystem(numbers);
 }

@@ -18,10 +18,10 @@ class Executor {
   Executor(size_t threads, size_t max_queued) : max_threads_(threads), max_queued_(max_queued) {}
   ~Executor() { Finish(); }
 
-  // False when `max_queued` wait already, where the host has no thread to do it, or after Finish. Threads
+  // Returns false if `max_queued` wait already, if the host has no thread for it, or after Finish. Threads
   // start with the first work.
   bool Run(std::function<void()> work);
-  // Returns when everything accepted has been done and the threads have ended.
+  // Returns when all accepted work is done and the threads have ended.
   void Finish();
 
  private:

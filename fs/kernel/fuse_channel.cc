@@ -33,11 +33,11 @@ namespace modelfs::fs {
 namespace {
 
 constexpr auto kDrainTime = std::chrono::seconds(5);
-// A write or a read: the kernel's own limit is 256 pages (FUSE_MAX_MAX_PAGES).
+// The bytes of a write or a read: the kernel's own limit is 256 pages (FUSE_MAX_MAX_PAGES).
 constexpr unsigned kMaxWriteBytes = 1U << 20U;
 constexpr unsigned kMaxBackground = 64;
 
-// What the kernel itself does for every mount: for mount(2) and for fusermount3(1).
+// Options that the kernel itself implements for every mount: for mount(2) and for fusermount3(1).
 struct KernelOption {
   bool FuseChannel::Options::*set;
   unsigned long flag;
@@ -52,8 +52,8 @@ constexpr std::array kKernelOptions = {
 
 int WakeSignal() { return SIGRTMIN + 5; }
 
-// The INIT exchange happens inside Mount, on its thread. libfuse's hooks know only the userdata, which is
-// the caller's: this is how they find what they are to change.
+// The INIT exchange happens inside Mount, on its thread. libfuse's hooks get only the userdata, which is the
+// caller's, so they find the exchange that they must change through this pointer.
 struct InitExchange {
   bool want_links_kept = false;
   bool want_acls = false;
@@ -65,7 +65,7 @@ struct InitExchange {
 thread_local InitExchange* init_exchange = nullptr;
 
 #if FUSE_VERSION < FUSE_MAKE_VERSION(3, 17)
-// A libfuse that does not know passthrough yet: these change the INIT exchange on its way.
+// A libfuse without passthrough: these hooks change the INIT exchange on its way.
 ssize_t ReadHook(int fd, void* buffer, size_t size_bytes, void* /*userdata*/) noexcept {
   const ssize_t count = ::read(fd, buffer, size_bytes);
   if (init_exchange != nullptr &&
@@ -93,7 +93,7 @@ ssize_t WriteHook(int fd, iovec* parts, int count, void* /*userdata*/) noexcept 
   if (header.unique != init_exchange->unique || header.error != 0) return ::writev(fd, parts, count);
   wire::InitOut init;
   std::memcpy(&init, parts[1].iov_base, sizeof(init));
-  // Set-id bits cannot exist here, so there are none to clear: without this word the kernel asks for
+  // Set-id bits cannot exist here, so no write has to clear them. Without this flag the kernel asks for
   // security.capability before every write.
   init.flags |= wire::kHandleKillPrivV2;
   if (init_exchange->want_passthrough && init_exchange->kernel_passes_through) {
@@ -118,26 +118,26 @@ void OnInit(void* /*userdata*/, fuse_conn_info* connection) noexcept {
   ask(FUSE_CAP_ASYNC_READ);
   ask(FUSE_CAP_ATOMIC_O_TRUNC);
   ask(FUSE_CAP_READDIRPLUS);
-  // Not "auto": `ls -l` and `find -size` list a directory first and look at its entries then, which the
-  // kernel's guess takes for no interest, so that each entry costs a LOOKUP.
+  // Not "auto": `ls -l` and `find -size` list a directory first and look at its entries afterwards. The
+  // kernel's heuristic takes that for a plain listing, and each entry then costs a LOOKUP.
   want &= ~unsigned{FUSE_CAP_READDIRPLUS_AUTO};
   ask(FUSE_CAP_PARALLEL_DIROPS);
-  // Not where several users share the mount: whom the kernel lets look at a link, it would show what another
-  // has read of it, and who may is the registry's answer each time.
+  // Not on a shared mount: the kernel would show a link that one user has read to every user that it lets
+  // look at it, although the registry decides that at each READLINK.
   want &= ~unsigned{FUSE_CAP_CACHE_SYMLINKS};
   if (init_exchange->want_links_kept) ask(FUSE_CAP_CACHE_SYMLINKS);
   ask(FUSE_CAP_HANDLE_KILLPRIV);
-  // Only where several users share the mount: alone, the kernel checks mode bits by the mount option
-  // default_permissions, and `ls -l` can be told once that there are no ACLs.
+  // Only on a shared mount: on a private one the kernel checks mode bits by the mount option
+  // default_permissions, and `ls -l` needs to learn only once that there are no ACLs.
   want &= ~unsigned{FUSE_CAP_POSIX_ACL};
   init_exchange->kernel_has_acls = (capable & FUSE_CAP_POSIX_ACL) != 0;
   if (init_exchange->want_acls) ask(FUSE_CAP_POSIX_ACL);
   ask(FUSE_CAP_SPLICE_WRITE);
   ask(FUSE_CAP_SPLICE_MOVE);
-  // Pages are dropped when a zone says so at OPEN, and never because a tag changed a directory's times.
+  // Pages are dropped when a zone asks for it at OPEN, and never because a tag changed a directory's times.
   ask(FUSE_CAP_EXPLICIT_INVAL_DATA);
   if ((capable & FUSE_CAP_EXPLICIT_INVAL_DATA) != 0) want &= ~unsigned{FUSE_CAP_AUTO_INVAL_DATA};
-  // It would accept bytes that no disk has room for.
+  // A write-back cache would accept bytes that the disk has no room for.
   want &= ~unsigned{FUSE_CAP_WRITEBACK_CACHE};
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
   ask(FUSE_CAP_HANDLE_KILLPRIV_V2);  // as WriteHook
@@ -170,7 +170,7 @@ class Channel : public FuseChannel {
   Status Loop(const std::function<void()>& ready) override;
   void Stop() override {
     const uint64_t one = 1;
-    // Async-signal-safe; an eventfd's counter cannot be full of what is asked for once or twice.
+    // Async-signal-safe. One or two calls cannot fill an eventfd's counter.
     [[maybe_unused]] const ssize_t written = ::write(wake_.get(), &one, sizeof(one));
   }
 
@@ -184,7 +184,7 @@ class Channel : public FuseChannel {
     if (id > 0) return id;
     const int errno_value = id == 0 ? EINVAL : errno;
     if (errno_value == EPERM || errno_value == EACCES) {
-      return Error(Code::kPermissionDenied, "passthrough: the kernel wants CAP_SYS_ADMIN for it");
+      return Error(Code::kPermissionDenied, "passthrough: the kernel requires CAP_SYS_ADMIN for it");
     }
     return Error(Code::kUnimplemented, fmt::format("passthrough: {}", std::strerror(errno_value)));
   }
@@ -196,7 +196,7 @@ class Channel : public FuseChannel {
 
   bool ReplyOpenNative(fuse_req* request, const fuse_file_info& info, int32_t backing_id) override {
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
-    // Not keep_cache, which `info` may hold: beside passthrough the kernel answers EIO
+    // Without keep_cache, which `info` may hold: together with passthrough the kernel returns EIO
     // (fs/kernel/fuse_wire.h).
     fuse_file_info native = {};
     native.fh = info.fh;
@@ -228,22 +228,22 @@ class Channel : public FuseChannel {
   }
 
  private:
-  // A mount by mount(2), which is what passthrough needs. kPermissionDenied where only fusermount3 may.
+  // Mounts by mount(2), which passthrough needs. kPermissionDenied if only fusermount3 may mount.
   Result<Fd> MountByHand();
   Status ExchangeInit();
   void ProbePassthrough(const InitExchange& exchange);
   void RaiseReadAhead();
-  // Whether what is mounted at our mount point is ours: it may have been taken away lazily, and another put
-  // there. As far as can be known.
+  // Whether our mount is the one at our mount point: another process may have detached it lazily and mounted
+  // something else there. True if that cannot be known.
   bool IsThere() const;
   void Serve();
   void StartWorker() REQUIRES(mu_);
 
-  Options options_;  // without the mount point's trailing surprises: it is canonical
+  Options options_;  // with a canonical mount point
   const std::shared_ptr<spdlog::logger> log_;
   fuse_session* session_ = nullptr;
   bool mounted_ = false;
-  std::string device_;  // of the mount, as MountEntry has it
+  std::string device_;  // the mount's, as in MountEntry
   bool passthrough_ = false;
   std::string passthrough_reason_;
   Fd wake_;  // eventfd: Stop was called, or the last worker ended
@@ -298,8 +298,8 @@ Status Channel::Open(const fuse_lowlevel_ops& operations, void* userdata) {
     }
   }
   if (!mounted_) {
-    RETURN_IF_ERROR(OpenDevice());  // as libfuse will: it would say why not on stderr, and nothing to us
-    // fusermount3 splits at commas: a source with one cannot be told to it.
+    RETURN_IF_ERROR(OpenDevice());  // libfuse would report the reason on stderr, and not to us
+    // fusermount3 splits options at commas, so a source that contains one cannot be passed.
     std::string source = options_.source.find(',') == std::string::npos ? options_.source : "modelfs";
     words.emplace_back("-o");
     std::string text = fmt::format("default_permissions,subtype=modelfs,fsname={}{}", source,
@@ -331,7 +331,7 @@ Status Channel::Open(const fuse_lowlevel_ops& operations, void* userdata) {
   }
 #if FUSE_VERSION >= FUSE_MAKE_VERSION(3, 17)
   if (device.valid()) {
-    // A mount made elsewhere is handed over by this name (fuse_session_mount in fuse_lowlevel.h).
+    // libfuse takes over an existing mount by this name (fuse_session_mount in fuse_lowlevel.h).
     const std::string name = fmt::format("/dev/fd/{}", device.get());
     if (fuse_session_mount(session_, name.c_str()) != 0) {
       return Error(Code::kInternal, "mount: libfuse refused the descriptor");
@@ -421,7 +421,7 @@ void Channel::RaiseReadAhead() {
 
 void Channel::StartWorker() {
   std::thread worker = TryStartThread([this] { Serve(); });
-  if (!worker.joinable()) return;  // those that run serve on
+  if (!worker.joinable()) return;  // the running threads serve on
   ++running_;
   workers_.push_back(std::move(worker));
 }
@@ -435,7 +435,7 @@ void Channel::Serve() {
     const int count = fuse_session_receive_buf(session_, &buffer);
     const bool was_last = idle_.fetch_sub(1) == 1;
     if (count == -EINTR) continue;
-    if (count <= 0) break;  // unmounted, or (after Stop) nothing is asked any more
+    if (count <= 0) break;  // unmounted, or (after Stop) no request is left
     if (was_last) {
       MutexLock lock(mu_);
       if (!stopping_ && running_ < options_.max_threads) StartWorker();
@@ -456,7 +456,8 @@ Status Channel::Loop(const std::function<void()>& ready) {
   sigaction(WakeSignal(), &wake, nullptr);
   {
     MutexLock lock(mu_);
-    // Two from the start: a request that waits for another (a readahead behind a read) finds someone.
+    // Two from the start: a request that waits for another one (a readahead behind a read) must find a free
+    // thread.
     StartWorker();
     StartWorker();
   }
@@ -471,12 +472,12 @@ Status Channel::Loop(const std::function<void()>& ready) {
   {
     MutexLock lock(mu_);
     stopping_ = true;
-    // The kernel ended the session: what is mounted there now, if anything, is not ours to take away.
+    // The kernel ended the session: any file system mounted there now is not ours to detach.
     if (fuse_session_exited(session_) != 0) mounted_ = false;
   }
   if (mounted_ && IsThere()) detached = Detach(options_.mount_point, true);
   mounted_ = false;
-  // What was asked before is answered: read until nothing is there, and wake who waits for more.
+  // Earlier requests are answered: the threads read until none is left, and the signal wakes those that wait.
   const int fd = fuse_session_fd(session_);
   ::fcntl(fd, F_SETFL, ::fcntl(fd, F_GETFL) | O_NONBLOCK);
   std::vector<std::thread> workers;
@@ -485,7 +486,7 @@ Status Channel::Loop(const std::function<void()>& ready) {
     for (std::thread& worker : workers_) ::pthread_kill(worker.native_handle(), WakeSignal());
     while (running_ > 0 && changed_.WaitUntil(mu_, deadline)) {
     }
-    // Whoever still reads or writes files it holds open keeps us no longer than this.
+    // A process that still reads or writes files it holds open delays the end no longer than this.
     fuse_session_exit(session_);
     while (running_ > 0) changed_.Wait(mu_);
     workers.swap(workers_);

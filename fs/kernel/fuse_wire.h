@@ -1,5 +1,5 @@
-// The parts of the kernel's FUSE protocol 7.40 that Debian 12's linux/fuse.h and libfuse 3.14 do not have
-// yet: passing reads through to a backing file. Layouts and numbers: Linux include/uapi/linux/fuse.h.
+// The parts of the kernel's FUSE protocol 7.40 that Debian 12's linux/fuse.h and libfuse 3.14 lack: passing
+// reads through to a backing file. Layouts and numbers: Linux include/uapi/linux/fuse.h.
 #pragma once
 
 #include <sys/ioctl.h>
@@ -13,7 +13,8 @@ inline constexpr uint32_t kInitExt = 1U << 30U;                      // FUSE_INI
 inline constexpr uint32_t kHandleKillPrivV2 = 1U << 28U;             // FUSE_HANDLE_KILLPRIV_V2, in flags
 inline constexpr uint32_t kPassthroughInFlags2 = 1U << (37U - 32U);  // FUSE_PASSTHROUGH
 inline constexpr uint32_t kOpenNoFlush = 1U << 5U;                   // FOPEN_NOFLUSH
-// With the words beside it, of which FOPEN_KEEP_CACHE is none, or the open is EIO (Linux fs/fuse/iomode.c).
+// Flags beside it that are not in FOPEN_PASSTHROUGH_MASK, such as FOPEN_KEEP_CACHE, make the open fail with
+// EIO (Linux fs/fuse/iomode.c).
 inline constexpr uint32_t kOpenPassthrough = 1U << 7U;  // FOPEN_PASSTHROUGH
 
 struct InHeader {
@@ -74,7 +75,7 @@ struct BackingMap {
 };
 static_assert(sizeof(BackingMap) == 16);
 
-// FUSE_DEV_IOC_BACKING_OPEN and _CLOSE. Through functions: _IOW's C cast is not ours to warn about.
+// FUSE_DEV_IOC_BACKING_OPEN and _CLOSE. Functions, because the C cast in _IOW would raise a warning of ours.
 inline unsigned long BackingOpenCommand() { return _IOW(229U, 1, BackingMap); }
 inline unsigned long BackingCloseCommand() { return _IOW(229U, 2, uint32_t); }
 

@@ -1,7 +1,7 @@
-// A request that its caller may give up: a signal to it makes the kernel send FUSE_INTERRUPT, which requests
-// the stop of token(), as does the end of the mount. Whoever works on the request looks at the token; the
-// answer is still owed (EINTR). The kernel waits for it even where the caller was killed, and keeps what it
-// had locked.
+// A request that its caller may give up. A signal to the caller makes the kernel send FUSE_INTERRUPT, which
+// requests the stop of token(), as does the end of the mount. The code that works on the request looks at the
+// token, and still owes a reply (EINTR). The kernel waits for it even if the caller was killed, and keeps its
+// locks.
 #pragma once
 
 #include <fuse_lowlevel.h>
@@ -15,10 +15,10 @@ namespace modelfs::fs {
 // Lives while the request is worked on, and is gone before it is answered.
 class Interruption {
  public:
-  // `ending`: of the mount.
+  // `ending`: stops at the end of the mount.
   Interruption(const Reply& reply, const std::stop_token& ending)
       : request_(reply.request()), on_ending_(ending, Stop{&source_}) {
-    // Calls at once where the signal came before this.
+    // Calls Interrupted at once if the signal came before this.
     fuse_req_interrupt_func(request_, &Interrupted, &source_);
   }
   // Waits for a call under way (libfuse holds the request's lock in both).

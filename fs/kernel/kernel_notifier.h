@@ -1,5 +1,5 @@
-// Sends the kernel what it must forget, from a thread of its own: a notification waits for locks that a
-// request in flight may hold, so it is never sent from a thread that answers requests
+// Notifies the kernel of entries and attributes that it must drop, from a thread of its own: a notification
+// waits for locks that a request in flight may hold, so it is never sent from a thread that answers requests
 // (libfuse fuse_lowlevel.h, fuse_lowlevel_notify_inval_entry).
 #pragma once
 
@@ -17,8 +17,8 @@ namespace modelfs::fs {
 
 class FuseChannel;
 
-// Sends from one thread of its own. The queue is fed by registry commits, each of which costs its author
-// an fsync: that, and not a number here, bounds it.
+// Sends from one thread of its own. Registry commits feed the queue, and each costs its author an fsync:
+// that, and not a number here, bounds it.
 class KernelNotifier : public Notifier {
  public:
   ~KernelNotifier() override { Stop(); }

@@ -62,7 +62,7 @@ std::vector<std::string_view> Fields(std::string_view line, char separator) {
   return fields;
 }
 
-// The options that the kernel itself puts there for a FUSE file system (fuse_show_options).
+// The options that the kernel itself adds for a FUSE file system (fuse_show_options).
 void ReadFuseOptions(std::string_view options, MountEntry& entry) {
   constexpr std::string_view kUser = "user_id=";
   for (const std::string_view option : Fields(options, ',')) {
@@ -76,8 +76,8 @@ bool IsDeadErrno(int errno_value) {
   return errno_value == ENOTCONN || errno_value == ECONNABORTED || errno_value == ECONNREFUSED;
 }
 
-// realpath(3), also where a dead end point is mounted on the last component. What is mounted there is not
-// asked anything, as long as no slash follows that wants it to be a directory.
+// realpath(3), also if a dead end point is mounted on the last component. It does not ask that mount
+// anything, unless the path ends in a slash, which requires a directory.
 Result<std::string> Canonical(const std::string& path) {
   std::string trimmed = path;
   while (trimmed.size() > 1 && trimmed.back() == '/') trimmed.pop_back();
@@ -113,7 +113,7 @@ Status RunFusermount(const std::string& mount_point, bool lazy) {
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
 
-  // What it says is said better by us: it knows errno only as text.
+  // Discard its message: it knows errno only as text, and the errors below are more precise.
   posix_spawn_file_actions_t actions;
   posix_spawn_file_actions_init(&actions);
   posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
@@ -132,8 +132,9 @@ Status RunFusermount(const std::string& mount_point, bool lazy) {
   return Error(Code::kFailedPrecondition, fmt::format("unmount {}: busy", mount_point));
 }
 
-// Processes that stand in or hold something below `mount_point`, as "123 (python3)". Only what /proc lets
-// this user see. Links are read, never followed: following would ask the mount.
+// Processes that use a file below `mount_point`: as working directory, root or program, by a descriptor or by
+// a mapping; as "123 (python3)". Only those that /proc shows this user. Links are read, never followed:
+// following one would ask the mount.
 std::vector<std::string> HoldersOf(const std::string& mount_point) {
   const auto below = [&](const std::string& link) {
     char target[PATH_MAX];
@@ -222,15 +223,16 @@ std::optional<MountEntry> FindMount(const std::string& mount_point) {
   return found;
 }
 
-// The type of whatever lies at `path` is not asked of it: statfs(2) is the one call that FUSE always sends
-// to its daemon, so it tells the living from the dead. Where the daemon hangs, the call does, too, and once
-// the daemon has read the request not even SIGKILL ends it: so a child asks, which can be left behind.
+// Asks by statfs(2), the one call that FUSE always sends to its daemon, so it distinguishes the living from
+// the dead. If the daemon hangs, the call does, too, and once the daemon has read the request not even
+// SIGKILL ends it: so a child process asks, which can be left behind.
 Result<Health> HealthOf(const std::string& path) {
   constexpr int kExitDead = 1;
   const pid_t child = ::fork();
   if (child < 0) return ErrnoError(errno, "fork");
   if (child == 0) {
-    // Only what is async-signal-safe: there may be threads. It may outlive us, and must not keep our locks.
+    // Only async-signal-safe calls, because there may be threads. The child may outlive us and must not keep
+    // our locks.
     ::close_range(0, ~0U, 0);
     struct statfs numbers = {};
     const bool dead = ::statfs(path.c_str(), &numbers) != 0 && IsDeadErrno(errno);
@@ -256,7 +258,8 @@ Result<Health> HealthOf(const std::string& path) {
     return WIFEXITED(status) && WEXITSTATUS(status) == kExitDead ? Health::kDead : Health::kAlive;
   }
   ::kill(child, SIGKILL);
-  // At once, unless the daemon has read the request: then it ends with the mount, and init buries it.
+  // The child ends at once, unless the daemon has read the request: then it ends with the mount, and init
+  // reaps it.
   ends_within(kKillTime);
   if (errno_value != 0) return ErrnoError(errno_value, "pidfd_open");
   return Health::kSilent;
@@ -265,17 +268,18 @@ Result<Health> HealthOf(const std::string& path) {
 Status AbortConnection(const std::string& mount_point) {
   const std::optional<MountEntry> mount = FindMount(mount_point);
   if (!mount) return OkStatus();
-  // By the minor number of its device (Documentation/filesystems/fuse.rst, "Control filesystem").
+  // The file is named by the device's minor number (Documentation/filesystems/fuse.rst, "Control
+  // filesystem").
   const std::string control =
       fmt::format("/sys/fs/fuse/connections/{}/abort", mount->device.substr(mount->device.find(':') + 1));
   const Fd file(::open(control.c_str(), O_WRONLY | O_CLOEXEC));
   if (file.valid() && ::write(file.get(), "1", 1) == 1) return OkStatus();
-  // MNT_FORCE aborts first, and then unmounts what is not busy (umount2(2)): this descriptor keeps it busy,
-  // so that the dead mount stays and is reported as what it is. Opening it asks the daemon nothing.
+  // MNT_FORCE aborts first, and then unmounts a mount that is not busy (umount2(2)). This descriptor keeps it
+  // busy, so the dead mount stays and is reported as such. Opening it asks the daemon nothing.
   const Fd root(::open(mount_point.c_str(), O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
   if (::umount2(mount_point.c_str(), MNT_FORCE | UMOUNT_NOFOLLOW) == 0 || errno == EBUSY) return OkStatus();
-  return ErrnoError(errno, fmt::format("{}: its daemon was killed, and what it left behind can only be ended "
-                                       "by root: {}",
+  return ErrnoError(errno, fmt::format("{}: its daemon was killed, and only root can end the mount that it "
+                                       "left behind: {}",
                                        mount_point, ShellCommand({"umount", "-f"}, {mount_point})));
 }
 
@@ -321,7 +325,7 @@ Result<std::string> PrepareMountPoint(const std::string& path) {
                                               ShellCommand({"mkdir", "-p"}, {path})));
   }
   ASSIGN_OR_RETURN(const std::string canonical, found);
-  // Daemons that died on top of each other leave a pile; nobody makes one this high.
+  // Daemons that died on top of each other leave a pile; no real pile is this high.
   constexpr int kMaxDead = 64;
   for (int i = 0; i < kMaxDead; ++i) {
     const std::optional<MountEntry> mount = FindMount(canonical);
@@ -390,7 +394,7 @@ Status Unmount(const std::string& mount_point, bool lazy) {
   if (!found.ok() && found.error().code() == Code::kNotFound) {
     return Error(
         Code::kNotFound,
-        fmt::format("unmount {}: no such directory; \"modelfs status\" lists what is mounted", mount_point));
+        fmt::format("unmount {}: no such directory; \"modelfs status\" lists the mounts", mount_point));
   }
   ASSIGN_OR_RETURN(const std::string canonical, found);
   const std::optional<MountEntry> mount = FindMount(canonical);
@@ -409,9 +413,9 @@ Status Unmount(const std::string& mount_point, bool lazy) {
     holders += holders.empty() ? " by " : ", ";
     holders += holder;
   }
-  return Error(
-      Code::kFailedPrecondition,
-      fmt::format("unmount {}: in use{}; end what uses it, or unmount lazily", mount_point, holders));
+  return Error(Code::kFailedPrecondition,
+               fmt::format("unmount {}: in use{}; end the processes that use it, or unmount lazily",
+                           mount_point, holders));
 }
 
 }  // namespace modelfs::fs

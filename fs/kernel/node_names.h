@@ -1,6 +1,6 @@
-// Where the kernel met a node last: for those that cannot tell by themselves or only slowly (fs/base/zone.h,
-// Zone::PlaceOf), which are the files of drafts and held names. Hints for messages, and bounded: the one that
-// was used longest ago makes room.
+// The place at which the kernel last met a node, for nodes that do not know their place or find it only
+// slowly (fs/base/zone.h, Zone::PlaceOf): files of drafts, and held names. Places are hints for messages, and
+// bounded: the least recently used is dropped.
 #pragma once
 
 #include <cstddef>
@@ -23,11 +23,11 @@ class NodeNames {
 
   void Remember(NodeId node, NodeId parent, std::string_view name);
   void Forget(NodeId node);
-  // It may be called otherwise by now.
+  // The node may have another name by now.
   std::optional<Place> Find(NodeId node);
 
  private:
-  using Recent = std::list<std::pair<NodeId, Place>>;  // the one that was used last first
+  using Recent = std::list<std::pair<NodeId, Place>>;  // most recently used first
 
   const size_t max_nodes_;
   Mutex mu_;

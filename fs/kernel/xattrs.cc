@@ -17,7 +17,7 @@ constexpr std::string_view kAccessAcl = "system.posix_acl_access";
 void Dispatcher::GetXattr(Call& call, NodeId node, std::string_view name, size_t size_bytes) {
   const bool is_acl = name.starts_with(kAclPrefix);
   if (is_acl && options_.acls != nullptr) return GetAcl(call, node, name, size_bytes);
-  // `ls -l` asks for labels and ACLs name by name, unless it is told once that there are none here.
+  // `ls -l` asks for labels and ACLs name by name, unless the first answer is that this file system has none.
   if (name.starts_with("security.") || (is_acl && Parse(node).kind != NodeKind::kDraft)) {
     return Answer(call, {EOPNOTSUPP, "security labels and ACLs are not kept here"});
   }
@@ -26,13 +26,13 @@ void Dispatcher::GetXattr(Call& call, NodeId node, std::string_view name, size_t
   AnswerXattr(call, *value, size_bytes);
 }
 
-// Whoever asks: the kernel shares the answer between users, and any other than ENODATA for none would be the
-// answer to whoever wants to pass.
+// The kernel caches this answer for all users, so it must not depend on the caller. "No ACL" must be ENODATA:
+// any other error would be returned to every user whose access is checked.
 void Dispatcher::GetAcl(Call& call, NodeId node, std::string_view name, size_t size_bytes) {
   const bool access = name == kAccessAcl;
   const auto acl = access ? options_.acls->AclOf(node) : Outcome<std::optional<std::string>>(std::nullopt);
   if (!acl) return Answer(call, acl.error());
-  if (!*acl) return Answer(call, {ENODATA, "there is no ACL"});
+  if (!*acl) return Answer(call, {ENODATA, "this node has no ACL"});
   AnswerXattr(call, **acl, size_bytes);
 }
 
@@ -47,7 +47,7 @@ void Dispatcher::ListXattr(Call& call, NodeId node, size_t size_bytes) {
   if (!names) return Answer(call, names.error());
   std::string list;
   for (const std::string& name : *names) list.append(name).push_back('\0');
-  // listxattr(2) cannot answer more: E2BIG from the kernel would hide them all.
+  // listxattr(2) cannot return more: the kernel's E2BIG would hide all names.
   if (list.size() > XATTR_LIST_MAX) list.resize(list.rfind('\0', XATTR_LIST_MAX - 1) + 1);
   if (size_bytes == 0) return call.reply.XattrSize(list.size());
   if (list.size() > size_bytes) return Answer(call, {ERANGE, "the buffer is too small"});
@@ -66,8 +66,9 @@ void Dispatcher::SetXattr(Call& call, NodeId node, std::string_view name, std::s
 
 void Dispatcher::RemoveXattr(Call& call, NodeId node, std::string_view name) {
   if (name.starts_with(kAclPrefix) && Parse(node).kind != NodeKind::kDraft) {
-    return Answer(call,
-                  {EPERM, "access is taken by grants and not by setfacl: use REVOKE (`modelfs revoke`)"});
+    return Answer(
+        call,
+        {EPERM, "access is taken away by revoking grants and not by setfacl: use REVOKE (`modelfs revoke`)"});
   }
   const Outcome<void> removed = Interruptibly(
       call, [&](const Request& request) { return ZoneOf(node).RemoveXattr(request, node, name); });

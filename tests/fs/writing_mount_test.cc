@@ -322,7 +322,7 @@ TEST(WritingMount, ANameOf256BytesIsTooLongForEveryCall) {
       }
     }
   }
-  EXPECT_NE(mounted.Errors().find("255 bytes at the most, and this one 1000"), std::string::npos);
+  EXPECT_NE(mounted.Errors().find("at most 255 bytes, and this one has 1000"), std::string::npos);
   EXPECT_EQ(MakeDirectory(model + "/versions/draft/" + std::string(255, 'n')), 0);
 
   // <model>@<Alias> holds two names, and each may be as long as a name can be.
