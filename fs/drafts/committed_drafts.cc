@@ -7,7 +7,7 @@
 namespace modelfs::fs {
 namespace {
 
-// The draft's root may have its name again, as another draft: what it shows is asked for again soon.
+// The draft's root may get its name again, as another draft: so the kernel soon asks for it again.
 constexpr double kTtlS = 1;
 
 NodeId Own(uint32_t draft, uint32_t tree_node) {

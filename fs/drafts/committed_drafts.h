@@ -1,11 +1,12 @@
-// What the nodes of a draft show once it was committed: the version that it became. So a process that stands
-// in it goes on reading, though the name leads elsewhere now, and the draft's own files are gone.
+// Serves the nodes of a committed draft: they show the version that it became. So a process with its working
+// directory in the draft goes on reading, though the name leads elsewhere now and the draft's own files are
+// gone.
 //
-// The draft's directories keep nodeids of a draft, since the kernel moves a directory that it meets under a
-// second name; they are DraftNodeId(draft, kCommittedNodes + node of the tree), or the number that the
-// directory had as long as it was a draft's. On a shared mount they stay their creator's alone, since the
-// kernel has no ACL of a draft's node. Files are the version's. Known for as long as the table remembers the
-// commit, not after a restart. Thread-safe.
+// The draft's directories keep nodeids of a draft, because the kernel moves a directory that it meets under a
+// second name. The nodeid is DraftNodeId(draft, kCommittedNodes + node of the tree), or the number that the
+// directory had while it was a draft's. On a shared mount the directories stay their creator's alone, because
+// the kernel has no ACL of a draft's node. Files are the version's. These nodes are known for as long as the
+// table remembers the commit, not after a restart. Thread-safe.
 #pragma once
 
 #include <optional>
@@ -21,12 +22,12 @@ inline constexpr cas::DraftNode kCommittedNodes = cas::DraftNode{1} << 31U;
 
 class CommittedDrafts {
  public:
-  // `trees` answers for the versions.
+  // `trees` serves the versions.
   CommittedDrafts(const Context& context, DraftTable& drafts, Zone& trees)
       : context_(context), drafts_(drafts), trees_(trees) {}
 
-  // The directory of the version that a draft's node shows; nothing where the draft was not committed, or
-  // where the node was no directory: the kernel then looks for the name again.
+  // The directory of the version that a draft's node shows; nothing if the draft was not committed or the
+  // node was not a directory. The kernel then looks the name up again.
   std::optional<NodeId> Shown(NodeId node);
 
   // The calls of a zone, for a node that Shown knows.
@@ -36,7 +37,7 @@ class CommittedDrafts {
   Outcome<OpenedDirectory> OpenDirectory(const Request& request, NodeId node);
 
  private:
-  // An entry of the version, as one of the draft that it was.
+  // Turns an entry of the version into one of the former draft.
   Entry OwnEntry(uint32_t draft, Entry entry);
   void SetOwner(uint32_t draft, struct stat& attr);
 

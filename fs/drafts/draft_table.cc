@@ -17,7 +17,7 @@ namespace {
 // The label is rewritten for its time of use no more often than this part of the lifetime.
 constexpr int64_t kUsedSavesPerLifetime = 100;
 constexpr int64_t kFoundKeptPerLifetime = 7;
-constexpr auto kFirstExpire = std::chrono::minutes(1);  // who starts to use the mount is not to wait for it
+constexpr auto kFirstExpire = std::chrono::minutes(1);  // the first users of the mount need not wait
 constexpr auto kExpireEvery = std::chrono::minutes(10);
 constexpr auto kWaitForHeld = std::chrono::seconds(2);
 constexpr auto kHeldPoll = std::chrono::milliseconds(10);
@@ -38,7 +38,8 @@ Result<std::unique_ptr<DraftTable>> DraftTable::Open(Context& context, const Clo
   }
   if (held > 0 && context.log != nullptr) {
     context.log->warn(
-        "drafts_held count={} reason=\"another process holds them; they appear when it lets go\"", held);
+        "drafts_held count={} reason=\"another process holds them; they appear when it releases them\"",
+        held);
   }
   DraftTable* self = table.get();
   self->thread_ = std::jthread([self, held](const std::stop_token& stop) { self->Run(stop, held); });
@@ -97,7 +98,7 @@ Result<size_t> DraftTable::Load() {
       continue;
     }
     const MutexLock lock(mu_);
-    // Two of one name are what a crash within Swap leaves: both are kept.
+    // A crash within Swap leaves two drafts of one name: both are kept.
     if (by_name_.contains({record->model, record->name_})) {
       record->name_ += "-" + std::to_string(draft->number());
     }
@@ -107,10 +108,10 @@ Result<size_t> DraftTable::Load() {
   return loaded.held;
 }
 
-// Whether the commit that a crash interrupted had reached the registry. Somebody else may have committed the
-// same tree under the number, so a version that lacks what this draft would have given it is not taken for
-// the draft's. Where a version was ours and was changed or deleted since, the draft comes back: nobody can
-// tell, and one too many does no harm.
+// Whether the commit that a crash interrupted had reached the registry. Another client may have committed the
+// same tree under the number, so the version must also have the tags and the description of this draft. If
+// the version was ours and was changed or deleted since, the draft comes back: the two cases look the same,
+// and a surplus draft does no harm.
 Result<bool> DraftTable::WasCommitted(const Record& record) {
   const store::VersionNumber number = record.sealing_->first;
   store::DraftFields fields;
@@ -165,7 +166,7 @@ Result<DraftTable::RecordPtr> DraftTable::Create(store::ObjectId model, const st
       return Error(Code::kAlreadyExists, fmt::format("draft {}: exists already", Printable(name)));
     }
   }
-  // The label is complete from the start: a draft without one would be nobody's.
+  // The label is complete from the start: a draft without one would belong to no mount.
   store::DraftLabel label;
   label.mount = Printable(context_.mount_point);
   label.uid = context_.uid;
@@ -297,7 +298,7 @@ Status DraftTable::Relabel(Record& record, const std::string& new_name) {
   }
   Status saved = SaveLabel(record);
   const MutexLock lock(mu_);
-  if (record.state_ == DraftState::kEnded) {  // meanwhile; whoever ends it takes the new name away
+  if (record.state_ == DraftState::kEnded) {  // meanwhile; its end removes the new name
     by_name_.erase({record.model, old_name});
     return IsOver();
   }
@@ -448,7 +449,7 @@ Status DraftTable::End(const RecordPtr& record) {
   if (!in_use) return DiscardNow(record);
   Status saved = SaveLabel(*record);
   const MutexLock lock(mu_);
-  // The last handle may have been closed meanwhile, and the draft with its label be gone.
+  // The last handle may have been closed meanwhile, and the draft with its label may be gone.
   return by_number_.contains(record->draft->number()) ? saved : OkStatus();
 }
 
@@ -493,7 +494,7 @@ bool DraftTable::IsUnused(const Record& record) const {
 uint64_t DraftTable::ExpireOthers() {
   const int64_t up_ms = clock_.SinceBootMs() - opened_boot_ms_;
   if (up_ms <= KeptWhenFoundMs()) return 0;
-  // What the clock jumped forward since this process started is no time that passed.
+  // A forward jump of the clock since this process started does not count as time passed.
   const int64_t now_ms = std::min(clock_.NowMs(), opened_ms_ + up_ms);
   const Result<uint64_t> ended =
       context_.drafts->RemoveExpired(std::chrono::seconds(context_.draft_lifetime_s), now_ms / 1000);
@@ -526,7 +527,7 @@ uint64_t DraftTable::EndIfOpen(const RecordPtr& record, Reason reason) {
   std::string name;
   {
     const MutexLock lock(mu_);
-    // One that is being committed ends with its commit, or is looked at again when that has failed.
+    // A draft that is being committed ends with its commit, or is looked at again when the commit has failed.
     if (record->state_ != DraftState::kOpen) return 0;
     if (reason == Reason::kUnused && (record->handles_ > 0 || !IsUnused(*record))) return 0;
     record->state_ = DraftState::kEnded;  // nothing opens it from here on

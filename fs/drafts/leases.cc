@@ -7,7 +7,8 @@
 namespace modelfs::fs {
 namespace {
 
-// A machine that sleeps must not take a lease for younger than it is: steady_clock stands still meanwhile.
+// Counts time asleep, too: by steady_clock, which stands still meanwhile, a lease would look younger than it
+// is.
 std::chrono::milliseconds Now() { return std::chrono::milliseconds(SystemClock().SinceBootMs()); }
 
 }  // namespace

@@ -1,10 +1,10 @@
-// One short lease (store/registry.h) shared by the operations of a mount that touch blobs on their way
-// into a version. A lease costs a durable commit, so a `cp -r` of ten thousand files must not take ten
-// thousand; and a live lease holds every sweep back, so none is kept for long either: it is taken when the
-// first operation needs one, replaced by a younger one after kShareFor, and given back when its last user
-// is done and it was replaced or nobody asked for kIdleFor.
+// One short lease (store/registry.h) that a mount's operations share while they bring blobs into a version. A
+// lease costs a durable commit, so a `cp -r` of ten thousand files must not take ten thousand; and a live
+// lease holds every sweep back, so none is kept for long either. It is taken when the first operation needs
+// one, and replaced by a younger one after share_for. It is given back when its last user is done and it was
+// either replaced or unused for idle_for.
 //
-// Thread-safe. Has a thread of its own, which sleeps while there is no lease.
+// Thread-safe. Has a thread of its own, which sleeps while no lease is held.
 #pragma once
 
 #include <chrono>
@@ -22,9 +22,9 @@ namespace modelfs::fs {
 class Leases {
  public:
   struct Times {
-    std::chrono::milliseconds share_for{10'000};  // an older one is not given to new users
+    std::chrono::milliseconds share_for{10'000};  // new users do not get an older one
     std::chrono::milliseconds idle_for{2'000};    // unused for this long: given back
-    // While somebody uses it: well within the lifetime that the registry gives a lease.
+    // While an operation uses it: well within the lifetime that the registry gives a lease.
     std::chrono::milliseconds renew_after{store::kLeaseLifetimeMs / 4};
   };
 
@@ -37,7 +37,7 @@ class Leases {
   struct Shared;
 
  public:
-  // Keeps the lease alive. Not to be kept beyond one operation.
+  // Keeps the lease alive. Do not keep it beyond one operation.
   class Use {
    public:
     Use(Leases& leases, std::shared_ptr<Shared> shared) : leases_(&leases), shared_(std::move(shared)) {}
@@ -47,7 +47,7 @@ class Leases {
       if (shared_ != nullptr) leases_->Done(*shared_);
     }
     const store::Lease& lease() const;
-    // The registry said that this lease has ended: nobody else is given it.
+    // The registry reported that this lease has ended: no other operation gets it.
     void Ended();
 
    private:
@@ -55,7 +55,7 @@ class Leases {
     std::shared_ptr<Shared> shared_;
   };
 
-  // Waits for a commit where there is no young lease. Errors as Registry::AcquireLease.
+  // Waits for a commit if there is no young lease. Errors as Registry::AcquireLease.
   Result<Use> Get() EXCLUDES(mu_);
 
  private:
