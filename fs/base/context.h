@@ -1,5 +1,5 @@
-// What every zone of one mount works on. Made once, before the first request; all parts are thread-safe
-// and outlive the zones.
+// The parts that every zone of one mount works on. Made once, before the first request; all parts are
+// thread-safe and outlive the zones.
 #pragma once
 
 #include <sys/types.h>
@@ -21,11 +21,11 @@ namespace modelfs::fs {
 
 class AclTable;    // fs/sharing/acl_table.h: the ACLs that the kernel was given
 class DraftTable;  // fs/drafts/draft_table.h: the drafts of this mount
-class HeldNames;   // fs/zones/held_names.h: names in aliases/ on their way to one
-class Notifier;    // fs/base/notifier.h: tells the kernel what it must forget
+class HeldNames;   // fs/zones/held_names.h: names in aliases/ that are not aliases
+class Notifier;    // fs/base/notifier.h: notifies the kernel of changes
 class TreeCache;   // fs/base/tree_cache.h: decoded trees by digest, and versions by id
-class Refusals;    // fs/base/refusals.h: what `modelfs why` shows
-class Statistics;  // fs/base/statistics.h: what /.modelfs/status and metrics show
+class Refusals;    // fs/base/refusals.h: the refusals that `modelfs why` shows
+class Statistics;  // fs/base/statistics.h: the numbers in /.modelfs/status and metrics
 struct Request;    // fs/base/zone.h
 
 struct Context {
@@ -36,15 +36,15 @@ struct Context {
   Notifier* notifier = nullptr;
   TreeCache* trees = nullptr;
   HeldNames* held_names = nullptr;
-  AclTable* acls = nullptr;                // null where the mount is its user's alone
+  AclTable* acls = nullptr;                // null on a private mount
   DraftTable* draft_table = nullptr;       // may be null in tests
   Refusals* refusals = nullptr;            // may be null in tests
   const Statistics* statistics = nullptr;  // may be null in tests
   std::shared_ptr<spdlog::logger> log;
   std::string mount_point;  // canonical; also the identity of the mount that a draft belongs to
-  store::Caller daemon;     // for what the daemon does by itself: Caller::Role::kUpkeep
+  store::Caller daemon;     // the caller of the daemon's own calls: Caller::Role::kUpkeep
   bool shared = false;      // with other users (allow_other): grants are projected as ACLs
-  uid_t uid = 0;            // the user of the mount, to whom files belong where it is not shared
+  uid_t uid = 0;            // the mount's user, who owns all files on a private mount
   gid_t gid = 0;
   bool native = false;  // passthrough works on this mount
   int64_t draft_lifetime_s = 0;

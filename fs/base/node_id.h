@@ -1,18 +1,18 @@
-// A FUSE nodeid says by itself what it names, so that any process that serves this registry, now or
-// after a restart, works it out again from the registry's own counters, without a table.
+// A FUSE nodeid encodes what it names, so any process that serves this registry, now or after a restart,
+// decodes it by the registry's own counters, without a table.
 //
 //   bits 63..60  kind
 //   kFixed       the root (1, FUSE_ROOT_ID) and the hidden .modelfs directory and its files
 //   kObject      object id: a catalog, schema or model directory
 //   kVersions    model id: <model>/versions
 //   kAliases     model id: <model>/aliases
-//   kInfo        model id (28) | what (4) | version number (28): <model>/.info and what is in it
+//   kInfo        model id (28) | file (4) | version number (28): <model>/.info and the files in it
 //   kTree        version id (32) | tree node (24) | flavour (4): a version's directories and files
 //   kAliasTree   slot (4) | version id (32) | tree node (24): the directories of <model>@<Alias>; its files
-//                are kTree nodes. A directory needs a nodeid of its own: the kernel moves one that it
+//                are kTree nodes. A directory needs a nodeid of its own: the kernel moves a directory that it
 //                meets under a second name.
 //   kAliasLink   slot (4) | version id (32) | 0 (24): the symlink aliases/<Alias>; another target is
-//                another nodeid, so the kernel may cache what a link says. Slot 15 is versions/latest.
+//                another nodeid, so the kernel may cache the link's target. Slot 15 is versions/latest.
 //   kDraft       draft number (28) | draft node (32)
 //   kHeld        serial number of a held name in aliases/
 //
@@ -41,7 +41,7 @@ enum class NodeKind : uint8_t {
 };
 
 // How a file's bytes reach its readers. The kernel allows one way at a time for a nodeid, so a blob that
-// becomes whole and verified is given out under another one; handles on the old nodeid go on as they are.
+// becomes whole and verified is served under another nodeid; handles on the old one go on unchanged.
 enum class Flavour : uint8_t { kCached = 0, kNative = 1 };
 
 inline constexpr NodeId kRootNode = 1;
@@ -61,8 +61,8 @@ enum class InfoFile : uint8_t {
   kActivity = 6,           // .info/activity.jsonl
 };
 
-// Each field's width is checked where a node is composed: an id that does not fit is a CHECK, reached
-// after 2^28 models or 2^32 versions.
+// Composing a nodeid checks each field's width: an id that does not fit fails a CHECK, after 2^28 models or
+// 2^32 versions.
 NodeId ObjectNode(store::ObjectId id);
 NodeId VersionsNode(store::ObjectId model);
 NodeId AliasesNode(store::ObjectId model);
@@ -73,7 +73,7 @@ NodeId AliasLinkNode(uint8_t slot, store::VersionId version);
 NodeId DraftNodeId(uint32_t draft, uint32_t node);
 NodeId HeldNode(uint64_t serial);
 
-// A nodeid taken apart; only the fields of its kind mean anything.
+// A decoded nodeid; only the fields of its kind mean anything.
 struct NodeParts {
   NodeKind kind = NodeKind::kFixed;
   store::ObjectId object = 0;  // kObject, kVersions, kAliases, kInfo

@@ -1,4 +1,4 @@
-// What the kernel must forget.
+// Notifications to the kernel of entries and attributes that it must drop.
 #pragma once
 
 #include <string_view>
@@ -7,22 +7,22 @@
 
 namespace modelfs::fs {
 
-// Thread-safe. Notifications are sent in the order they were queued. Queued before Start, they wait; after
-// Stop they are dropped.
+// Thread-safe. Notifications are sent in the order they were queued. Those queued before Start wait; those
+// queued after Stop are dropped.
 class Notifier {
  public:
   virtual ~Notifier() = default;
-  // The name `parent`/`name` may mean something else now. The kernel keeps open files and mappings. The
-  // entry is expired (FUSE_EXPIRE_ONLY) where the kernel knows how, so that it is looked up again: thrown
-  // out, it would take the working directory from under a process that stands in it.
+  // The name `parent`/`name` may lead to another node now. The kernel keeps open files and mappings. If the
+  // kernel supports it, the entry is expired (FUSE_EXPIRE_ONLY) and looked up again: invalidation would take
+  // the working directory from under a process that stands in it.
   //
-  // It waits in the kernel for each request under way in `parent`, and holds up the notifications that are
-  // queued behind it: only where nothing else will do (fs/README.md, "Locks").
+  // The notification waits in the kernel for each request under way in `parent`, and delays the notifications
+  // queued behind it: use it only if nothing else helps (fs/README.md, "Locks").
   virtual void EntryChanged(NodeId parent, std::string_view name) = 0;
   // The attributes of `node` changed, or it is gone. Its pages stay (never for an inode with open handles).
-  // Waits for nobody.
+  // Waits for no request.
   virtual void AttrChanged(NodeId node) = 0;
-  // Returns when all that was queued before has been sent. Never from a thread that answers requests.
+  // Returns when all earlier notifications have been sent. Never call it from a thread that answers requests.
   virtual void Flush() = 0;
 };
 

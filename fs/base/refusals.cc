@@ -51,7 +51,7 @@ void Refusals::Record(RefusalRecord record) {
   if (record.time_ms == 0) record.time_ms = clock_.NowMs();
   MutexLock lock(mu_);
   if (by_user_.size() >= kUsers && !by_user_.contains(record.uid)) {
-    // The user whose last refusal is oldest makes room.
+    // The user with the oldest last refusal makes room.
     auto oldest = by_user_.begin();
     for (auto it = by_user_.begin(); it != by_user_.end(); ++it) {
       if (it->second.back().time_ms < oldest->second.back().time_ms) oldest = it;

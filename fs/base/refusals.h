@@ -1,4 +1,4 @@
-// The last refusals and failures for each user: what `modelfs why` and /.modelfs/errors show.
+// The last refusals and failures of each user: `modelfs why` and /.modelfs/errors show them.
 #pragma once
 
 #include <sys/types.h>
@@ -22,17 +22,17 @@ struct RefusalRecord {
   std::string path;       // below the mount point, starting with '/'; for rename "<from> -> <to>"
   int errno_value = 0;
   std::string message;
-  // Refusals of one operation, errno and family are kept as one, with the newest's path and message. Where it
-  // is empty, only those of one path and message are.
+  // Refusals of one operation, errno and family are merged into one, with the newest's path and message. If
+  // the family is empty, only refusals of the same path and message are merged.
   std::string family = {};
-  // Set by Record: how often it was refused, and when for the first time.
+  // Record sets both: how often it was refused, and when for the first time.
   uint64_t count = 1;
   int64_t first_ms = 0;
 };
 
-// Thread-safe; bounded: kKeptPerUser of each of the last kUsers users. Where there is no room, the oldest of
-// the operation and errno that has most goes: what a program is refused by the thousand pushes nothing else
-// out.
+// Thread-safe; bounded: kKeptPerUser of each of the last kUsers users. When a user's list is full, the most
+// frequent operation and errno loses its oldest refusal, so a program that is refused by the thousand pushes
+// nothing else out.
 class Refusals {
  public:
   static constexpr size_t kKeptPerUser = 256;
@@ -41,8 +41,8 @@ class Refusals {
   explicit Refusals(const Clock& clock) : clock_(clock) {}
 
   void Record(RefusalRecord record);
-  std::vector<RefusalRecord> Of(uid_t uid) const;  // by when each was refused last, oldest first
-  // As /.modelfs/errors shows them: one JSON object a line, with time_ms, operation, path, errno,
+  std::vector<RefusalRecord> Of(uid_t uid) const;  // by the time of the last refusal, oldest first
+  // The contents of /.modelfs/errors: one JSON object a line, with time_ms, operation, path, errno,
   // errno_name, message, count and first_time_ms.
   std::string AsJsonLines(uid_t uid) const;
 

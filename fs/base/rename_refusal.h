@@ -1,6 +1,6 @@
-// What no rename(2) on the mount is answered: for these errors `mv` prints nonsense, asks twice, or falls
-// back to copying, which is right between two drafts alone (fs/zones/drafts.cc). EEXIST is only right for
-// RENAME_NOREPLACE, where VFS itself answers it.
+// Errors that no rename(2) on the mount may return: for these `mv` prints nonsense, asks twice, or falls back
+// to copying, which is right between two drafts alone (fs/zones/drafts.cc). EEXIST is right for
+// RENAME_NOREPLACE alone, for which VFS itself returns it.
 #pragma once
 
 #include <cerrno>

@@ -16,11 +16,11 @@ struct StatisticsSnapshot {
   uint64_t refused = 0;                      // requests answered with an error, ENOENT of a lookup aside
   uint64_t open_files = 0;
   uint64_t open_directories = 0;
-  uint64_t native_handles = 0;  // of open_files, those the kernel reads by itself
+  uint64_t native_handles = 0;  // those of open_files that the kernel reads by itself
   uint64_t drafts = 0;          // of this mount
 };
 
-// Kept by the dispatcher. Thread-safe.
+// The dispatcher keeps them. Thread-safe.
 class Statistics {
  public:
   virtual ~Statistics() = default;

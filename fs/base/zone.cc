@@ -41,7 +41,7 @@ Outcome<void> FileHandle::Allocate(int /*mode*/, uint64_t /*offset_bytes*/, uint
   return NotThisFile("extended");
 }
 Outcome<uint64_t> FileHandle::Seek(uint64_t /*offset_bytes*/, int /*whence*/) {
-  // lseek(2): a file system may say that it knows of no holes; the kernel's answer to this errno is ours.
+  // lseek(2): a file system may report that it knows no holes; callbacks.cc turns this errno into our reply.
   return Refuse(EOPNOTSUPP, "this open file does not know its holes");
 }
 Outcome<size_t> FileHandle::CopyFrom(const FileHandle& /*from*/, uint64_t /*from_offset_bytes*/,
@@ -75,9 +75,10 @@ Outcome<Entry> Zone::MakeSymlink(const Request&, NodeId, std::string_view, std::
   return tl::unexpected(Unsupported("making a symbolic link"));
 }
 Outcome<Entry> Zone::MakeHardLink(const Request&, NodeId, NodeId, std::string_view) {
-  return Refuse(EPERM,
-                "there are hard links in drafts alone: use `ln -s` for an alias, `cp` for a file (inside the "
-                "mount it shares the bytes)");
+  return Refuse(
+      EPERM,
+      "hard links are possible in drafts alone: use `ln -s` for an alias, `cp` for a file (inside the "
+      "mount it shares the bytes)");
 }
 Outcome<Entry> Zone::MakeSpecial(const Request&, NodeId, std::string_view, mode_t) {
   return Refuse(EPERM, "a registry holds directories, files and symbolic links only");
