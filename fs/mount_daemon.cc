@@ -40,8 +40,8 @@ class Daemon : public MountDaemon {
   Daemon(const MountParts& parts, const MountOptions& options) : parts_(parts), options_(options) {}
 
   ~Daemon() override {
-    // Handles go first (they hold drafts and blobs), then what follows the registry, then the zones; the
-    // channel last, which closes what the kernel read by itself.
+    // Handles go first (they hold drafts and blobs), then the watcher, then the zones. The channel goes last:
+    // it closes the backing files of the kernel.
     notifier_.Stop();
     if (dispatcher_ != nullptr) dispatcher_->Finish();
     watcher_.reset();

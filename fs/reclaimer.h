@@ -1,4 +1,4 @@
-// Gives back the space of what was deleted, soon but not for each deletion anew: a sweep walks every tree.
+// Frees the space of deleted files soon, but not once for each deletion: a sweep walks every tree.
 #pragma once
 
 #include <chrono>
@@ -14,8 +14,8 @@ namespace modelfs::fs {
 class Reclaimer {
  public:
   using Reclaim = std::function<void(const std::stop_token& stop)>;
-  // `reclaim` runs `pause` after the first deletion that it has not seen, so a `rm -r` of many things is
-  // swept once or twice.
+  // `reclaim` runs `pause` after the first deletion that it has not seen, so one or two sweeps follow a `rm
+  // -r` of many files.
   Reclaimer(Reclaim reclaim, std::chrono::milliseconds pause);
   ~Reclaimer();  // stops a sweep under way, and waits for that
 

@@ -29,8 +29,8 @@ constexpr size_t kEventsAtOnce = 1000;
 constexpr std::chrono::milliseconds kWait{1000};        // how long one wait for a change lasts
 constexpr std::chrono::milliseconds kErrorPause{1000};  // between attempts while the registry cannot be read
 
-// Where the log of events was trimmed past our place, every name that the kernel may know is told; this
-// bounds how many. Names beyond it age out (kNamesTtlS).
+// If the log of events was trimmed past our place, the kernel is notified of every name that it may have;
+// this bounds how many. Names beyond it age out (kNamesTtlS).
 constexpr size_t kResyncNames = 100'000;
 
 }  // namespace
@@ -48,7 +48,7 @@ class Watcher::Impl {
     bool failing = false;
     uint64_t ids = Ids();
     while (!stop.stop_requested()) {
-      // Looked at with each wait, as the ids are no part of the registry.
+      // Checked with each wait, because the registry's events do not cover the host's ids.
       if (const uint64_t now = Ids(); std::exchange(ids, now) != now) context_.acls->IdsChanged();
       const auto events = context_.registry->Events(revision_, kEventsAtOnce);
       if (events.ok()) {
@@ -69,7 +69,7 @@ class Watcher::Impl {
     }
   }
 
-  // Another number once ids may mean somebody else; always 0 where the kernel is given none.
+  // Changes when ids may mean other users; always 0 if the kernel gets no ids.
   uint64_t Ids() { return context_.acls != nullptr ? context_.identities->Generation() : 0; }
 
   void Pause(const std::stop_token& stop) {
@@ -93,7 +93,7 @@ class Watcher::Impl {
           if (context_.draft_table != nullptr) context_.draft_table->ModelMayBeGone(event.object);
           if (context_.on_deleted) context_.on_deleted();
         }
-        kernel.AttrChanged(ObjectNode(event.object));  // answers ESTALE from now on
+        kernel.AttrChanged(ObjectNode(event.object));  // returns ESTALE from now on
         break;
       case EventKind::kRenamed:
         kernel.EntryChanged(ObjectNode(event.parent), event.old_name);
@@ -106,7 +106,7 @@ class Watcher::Impl {
       case EventKind::kVersionDeleted:
         context_.trees->Drop(event.version_id);
         if (context_.on_deleted) context_.on_deleted();
-        kernel.AttrChanged(TreeNode(event.version_id, 0, Flavour::kCached));  // answers ESTALE from now on
+        kernel.AttrChanged(TreeNode(event.version_id, 0, Flavour::kCached));  // returns ESTALE from now on
         TellModelAttr(event.object);
         break;
       case EventKind::kVersionCreated:
@@ -117,13 +117,13 @@ class Watcher::Impl {
         TellModelAttr(event.object);
         break;
       case EventKind::kAccessChanged:
-        // First what is worked out from it, then what the kernel keeps.
+        // Our cached ACLs first, then the kernel's attributes.
         if (context_.acls != nullptr) context_.acls->Changed(event.object);
         TellOwner(event);
         break;
       case EventKind::kPrincipalsChanged:
         if (context_.acls == nullptr) break;
-        // What somebody owned who is no principal any more is nobody's.
+        // Objects of a deleted principal have no owner.
         if (event.old_name.empty()) {
           context_.acls->AllChanged();
         } else {
@@ -131,14 +131,14 @@ class Watcher::Impl {
         }
         break;
       case EventKind::kSettingsChanged:
-      case EventKind::kCreated:         // a name that is not there is asked for each time
+      case EventKind::kCreated:         // the kernel asks for an absent name each time
       case EventKind::kVersionUpdated:  // so are tags and descriptions
       case EventKind::kOther:
         break;
     }
   }
 
-  // Whose an object is, its directories show.
+  // An object's directories show its owner.
   void TellOwner(const Event& event) {
     if (event.object_kind == ObjectKind::kModel) return TellModelAttr(event.object);
     context_.notifier->AttrChanged(ObjectNode(event.object));
@@ -150,14 +150,14 @@ class Watcher::Impl {
     context_.notifier->AttrChanged(AliasesNode(model));
   }
 
-  // Follows from now on, and tells every name that the kernel may have kept: which of them changed meanwhile
-  // nobody knows any more. Objects that were deleted are not among them: they answer ESTALE by their nodeid,
-  // and the kernel asks again. False where the registry cannot be read.
+  // Follows from now on, and notifies the kernel of every name that it may have cached, because the changed
+  // ones are not known any more. Deleted objects are not among them: their nodeids return ESTALE, and the
+  // kernel asks again. Returns false if the registry cannot be read.
   bool Resync(const std::stop_token& stop) {
     const auto now = context_.registry->CurrentRevision();
     if (!now.ok()) return false;
     context_.trees->DropAll();
-    // As where uids changed hands: among what was missed may be an owner who is no principal any more.
+    // As if uids had changed hands: a missed event may have deleted a principal that owned objects.
     if (context_.acls != nullptr) context_.acls->IdsChanged();
     size_t room = kResyncNames;
     TellChildren(store::kMetastoreId, stop, room);
@@ -173,7 +173,7 @@ class Watcher::Impl {
     store::PageRequest request;
     do {
       auto page = context_.registry->List(context_.daemon, parent, request);
-      if (!page.ok()) return;  // gone meanwhile, and told as deleted
+      if (!page.ok()) return;  // gone meanwhile; its deletion is an event of its own
       for (const ObjectInfo& object : page->items) {
         if (room == 0 || stop.stop_requested()) return;
         --room;
@@ -190,8 +190,8 @@ class Watcher::Impl {
     } while (!request.token.empty());
   }
 
-  // Deleted ones, too. Their nodeids are not known, so it is their names that are told, although each waits
-  // for a commit that is under way there.
+  // Deleted versions, too. Their nodeids are not known, so their names are notified, although each
+  // notification waits for a commit that is under way there.
   void TellVersions(const ObjectInfo& model, size_t& room) {
     for (store::VersionNumber number = 1; number < model.next_version && room > 0; ++number, --room) {
       context_.notifier->EntryChanged(VersionsNode(model.id), std::to_string(number));

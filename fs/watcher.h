@@ -1,17 +1,17 @@
-// Follows what anybody changes in the registry, in this process or another, and tells the kernel and the
-// tree cache what they must forget:
+// Follows the changes that this or any other process makes to the registry, and notifies the kernel and the
+// tree cache of entries that they must drop:
 //
-//   a new name                     nothing: that a name is not there, the kernel never keeps
-//   drafts, aliases, latest        nothing: it asks for these names each time
-//   an object or version is gone   the attributes of its directory. They are fetched again by the next walk
-//                                  through it, which is answered ESTALE and then asks for the names, too
+//   a new name                     nothing: the kernel never caches that a name is absent
+//   drafts, aliases, latest        nothing: the kernel asks for these names each time
+//   an object or version is gone   the attributes of its directory. The next walk through it fetches them
+//                                  again, gets ESTALE, and then asks for the names, too
 //   an object is renamed           its old name
 //
-// So a name is told only where nothing else helps: telling it waits for requests in its directory
+// So a name is notified only if nothing else helps: the notification waits for requests in its directory
 // (fs/README.md, "Locks"), and one in versions/ would wait for a whole commit.
 //
-// The kernel keeps names of objects for kNamesTtlS at most; the watcher makes that the bound for a lost event
-// only.
+// The kernel caches names of objects for kNamesTtlS at most. With the watcher, only a lost event can make a
+// name stale for that long.
 #pragma once
 
 #include <cstdint>
@@ -25,12 +25,12 @@ namespace modelfs::fs {
 
 class Watcher {
  public:
-  // Follows from the registry's current revision on: start it before the kernel is told any name.
-  // `context` must outlive it.
+  // Follows from the registry's current revision on: start it before the kernel gets any name. `context` must
+  // outlive it.
   static Result<std::unique_ptr<Watcher>> Start(Context& context);
   ~Watcher();  // stops, at once
 
-  // The last revision whose events have been handed to the notifier. For tests and for `status`.
+  // The last revision that the watcher has handed to the notifier. For tests and for `status`.
   uint64_t revision() const;
 
  private:

@@ -6,10 +6,9 @@
 // guards their bytes. A directory's mode, owner and group do not depend on grants, only on its owner, so the
 // kernel's copy of them stays true when a grant changes:
 //
-//   owner   the host's user that owns the object, with rwx. If a group owns it, or a user unknown to this
-//   host:
-//           uid 0, the one user that the kernel lets through everywhere anyway. (With 65534, the owner's bits
-//           would let the user nobody through, or their absence would shut it out.)
+//   owner   the host's user that owns the object, with rwx. If a group owns it, or a user that this host does
+//           not know: uid 0, the one user that the kernel lets through everywhere anyway. (With 65534, the
+//           owner's bits would let the user nobody through, or their absence would shut it out.)
 //   group   the mount's; it has everyone's rights
 //   mode    its group bits are the ACL's mask: the kernel asks for an ACL only if they are not all zero
 //
