@@ -47,7 +47,8 @@ Result<std::unique_ptr<Home>> Cli::OpenAt(const std::string& path) const {
 
 Status Confirm(const std::string& question) {
   if (::isatty(STDIN_FILENO) != 1 || ::isatty(STDERR_FILENO) != 1) {
-    return Error(Code::kFailedPrecondition, fmt::format("{} Nobody can be asked here: add --yes", question));
+    return Error(Code::kFailedPrecondition,
+                 fmt::format("{} No terminal is available to confirm this: add --yes", question));
   }
   std::fputs(fmt::format("{} [y/N] ", question).c_str(), stderr);
   std::string answer;

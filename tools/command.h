@@ -1,5 +1,5 @@
-// How the commands hang together: main() makes one Cli, each group of commands adds itself to the tree,
-// the parse chooses one action, main() runs it and turns its Status into an exit code.
+// How a command is declared, chosen and run. main() makes one Cli, and each group of commands adds itself to
+// the tree. The parse chooses one action; main() runs it and turns its Status into an exit code.
 #pragma once
 
 #include <functional>
@@ -19,10 +19,10 @@ class Option;
 
 namespace modelfs::tools {
 
-// The options that stand before or after any command.
+// The options that may stand before or after any command.
 struct Globals {
   std::string registry;  // -r
-  std::string as;        // --as: a metastore admin acts in this one's name
+  std::string as;        // --as: the principal that a metastore admin acts as
   HomeOptions home;      // --identity-map, --lock-wait
   LogOptions log;
   bool log_level_given = false;
@@ -40,7 +40,7 @@ class Cli {
   }
   const Action& action() const { return action_; }
 
-  // The registry that the names and -r speak of, open.
+  // Opens the registry that -r and the names refer to.
   Result<std::unique_ptr<Home>> Open(const std::vector<const Place*>& places = {}) const;
   Result<std::unique_ptr<Home>> OpenAt(const std::string& path) const;
 
@@ -48,15 +48,15 @@ class Cli {
   Action action_;
 };
 
-// A command below `parent` with its example shown in the help. `example` is one or more shell lines.
+// Adds a command below `parent`. The help shows `example`, one or more shell lines.
 CLI::App* AddCommand(CLI::App& parent, const std::string& name, const std::string& help,
                      const std::string& example);
 
-// How the help and the man page show an argument that has no dashes: by its option_text, else by its name,
-// which newer versions of CLI11 want to be one word.
+// The label of a positional argument in the help and the man page: its option_text if set, else its name.
+// Newer versions of CLI11 require the name to be one word.
 std::string ArgumentLabel(const CLI::Option& argument);
 
-// A command whose arguments live in a T: `run(cli, arguments)` is called when it is chosen.
+// Declares a command with its arguments in a T: `run(cli, arguments)` is called if the command is chosen.
 //   auto arguments = std::make_shared<LsArguments>();  ... command->add_option("NAME", arguments->name) ...
 //   OnRun(*command, cli, arguments, RunLs);
 void SetCallback(CLI::App& command, std::function<void()> callback);
@@ -67,7 +67,9 @@ void OnRun(CLI::App& command, Cli& cli, std::shared_ptr<T> arguments, Status (*r
   });
 }
 
-// Whether the user says yes on the terminal; kFailedPrecondition where nobody can be asked: says --yes.
+// Asks the user on the terminal. OK if the answer is yes.
+//   kCancelled            any other answer
+//   kFailedPrecondition   stdin or stderr is not a terminal; the message names --yes
 Status Confirm(const std::string& question);
 
 }  // namespace modelfs::tools

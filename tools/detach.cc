@@ -15,7 +15,7 @@
 namespace modelfs::tools {
 namespace {
 
-// What goes through the pipe: one byte, kReady or the error's Code, then its message.
+// The report in the pipe: one byte, kReady or the error's Code, then the error's message.
 constexpr char kReady = 'R';
 constexpr char kFirstCode = 'a';
 
@@ -24,7 +24,7 @@ void WriteAll(int fd, const std::string& text) {
   while (done < text.size()) {
     const ssize_t count = ::write(fd, text.data() + done, text.size() - done);
     if (count < 0 && errno == EINTR) continue;
-    if (count <= 0) return;  // nobody waits any more
+    if (count <= 0) return;  // the foreground is gone
     done += static_cast<size_t>(count);
   }
 }
@@ -65,7 +65,7 @@ void Waiter::Ready() {
 }
 
 void Waiter::Failed(const Error& error) {
-  if (!pipe_.valid()) return;  // it was ready once; the log has the rest
+  if (!pipe_.valid()) return;  // after Ready, errors are only in the log
   WriteAll(pipe_.get(), static_cast<char>(kFirstCode + static_cast<int>(error.code())) + error.message());
   pipe_.Reset();
 }
@@ -83,7 +83,7 @@ Status RunDetached(const std::function<Status(Waiter&)>& run) {
   }
   read_end.Reset();
   ::setsid();
-  std::signal(SIGPIPE, SIG_IGN);  // the foreground may be gone before we answer
+  std::signal(SIGPIPE, SIG_IGN);  // the foreground may be gone before the report
   int exit_code = EXIT_SUCCESS;
   {
     Waiter waiter(std::move(write_end));
@@ -93,7 +93,7 @@ Status RunDetached(const std::function<Status(Waiter&)>& run) {
       exit_code = RowOf(status.error().code()).exit_code;
     }
   }
-  std::_Exit(exit_code);  // what the foreground has buffered is not ours to print again
+  std::_Exit(exit_code);  // without a flush: stdio's buffers are copies of the foreground's
 }
 
 }  // namespace modelfs::tools

@@ -1,4 +1,4 @@
-// Going into the background, and telling whoever waits in the foreground how it went.
+// Moves the process into the background and reports the result to the foreground process.
 #pragma once
 
 #include <sys/types.h>
@@ -10,11 +10,13 @@
 
 namespace modelfs::tools {
 
-// The background's end. Exactly one of the two is called; a process that dies first says so by dying.
+// The background process's end of a pipe to the foreground. Ready or Failed reports the result; Failed after
+// Ready does nothing. A background process that ends without a report is an error for the foreground.
 class Waiter {
  public:
   explicit Waiter(Fd pipe) : pipe_(std::move(pipe)) {}
-  // It works: lets the foreground go, and gives up the terminal.
+  // Reports success, so that the foreground returns OK. Redirects stdin, stdout and stderr to /dev/null
+  // first.
   void Ready();
   void Failed(const Error& error);
 
@@ -22,9 +24,9 @@ class Waiter {
   Fd pipe_;
 };
 
-// Forks; call before any thread is started and before LMDB is opened (both do not survive a fork). In the
-// foreground it answers what the background reported: OK once it is ready, else its error. In the
-// background it calls `run` in a session of its own, and never returns.
+// Forks. Call it before any thread starts and before LMDB is opened, because neither survives a fork. In the
+// foreground it returns the background's report: OK once that is ready, else its error. In the background it
+// calls `run` in a session of its own and never returns.
 Status RunDetached(const std::function<Status(Waiter&)>& run);
 
 }  // namespace modelfs::tools

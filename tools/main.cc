@@ -1,4 +1,4 @@
-// Builds the tree of commands, parses the command line, runs the chosen command and reports how it ended.
+// Builds the tree of commands, parses the command line, runs the chosen command and reports its result.
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
@@ -18,7 +18,8 @@ namespace {
 
 constexpr int kUsageExitCode = 2;
 
-// What has no registry open, or serves others: a mount's callers are who the kernel says.
+// Commands that refuse --as: they need no open registry, or act through a mount, where the kernel names the
+// caller.
 constexpr std::array<std::string_view, 7> kActAsNobodyElse = {"init", "mount",  "umount",    "status",
                                                               "why",  "commit", "completion"};
 
@@ -27,7 +28,7 @@ int Fail(std::string_view message, int exit_code) {
   return exit_code;
 }
 
-// Where the user was in the tree: "modelfs alias set".
+// The innermost command that was parsed: "modelfs alias set".
 std::string CommandPath(const CLI::App& app) {
   std::string path = app.get_name();
   for (const CLI::App* at = &app; !at->get_subcommands().empty();) {
@@ -37,7 +38,7 @@ std::string CommandPath(const CLI::App& app) {
   return path;
 }
 
-// The library's layout, but for arguments without dashes: it would add "(2x)" to one that takes two words.
+// The library's layout, except for positional arguments: the library would add "(2x)" to one of two words.
 class HelpFormatter : public CLI::Formatter {
  public:
   std::string make_option_name(const CLI::Option* option, bool is_positional) const override {
@@ -56,17 +57,17 @@ void AddGlobals(CLI::App& app, Globals& globals) {
                  "The registry: a directory that \"modelfs init\" made (default: $MODELFS_REGISTRY)")
       ->type_name("HOME");
   app.add_option("--as", globals.as,
-                 "Act in the name of this user or service principal: metastore admins only; the audit log "
-                 "keeps both names")
+                 "Act as this user or service principal: for metastore admins only; the audit log records "
+                 "both names")
       ->type_name("PRINCIPAL");
-  app.add_option(
-         "--identity-map", globals.home.identity_map,
-         "A file that says which uid is which user, and which gid which group, in place of the host's user "
-         "database")
+  app.add_option("--identity-map", globals.home.identity_map,
+                 "A file that maps uids to users and gids to groups, instead of the host's user database")
       ->type_name("FILE")
       ->envname("MODELFS_IDENTITY_MAP");
-  app.add_option("--lock-wait", globals.home.lock_wait_s,
-                 "How long a change waits for another process's before it says who keeps it (default: 10)")
+  app.add_option(
+         "--lock-wait", globals.home.lock_wait_s,
+         "How long a change waits for another process's change before it fails and names that process "
+         "(default: 10)")
       ->type_name("SECONDS")
       ->check(CLI::Range(kMostLockWaitS))
       ->envname("MODELFS_LOCK_WAIT");
@@ -87,7 +88,7 @@ int Run(int argc, char** argv) {
   app.footer("\"modelfs COMMAND --help\" explains a command and shows an example.");
   app.set_help_flag("-h,--help", "Print this help and exit");
   app.get_version_ptr()->description("Print the version and exit");
-  const auto formatter = std::make_shared<HelpFormatter>();  // each command takes it over as it is added
+  const auto formatter = std::make_shared<HelpFormatter>();  // each command inherits it when it is added
   formatter->column_width(34);
   for (const auto& label : {std::pair{"SUBCOMMAND", "COMMAND"}, std::pair{"Positionals", "Arguments"},
                             std::pair{"TEXT", ""}, std::pair{"REQUIRED", ""}}) {
@@ -121,30 +122,30 @@ int Run(int argc, char** argv) {
     return app.exit(wanted);
   } catch (const CLI::Error& failure) {
     const std::string path = CommandPath(app);
-    // What is no command is left over, and reported by the library as a command that is missing.
+    // The library leaves an unknown command over and reports that a command is missing.
     const std::vector<std::string> rest = app.remaining(true);
     if (failure.get_exit_code() == static_cast<int>(CLI::ExitCodes::RequiredError) && !rest.empty()) {
       if (rest.front().starts_with("-")) {
-        return Fail(
-            fmt::format("\"{}\" has no option {}; if it is not meant as one, put -- before it\nRun \"{} "
-                        "--help\" for how it is used.",
-                        path, Printable(rest.front()), path),
-            kUsageExitCode);
+        return Fail(fmt::format("\"{}\" has no option {}; if it is an argument, put -- before it\nRun \"{} "
+                                "--help\" for its usage.",
+                                path, Printable(rest.front()), path),
+                    kUsageExitCode);
       }
-      return Fail(fmt::format("there is no command \"{} {}\"\nRun \"{} --help\" for those that there are.",
-                              path, Printable(rest.front()), path),
+      return Fail(fmt::format("\"{} {}\" is not a command\nRun \"{} --help\" for the list of commands.", path,
+                              Printable(rest.front()), path),
                   kUsageExitCode);
     }
-    return Fail(fmt::format("{}\nRun \"{} --help\" for how it is used.", Printable(failure.what()), path),
+    return Fail(fmt::format("{}\nRun \"{} --help\" for its usage.", Printable(failure.what()), path),
                 kUsageExitCode);
   }
   const std::string chosen = app.get_subcommands().front()->get_name();
   if (!cli.globals.as.empty() &&
       std::find(kActAsNobodyElse.begin(), kActAsNobodyElse.end(), chosen) != kActAsNobodyElse.end()) {
-    return Fail(fmt::format("{} acts as whoever runs it: leave --as out", chosen), kUsageExitCode);
+    return Fail(fmt::format("{} always acts as the user that runs it: leave --as out", chosen),
+                kUsageExitCode);
   }
   if (app.get_option("--registry")->count() > 0 && cli.globals.registry.empty()) {
-    return Fail("-r is empty; name a registry, or leave -r out where $MODELFS_REGISTRY names it",
+    return Fail("-r is empty; name a registry, or leave -r out if $MODELFS_REGISTRY names it",
                 kUsageExitCode);
   }
   cli.globals.log_level_given = app.get_option("--log-level")->count() > 0;
@@ -152,12 +153,12 @@ int Run(int argc, char** argv) {
   Status status = OkStatus();
   try {
     status = cli.action()();
-  } catch (const std::exception& failure) {  // a library's, e.g. bad_alloc: ours are all Status
+  } catch (const std::exception& failure) {  // from a library, e.g. bad_alloc; our own errors are all Status
     status = Error(Code::kInternal, failure.what());
   }
   if (status.ok()) status = FlushOutput();
   if (status.ok()) return EXIT_SUCCESS;
-  FlushOutput().IgnoreError("the command failed already, and says why");
+  FlushOutput().IgnoreError("the command's own error is reported");
   return Fail(Printable(status.error().message()), RowOf(status.error().code()).exit_code);
 }
 

@@ -17,7 +17,7 @@ namespace {
 
 using Options = fs::MountOptions;
 
-// Words that set something. A later one holds over an earlier one, as for mount(8).
+// Options that set something. A later one overrides an earlier one, as in mount(8).
 struct Word {
   std::string_view name;
   void (*apply)(Options& options);
@@ -40,7 +40,8 @@ constexpr std::array kWords = {
     Word{"users", [](Options& options) { options.no_exec = true; }},
 };
 
-// What they ask for is so already, or they are mount(8)'s and systemd's own: when to mount, and who may.
+// Ignored options: the mount has their effect already (nosuid, nodev), or they are for mount(8) and systemd,
+// which decide when to mount and for which users.
 constexpr std::array<std::string_view, 11> kPassedOver = {"defaults", "nosuid", "nodev",   "nomand",
                                                           "auto",     "noauto", "_netdev", "nofail",
                                                           "nouser",   "owner",  "group"};
@@ -57,7 +58,7 @@ Status ApplyScrubDays(const std::string& days, fs::MountOptions& options) {
   const bool whole = !days.empty() && std::isdigit(static_cast<unsigned char>(days[0])) != 0 && *end == '\0';
   if (!whole || !(number <= kMostDays) || (number > 0 && number * kMillisecondsPerDay < 1)) {
     return Error(Code::kInvalidArgument,
-                 fmt::format("mount option scrub_days=\"{}\" is no number of days; write scrub_days=7, "
+                 fmt::format("mount option scrub_days=\"{}\" is not a number of days; write scrub_days=7, "
                              "scrub_days=0.5, or scrub_days=0 for no scrub",
                              Printable(days)));
   }
@@ -98,14 +99,13 @@ Status Apply(std::string_view word, Options& options, HomeOptions& home) {
   if (word == "suid" || word == "dev") {
     return Error(
         Code::kInvalidArgument,
-        fmt::format("mount option \"{0}\" cannot be had: every mount of a registry is no{0}; leave it "
-                    "out",
+        fmt::format("mount option \"{0}\" is impossible: every mount of a registry is no{0}; leave it out",
                     word));
   }
   if (IsPassedOver(word)) return OkStatus();
   return Error(
       Code::kInvalidArgument,
-      fmt::format("mount option \"{}\" is not known; there are ro, noexec, sync, noatime, allow_other, "
+      fmt::format("mount option \"{}\" is unknown; the options are ro, noexec, sync, noatime, allow_other, "
                   "nopassthrough, scrub_days=N, identity_map=FILE and lock_wait=SECONDS",
                   Printable(word)));
 }

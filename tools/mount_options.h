@@ -1,4 +1,4 @@
-// The -o words of `modelfs mount`, which mount(8) and fstab(5) pass on as they are.
+// The -o options of `modelfs mount`. mount(8) and fstab(5) pass them on unchanged.
 #pragma once
 
 #include <string>
@@ -10,10 +10,10 @@
 
 namespace modelfs::tools {
 
-// Sets what the words say, in `home` for identity_map=FILE and lock_wait=SECONDS; each argument may hold
-// several, separated by commas. Words that mount(8) means for itself or for others (rw, auto, noauto,
-// _netdev, nofail, defaults, x-…) are passed over.
-//   kInvalidArgument   a word that is not known: naming it beats a mount that differs from what was asked
+// Applies the options: identity_map=FILE and lock_wait=SECONDS to `home`, all others to `options`. An
+// argument may hold several, separated by commas. Options for mount(8) and systemd (defaults, auto, noauto,
+// _netdev, nofail, x-…) are ignored.
+//   kInvalidArgument   an unknown option: an error is better than a mount that differs from the request
 Status ApplyMountOptions(const std::vector<std::string>& arguments, fs::MountOptions& options,
                          HomeOptions& home);
 

@@ -23,12 +23,12 @@ namespace {
 
 constexpr size_t kRecordMaxBytes = 64 << 10;
 
-// More than any home has, and few enough to be looked at by somebody else.
+// More than any home has, and few enough to read from another user's home.
 constexpr size_t kMostRecords = 1000;
 
-// The directory at an absolute path without symlinks, as a mount's source is, or nothing where there is none
-// or a symlink is on the way. What other users put there is not waited for: on a FUSE file system, whose
-// daemon could be theirs, there is no home.
+// Opens the directory at an absolute path without symlinks, as a mount's source is. Returns no descriptor if
+// the path does not exist or has a symlink. It also opens nothing on a FUSE file system, because another
+// user's daemon could block it there.
 Fd OpenWithoutLinks(const std::string& path) {
   const Result<std::vector<fs::MountEntry>> mounts = fs::ReadMountInfo();
   if (!mounts.ok() || path.substr(0, 1) != "/") return {};
@@ -46,14 +46,15 @@ Fd OpenWithoutLinks(const std::string& path) {
   return directory;
 }
 
-// Of HOME/mounts: whose it is.
+// The owner of HOME/mounts.
 std::optional<uid_t> OwnerOf(const Fd& directory) {
   struct stat info = {};
   if (!directory.valid() || ::fstat(directory.get(), &info) != 0) return std::nullopt;
   return info.st_uid;
 }
 
-// A small regular file of `owner`'s, open without waiting; nothing for anything else.
+// Opens a small regular file that belongs to `owner`, without blocking. Returns no descriptor for anything
+// else.
 Fd OpenRecord(const Fd& directory, const std::string& name, uid_t owner) {
   Fd file(::openat(directory.get(), name.c_str(), O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC));
   struct stat info = {};
@@ -70,7 +71,7 @@ std::string ReadSmallFile(int fd) {
   return text;
 }
 
-// Nothing for a text that is no record of ours.
+// nullopt if the text is not a record of a mount.
 std::optional<MountRecord> ParseRecord(const std::string& text) {
   const nlohmann::json record = nlohmann::json::parse(text, nullptr, false);
   if (!record.is_object()) return std::nullopt;
@@ -83,10 +84,10 @@ std::optional<MountRecord> ParseRecord(const std::string& text) {
   return MountRecord{mount_point->get<std::string>(), pid->get<pid_t>(), since_ms->get<int64_t>()};
 }
 
-// A process that has died and whose parent, or one of its own threads, has not seen the end of it. One that
-// is gone altogether holds no lock, so its record is not there.
+// Whether a process has died but still exists, because its parent has not waited for it or one of its threads
+// has not ended. A process that is gone completely holds no lock, so MountsOf returns no record of it.
 bool IsZombie(pid_t pid) {
-  // pid (name) state ... (proc_pid_stat(5)); the name may hold anything.
+  // pid (name) state ... (proc_pid_stat(5)); the name may have any characters.
   std::ifstream file(fmt::format("/proc/{}/stat", pid));
   std::string line;
   std::getline(file, line);
@@ -105,14 +106,14 @@ Result<std::unique_ptr<MountRegistration>> MountRegistration::Write(const std::s
   if (!directory.valid()) return ErrnoError(errno, path + ": open");
   std::string name = fmt::format("{}.json", ::getpid());
   const std::string temporary = name + ".new";
-  ::unlinkat(directory.get(), temporary.c_str(), 0);  // of a killed process with the same number
+  ::unlinkat(directory.get(), temporary.c_str(), 0);  // left by a killed process with the same pid
   Fd file(
       ::openat(directory.get(), temporary.c_str(), O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600));
   const auto failed = [&](std::string_view call) {
     return ErrnoError(errno, fmt::format("{}/{}: {}", path, temporary, call));
   };
   if (!file.valid()) return failed("open");
-  // Locked before it gets its name: a reader never finds it unlocked while we live.
+  // Lock the file before it gets its name: a reader never finds it unlocked while this process lives.
   if (::flock(file.get(), LOCK_EX | LOCK_NB) != 0) return failed("flock");
   const nlohmann::ordered_json record = {
       {"mount_point", mount_point}, {"pid", ::getpid()}, {"since_ms", since_ms}};
@@ -142,7 +143,7 @@ std::vector<MountRecord> MountsOf(const std::string& home) {
     const std::string name = entry->d_name;
     if (!name.ends_with(".json")) continue;
     const Fd file = OpenRecord(directory, name, *owner);
-    if (!file.valid()) continue;  // gone meanwhile, or none of a mount's
+    if (!file.valid()) continue;  // removed meanwhile, or not a mount's record
     if (::flock(file.get(), LOCK_SH | LOCK_NB) == 0) {
       if (ours) ::unlinkat(directory.get(), name.c_str(), 0);
       continue;
@@ -160,7 +161,7 @@ Result<bool> EndIfKilled(const MountPoint& mount) {
   bool killed = false;
   for (const MountRecord& record : MountsOf(mount.source)) {
     if (record.mount_point != mount.path) continue;
-    if (!IsZombie(record.pid)) return false;  // a later one, on top of it
+    if (!IsZombie(record.pid)) return false;  // a later mount, on top of the dead one
     killed = true;
   }
   if (killed) RETURN_IF_ERROR(fs::AbortConnection(mount.path));

@@ -1,5 +1,5 @@
-// Which mounts of a home are up: HOME/mounts/<pid>.json, written by the mount itself and locked (flock(2))
-// for as long as it lives, so that a file whose lock is free belongs to a mount that died.
+// The mounts of a home that are up. Each mount writes HOME/mounts/<pid>.json and locks it (flock(2)) while it
+// lives, so a file with a free lock belongs to a dead mount.
 #pragma once
 
 #include <sys/types.h>
@@ -21,10 +21,10 @@ struct MountRecord {
   int64_t since_ms = 0;
 };
 
-// The caller's own record, in a home of its own; taken back when it goes.
+// The record of this process, in a home of its user. The destructor removes it.
 class MountRegistration {
  public:
-  // `since_ms` is the time of day.
+  // `since_ms` is wall-clock time.
   static Result<std::unique_ptr<MountRegistration>> Write(const std::string& home,
                                                           const std::string& mount_point, int64_t since_ms);
   ~MountRegistration();
@@ -39,19 +39,19 @@ class MountRegistration {
   const Fd lock_;
 };
 
-// Whether the daemon of this mount was killed and did not get away: a thread of it that the kernel does not
-// let go keeps the connection up, and whoever asks the mount something would wait for ever. Then the
-// connection is ended (fs::AbortConnection), and those who wait have their error. Of another user's mount it
-// is false: what the records say there is that user's word.
+// Whether the daemon of this mount was killed but its connection is still up: the kernel holds one of its
+// threads, and a request to the mount would wait for ever. If so, aborts the connection
+// (fs::AbortConnection), so that waiting requests fail. False for another user's mount, because its records
+// are only that user's word.
 Result<bool> EndIfKilled(const MountPoint& mount);
 
-// The mounts of a home that are up, by mount point. In a home of the caller's it clears the records of dead
-// ones. Another user's home is read as what it is, somebody's text: nothing in it is changed, waited for or
-// reached through a symlink, and of more than a home has nothing is looked at. Empty where there is no home.
+// The mounts of a home that are up, sorted by mount point; empty if the home does not exist. In the caller's
+// own home it removes the records of dead mounts. Another user's home is untrusted input: MountsOf changes
+// nothing there, waits for nothing, follows no symlink, and reads no more entries than any home has.
 std::vector<MountRecord> MountsOf(const std::string& home);
 
-// The process that serves a mount. Of one without a record, as a full disk leaves it, the mount itself is
-// asked where it is the caller's own. Nothing where neither says.
+// The process that serves a mount. If no record exists, as after a full disk, it reads the pid from the mount
+// itself, but only from the caller's own mount. nullopt if neither has a pid.
 std::optional<pid_t> DaemonOf(const MountPoint& mount);
 
 }  // namespace modelfs::tools

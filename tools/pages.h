@@ -8,7 +8,7 @@
 
 namespace modelfs::tools {
 
-// `fetch(page_request)` answers a Result<Page<T>>; `visit(item)` is called for every item of every page.
+// `fetch(page_request)` returns a Result<Page<T>>; `visit(item)` is called for every item of every page.
 template <typename Fetch, typename Visit>
 Status EachItem(Fetch fetch, Visit visit) {
   store::PageRequest request;

@@ -23,7 +23,7 @@ std::vector<std::string_view> Split(std::string_view text, char separator) {
   }
 }
 
-// `path` made absolute, with "." and ".." taken out by text.
+// The absolute form of `path`; "." and ".." are resolved as text.
 std::string Normalized(std::string_view path, std::string_view working_directory) {
   std::vector<std::string_view> parts;
   const auto walk = [&parts](std::string_view text) {
@@ -64,8 +64,8 @@ Result<std::string> HomeOf(const MountPoint& mount) {
   if (mount.user == 0 || mount.user == ::geteuid()) return mount.source;
   return Error(
       Code::kPermissionDenied,
-      fmt::format("{} is a mount of {}, and only that user's commands open its registry: work in the "
-                  "mount itself, or name a registry of your own with -r HOME and what is in it as "
+      fmt::format("{} is a mount of {}, and only that user's commands may open its registry: use the files "
+                  "in the mount, or name a registry of your own with -r HOME and its objects as "
                   "catalog.schema.model",
                   Printable(mount.path), store::UserLabel(mount.user)));
 }
@@ -87,7 +87,7 @@ std::optional<MountedPath> FindMount(const std::vector<MountPoint>& mounts, std:
 
 Result<MountedPath> FindMount(std::string_view path) {
   ASSIGN_OR_RETURN(const std::vector<MountPoint> mounts, ReadMounts());
-  if (mounts.empty()) return NotMounted(path);  // also spares a walk into file systems that may hang
+  if (mounts.empty()) return NotMounted(path);  // also avoids a walk into file systems that may hang
   std::error_code failure;
   const std::string working_directory = std::filesystem::current_path(failure).string();
   if (std::optional<MountedPath> found = FindMount(mounts, path, working_directory)) return *found;
@@ -105,7 +105,7 @@ Result<Place> PlaceBelowMount(std::string_view below) {
   const auto refuse = [&](std::string_view why) {
     return Error(Code::kInvalidArgument, fmt::format("{} {}", Printable(below), why));
   };
-  if (parts[0] == ".modelfs") return refuse("is the mount's own and no catalog");
+  if (parts[0] == ".modelfs") return refuse("belongs to the mount itself and is not a catalog");
 
   // <schema>/<model>@<Alias> is the alias as a directory.
   std::string model_leaf;
@@ -138,7 +138,7 @@ Result<Place> PlaceBelowMount(std::string_view below) {
       } else if (const std::optional<store::VersionNumber> number = store::ParseVersionNumber(parts[4])) {
         place.version = *number;
       } else {
-        return refuse("is a draft and no version yet; commit it first: modelfs commit PATH");
+        return refuse("is a draft, not a version; commit it first: modelfs commit PATH");
       }
     }
     rest = 5;
@@ -175,7 +175,7 @@ Result<Place> ParsePlace(std::string_view text) {
   if (!model_form) {
     Result<store::FullName> name = store::FullName::Parse(text);
     if (name.ok()) return Place{std::move(*name), {}, {}, {}};
-    // Standing in a mount, "iris" would be both; a name wins, a path is written "./iris".
+    // In a directory of a mount, "iris" could be either. The name wins; "./iris" is the path.
     return std::move(name).error();
   }
   Result<store::ModelSpec> spec = store::ModelSpec::Parse(text);

@@ -41,7 +41,7 @@ Status RemovePrincipal(store::Registry& registry, const store::Caller& caller, s
   }
   if (!is_group && kind == Removed::kGroup) {
     return Error(Code::kFailedPrecondition,
-                 fmt::format("{} is a {} and no group; remove it with: {}", Printable(found.name),
+                 fmt::format("{} is a {}, not a group; remove it with: {}", Printable(found.name),
                              store::PrincipalKindName(found.kind),
                              ShellCommand({"modelfs", "principal", "rm"}, {found.name})));
   }

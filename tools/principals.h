@@ -1,4 +1,4 @@
-// Users, service principals and groups, as the commands and SQL speak of them.
+// Users, service principals and groups in the commands and in SQL.
 #pragma once
 
 #include <string>
@@ -15,16 +15,17 @@ std::string PrincipalKindField(store::PrincipalKind kind);   // "user", "service
 // `name`, `id`, `kind`, `source`, `created_at`, `created_by`.
 Json PrincipalJson(const store::PrincipalInfo& principal);
 
-// As DeletePrincipal, of a group or of anybody but a group. kFailedPrecondition where it is the other.
+// DeletePrincipal for a group (kGroup) or any other principal (kNoGroup). kFailedPrecondition if the
+// principal is of the other kind.
 enum class Removed { kGroup, kNoGroup };
 Status RemovePrincipal(store::Registry& registry, const store::Caller& caller, std::string_view name,
                        Removed kind);
 
-// `caller`, a metastore admin, in another's name: the audit log shows both. Without a directory only those
-// whom the registry knows can be meant.
-//   kPermissionDenied   the caller is none
-//   kNotFound           nobody of that name, neither in the registry nor on the host
-//   kInvalidArgument    a group: it acts through its members
+// `caller`, a metastore admin, acting as another principal: the audit log records both names. Without a
+// `directory` only principals in the registry are found.
+//   kPermissionDenied   the caller is not a metastore admin
+//   kNotFound           neither the registry nor the host has a principal of that name
+//   kInvalidArgument    a group, because it acts through its members
 Result<store::Caller> ActAs(store::Registry& registry, store::PrincipalDirectory* directory,
                             const store::Caller& caller, std::string_view principal);
 

@@ -21,12 +21,12 @@ std::string_view SignatureWord(bool required) { return required ? "required" : "
 
 Error UnknownKey(std::string_view key) {
   return Error(Code::kInvalidArgument,
-               fmt::format("there is no setting \"{}\"; there are {}, {}ALIAS, {} and {}",
+               fmt::format("\"{}\" is not a setting; the settings are {}, {}ALIAS, {} and {}",
                            Printable(key.substr(0, kNameMaxBytes)), kSignature, kProtectedAlias, kMaxModels,
                            kMaxVersions));
 }
 
-// Nothing where `key` is not "protected-alias.<Alias>".
+// nullopt if `key` is not "protected-alias.<Alias>".
 Result<std::optional<std::string>> ProtectedAlias(std::string_view key) {
   if (!key.starts_with(kProtectedAlias)) return std::optional<std::string>();
   const std::string_view alias = key.substr(kProtectedAlias.size());
@@ -91,7 +91,7 @@ std::vector<std::string> RuleLines(const store::ObjectInfo& container, const sto
   for (const auto& each : SettingsList(set)) {
     const bool holds = std::find(holding.begin(), holding.end(), each) != holding.end();
     lines.push_back(
-        fmt::format("{} = {}{}", each.first, each.second, holds ? "" : " (a stricter one holds)"));
+        fmt::format("{} = {}{}", each.first, each.second, holds ? "" : " (a stricter rule applies)"));
   }
   lines.insert(lines.end(), from_elsewhere.begin(), from_elsewhere.end());
   return lines;
@@ -113,7 +113,7 @@ Json EffectiveSettingsJson(const store::ObjectInfo& container,
 
 Status ApplySetting(std::string_view key, std::string_view value, store::ContainerSettings& settings) {
   const auto refuse = [&](std::string_view possible) {
-    return Error(Code::kInvalidArgument, fmt::format("{} cannot be \"{}\"; it is {}", key,
+    return Error(Code::kInvalidArgument, fmt::format("{} cannot be \"{}\"; it must be {}", key,
                                                      Printable(value.substr(0, kNameMaxBytes)), possible));
   };
   if (key == kSignature) {

@@ -1,4 +1,4 @@
-// The settings of catalogs and schemas as people write them: key and value.
+// The settings of catalogs and schemas as text: key and value.
 #pragma once
 
 #include <string>
@@ -12,24 +12,27 @@
 
 namespace modelfs::tools {
 
-// Catalogs and schemas have settings; who may only browse one is not told them.
+// True for catalogs and schemas. False if the caller may only browse the object, because its settings are
+// then hidden.
 bool HasSettings(const store::ObjectInfo& object);
 
-// In the order: "signature", "protected-alias.<Alias>", "max-models", "max-versions"; those that are set.
+// The settings that are set, in the order "signature", "protected-alias.<Alias>", "max-models",
+// "max-versions".
 std::vector<std::pair<std::string, std::string>> SettingsList(const store::ContainerSettings& settings);
 // The same as an object: `signature`, `protected_aliases`, `max_models`, `max_versions`.
 Json SettingsJson(const store::ContainerSettings& settings);
 
-// What is set on a container, and what holds in it from elsewhere, a line each.
+// One line for each setting of the container itself and for each that it inherits.
 std::vector<std::string> RuleLines(const store::ObjectInfo& container, const store::ContainerSettings& set,
                                    const std::vector<store::EffectiveSettings>& effective);
-// Objects as SettingsJson makes them; of another place also `inherited_from_type`, `inherited_from_name`.
+// An array of objects as of SettingsJson. Inherited ones also have `inherited_from_type` and
+// `inherited_from_name`.
 Json EffectiveSettingsJson(const store::ObjectInfo& container,
                            const std::vector<store::EffectiveSettings>& effective);
 
-// kInvalidArgument: no such key, or a value that it cannot have; says what there is.
+// kInvalidArgument: an unknown key, or an invalid value; the message lists the valid ones.
 Status ApplySetting(std::string_view key, std::string_view value, store::ContainerSettings& settings);
-// kInvalidArgument: no such key. One that is not set: OK.
+// kInvalidArgument: an unknown key. OK if the key is not set.
 Status RemoveSetting(std::string_view key, store::ContainerSettings& settings);
 
 }  // namespace modelfs::tools

@@ -334,7 +334,7 @@ class Governance(Case):
             self.ok("revoke", "CREATE_MODEL_VERSION", "prod.ml_team.iris",
                     "--principal-id", str(left[0]["principal_id"]))
         self.assertEqual(self.json("grants", "prod.ml_team.iris"), [])
-        self.refused(2, "grant", "EXECUTE", "prod.ml_team.iris/1", "data-science", says="of its model")
+        self.refused(2, "grant", "EXECUTE", "prod.ml_team.iris/1", "data-science", says="only its model")
         self.refused(2, "grant", "FLY", "prod", "data-science", says="USE_CATALOG")
         self.refused(3, "grant", "BROWSE", "prod", "nobody-of-that-name")
 
@@ -384,7 +384,7 @@ class Governance(Case):
                          [{"signature": "required", "protected_aliases": {"Champion": "releasers"},
                            "inherited_from_type": "catalog", "inherited_from_name": "prod"}, {"max_models": 3}])
         shown = self.ok("show", "prod.ml")
-        for line in ("signature = if-mlmodel (a stricter one holds)", "max-models = 3\n",
+        for line in ("signature = if-mlmodel (a stricter rule applies)", "max-models = 3\n",
                      "signature = required (from catalog prod)", "protected-alias.Champion = releasers (from catalog prod)"):
             self.assertIn(line, shown)
         self.assertEqual(self.json("set", "prod", "--unset", "signature"),
@@ -570,7 +570,7 @@ class Story(Case):
         self.refused(3, "alias", "set", "prod.ml.iris@Champion", "9")
         self.refused(2, "alias", "set", "prod.ml.iris@latest", "1")
         self.refused(2, "alias", "set", "prod.ml.iris@Champion", "two")
-        self.refused(2, "alias", "set", "prod.ml.iris", "1", says="names no alias")
+        self.refused(2, "alias", "set", "prod.ml.iris", "1", says="is not an alias")
 
         # Tags and descriptions, on the model and on a version.
         self.ok("tag", "set", "prod.ml.iris", "task", "regression")
@@ -649,7 +649,7 @@ class Story(Case):
         self.assertTrue(all(record["fullName"].startswith("staging.ml.iris") for record in some), some)
         self.assertEqual([record["sequence"] for record in self.audit("--after", "2", "--limit", "3")], [3, 4, 5])
         self.assertEqual([record["sequence"] for record in self.audit("--limit", "2")], sequences[-2:])
-        self.refused(2, "audit", "--limit", "-1", says="is no number of 0 or more")
+        self.refused(2, "audit", "--limit", "-1", says="is not a number of 0 or more")
         self.assertEqual(self.json("audit", "verify"), {"records": len(sequences), "whole": True})
 
     def test_audit_of_a_name_that_never_was_is_not_found(self):
@@ -794,7 +794,7 @@ class Story(Case):
 
     def test_the_help_of_audit_says_what_is_not_in_it(self):
         said = " ".join(self.ok("audit", "--help").split())
-        self.assertIn("not what the kernel of a shared mount refuses by an ACL", said)
+        self.assertIn("no refusals by the kernel of a shared mount", said)
 
     def test_the_audit_log_is_followed(self):
         self.ready_registry()

@@ -304,7 +304,7 @@ class Background(Case):
             self.refused(2, "mount", self.home, "", *detach, says="mount point's name is empty")
             alone = self.run_command("mount", self.home, *detach, MODELFS_REGISTRY="")
             self.assertEqual(alone.returncode, 2)
-            self.assertIn(self.home + " is taken for where to mount, as a single argument is", alone.stderr)
+            self.assertIn("a single argument is the mount point, here " + self.home, alone.stderr)
         self.ok("mount", self.mnt, "-d")
         for detach in ([], ["-d"]):
             self.refused(4, "mount", self.mnt, *detach, says="mounted there")
@@ -556,11 +556,11 @@ class Names(Case):
         done = subprocess.run(f"cd {self.path('versions/draft')} && {BINARY} commit . && ls && cat w", shell=True,
                               capture_output=True, text=True, env=dict(os.environ, MODELFS_REGISTRY=self.home))
         self.assertEqual((done.returncode, done.stdout), (0, "1\nw\nweights"))
-        self.assertEqual(done.stderr, "modelfs: hint: .git is part of the version; remove such from a draft before its commit (rm -r)\n")
+        self.assertEqual(done.stderr, "modelfs: hint: .git is part of the version; remove such files from a draft before its commit (rm -r)\n")
 
     def test_a_commit_of_what_is_not_there_says_so(self):
         nothing = os.path.join(self.mnt, "prod/ml/iris/versions/nothing")
-        self.refused(3, "commit", nothing, says="there is no such draft")
+        self.refused(3, "commit", nothing, says="no such draft exists")
 
     def test_a_commit_on_a_read_only_mount_says_how_to_mount(self):
         self.write("prod/ml/iris/versions/draft/w", "x")
@@ -578,8 +578,8 @@ class Names(Case):
         for path in ("new", "prod/new", "prod/ml/new", "prod/ml/iris/new", "prod/ml/iris/versions/1/new",
                      "prod/ml/iris/versions/7", "prod/ml/iris/aliases/New", ".modelfs/new"):
             self.refused(2, "download", "prod.ml.iris/1", os.path.join(self.mnt, path), says="MODEL/versions/DRAFT")
-        self.assertEqual(self.ok("why"), "no refusal of yours was kept; where the kernel closes a directory by itself "
-                                         "none is: ask modelfs why PATH\n")
+        self.assertEqual(self.ok("why"), "no refusal of yours is recorded; if the kernel itself closes a directory, none "
+                                         "is: ask modelfs why PATH\n")
         self.ok("download", "prod.ml.iris/1", self.path("versions/again"))
         self.ok("download", "prod.ml.iris/1", self.path("versions/again/within"))
         with open(self.path("versions/again/within/sub/w")) as file:
@@ -690,7 +690,7 @@ class Names(Case):
         self.assertEqual(self.ok("resolve", "prod.ml.iris@Champion"), "prod.ml.iris/1\n")
 
     def test_why_filters_by_path_and_says_when_there_is_nothing(self):
-        self.assertIn("no refusal of yours was kept;", self.ok("why"))
+        self.assertIn("no refusal of yours is recorded;", self.ok("why"))
         with self.assertRaises(OSError):
             os.mkdir(self.path("versions/4"))
         with self.assertRaises(OSError):

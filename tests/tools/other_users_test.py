@@ -149,7 +149,7 @@ class Mounts(Others):
         self.ok("mount", self.mnt, "-d", "-o", "allow_other")
         private = self.mount_of(EVE, self.home)
         done = self.run_as(BOB, "why")
-        self.assertIn("no refusal of yours was kept; where the kernel closes a directory by itself none is: ask "
+        self.assertIn("no refusal of yours is recorded; if the kernel itself closes a directory, none is: ask "
                       "modelfs why PATH\n", done.stdout)
         self.assertNotIn(private, done.stderr)
         self.assertNotIn(self.mnt, done.stderr)

@@ -1,4 +1,4 @@
-// grant, revoke, grants, owner, set: who may do what, whose it is, and what catalogs and schemas ask for.
+// grant, revoke, grants, owner, set: privileges, owners, and the rules of catalogs and schemas.
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 
@@ -22,7 +22,7 @@ Result<Place> ParseSecurable(const std::string& text) {
   ASSIGN_OR_RETURN(Place place, ParsePlaceOrMetastore(text));
   if (place.HasVersion()) {
     return Error(Code::kInvalidArgument,
-                 fmt::format("{} is a version; privileges and owners are those of its model {}",
+                 fmt::format("{} is a version; only its model {} has privileges and an owner",
                              Printable(text), place.name.ToString()));
   }
   return place;
@@ -118,8 +118,7 @@ Status RunGrant(const Cli& cli, const GrantArguments& arguments) {
 
 Status RunRevoke(const Cli& cli, const GrantArguments& arguments) {
   if (arguments.principal.empty() == (arguments.principal_id == store::kNobodyId)) {
-    return Error(Code::kInvalidArgument,
-                 "revoke needs a PRINCIPAL, or --principal-id for one that was deleted");
+    return Error(Code::kInvalidArgument, "revoke needs a PRINCIPAL, or --principal-id for a deleted one");
   }
   return ChangeGrants(cli, arguments, false);
 }
@@ -171,7 +170,7 @@ Status RunSet(const Cli& cli, const SetArguments& arguments) {
   if (arguments.unset.empty() == arguments.key.empty()) {
     return Error(Code::kInvalidArgument, "set needs KEY VALUE, or --unset KEY");
   }
-  // Known to be wrong before anything is opened.
+  // Finds a wrong key or value before anything is opened.
   const auto apply = [&](store::ContainerSettings& settings) {
     return arguments.unset.empty() ? ApplySetting(arguments.key, arguments.value, settings)
                                    : RemoveSetting(arguments.unset, settings);
@@ -194,38 +193,40 @@ Status RunSet(const Cli& cli, const SetArguments& arguments) {
 void AddGrantCommands(Cli& cli) {
   auto arguments = std::make_shared<GrantArguments>();
   const char* kPrivilegeHelp =
-      "One or several with commas: EXECUTE,USE_SCHEMA; ALL_PRIVILEGES for all but MANAGE";
+      "One, or several separated by commas: EXECUTE,USE_SCHEMA; ALL_PRIVILEGES for all but MANAGE";
 
   CLI::App* grant = AddCommand(*cli.app, "grant", "Give a user, service principal or group privileges",
                                "modelfs grant APPLY_TAG prod.ml_team.iris_model bob");
   grant->add_option("PRIVILEGE", arguments->privileges, kPrivilegeHelp)->required();
   grant->add_option("NAME", arguments->name, kNameHelp)->required();
-  grant->add_option("PRINCIPAL", arguments->principal, "Whom; \"account users\" is everybody")->required();
-  grant->add_flag("--json", arguments->json, "Print what the principal has been granted there, as JSON");
+  grant->add_option("PRINCIPAL", arguments->principal, "The recipient; \"account users\" is everybody")
+      ->required();
+  grant->add_flag("--json", arguments->json, "Print the principal's grants there, as JSON");
   OnRun(*grant, cli, arguments, RunGrant);
 
-  CLI::App* revoke =
-      AddCommand(*cli.app, "revoke",
-                 "Take back what was granted there; what is inherited is revoked where it was granted",
-                 "modelfs revoke APPLY_TAG prod.ml_team.iris_model bob");
+  CLI::App* revoke = AddCommand(
+      *cli.app, "revoke", "Take back privileges granted there; revoke an inherited one where it was granted",
+      "modelfs revoke APPLY_TAG prod.ml_team.iris_model bob");
   revoke->add_option("PRIVILEGE", arguments->privileges, kPrivilegeHelp)->required();
   revoke->add_option("NAME", arguments->name, kNameHelp)->required();
-  CLI::Option* principal = revoke->add_option("PRINCIPAL", arguments->principal, "From whom");
+  CLI::Option* principal =
+      revoke->add_option("PRINCIPAL", arguments->principal, "The principal that loses them");
   revoke
       ->add_option("--principal-id", arguments->principal_id,
-                   "From one that was deleted: its id in \"modelfs grants\"")
+                   "A deleted principal instead: its id in \"modelfs grants\"")
       ->type_name("ID")
       ->excludes(principal);
-  revoke->add_flag("--json", arguments->json, "Print what the principal is left with there, as JSON");
+  revoke->add_flag("--json", arguments->json, "Print the principal's remaining grants there, as JSON");
   OnRun(*revoke, cli, arguments, RunRevoke);
 
-  CLI::App* grants =
-      AddCommand(*cli.app, "grants", "List who has been granted what on a catalog, schema or model",
-                 "modelfs grants prod.ml_team.iris_model --effective");
+  CLI::App* grants = AddCommand(*cli.app, "grants", "List the grants on a catalog, schema or model",
+                                "modelfs grants prod.ml_team.iris_model --effective");
   grants->add_option("NAME", arguments->name, kNameHelp)->required();
   grants->add_flag("--effective", arguments->effective,
-                   "With what is inherited from the schema and the catalog");
-  grants->add_option("--principal", arguments->principal, "Only of this user, service principal or group")
+                   "Include grants inherited from the schema and the catalog");
+  grants
+      ->add_option("--principal", arguments->principal,
+                   "Only grants to this user, service principal or group")
       ->type_name("PRINCIPAL");
   grants->add_flag("--json", arguments->json, "Print JSON");
   OnRun(*grants, cli, arguments, RunGrants);
@@ -233,14 +234,14 @@ void AddGrantCommands(Cli& cli) {
 
 void AddOwnerCommands(Cli& cli) {
   CLI::App* group =
-      AddCommand(*cli.app, "owner", "Give a catalog, schema, model or the metastore to another owner",
+      AddCommand(*cli.app, "owner", "Change the owner of a catalog, schema, model or the metastore",
                  "modelfs owner set prod.ml_team.iris_model ml-admins");
   group->require_subcommand(1);
   auto arguments = std::make_shared<OwnerArguments>();
-  CLI::App* set = AddCommand(*group, "set", "Set the owner; of a group every member is owner",
+  CLI::App* set = AddCommand(*group, "set", "Set the owner; if it is a group, every member is an owner",
                              "modelfs owner set metastore admins");
   set->add_option("NAME", arguments->name, kNameHelp)->required();
-  set->add_option("PRINCIPAL", arguments->principal, "The new owner, best a group")->required();
+  set->add_option("PRINCIPAL", arguments->principal, "The new owner, preferably a group")->required();
   set->add_flag("--json", arguments->json, "Print JSON");
   OnRun(*set, cli, arguments, RunOwnerSet);
 }
@@ -249,13 +250,13 @@ void AddSetCommand(Cli& cli) {
   auto arguments = std::make_shared<SetArguments>();
   CLI::App* command = AddCommand(*cli.app, "set",
                                  "Set a rule of a catalog or schema: signature (required, if-mlmodel), "
-                                 "protected-alias.ALIAS (the group that "
-                                 "alone may move it), max-models, max-versions",
+                                 "protected-alias.ALIAS (the only group that may move it), max-models, "
+                                 "max-versions",
                                  "modelfs set prod protected-alias.Champion release-managers");
   command->add_option("NAME", arguments->name, "C or C.S")->required();
   command->add_option("KEY", arguments->key, "The rule");
   CLI::Option* value = command->add_option("VALUE", arguments->value, "Its value");
-  command->add_option("--unset", arguments->unset, "Remove this rule: what holds above applies again")
+  command->add_option("--unset", arguments->unset, "Remove this rule: the one from above applies again")
       ->type_name("KEY")
       ->excludes(value);
   command->add_flag("--json", arguments->json, "Print all rules set there, as JSON");

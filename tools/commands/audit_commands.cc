@@ -1,5 +1,5 @@
-// audit, audit verify, audit rotate, audit settings: who did what, the proof that the log is whole, moving it
-// to files, and when that happens by itself.
+// audit, audit verify, audit rotate, audit settings: print the log, prove that it is complete, move old
+// records to files, and configure when that happens automatically.
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
@@ -32,19 +32,19 @@ struct AuditArguments {
   bool json = false;
 };
 
-// The library reads numbers by strtoull(3), which takes -1 for the largest there is.
+// CLI11 reads numbers by strtoull(3), which turns -1 into the largest number.
 const CLI::Validator& Count() {
   static const CLI::Validator count(
       [](const std::string& text) -> std::string {
         if (!text.empty() && text.find_first_not_of("0123456789") == std::string::npos) return "";
-        return fmt::format("\"{}\" is no number of 0 or more; leave the option out for no bound", text);
+        return fmt::format("\"{}\" is not a number of 0 or more; leave the option out for no limit", text);
       },
       "", "count");
   return count;
 }
 
 constexpr size_t kPage = 1000;
-constexpr uint64_t kBeforeFollowing = 10;  // records, where nothing is said about the beginning: as tail(1)
+constexpr uint64_t kBeforeFollowing = 10;  // records, if no option sets the beginning: as tail(1)
 
 Result<store::AuditQuery> QueryOf(const AuditArguments& arguments, const Place& place) {
   store::AuditQuery query;
@@ -102,7 +102,7 @@ Status PrintOldest(Home& home, store::AuditQuery query, uint64_t limit, bool jso
   return OkStatus();
 }
 
-// Until it is interrupted, or nobody reads any more.
+// Runs until it is interrupted or its output is closed.
 Status Follow(Home& home, store::AuditQuery query, bool json) {
   const std::stop_source never;
   while (true) {
@@ -115,7 +115,7 @@ Status Follow(Home& home, store::AuditQuery query, bool json) {
   }
 }
 
-// A name that neither is nor ever was is a mistake, not a quiet object. Of one that is gone the log speaks.
+// A name that never existed is a mistake, not an object without records. A deleted object still has records.
 Status CheckKnown(Home& home, const Place& place, const store::AuditQuery& query) {
   if (place.name.parts.empty()) return OkStatus();
   const Result<store::ObjectInfo> object =
@@ -123,8 +123,8 @@ Status CheckKnown(Home& home, const Place& place, const store::AuditQuery& query
   if (object.ok() || object.error().code() != Code::kNotFound) return OkStatus();
   const Result<std::vector<store::AuditRecord>> past =
       home.registry->Audit(home.caller, {.full_name = place.name.ToString(), .limit = 1});
-  // Where a part of the log is missing, the rest can be asked for; whether the name ever was is not known
-  // then.
+  // If a part of the log is missing, the rest can still be read. Then it is unknown whether the name ever
+  // existed.
   if (!past.ok() && past.error().code() == Code::kDataLoss && query.after_sequence > 0) return OkStatus();
   if (!past.ok()) return past.error();
   return past->empty() ? Status(object.error()) : OkStatus();
@@ -135,13 +135,13 @@ Status RunAudit(const Cli& cli, const AuditArguments& arguments) {
   if (!arguments.name.empty()) {
     ASSIGN_OR_RETURN(place, ParsePlace(arguments.name));
     if (place.HasVersion()) {
-      return Error(
-          Code::kInvalidArgument,
-          fmt::format("{}: the audit log is read by catalog, schema or model", Printable(arguments.name)));
+      return Error(Code::kInvalidArgument,
+                   fmt::format("{} is a version; the audit log is read by catalog, schema or model",
+                               Printable(arguments.name)));
     }
   }
   if (arguments.follow && !arguments.until.empty()) {
-    return Error(Code::kInvalidArgument, "--follow waits for what is to come: leave out --until");
+    return Error(Code::kInvalidArgument, "--follow waits for new records: leave out --until");
   }
   ASSIGN_OR_RETURN(store::AuditQuery query, QueryOf(arguments, place));
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
@@ -152,7 +152,7 @@ Status RunAudit(const Cli& cli, const AuditArguments& arguments) {
     const std::stop_source never;
     ASSIGN_OR_RETURN(const uint64_t last,
                      home->registry->WaitForAudit(0, Deadline::Never(), never.get_token()));
-    query.before_sequence = last + 1;  // what comes later is followed
+    query.before_sequence = last + 1;  // later records are followed
   }
   if (limit && !arguments.after) {
     RETURN_IF_ERROR(PrintNewest(*home, query, *limit, arguments.json));
@@ -251,23 +251,23 @@ Status RunAuditSettings(const Cli& cli, const SettingsArguments& arguments) {
 void AddSettings(Cli& cli, CLI::App& audit) {
   auto arguments = std::make_shared<SettingsArguments>();
   CLI::App* command =
-      AddCommand(audit, "settings", "Show or set what is recorded of opens, and when old records go to files",
+      AddCommand(audit, "settings", "Show or set how opens are recorded, and when old records move to files",
                  "modelfs audit settings --opens each --rotate-age 30d");
   command
       ->add_option(
           "--opens", arguments->opens,
           "counted: one record per principal, version and minute, and one with the number of the rest; "
-          "each: one for every file that is opened")
+          "each: one for every opened file")
       ->check(CLI::IsMember({std::string(kCounted), std::string(kEach)}))
       ->type_name("WHICH");
   command
       ->add_option("--rotate-size", arguments->rotate_bytes,
-                   "Move old records to files where all of them are larger than this, such as 8MiB")
+                   "Move old records to files when those in the registry exceed this size, such as 8MiB")
       ->transform(CLI::AsSizeValue(false))
       ->type_name("SIZE");
   command
       ->add_option("--rotate-age", arguments->rotate_age,
-                   "Move old records to files where the oldest is older than this, such as 90d")
+                   "Move old records to files when the oldest is older than this, such as 90d")
       ->type_name("AGE");
   command->add_flag("--json", arguments->json, "Print JSON");
   OnRun(*command, cli, arguments, RunAuditSettings);
@@ -287,9 +287,9 @@ void AddRotate(Cli& cli, CLI::App& audit) {
       audit, "rotate", "Move old records to files in HOME/audit, where they are still read and checked",
       "modelfs audit rotate --before 90d");
   CLI::Option* before =
-      command->add_option("--before", arguments->before, "Records older than this (as --since of audit)")
+      command->add_option("--before", arguments->before, "Move records older than this (as --since of audit)")
           ->type_name("TIME");
-  command->add_option("--keep", arguments->keep, "All but the newest so many (default: none)")
+  command->add_option("--keep", arguments->keep, "Move all but this many of the newest records (default: 0)")
       ->type_name("COUNT")
       ->check(Count())
       ->excludes(before);
@@ -303,31 +303,32 @@ void AddAuditCommands(Cli& cli) {
   auto arguments = std::make_shared<AuditArguments>();
   CLI::App* command = AddCommand(
       *cli.app, "audit",
-      "Print who did what and when, and who was refused, oldest first. Recorded are all changes, opens "
-      "of files as \"audit settings\" has it, and what modelfs refuses; not what the kernel of a shared "
-      "mount refuses by an ACL: it does not tell anyone",
+      "Print the audit log, oldest record first: the principal, the action, the time and the result. It "
+      "records all changes, opens of files (see \"audit settings\"), and all refusals by modelfs. It has "
+      "no refusals by the kernel of a shared mount, which applies ACLs without reporting them",
       "modelfs audit --since 1h prod.ml_team.iris_model");
   command->add_option("NAME", arguments->name,
-                      "Only this catalog, schema or model, and what is in it; also one that is gone");
+                      "Only this catalog, schema or model, and its contents; also a deleted one");
   command
       ->add_option(
           "--since", arguments->since,
           "Only from this time on: 90s, 30m, 1h, 2d or 1w ago, or as 2026-11-24 or 2026-11-24T13:00:00Z")
       ->type_name("TIME");
   command->add_option("--until", arguments->until, "Only before this time")->type_name("TIME");
-  command->add_option("--principal", arguments->principal, "Only what was done by this one, or in its name");
+  command->add_option("--principal", arguments->principal, "Only actions by this principal, or in its name");
   command->add_option("--action", arguments->action, "Only this action, such as setRegisteredModelAlias");
-  command->add_flag("--refused", arguments->refused, "Only what was refused");
+  command->add_flag("--refused", arguments->refused, "Only refusals");
   command->add_option("--after", arguments->after, "Only records after this sequence number")
       ->type_name("SEQ")
       ->check(Count());
   command
-      ->add_option("--limit", arguments->limit,
-                   "Only the newest so many; with --after the first so many after it (default: all)")
+      ->add_option(
+          "--limit", arguments->limit,
+          "Only this many of the newest records; with --after, the first ones after it (default: all)")
       ->type_name("COUNT")
       ->check(Count());
   command->add_flag("-f,--follow", arguments->follow,
-                    "Then wait for new records and print them as they come");
+                    "Then wait for new records and print them when they arrive");
   command->add_flag("--json", arguments->json, "Print JSON, one record a line");
   command->require_subcommand(0, 1);
   OnRun(*command, cli, arguments, RunAudit);

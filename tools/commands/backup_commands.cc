@@ -1,4 +1,4 @@
-// backup: a copy of the names that fits the artifacts and the audit files which a program of the user's
+// backup: copies the names, consistent with the artifacts and the audit files that a program of the user
 // copies.
 #include <fcntl.h>
 #include <fmt/core.h>
@@ -37,14 +37,14 @@ Status SyncDirectory(const std::string& path) {
   return OkStatus();
 }
 
-// BACKUP/registry, private like the registry's own.
+// Makes BACKUP/registry, as private as the registry's own directory.
 Result<std::string> MakeTarget(const std::string& home, const std::string& backup) {
   std::error_code failure;
   const std::string registry = backup + "/registry";
   if (IsWithin(files::weakly_canonical(backup, failure).string(), home)) {
     return Error(
         Code::kInvalidArgument,
-        fmt::format("{} lies in the registry itself; name a directory elsewhere, best on another disk",
+        fmt::format("{} lies in the registry itself; name a directory elsewhere, preferably on another disk",
                     Printable(backup)));
   }
   if (files::exists(registry + "/lock.mdb", failure)) {
@@ -83,7 +83,8 @@ Status RunCommand(const std::vector<std::string>& command) {
 
 Status RunBackup(const Cli& cli, const BackupArguments& arguments) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
-  // From before the names are copied to after the rest is: what they name is there then.
+  // Both are held from before the copy of the names until after the copy of the rest, so that nothing that
+  // the names refer to is missing.
   ASSIGN_OR_RETURN(const Fd no_rotation, home->registry->HoldAuditFiles(home->caller));
   ASSIGN_OR_RETURN(const Fd no_sweep, HoldSweeps(*home));
   ASSIGN_OR_RETURN(const std::string registry, MakeTarget(home->path, arguments.directory));
@@ -97,7 +98,7 @@ Status RunBackup(const Cli& cli, const BackupArguments& arguments) {
     if (const Status copied = RunCommand(arguments.command); !copied.ok()) {
       ::unlink(fresh.c_str());
       return Error(copied.error().code(),
-                   fmt::format("{}; the names in {} are as they were before", copied.error().message(),
+                   fmt::format("{}; the names in {} are unchanged", copied.error().message(),
                                Printable(arguments.directory)));
     }
   }
@@ -114,12 +115,12 @@ void AddBackupCommand(Cli& cli) {
   CLI::App* command =
       AddCommand(*cli.app, "backup",
                  "Copy the names to BACKUP/registry while the registry is in use, and run a program that "
-                 "copies the rest. "
-                 "Until that has ended nothing is swept and no audit record moves, so that both fit together",
+                 "copies the rest. Until the program ends, nothing is swept and no audit record moves, so "
+                 "that both copies fit together",
                  "modelfs backup BACKUP -- rsync -a HOME/objects HOME/sums HOME/audit BACKUP/");
   command->add_option("BACKUP", arguments->directory, "A new directory, or that of an earlier backup")
       ->required();
-  command->add_option("COMMAND", arguments->command, "The program and its arguments, behind --")
+  command->add_option("COMMAND", arguments->command, "The program and its arguments, after --")
       ->option_text("[-- COMMAND…]");
   OnRun(*command, cli, arguments, RunBackup);
 }

@@ -10,13 +10,13 @@ void AddUpkeepCommands(Cli& cli);      // gc, fsck
 void AddBackupCommand(Cli& cli);       // backup_commands.cc
 void AddAuditCommands(Cli& cli);       // audit, audit verify, audit rotate, audit settings
 void AddMountCommands(Cli& cli);       // mount, umount
-void AddStatusCommands(Cli& cli);      // status, why
-void AddVersionCommands(Cli& cli);     // register, commit, cp, download, resolve
+void AddStatusCommands(Cli& cli);      // status, why, commit
+void AddVersionCommands(Cli& cli);     // register, cp, download, resolve
 void AddObjectCommands(Cli& cli);      // ls, show, mkdir, rename, describe, rm, search
 void AddLabelCommands(Cli& cli);       // alias, tag
 void AddAccessCommands(Cli& cli);      // grant, revoke, grants, owner, set
 void AddPrincipalCommands(Cli& cli);   // principal, group
 void AddSqlCommand(Cli& cli);          // sql
-void AddCompletionCommands(Cli& cli);  // completion, and the hidden ones that the build calls
+void AddCompletionCommands(Cli& cli);  // completion; hidden: for the build and for completion scripts
 
 }  // namespace modelfs::tools

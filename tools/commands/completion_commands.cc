@@ -1,4 +1,5 @@
-// completion, and what the build asks for: the man page. All made from the tree of commands itself.
+// completion, and hidden commands for the man page and for the completion scripts. All output comes from the
+// tree of commands itself.
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
@@ -44,7 +45,7 @@ std::vector<const CLI::Option*> Positionals(const CLI::App& app) {
   return app.get_options([](const CLI::Option* option) { return option->get_positional(); });
 }
 
-// "modelfs alias set", with what every command takes left out.
+// Visits `app` and each command below it, with its path such as "modelfs alias set".
 void EachCommand(const CLI::App& app, const std::string& path,
                  const std::function<void(const CLI::App&, const std::string&)>& visit) {
   visit(app, path);
@@ -60,7 +61,8 @@ std::string Joined(const std::vector<std::string>& words, std::string_view separ
 
 // --- shells ---
 
-// The names of registries are asked for at completion time: they are whatever is there then.
+// Whether a command takes names from the registry. The scripts look them up at completion time, because they
+// change.
 bool TakesName(const CLI::App& app) {
   const auto positionals = Positionals(app);
   return std::any_of(positionals.begin(), positionals.end(), [](const CLI::Option* option) {
@@ -83,8 +85,8 @@ std::string BashScript(const CLI::App& app) {
     words += fmt::format("    {}) words={} ;;\n", ShellWord(path), ShellWord(Joined(all, " ")));
     if (TakesName(command)) named += (named.empty() ? "" : "|") + ShellWord(path);
   });
-  // What comes from the registry is only ever data here: never in a word list of compgen, which expands it,
-  // and never split. The command itself quotes it for the place where it is inserted.
+  // Names from the registry are only data here: they are never in a word list of compgen, which expands it,
+  // and never split. The command itself quotes them for the place of insertion.
   return fmt::format(R"bash(# bash completion for modelfs; made by "modelfs completion bash"
 _modelfs() {{
   local line=${{COMP_LINE:0:COMP_POINT}} text=$2 previous=$3
@@ -103,7 +105,7 @@ _modelfs() {{
   esac
   case $path in
 {words}  esac
-  # '=', ':' and '@' break words in bash: commands and options have none of them.
+  # '=', ':' and '@' break words in bash; commands and options have none of them.
   if [[ ${{line%"$text"}} == *[[:blank:]] ]]; then
     mapfile -t COMPREPLY < <(compgen -W "$words" -- "$text")
   fi
@@ -112,7 +114,7 @@ _modelfs() {{
       local names
       mapfile -t names < <(modelfs complete-name --bash -- "$line" "$text" 2>/dev/null)
       if [[ ${{#names[@]}} -gt 0 ]]; then
-        # What is in a container comes next, and a model's alias or version may.
+        # A container's contents follow, and a model's alias or version may follow.
         [[ ${{names[0]#/}} != *[@/]* ]] && compopt -o nospace
         COMPREPLY+=("${{names[@]}}")
       fi ;;
@@ -132,7 +134,7 @@ complete -F _modelfs modelfs
                      }()));
 }
 
-// "name:help" for _describe, where ':' separates.
+// "name:help" for _describe, separated by ':'.
 std::string Described(const std::string& name, const std::string& help) {
   std::string escaped;
   for (const char c : name) escaped += c == ':' ? std::string("\\:") : std::string(1, c);
@@ -188,7 +190,7 @@ _modelfs() {{
       # compadd quotes what it inserts.
       names=(${{(f)"$(modelfs "${{registry[@]}}" complete-name -- "${{(Q)PREFIX}}" 2>/dev/null)"}})
       for name in "${{names[@]}}"; do
-        # What is in a container comes next, and a model's alias or version may; in quotes a name ends with them.
+        # A container's contents follow, a model's alias or version may; a quoted name ends with its quote.
         if [[ ${{name#models:/}} == *[@/]* || ( -n $compstate[quote] && $name != *. ) ]]; then
           whole+=("$name")
         else
@@ -279,7 +281,7 @@ success
 internal error
 .TP
 2
-bad usage, or a name that can never be
+bad usage, or an invalid name
 .TP
 3
 not found
@@ -304,7 +306,7 @@ no space left
 .SH ENVIRONMENT
 .TP
 MODELFS_REGISTRY
-the registry, where \-r is not given
+the registry, if \-r is not given
 .TP
 MODELFS_IDENTITY_MAP
 as \-\-identity\-map
@@ -315,8 +317,8 @@ as \-\-lock\-wait
 MODELFS_LOG_LEVEL, MODELFS_LOG_FILE
 as \-\-log\-level and \-\-log\-file
 .SH SIGNALS
-A running mount answers what is under way and unmounts on SIGTERM and SIGINT, logs more on SIGUSR1 and less on
-SIGUSR2.
+A running mount completes pending requests and unmounts on SIGTERM, SIGINT and SIGHUP, logs more on SIGUSR1 and less
+on SIGUSR2.
 )";
   return page;
 }
@@ -347,10 +349,10 @@ struct CompleteNameArguments {
 
 constexpr std::string_view kModelScheme = "models:/";
 
-// What a name that begins so may become. Containers end in '.', so that one goes on typing.
+// The names that begin with `typed`. Containers end in '.', so that the user can go on typing.
 Result<std::vector<std::string>> NamesThatBegin(Home& home, std::string_view typed) {
   std::vector<std::string> names;
-  // As "models:/…" where it was begun so.
+  // Names keep "models:/" if it was typed.
   const bool with_scheme = typed.starts_with(kModelScheme);
   const std::string_view begun = with_scheme ? typed.substr(kModelScheme.size()) : typed;
   const auto offer = [&](const std::string& name) {
@@ -382,7 +384,7 @@ Result<std::vector<std::string>> NamesThatBegin(Home& home, std::string_view typ
   return names;
 }
 
-// The registry that the typed line names, as the shell would give it to the command; "" where it names none.
+// The registry that the typed line names, as the shell would pass it to the command; "" if it names none.
 std::string RegistryOf(const std::vector<std::string>& words) {
   constexpr std::string_view kLong = "--registry=";
   for (size_t i = 0; i < words.size(); ++i) {
@@ -396,8 +398,8 @@ std::string RegistryOf(const std::vector<std::string>& words) {
   return "";
 }
 
-// One name a line. For bash `typed` is the line up to the cursor, and what is printed may be inserted as it
-// is.
+// Prints one name per line. For bash, `typed` is the line up to the cursor, and bash may insert the output
+// unchanged.
 Status RunCompleteName(const Cli& cli, const CompleteNameArguments& arguments) {
   if (!arguments.for_bash) {
     ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
@@ -436,12 +438,12 @@ void AddCompletionCommands(Cli& cli) {
   }
   {
     auto arguments = std::make_shared<CompleteNameArguments>();
-    CLI::App* command =
-        AddCommand(*cli.app, "complete-name", "Print names that begin so", "modelfs complete-name pr");
+    CLI::App* command = AddCommand(*cli.app, "complete-name", "Print the names with this beginning",
+                                   "modelfs complete-name pr");
     command->group("");  // for the completion scripts
-    command->add_option("TYPED", arguments->typed, "What is typed so far: the name, or for bash the line");
-    command->add_option("REPLACED", arguments->replaced, "For bash: the end of it that it replaces");
-    command->add_flag("--bash", arguments->for_bash, "Print what bash may insert as it is");
+    command->add_option("TYPED", arguments->typed, "The typed text: the name, or for bash the line");
+    command->add_option("REPLACED", arguments->replaced, "For bash: the end of the line that bash replaces");
+    command->add_flag("--bash", arguments->for_bash, "Print text that bash may insert unchanged");
     OnRun(*command, cli, arguments, RunCompleteName);
   }
 }

@@ -1,4 +1,4 @@
-// alias and tag: the names and notes that hang on models and versions.
+// alias and tag: the aliases of models, and the tags of objects and versions.
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
@@ -25,7 +25,7 @@ Result<Place> ParseAlias(const std::string& text) {
   ASSIGN_OR_RETURN(Place place, ParsePlace(text));
   if (!std::holds_alternative<std::string>(place.version) || !place.inside.empty()) {
     return Error(Code::kInvalidArgument,
-                 fmt::format("{} names no alias; write catalog.schema.model@Alias", Printable(text)));
+                 fmt::format("{} is not an alias; write catalog.schema.model@Alias", Printable(text)));
   }
   return place;
 }
@@ -34,7 +34,7 @@ Result<Place> ParseModel(const std::string& text) {
   ASSIGN_OR_RETURN(Place place, ParsePlace(text));
   if (place.HasVersion() || place.name.parts.size() != 3) {
     return Error(Code::kInvalidArgument,
-                 fmt::format("{} is no model; write catalog.schema.model", Printable(text)));
+                 fmt::format("{} is not a model; write catalog.schema.model", Printable(text)));
   }
   return place;
 }

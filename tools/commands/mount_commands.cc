@@ -37,8 +37,8 @@ namespace {
 
 namespace files = std::filesystem;
 
-// Absolute and without symlinks, also where a dead mount lies there, which cannot be looked into, or one
-// that hangs, which is asked when a slash follows.
+// The absolute path without symlinks. It also works for a dead mount, which cannot be opened, and for one
+// that hangs, which the kernel would ask if a slash followed.
 std::string MountPointPath(std::string given) {
   while (given.size() > 1 && given.back() == '/') given.pop_back();
   std::error_code failure;
@@ -50,8 +50,8 @@ std::string MountPointPath(std::string given) {
   return failure ? whole.string() : (parent / whole.filename()).string();
 }
 
-// For root, who mounts another user's registry: a link on the way to the mount point may be that user's, and
-// would put the mount over any directory of the host.
+// For root, mounting another user's registry: a link on the way to the mount point may belong to that user
+// and would put the mount over any directory of the host.
 Status CheckNoLinks(const std::string& given, const std::string& canonical) {
   std::error_code failure;
   files::path whole = files::absolute(given, failure).lexically_normal();
@@ -59,12 +59,12 @@ Status CheckNoLinks(const std::string& given, const std::string& canonical) {
   if (!failure && whole == canonical) return OkStatus();
   return Error(
       Code::kFailedPrecondition,
-      fmt::format("{} leads through a symbolic link, and root mounts no other user's registry by way of "
-                  "one; if {} is what you mean, name that",
+      fmt::format("{} leads through a symbolic link, and root does not mount another user's registry "
+                  "through one; if you mean {}, name that",
                   whole.string(), canonical));
 }
 
-// The uppermost mount of ours at exactly this path.
+// The topmost modelfs mount at exactly this path.
 Result<std::optional<MountPoint>> MountAt(const std::string& path) {
   ASSIGN_OR_RETURN(const std::vector<MountPoint> mounts, ReadMounts());
   std::optional<MountPoint> found;
@@ -74,8 +74,8 @@ Result<std::optional<MountPoint>> MountAt(const std::string& path) {
   return found;
 }
 
-// Handles this process's signals in a thread of its own, so that a handler may do what it likes. Made while
-// the process has only one thread: those that come later inherit the blocked signals.
+// Handles this process's signals in a thread of its own, so that a handler may call any function. Construct
+// it while the process has only one thread: later threads inherit the blocked signals.
 class SignalThread {
  public:
   SignalThread() {
@@ -115,7 +115,7 @@ class SignalThread {
   std::jthread thread_;
 };
 
-// Every open file of every reader is one of our descriptors.
+// Each file that a reader has open takes one of our descriptors.
 void RaiseFileLimit() {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
@@ -123,8 +123,8 @@ void RaiseFileLimit() {
   ::setrlimit(RLIMIT_NOFILE, &limit);
 }
 
-// Others come before this thread at the disks (where the I/O scheduler heeds it) and the processors. It still
-// gets its turn on a busy machine, because the end of the mount waits for it.
+// Gives this thread the lowest ordinary priority at the disks (if the I/O scheduler heeds it) and a low one
+// at the processors. It still gets its turn on a busy machine, because the end of the mount waits for it.
 void YieldToOthers() {
   constexpr int kIoprioWhoProcess = 1;
   constexpr int kIoprioLast = (2 << 13) | 7;  // ioprio_set(2): IOPRIO_CLASS_BE, the lowest level
@@ -135,7 +135,7 @@ void YieldToOthers() {
 
 void Reclaim(Home& home, const std::stop_token& stop) {
   const Result<Garbage> garbage = CollectGarbage(home, false, stop);
-  if (!garbage.ok() && garbage.error().code() == Code::kCancelled) return;  // the next mount, or gc, does it
+  if (!garbage.ok() && garbage.error().code() == Code::kCancelled) return;  // the next mount or gc does it
   if (!garbage.ok()) {
     home.log->warn("sweep_failed error=\"{}\"", garbage.error().message());
   } else {
@@ -159,8 +159,7 @@ class AuditTender {
 
  private:
   static void Run(Home& home, const std::stop_token& stop) {
-    // A check reads four records; in the time between two of them a log that takes every open grows by some
-    // MiB.
+    // A check reads four records. Between two checks, a log that records every open grows by some MiB.
     constexpr std::chrono::seconds kCheckEvery{5};
     std::mutex mu;
     std::condition_variable_any changed;
@@ -172,10 +171,10 @@ class AuditTender {
   }
 
   std::stop_source stop_;
-  std::thread thread_;  // none where the host has no more: commands tend the log then
+  std::thread thread_;  // not running if the host has no more threads: commands then tend the log
 };
 
-// Of a mount in the background, in its registry's home.
+// The log of a mount in the background, in its registry's home.
 constexpr const char* kLogName = "mount.log";
 
 Status Serve(const std::string& home_path, const fs::MountOptions& options, LogOptions log_options,
@@ -191,14 +190,14 @@ Status Serve(const std::string& home_path, const fs::MountOptions& options, LogO
     mounting.device = std::make_shared<Fd>(std::move(device));
   }
   RETURN_IF_ERROR(BecomeOwnerOf(home_path));
-  ASSIGN_OR_RETURN(HeldHome held, HoldHome(home_path));  // before there is a log in it
+  ASSIGN_OR_RETURN(HeldHome held, HoldHome(home_path));  // before a log is created in it
   std::unique_ptr<MountRegistration> registration;
   if (log_options.file == home_path + "/" + kLogName) log_options.file = held.files + "/" + kLogName;
   ASSIGN_OR_RETURN(const std::shared_ptr<spdlog::logger> log, MakeLogger(log_options));
   ExplainMapFaults(log_options);
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home,
                    OpenHome(std::move(held), "mount " + options.mount_point, log, home_options));
-  // From here on it acts for others, whom the kernel names, or does the registry's own upkeep.
+  // From here on this process acts for callers that the kernel names, or maintains the registry itself.
   home->caller.role = store::Caller::Role::kUpkeep;
   fs::MountParts parts;
   parts.registry = home->registry.get();
@@ -266,9 +265,8 @@ Status RunMount(const Cli& cli, const MountArguments& arguments) {
   Result<std::string> found =
       HomePath(home_given ? std::string_view(arguments.where[0]) : cli.globals.registry);
   if (!found.ok() && !home_given) {
-    return Error(found.error().code(),
-                 fmt::format("{} is taken for where to mount, as a single argument is; {}",
-                             Printable(arguments.where[0]), found.error().message()));
+    return Error(found.error().code(), fmt::format("a single argument is the mount point, here {}; {}",
+                                                   Printable(arguments.where[0]), found.error().message()));
   }
   ASSIGN_OR_RETURN(const std::string home, std::move(found));
   options.mount_point = MountPointPath(arguments.where.back());
@@ -288,7 +286,7 @@ Status RunMount(const Cli& cli, const MountArguments& arguments) {
     RETURN_IF_ERROR(CheckNoLinks(arguments.where.back(), options.mount_point));
   }
   ASSIGN_OR_RETURN(const std::optional<MountPoint> below, MountAt(options.mount_point));
-  // That it was killed is then for the mount itself to find, as of any dead end point.
+  // This ends a killed daemon. The mount itself then finds and replaces the dead mount point, as any other.
   if (below) RETURN_IF_ERROR(EndIfKilled(*below));
   LogOptions log = cli.globals.log;
   if (!cli.globals.log_level_given) log.level = "info";
@@ -299,12 +297,12 @@ Status RunMount(const Cli& cli, const MountArguments& arguments) {
   }
   if (!arguments.detach) return Serve(home, options, log, home_options, [] {});
 
-  // Until it is ready, what goes wrong reaches the terminal as the error; after that there is no terminal.
+  // Until the mount is ready, an error reaches the terminal; after that it has no terminal.
   if (log.file.empty()) log.file = home + "/" + kLogName;
   std::error_code failure;
   if (const files::path whole = files::absolute(log.file, failure); !failure) log.file = whole.string();
   return RunDetached([&](Waiter& waiter) -> Status {
-    if (::chdir("/") != 0) return ErrnoError(errno, "/: chdir");  // hold no other file system busy
+    if (::chdir("/") != 0) return ErrnoError(errno, "/: chdir");  // keep no other file system busy
     return Serve(home, options, log, home_options, [&waiter] { waiter.Ready(); });
   });
 }
@@ -326,14 +324,15 @@ Status RunUmount(const Cli& /*cli*/, const UmountArguments& arguments) {
     ASSIGN_OR_RETURN(const bool killed, EndIfKilled(*mount));
     if (killed) {
       ASSIGN_OR_RETURN(const std::optional<MountPoint> left, MountAt(mount_point));
-      return left ? fs::Unmount(mount_point, true) : OkStatus();  // whoever waited for it may still be there
+      return left ? fs::Unmount(mount_point, true)
+                  : OkStatus();  // processes that waited for it may still use it
     }
   }
   const std::optional<pid_t> daemon = mount && !arguments.lazy ? DaemonOf(*mount) : std::nullopt;
   const Fd process(daemon ? static_cast<int>(::syscall(SYS_pidfd_open, *daemon, 0)) : -1);
   RETURN_IF_ERROR(fs::Unmount(mount_point, arguments.lazy));
   if (!process.valid()) return OkStatus();
-  // So that the registry is at rest when we return: scripts go on to copy it, or to mount it again.
+  // Returns only when the registry is at rest: scripts go on to copy it, or to mount it again.
   pollfd ended = {.fd = process.get(), .events = POLLIN, .revents = 0};
   if (::poll(&ended, 1, static_cast<int>(std::chrono::milliseconds(kDrainWait).count())) > 0)
     return OkStatus();
@@ -359,12 +358,11 @@ void AddMountCommands(Cli& cli) {
         ->expected(1, 2)
         ->option_text("[HOME] MNT");
     command->add_flag("-d,--detach", arguments->detach,
-                      "Go into the background, once the mount answers; log to HOME/mount.log");
+                      "Go into the background when the mount is ready; log to HOME/mount.log");
     command
-        ->add_option(
-            "-o,--options", arguments->options,
-            "ro, noexec, sync, noatime, allow_other, nopassthrough, scrub_days=N, "
-            "identity_map=FILE, lock_wait=SECONDS; those that only mount(8) and systemd mean are passed over")
+        ->add_option("-o,--options", arguments->options,
+                     "ro, noexec, sync, noatime, allow_other, nopassthrough, scrub_days=N, "
+                     "identity_map=FILE, lock_wait=SECONDS; those for mount(8) and systemd are ignored")
         ->type_name("OPTS")
         ->allow_extra_args(false);
     OnRun(*command, cli, arguments, RunMount);
@@ -374,7 +372,7 @@ void AddMountCommands(Cli& cli) {
     CLI::App* command =
         AddCommand(*cli.app, "umount", "Unmount, and wait until the mount has finished its work",
                    "modelfs umount /models");
-    command->add_option("MNT", arguments->mount_point, "Where it is mounted")->required();
+    command->add_option("MNT", arguments->mount_point, "The mount point")->required();
     command->add_flag("-l,--lazy", arguments->lazy,
                       "Detach a busy mount now; it ends when its last file is closed");
     OnRun(*command, cli, arguments, RunUmount);

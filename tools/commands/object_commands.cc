@@ -273,7 +273,7 @@ Status RunRename(const Cli& cli, const RenameArguments& arguments) {
   ASSIGN_OR_RETURN(const Place place, ParsePlace(arguments.name));
   if (place.HasVersion() || place.name.parts.size() != 3) {
     return Error(Code::kInvalidArgument,
-                 fmt::format("{} is no model; only models can be renamed", Printable(arguments.name)));
+                 fmt::format("{} is not a model; only models can be renamed", Printable(arguments.name)));
   }
   std::string leaf = arguments.new_name;
   Place renamed;
@@ -281,10 +281,11 @@ Status RunRename(const Cli& cli, const RenameArguments& arguments) {
     ASSIGN_OR_RETURN(renamed, ParsePlace(leaf));
     if (renamed.HasVersion() || renamed.name.parts.size() != 3 ||
         renamed.name.Parent() != place.name.Parent()) {
-      return Error(Code::kInvalidArgument,
-                   fmt::format("a model is renamed within its schema {}; to have it elsewhere, copy it: {}",
-                               place.name.Parent().ToString(),
-                               ShellCommand({"modelfs", "cp"}, {place.name.ToString(), leaf})));
+      return Error(
+          Code::kInvalidArgument,
+          fmt::format("a model can only be renamed within its schema {}; to have it elsewhere, copy it: {}",
+                      place.name.Parent().ToString(),
+                      ShellCommand({"modelfs", "cp"}, {place.name.ToString(), leaf})));
     }
     leaf = renamed.name.leaf();
   }
@@ -411,19 +412,19 @@ void AddObjectCommands(Cli& cli) {
   {
     auto arguments = std::make_shared<LsArguments>();
     CLI::App* command =
-        AddCommand(*cli.app, "ls", "List catalogs, or what is in a catalog, schema, model or version",
+        AddCommand(*cli.app, "ls", "List catalogs, or the contents of a catalog, schema, model or version",
                    "modelfs ls prod.ml_team.iris_model");
-    command->add_option("NAME", arguments->name, "What to list (default: the catalogs)");
+    command->add_option("NAME", arguments->name, "The object to list (default: the catalogs)");
     command->add_flag("--json", arguments->json, "Print JSON");
     command->add_flag("--names", arguments->names_only, "Print names only, one a line");
     OnRun(*command, cli, arguments, RunLs);
   }
   {
     auto arguments = std::make_shared<ShowArguments>();
-    CLI::App* command = AddCommand(
-        *cli.app, "show",
-        "Show all that is known of a catalog, schema, model or version: owner, rules, aliases, tags",
-        "modelfs show prod.ml_team.iris_model@Champion");
+    CLI::App* command =
+        AddCommand(*cli.app, "show",
+                   "Show the properties of a catalog, schema, model or version: owner, rules, aliases, tags",
+                   "modelfs show prod.ml_team.iris_model@Champion");
     command->add_option("NAME", arguments->name, "C, C.S, C.S.M, C.S.M/N, C.S.M@ALIAS, or metastore")
         ->required();
     command->add_flag("--json", arguments->json, "Print JSON");
@@ -436,8 +437,8 @@ void AddObjectCommands(Cli& cli) {
     command->add_option("NAME", arguments->name, "CATALOG, CATALOG.SCHEMA or CATALOG.SCHEMA.MODEL")
         ->required();
     command->add_flag("-p,--parents", arguments->parents,
-                      "Create what is missing above it too; no error if it exists");
-    command->add_option("--description", arguments->description, "What it is for")->type_name("TEXT");
+                      "Also create its missing parents; no error if it exists");
+    command->add_option("--description", arguments->description, "Its description")->type_name("TEXT");
     command->add_flag("--json", arguments->json, "Print JSON");
     OnRun(*command, cli, arguments, RunMkdir);
   }

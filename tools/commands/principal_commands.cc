@@ -1,4 +1,4 @@
-// principal and group: who there is, and who is in which group.
+// principal and group: users, service principals, groups and their members.
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 
@@ -151,7 +151,7 @@ void AddPrincipalCommand(Cli& cli) {
   OnRun(*create, cli, arguments, RunPrincipalCreate);
 
   CLI::App* rm = AddCommand(
-      *group, "rm", "Remove one, with its grants; one made later under the same name inherits nothing",
+      *group, "rm", "Remove a principal and its grants; a later one of the same name inherits nothing",
       "modelfs principal rm nightly-training");
   rm->add_option("PRINCIPAL", arguments->name, "Its name")->required();
   OnRun(*rm, cli, arguments, RunPrincipalRm);
@@ -161,7 +161,7 @@ void AddPrincipalCommand(Cli& cli) {
   ls->add_flag("--json", arguments->json, "Print JSON");
   OnRun(*ls, cli, arguments, RunPrincipalLs);
 
-  CLI::App* show = AddCommand(*group, "show", "Show one, and the groups that it is in",
+  CLI::App* show = AddCommand(*group, "show", "Show a principal and its groups",
                               "modelfs principal show nightly-training");
   show->add_option("PRINCIPAL", arguments->name, "Its name")->required();
   show->add_flag("--json", arguments->json, "Print JSON");
@@ -169,7 +169,7 @@ void AddPrincipalCommand(Cli& cli) {
 }
 
 void AddGroupCommand(Cli& cli) {
-  CLI::App* group = AddCommand(*cli.app, "group", "Make or remove groups, and say who is in them",
+  CLI::App* group = AddCommand(*cli.app, "group", "Make or remove groups, and list or change their members",
                                "modelfs group add ml-admins ann");
   group->require_subcommand(1);
   auto arguments = std::make_shared<PrincipalArguments>();
@@ -198,19 +198,19 @@ void AddGroupCommand(Cli& cli) {
   add_json(*ls);
   OnRun(*ls, cli, arguments, RunGroupLs);
 
-  CLI::App* add = AddCommand(*group, "add", "Add a member; one that is a group brings its own members",
+  CLI::App* add = AddCommand(*group, "add", "Add a member; a group adds all its own members",
                              "modelfs group add ml-admins ann");
   add_group(*add);
   add_member(*add);
   OnRun(*add, cli, arguments, RunGroupAdd);
 
-  CLI::App* remove = AddCommand(*group, "remove", "Take a member out", "modelfs group remove ml-admins ann");
+  CLI::App* remove = AddCommand(*group, "remove", "Remove a member", "modelfs group remove ml-admins ann");
   add_group(*remove);
   add_member(*remove);
   OnRun(*remove, cli, arguments, RunGroupRemove);
 
   CLI::App* members =
-      AddCommand(*group, "members", "List who is directly in a group", "modelfs group members ml-admins");
+      AddCommand(*group, "members", "List the direct members of a group", "modelfs group members ml-admins");
   add_group(*members);
   add_json(*members);
   OnRun(*members, cli, arguments, RunGroupMembers);

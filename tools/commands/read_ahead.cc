@@ -11,15 +11,16 @@
 namespace modelfs::tools {
 namespace {
 
-// Nothing that the other half says is looked at but that it says something.
+// Only the arrival of a byte counts, not its value.
 [[noreturn]] void Wait(int pipe, const std::string& mount_point, uint32_t read_ahead_kib) {
   ::dup2(pipe, STDIN_FILENO);
-  ::close_range(STDIN_FILENO + 1, ~0U, 0);  // whoever waits for their end does not wait for ours
+  ::close_range(STDIN_FILENO + 1, ~0U,
+                0);  // a program that waits for these files to close must not wait for this process
   char byte = 0;
   ssize_t count = 0;
   while ((count = ::read(STDIN_FILENO, &byte, 1)) < 0 && errno == EINTR) {
   }
-  if (count == 1) fs::SetReadAhead(mount_point, read_ahead_kib).IgnoreError("reads are right, and slower");
+  if (count == 1) fs::SetReadAhead(mount_point, read_ahead_kib).IgnoreError("reads are right, only slower");
   ::_exit(0);
 }
 

@@ -1,5 +1,5 @@
-// The read-ahead of a mount whose daemon gives root up: the kernel lets root alone set it, and the mount must
-// be there first.
+// Sets the read-ahead of a mount with a daemon that gives up root. Only root may set it, and only after the
+// mount exists.
 #pragma once
 
 #include <sys/types.h>
@@ -11,8 +11,8 @@
 
 namespace modelfs::tools {
 
-// A child process that stays root, waits for MountIsUp, sets the read-ahead of what is mounted at its path,
-// and ends; also when this process ends or the keeper goes.
+// A child process that stays root, waits for MountIsUp, sets the read-ahead of the mount at its path and
+// ends. It also ends when this process or the ReadAheadKeeper ends.
 class ReadAheadKeeper {
  public:
   ReadAheadKeeper() = default;
@@ -20,9 +20,9 @@ class ReadAheadKeeper {
   ReadAheadKeeper(const ReadAheadKeeper&) = delete;
   ReadAheadKeeper& operator=(const ReadAheadKeeper&) = delete;
 
-  // Call before any thread is started. Where the child cannot be made the kernel's default stays.
+  // Call it before any thread starts. If the child cannot be started, the kernel's default stays.
   void Start(const std::string& mount_point, uint32_t read_ahead_kib);
-  // Returns when it is set. Nothing where Start was not called.
+  // Returns when the child has ended. Does nothing if Start was not called.
   void MountIsUp();
 
  private:

@@ -1,4 +1,4 @@
-// sql: statements from the command line, a file, standard input, or typed.
+// sql: statements from the command line, a file, standard input, or a prompt.
 #include <fmt/core.h>
 #include <unistd.h>
 
@@ -25,7 +25,7 @@ struct SqlArguments {
   bool json = false;
 };
 
-// More than anybody writes by hand; a larger one is a mistake, such as the wrong file.
+// More than anyone writes by hand: a larger script is a mistake, such as the wrong file.
 constexpr size_t kScriptMaxBytes = size_t{64} << 20U;
 
 Result<std::string> ReadScript(std::istream& in, std::string_view name) {
@@ -42,7 +42,7 @@ Result<std::string> ReadScript(std::istream& in, std::string_view name) {
   return script;
 }
 
-// What is to be run, all of it parsed.
+// Reads and parses all statements before any of them runs.
 Result<std::vector<ParsedStatement>> ReadStatements(const SqlArguments& arguments) {
   std::vector<ParsedStatement> statements;
   if (arguments.statements.empty()) {
@@ -57,7 +57,7 @@ Result<std::vector<ParsedStatement>> ReadStatements(const SqlArguments& argument
     }
     return ParseSql(script);
   }
-  // Each argument by itself: a quote that one leaves open does not swallow the next.
+  // Each argument is parsed by itself, so that an open quote in one does not swallow the next.
   for (size_t i = 0; i < arguments.statements.size(); ++i) {
     Result<std::vector<ParsedStatement>> some = ParseSql(arguments.statements[i]);
     if (!some.ok() && arguments.statements.size() > 1) {
@@ -118,7 +118,7 @@ Status RunAll(Home& home, const std::vector<ParsedStatement>& statements, bool a
 
 void RunTyped(Home& home, const std::string& typed) {
   const auto complain = [](const Error& error) {
-    FlushOutput().IgnoreError("reported by the command's end");
+    FlushOutput().IgnoreError("the end of the command reports it");
     std::fputs(fmt::format("modelfs: {}\n", Printable(error.message())).c_str(), stderr);
   };
   const Result<std::vector<ParsedStatement>> statements = ParseSql(typed);
@@ -137,7 +137,7 @@ bool SaysGoodbye(std::string_view line) {
 }
 
 Status RunInteractive(Home& home) {
-  PrintLine("Statements end with ; and may go over several lines. Ctrl-C drops what is typed, Ctrl-D ends.");
+  PrintLine("Statements end with ; and may span several lines. Ctrl-C discards the typed text, Ctrl-D ends.");
   LineEditor editor(StateFile("sql_history"));
   std::string typed;
   for (;;) {
@@ -162,7 +162,7 @@ Status RunSqlCommand(const Cli& cli, const SqlArguments& arguments) {
   const bool typed = arguments.statements.empty() && arguments.file.empty() && ::isatty(STDIN_FILENO) == 1;
   if (typed && arguments.json) {
     return Error(Code::kInvalidArgument,
-                 "--json is for statements that are given, in the arguments, with -f, or on standard input");
+                 "--json needs statements in the arguments, with -f, or on standard input");
   }
   std::vector<ParsedStatement> statements;
   if (!typed) {
@@ -179,12 +179,11 @@ void AddSqlCommand(Cli& cli) {
   CLI::App* command = AddCommand(
       *cli.app, "sql",
       "Run SQL: CREATE, DROP, GRANT, REVOKE, ALTER, COMMENT ON, SHOW and DESCRIBE. Nothing runs unless all "
-      "of it "
-      "can be read; when a statement fails, those before it have happened and those after it have not",
+      "statements parse; if a statement fails, those before it stay in effect and those after it do not run",
       "modelfs sql 'GRANT USE CATALOG ON CATALOG prod TO `data-science`; SHOW GRANTS ON CATALOG prod'");
   CLI::Option* statement = command->add_option(
       "STATEMENT", arguments->statements,
-      "One or several, with ; between them (default: standard input; typed, where that is a terminal)");
+      "One, or several separated by ; (default: standard input; a prompt, if that is a terminal)");
   command->add_option("-f,--file", arguments->file, "Read them from this file; - is standard input")
       ->type_name("FILE")
       ->excludes(statement);

@@ -1,4 +1,4 @@
-// status, why, commit: what is asked of a mount that is up, through its own files.
+// status, why, commit: commands that use the files of a mount.
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <fmt/ranges.h>
@@ -37,23 +37,22 @@ Error DaemonGone(const std::string& mount_point) {
                       ShellCommand({"modelfs", "umount"}, {mount_point}))};
 }
 
-// Before anything is asked of a mount: a daemon that is gone, or hangs, is not waited for.
+// Call this before any request to a mount, because a daemon that is dead or hangs would block the request.
 Status CheckAnswers(const MountPoint& mount) {
   ASSIGN_OR_RETURN(const bool killed, EndIfKilled(mount));
   if (killed) return DaemonGone(mount.path);
   ASSIGN_OR_RETURN(const fs::Health health, fs::HealthOf(mount.path));
   if (health == fs::Health::kSilent) {
-    return Error(
-        Code::kUnavailable,
-        fmt::format("{}: its daemon did not answer within {} s; try again, or, if it hangs for good, "
-                    "detach it: {}",
-                    mount.path, fs::kAnswerTime.count(),
-                    ShellCommand({"modelfs", "umount", "--lazy"}, {mount.path})));
+    return Error(Code::kUnavailable,
+                 fmt::format("{}: its daemon did not answer within {} s; try again, or, if it keeps hanging, "
+                             "detach it: {}",
+                             mount.path, fs::kAnswerTime.count(),
+                             ShellCommand({"modelfs", "umount", "--lazy"}, {mount.path})));
   }
   return OkStatus();
 }
 
-// A file of the mount's own, whole.
+// Reads a whole file of MNT/.modelfs.
 Result<std::string> ReadMountFile(const MountPoint& mount, const std::string& name) {
   RETURN_IF_ERROR(CheckAnswers(mount));
   const std::string path = fmt::format("{}/.modelfs/{}", mount.path, name);
@@ -69,22 +68,22 @@ Result<std::string> ReadMountFile(const MountPoint& mount, const std::string& na
   if (errno == ENOTCONN || errno == ECONNABORTED) return DaemonGone(mount.path);
   if (errno == EACCES) {
     return Error(Code::kPermissionDenied,
-                 fmt::format("{} is another user's alone; a mount for every user of the host is made with "
+                 fmt::format("{} is another user's private mount; to make a mount for all users of the host: "
                              "modelfs mount -o allow_other",
                              mount.path));
   }
   return ErrnoError(errno, path);
 }
 
-// Private mounts of others are not asked: the kernel answers that by itself.
+// Leaves out private mounts of other users: the kernel refuses requests to them.
 Result<std::vector<MountPoint>> OurMounts() {
   ASSIGN_OR_RETURN(std::vector<MountPoint> mounts, ReadMounts());
   std::erase_if(mounts, [](const MountPoint& mount) { return !IsOurs(mount); });
   return mounts;
 }
 
-// The mounts that a command speaks of: the one at or above `path`, else all on this host that are the
-// caller's to ask, of the registry where one is named.
+// The mounts that a command uses: the one at or above `path`, else all mounts on this host that the caller
+// may use, limited to a named registry.
 Result<std::vector<MountPoint>> MountsFor(const Cli& cli, const std::string& path) {
   if (!path.empty()) {
     ASSIGN_OR_RETURN(const MountedPath found, FindMount(path));
@@ -96,14 +95,15 @@ Result<std::vector<MountPoint>> MountsFor(const Cli& cli, const std::string& pat
   return mounts;
 }
 
-// What is said where MountsFor finds none.
+// The message if MountsFor finds none.
 std::string NothingMounted(const Cli& cli, std::string_view command) {
   const Result<std::string> home = HomePath(cli.globals.registry);
-  if (!home.ok()) return "nothing is mounted that is yours to ask";
+  if (!home.ok()) return "this host has no mount that you may use";
   const Result<std::vector<MountPoint>> others = OurMounts();
   std::string text = fmt::format("{} is not mounted", Printable(*home));
   if (others.ok() && !others->empty()) {
-    text += fmt::format("; {} of another registry is: to ask that one, {}", Printable(others->front().path),
+    text += fmt::format("; {} is a mount of another registry: to ask that one, {}",
+                        Printable(others->front().path),
                         ShellCommand({"modelfs", std::string(command)}, {others->front().path}));
   }
   return text;
@@ -116,7 +116,7 @@ struct StatusArguments {
   bool json = false;
 };
 
-// A person is not shown counters that nothing has counted yet; --json has all.
+// The text output leaves out zeros and empty strings; --json has all fields.
 bool WorthShowing(const Json& value) {
   return !(value.is_number() && value == 0) &&
          !(value.is_string() && value.get_ref<const std::string&>().empty());
@@ -155,7 +155,7 @@ Status RunStatus(const Cli& cli, const StatusArguments& arguments) {
     }
     Json status = Json::parse(*text, nullptr, false);
     if (!status.is_object()) {
-      failure = Error(Code::kInternal, fmt::format("{}: its status is no JSON object", mount.path));
+      failure = Error(Code::kInternal, fmt::format("{}: its status is not a JSON object", mount.path));
     } else if (arguments.json) {
       status["mount_point"] = mount.path;
       status["registry"] = mount.source;
@@ -177,8 +177,8 @@ struct WhyArguments {
   bool json = false;
 };
 
-// A path below a mount as the version that it leads to now, where it is by an alias: a file of a version has
-// one path in the mount's memory, whichever way one came.
+// Replaces an alias in a path below a mount by the version that it points to now: the mount records one path
+// for each file of a version, whichever path was used.
 std::string ThroughAlias(const MountPoint& mount, const std::string& below) {
   const Result<Place> place = PlaceBelowMount(below);
   if (!place.ok() || std::holds_alternative<std::monostate>(place->version) ||
@@ -214,14 +214,14 @@ bool Concerns(const MountPoint& mount, const std::string& path, const std::strin
   return within(path) || within(path.substr(0, arrow)) || within(path.substr(arrow + 4));
 }
 
-// "/c/s/m" of a longer path.
+// The first three components of a longer path: "/c/s/m".
 std::string ModelOf(const std::string& below) {
   size_t end = 0;
   for (int part = 0; part < 3 && end != std::string::npos; ++part) end = below.find('/', end + 1);
   return below.substr(0, end);
 }
 
-// As ParsePlace takes it.
+// The name in the form that ParsePlace accepts.
 std::string NameOf(const Place& place) {
   std::string name = place.name.ToString();
   if (const auto* number = std::get_if<store::VersionNumber>(&place.version))
@@ -230,7 +230,7 @@ std::string NameOf(const Place& place) {
   return name;
 }
 
-// Where what has that name is below a mount.
+// The path of the named object below a mount.
 std::string BelowMount(const Place& place) {
   std::string below;
   for (const std::string& part : place.name.parts) below += "/" + part;
@@ -253,20 +253,20 @@ Result<std::vector<Json>> Refusals(const MountPoint& mount, const std::string& b
   return refusals;
 }
 
-// What the caller may not do with the catalog, schema, model or version that `below` is or is in: where the
-// kernel closes a directory by itself, no request and so no refusal reaches the mount. Nothing where it is
-// none of the registry's.
+// The operations that the caller may not do on the catalog, schema, model or version at or above `below`. If
+// the kernel itself closes a directory, no request reaches the mount, so Refusals has nothing about it. Empty
+// if `below` is outside the registry.
 std::vector<Json> Lacking(const MountPoint& mount, const std::string& below) {
   std::vector<Json> lacking;
   Result<Place> place = PlaceBelowMount(ThroughAlias(mount, below));
-  // A draft's model, and what is beside versions/ and aliases/, say as much as can be said.
+  // For a draft, or a path beside versions/ and aliases/, use the model.
   if (!place.ok()) place = PlaceBelowMount(ModelOf(below));
   if (!place.ok() || place->name.parts.empty()) return lacking;
   std::string text(XATTR_SIZE_MAX, '\0');
   const ssize_t size =
       ::getxattr((mount.path + "/.modelfs").c_str(), ("user.modelfs.access." + NameOf(*place)).c_str(),
                  text.data(), text.size());
-  if (size < 0) return lacking;  // a name beyond XATTR_NAME_MAX
+  if (size < 0) return lacking;  // a name longer than XATTR_NAME_MAX
   text.resize(static_cast<size_t>(size));
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) {
@@ -276,7 +276,7 @@ std::vector<Json> Lacking(const MountPoint& mount, const std::string& below) {
   return lacking;
 }
 
-// What is asked about: all of some mounts, or a path below one; a name means the same path below each.
+// The subject of `why`: whole mounts, or a path below one; a name is the same path below each mount.
 struct Asked {
   std::vector<MountPoint> mounts;
   std::string below = "/";
@@ -296,7 +296,8 @@ Result<Asked> WhatIsAsked(const Cli& cli, const std::string& text) {
     return asked;
   }
   const Result<Place> named = ParsePlace(text);
-  // "Upper", typed where it was refused, is no name and may be a path; "prod.ml.Upper" is meant as a name.
+  // "Upper", typed in the directory of the refusal, is not a name and may be a path; "prod.ml.Upper" is meant
+  // as a name.
   const bool meant_as_name = std::count(text.begin(), text.end(), '.') >= 2;
   if (!IsPath(text) && !named.ok() && meant_as_name) return named.error();
   if (IsPath(text) || !named.ok() || !named->home.empty()) {
@@ -305,7 +306,7 @@ Result<Asked> WhatIsAsked(const Cli& cli, const std::string& text) {
     asked.below = std::move(found.below);
     return asked;
   }
-  // Typed where it was refused, "w.bin" is the file, though a schema could have that name.
+  // Typed in the directory of the refusal, "w.bin" is the file, though a schema could have that name.
   if (named->name.parts.size() < 3 && !named->HasVersion()) {
     Result<MountedPath> found = FindMount(text);
     if (found.ok() && IsOurs(found->mount) && IsThereOrWasRefused(*found, text)) {
@@ -315,7 +316,7 @@ Result<Asked> WhatIsAsked(const Cli& cli, const std::string& text) {
     }
   }
   asked.below = BelowMount(*named);
-  // Standing in a mount, the name is one there.
+  // In a directory of a mount, the name is one of its registry.
   if (const Result<MountedPath> here = FindMount("."); here.ok() && IsOurs(here->mount)) {
     asked.mounts = {here->mount};
   } else {
@@ -357,7 +358,7 @@ Status RunWhy(const Cli& cli, const WhyArguments& arguments) {
       continue;
     }
     ++answered;
-    std::reverse(refusals->begin(), refusals->end());  // what was tried last is what one asks about
+    std::reverse(refusals->begin(), refusals->end());  // the newest first: the user most likely asks about it
     for (Json& refusal : *refusals) show(mount, refusal, RefusalText(mount, refusal));
     if (arguments.path.empty()) continue;
     for (Json& access : Lacking(mount, asked.below)) {
@@ -369,9 +370,10 @@ Status RunWhy(const Cli& cli, const WhyArguments& arguments) {
   } else if (asked.mounts.empty()) {
     PrintLine(NothingMounted(cli, "why"));
   } else if (shown.empty() && answered > 0) {
-    PrintLine(arguments.path.empty() ? "no refusal of yours was kept; where the kernel closes a directory by "
-                                       "itself none is: ask modelfs why PATH"
-                                     : "nothing was refused there");
+    PrintLine(arguments.path.empty()
+                  ? "no refusal of yours is recorded; if the kernel itself closes a directory, "
+                    "none is: ask modelfs why PATH"
+                  : "nothing was refused there");
   }
   if (failure) return *failure;
   return OkStatus();
@@ -384,20 +386,20 @@ struct CommitArguments {
   bool json = false;
 };
 
-// Taken by another commit between our look at the next number and our rename: looked at again.
+// Another commit can take the number between the look at it and the rename; then the loop looks again.
 constexpr int kCommitAttempts = 100;
 
-// The code whose errno the mount answered with; EPERM and EACCES mean different things there.
+// The code for the errno that the mount returned; EPERM and EACCES mean different things there.
 Code CodeOfMountErrno(int errno_value) {
   for (const ErrorRow& row : kErrorRows) {
     if (row.fuse_errno == errno_value && row.code != Code::kUnauthenticated) return row.code;
   }
-  // Of a draft without files, and of a mount that is read-only as a whole.
+  // ENODATA: a draft without files. EROFS: a mount that is read-only as a whole.
   if (errno_value == ENODATA || errno_value == EROFS) return Code::kFailedPrecondition;
   return ErrnoError(errno_value, "").code();
 }
 
-// The mount's own sentence for what it has just refused, else the errno's.
+// The mount's own message for the latest refusal, else the errno's.
 Error RefusalOfRename(const MountedPath& draft, int errno_value) {
   const Result<std::vector<Json>> refusals = Refusals(draft.mount, draft.below);
   std::string message;
@@ -405,9 +407,10 @@ Error RefusalOfRename(const MountedPath& draft, int errno_value) {
     message = refusals->back().value("message", "");
   }
   if (message.empty() && errno_value == ENOENT) {
-    message = "there is no such draft; mkdir or cp -r makes one there, and ls shows those that are yours";
+    message = "no such draft exists; mkdir or cp -r makes one there, and ls shows your drafts";
   }
-  // The mount's own sentence would be of something else: the kernel did not ask it.
+  // The kernel refused this without asking the mount, so a message of the mount would be about something
+  // else.
   if (message.empty() && errno_value == EROFS) {
     message = fmt::format("the mount is read-only; mount it without -o ro: {}, {}",
                           ShellCommand({"modelfs", "umount"}, {draft.mount.path}),
@@ -418,11 +421,11 @@ Error RefusalOfRename(const MountedPath& draft, int errno_value) {
                fmt::format("commit {}{}: {}", draft.mount.path, draft.below, message));
 }
 
-// Best effort: the version is there.
+// Best effort: the version exists already.
 void HintAtLeftovers(Home& home, const store::VersionInfo& version) {
   const Result<cas::Tree> tree = cas::ReadTree(*home.blobs, version.tree);
   if (!tree.ok()) return;
-  PrintLeftovers(cas::Leftovers(*tree), "remove such from a draft before its commit (rm -r)");
+  PrintLeftovers(cas::Leftovers(*tree), "remove such files from a draft before its commit (rm -r)");
 }
 
 Status RunCommit(const Cli& cli, const CommitArguments& arguments) {
@@ -430,7 +433,7 @@ Status RunCommit(const Cli& cli, const CommitArguments& arguments) {
   const auto refuse = [&arguments] {
     return Error(
         Code::kInvalidArgument,
-        fmt::format("{} is no draft; a draft is a directory MODEL/versions/DRAFT in a mount; to store any "
+        fmt::format("{} is not a draft; a draft is a directory MODEL/versions/DRAFT in a mount; to store any "
                     "other directory: modelfs register DIR NAME",
                     Printable(arguments.path)));
   };
@@ -443,7 +446,7 @@ Status RunCommit(const Cli& cli, const CommitArguments& arguments) {
   RETURN_IF_ERROR(CheckAnswers(draft.mount));
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&model_place}));
 
-  // By number rather than as "next", so that the number is known and it is this draft's.
+  // Renames to the number rather than to "next", so that the printed number belongs to this draft.
   const std::string from = draft.mount.path + draft.below;
   for (int attempt = 1;; ++attempt) {
     ASSIGN_OR_RETURN(const store::ObjectInfo model, FindObject(*home, model_place));
@@ -472,9 +475,9 @@ Status RunCommit(const Cli& cli, const CommitArguments& arguments) {
 void AddStatusCommands(Cli& cli) {
   {
     auto arguments = std::make_shared<CommitArguments>();
-    CLI::App* command = AddCommand(*cli.app, "commit",
-                                   "Make a draft in a mount the next version of its model; prints the number",
-                                   "modelfs commit /models/prod/ml_team/iris_model/versions/draft");
+    CLI::App* command = AddCommand(
+        *cli.app, "commit", "Turn a draft in a mount into the next version of its model; prints the number",
+        "modelfs commit /models/prod/ml_team/iris_model/versions/draft");
     command->add_option("DRAFT-PATH", arguments->path, "The draft's directory: MNT/C/S/M/versions/DRAFT")
         ->required();
     command->add_flag("--json", arguments->json, "Print JSON");
@@ -482,8 +485,9 @@ void AddStatusCommands(Cli& cli) {
   }
   {
     auto arguments = std::make_shared<StatusArguments>();
-    CLI::App* command = AddCommand(*cli.app, "status", "Show what the mounts of this host are doing",
-                                   "modelfs status /models");
+    CLI::App* command =
+        AddCommand(*cli.app, "status", "Show the state and the counters of the mounts of this host",
+                   "modelfs status /models");
     command->add_option("MNT", arguments->mount,
                         "Only this mount (default: all, of the registry if one is named)");
     command->add_flag("--json", arguments->json, "Print JSON");
@@ -492,12 +496,13 @@ void AddStatusCommands(Cli& cli) {
   {
     auto arguments = std::make_shared<WhyArguments>();
     CLI::App* command = AddCommand(
-        *cli.app, "why", "Explain what a mount has refused you lately, and what you may not do at a path",
+        *cli.app, "why",
+        "Explain a mount's recent refusals to you, and the operations that you may not do at a path",
         "modelfs why /models/prod/ml_team/iris_model/versions");
     command->add_option(
         "PATH", arguments->path,
-        "Only what concerns this path, or C.S.M, C.S.M/N or C.S.M@ALIAS, or is in it; and what you "
-        "may not do there, what is missing for it, and whom to ask");
+        "Only refusals at or below this path, or C.S.M, C.S.M/N or C.S.M@ALIAS; also the operations that "
+        "you may not do there, the missing privileges, and the principals that can grant them");
     command->add_flag("--json", arguments->json, "Print JSON");
     OnRun(*command, cli, arguments, RunWhy);
   }

@@ -9,7 +9,7 @@ namespace {
 
 constexpr std::string_view kBlanks = " \t\n";
 constexpr std::string_view kSeparators = ";|&()<>";
-constexpr std::string_view kActive = "$`*?[{!";  // where no quotes are
+constexpr std::string_view kActive = "$`*?[{!";  // outside quotes
 constexpr std::string_view kActiveAtFirst = "~#";
 constexpr std::string_view kActiveInDoubleQuotes = "$`!";
 constexpr std::string_view kEscapedInDoubleQuotes = "$`\"\\\n";
@@ -82,7 +82,7 @@ class Reader {
   bool escaped_ = false;
 };
 
-// `text` as it must be typed where the quotes are as in `word`.
+// `text` as it must be typed inside the open quotes of `word`.
 std::string Typed(const TypedWord& word, std::string_view text) {
   std::string typed;
   switch (word.open) {
@@ -112,7 +112,7 @@ size_t CommonBytes(const std::vector<std::string>& names) {
         std::mismatch(names.front().begin(), names.front().end(), name.begin(), name.end());
     common = std::min(common, static_cast<size_t>(end - names.front().begin()));
   }
-  // Never in the middle of a character.
+  // Does not split a character.
   while (common > 0 && common < names.front().size() &&
          (static_cast<unsigned char>(names.front()[common]) & 0xC0U) == 0x80U) {
     --common;
@@ -127,7 +127,7 @@ TypedLine ReadTypedLine(std::string_view line) { return Reader().Read(line); }
 std::vector<std::string> BashCandidates(const TypedWord& word, std::string_view replaced,
                                         const std::vector<std::string>& names) {
   const bool in_double = word.open == TypedWord::Quote::kDouble;
-  // What a backslash in double quotes means depends on what comes next.
+  // The next character decides the meaning of a backslash in double quotes.
   if (names.empty() || word.active || (word.escaped && in_double)) return {};
   const size_t typed = word.value.size();
   const size_t common = std::max(CommonBytes(names), typed);
@@ -135,12 +135,12 @@ std::vector<std::string> BashCandidates(const TypedWord& word, std::string_view 
   for (const std::string& name : names) {
     std::string candidate(replaced);
     size_t at = typed;
-    // The backslash that is typed quotes what comes next.
+    // The typed backslash quotes the next character.
     if (word.escaped && at < name.size()) candidate += name[at++];
     if (at < common) candidate += Typed(word, std::string_view(name).substr(at, common - at));
     candidate += Typed(word, std::string_view(name).substr(std::max(at, common)));
-    // readline ends the quotes of the only candidate, unless it ends with such a quote already, whatever that
-    // one means.
+    // readline closes the quotes of a single candidate, unless the candidate ends with such a quote, whatever
+    // the meaning of that quote.
     if (names.size() == 1 && word.open == TypedWord::Quote::kSingle) candidate += '\'';
     if (names.size() == 1 && word.open == TypedWord::Quote::kDouble) candidate += '"';
     candidates.push_back(std::move(candidate));

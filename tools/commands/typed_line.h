@@ -1,4 +1,4 @@
-// A command line as far as it is typed, for completion: nothing in it is ever run or expanded.
+// An incomplete command line, for completion. Nothing in it is ever run or expanded.
 #pragma once
 
 #include <string>
@@ -11,24 +11,25 @@ namespace modelfs::tools {
 struct TypedWord {
   enum class Quote { kNone, kSingle, kDouble };
   std::string value;    // without its quotes
-  bool active = false;  // the shell would put something else in its place: a variable, a pattern, a command
+  bool active = false;  // the shell would replace a part of it: a variable, a pattern, a command
   Quote open = Quote::kNone;
   bool escaped = false;  // it ends with a backslash
 };
 
 struct TypedLine {
-  std::vector<std::string> words;  // those before it, without their quotes
-  TypedWord current;               // empty behind a blank
+  std::vector<std::string> words;  // the words before `current`, without their quotes
+  TypedWord current;               // empty after a blank
 };
 
-// `line` up to the cursor, taken apart as bash does it.
+// Splits `line`, which ends at the cursor, into words as bash does.
 TypedLine ReadTypedLine(std::string_view line);
 
-// What bash has to put in place of `replaced`, the last part of the typed line, so that the word under the
-// cursor becomes one of `names`: what is typed stays, and what is added is quoted as the place asks for.
-// `names` all begin with `word.value`. What they have in common comes first in all of them, in whole quotes,
-// since readline inserts the beginning that its candidates share. None where the word is `active`: what the
-// shell makes of it is not known here.
+// The texts for bash to insert in place of `replaced`, the last part of the typed line, so that the word
+// under the cursor becomes one of `names`. The typed text stays, and the added text is quoted for its place.
+// All `names` begin with `word.value`. Their common prefix comes first in every text, quoted as a unit,
+// because readline inserts the prefix that its candidates share. Empty if the word is `active`, because its
+// expansion is unknown, and after a backslash in double quotes, because its meaning depends on the next
+// character.
 std::vector<std::string> BashCandidates(const TypedWord& word, std::string_view replaced,
                                         const std::vector<std::string>& names);
 

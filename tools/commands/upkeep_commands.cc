@@ -1,4 +1,4 @@
-// init, gc, fsck: a registry's beginning and its upkeep.
+// init, gc, fsck: create a registry, free its unused space, check it.
 #include <fmt/core.h>
 
 #include <CLI/CLI.hpp>
@@ -26,13 +26,13 @@ struct InitArguments {
   bool take_over = false;
 };
 
-// Everything in a home is in the hands of who owns its files, and nobody else opens it; that they may do it
-// by a command, too, leaves a record.
+// The user that owns the files of a home controls everything in it, and no other user can open it. Taking
+// over by a command leaves a record.
 Status TakeOverHome(const Cli& cli, const std::string& path) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.OpenAt(path));
   ASSIGN_OR_RETURN(const std::string before, home->registry->TakeOver(home->caller));
   PrintLine(fmt::format("{} is the metastore's owner now; before, it was {}", home->caller.principal,
-                        before.empty() ? "someone who was deleted" : before));
+                        before.empty() ? "a deleted principal" : before));
   return OkStatus();
 }
 
@@ -60,7 +60,7 @@ std::string Counted(uint64_t count, std::string_view what) {
   return fmt::format("{} {}{}", count, what, count == 1 ? "" : "s");
 }
 
-// Of a home that nothing else is wanted of any more: what is open of it is closed, in this process, too.
+// Closes all that this process has open of the home, which cannot be used afterwards.
 Result<store::Compaction> CompactNames(Home& home, store::Compact how) {
   home.drafts.reset();
   home.registry.reset();
@@ -71,7 +71,7 @@ Result<store::Compaction> CompactNames(Home& home, store::Compact how) {
   return store::CompactLmdb(options, how);
 }
 
-// What `gc --compact` does and says after the sweep.
+// The part of `gc --compact` after the sweep, with its output.
 Status Compact(Home& home, const GcArguments& arguments, Json json) {
   ASSIGN_OR_RETURN(const store::Compaction done,
                    CompactNames(home, arguments.dry_run ? store::Compact::kTry : store::Compact::kDo));
@@ -89,7 +89,7 @@ Status Compact(Home& home, const GcArguments& arguments, Json json) {
 
 Status RunGc(const Cli& cli, const GcArguments& arguments) {
   if (arguments.compact) {
-    // Before anything is swept: what would be refused afterwards.
+    // Fails before the sweep if the compaction afterwards would be refused.
     ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
     RETURN_IF_ERROR(CompactNames(*home, store::Compact::kTry));
   }
@@ -118,8 +118,8 @@ Status RunGc(const Cli& cli, const GcArguments& arguments) {
                         HumanBytes(report.bytes_removed), report.blobs_kept));
   if (report.blobs_held_back > 0) {
     PrintLine(
-        fmt::format("{}, {}, may be in use by an upload, commit or copy that is under way or was a moment "
-                    "ago; run \"modelfs gc\" again later for what is not needed by then",
+        fmt::format("{}, {}, may be in use by an upload, commit or copy that is running or has just ended; "
+                    "run \"modelfs gc\" again later to remove what is unneeded by then",
                     Counted(report.blobs_held_back, "blob"), HumanBytes(report.bytes_held_back)));
   }
   if (arguments.compact) return Compact(*home, arguments, {});
@@ -133,14 +133,14 @@ struct FsckArguments {
   bool json = false;
 };
 
-// What versions need.
+// The blobs that versions need.
 Result<std::unordered_set<Digest>> NeededBlobs(Home& home) {
   ASSIGN_OR_RETURN(const store::Mark mark, home.registry->MarkForSweep(home.caller));
-  // A tree that cannot be read is missing or damaged itself; nothing is known of its files.
+  // A tree that cannot be read is missing or damaged itself; its files are unknown.
   return BlobsOfVersions(home, mark, [](const Digest&, const Error&) { return OkStatus(); });
 }
 
-// A damaged file may have another size than the blob that it should be, by which versions know it.
+// A damaged file may have another size than its blob, but versions know the blob by its size, too.
 void NameAsNeeded(const std::unordered_set<Digest>& needed, std::vector<cas::DamagedBlob>& damaged) {
   for (cas::DamagedBlob& blob : damaged) {
     if (needed.contains(blob.digest)) continue;
@@ -150,7 +150,7 @@ void NameAsNeeded(const std::unordered_set<Digest>& needed, std::vector<cas::Dam
   }
 }
 
-// Those that the store does not have: lost, or moved to quarantine earlier.
+// The needed blobs that the store does not have: lost, or moved to quarantine earlier.
 Result<std::vector<cas::DamagedBlob>> MissingBlobs(Home& home, const std::unordered_set<Digest>& needed) {
   std::vector<cas::DamagedBlob> missing;
   for (const Digest& digest : needed) {
@@ -158,7 +158,7 @@ Result<std::vector<cas::DamagedBlob>> MissingBlobs(Home& home, const std::unorde
     const bool present = digest.size_bytes > 0 ? home.blobs->LocalBytes(digest) == digest.size_bytes
                                                : home.blobs->Open(digest).ok();
     if (present) continue;
-    // Its last version may have been deleted, and swept, since the mark.
+    // The last version that needs it may have been deleted, and the blob swept, since the mark.
     ASSIGN_OR_RETURN(const std::vector<std::string> needed_by,
                      home.registry->VersionsThatNeed(home.caller, {digest}));
     if (!needed_by.empty()) missing.push_back({.digest = digest, .reason = "is missing"});
@@ -178,7 +178,7 @@ std::string FsckAdvice(const cas::FsckReport& blobs, const store::RegistryCheck&
     advice = fmt::format("{} problem{} in {}; stop every process that uses it and restore it from a backup",
                          registry.problems.size(), registry.problems.size() == 1 ? "" : "s",
                          RecordsAreWhole(registry)
-                             ? "the audit log (registry/data.mdb, or a file in audit/, as said above)"
+                             ? "the audit log (registry/data.mdb, or a file in audit/, as printed above)"
                              : "registry/data.mdb");
   }
   if (blobs.damaged.empty()) return advice;
@@ -186,10 +186,10 @@ std::string FsckAdvice(const cas::FsckReport& blobs, const store::RegistryCheck&
   return advice +
          fmt::format("{} damaged or missing blob{}; {}", blobs.damaged.size(),
                      blobs.damaged.size() == 1 ? "" : "s",
-                     repaired ? "what was damaged is in quarantine/; register the same files again to bring "
-                                "the versions named above back"
-                              : "register the same files again to bring the versions named above back; "
-                                "\"modelfs fsck --repair\" moves what is damaged to quarantine/");
+                     repaired ? "damaged blobs are in quarantine/; register the same files again to restore "
+                                "the versions named above"
+                              : "register the same files again to restore the versions named above; "
+                                "\"modelfs fsck --repair\" moves damaged blobs to quarantine/");
 }
 
 Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
@@ -206,7 +206,7 @@ Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
       progress.Update(done_bytes);
     }));
   }
-  // Asking what is needed tidies up first, which is nothing to do in a damaged registry.
+  // The mark for the needed blobs also removes stale records, which must not happen in a damaged registry.
   std::vector<cas::DamagedBlob> missing;
   if (RecordsAreWhole(registry)) {
     ASSIGN_OR_RETURN(const std::unordered_set<Digest> needed, NeededBlobs(*home));
@@ -221,7 +221,7 @@ Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
   Json damaged = Json::array();
   for (const cas::DamagedBlob& blob : report.damaged) {
     Result<std::vector<std::string>> found = home->registry->VersionsThatNeed(home->caller, {blob.digest});
-    // A damaged registry, which was reported, may not know.
+    // A damaged registry, already reported, may not have the answer.
     if (!found.ok() && !RecordsAreWhole(registry)) found = std::vector<std::string>();
     ASSIGN_OR_RETURN(const std::vector<std::string> needed_by, std::move(found));
     damaged.push_back(
@@ -230,8 +230,7 @@ Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
     PrintLine(fmt::format("damaged: {}: {}", blob.digest.ToString(), Printable(blob.reason)));
     for (const std::string& version : needed_by) PrintLine(fmt::format("  needed by {}", version));
     if (needed_by.empty())
-      PrintLine(RecordsAreWhole(registry) ? "  needed by no version"
-                                          : "  needed by no version that is known");
+      PrintLine(RecordsAreWhole(registry) ? "  needed by no version" : "  needed by no known version");
   }
   if (arguments.json) {
     PrintJson({{"blobs_checked", report.blobs_checked},
@@ -253,18 +252,17 @@ Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
 
 void AddInitCommand(Cli& cli) {
   auto arguments = std::make_shared<InitArguments>();
-  CLI::App* command =
-      AddCommand(*cli.app, "init", "Make an empty registry, which belongs to the user who runs this",
-                 "modelfs init ~/registry");
+  CLI::App* command = AddCommand(*cli.app, "init", "Make an empty registry that belongs to the current user",
+                                 "modelfs init ~/registry");
   command->add_option("HOME", arguments->home, "A new or empty directory (default: -r or $MODELFS_REGISTRY)");
   CLI::Option* const take_over = command->add_flag(
       "--take-over", arguments->take_over,
-      "Make nothing: of the registry in HOME, whose files are yours, become the metastore's owner");
+      "Make nothing, but become the metastore's owner in HOME, a registry with files that you own");
   command
       ->add_option(
           "--signature", arguments->signature,
           "if-mlmodel: a version with an MLmodel file must have inputs and outputs in its signature; "
-          "required: and every version must have one")
+          "required: in addition, every version must have an MLmodel file")
       ->check(CLI::IsMember({"if-mlmodel", "required"}))
       ->type_name("POLICY")
       ->excludes(take_over)
@@ -276,12 +274,12 @@ void AddUpkeepCommands(Cli& cli) {
   {
     auto arguments = std::make_shared<GcArguments>();
     CLI::App* command =
-        AddCommand(*cli.app, "gc", "Give back the space of files that no version, draft or upload refers to",
+        AddCommand(*cli.app, "gc", "Free the space of files that no version, draft or upload refers to",
                    "modelfs gc --dry-run");
-    command->add_flag("-n,--dry-run", arguments->dry_run, "Only count");
+    command->add_flag("-n,--dry-run", arguments->dry_run, "Only count, remove nothing");
     command->add_flag(
         "--compact", arguments->compact,
-        "Then make registry/data.mdb as small as what is in it, while nothing else uses the registry");
+        "Then shrink registry/data.mdb to its contents; no other process may use the registry meanwhile");
     command->add_flag("--json", arguments->json, "Print JSON");
     OnRun(*command, cli, arguments, RunGc);
   }
@@ -289,8 +287,8 @@ void AddUpkeepCommands(Cli& cli) {
     auto arguments = std::make_shared<FsckArguments>();
     CLI::App* command =
         AddCommand(*cli.app, "fsck",
-                   "Read and check every stored byte and every record of the registry; name what is "
-                   "damaged and who needs it",
+                   "Read and check every stored byte and every record of the registry; name the damage and "
+                   "the versions that need it",
                    "modelfs fsck --repair");
     command->add_flag("--repair", arguments->repair, "Move damaged blobs to quarantine/");
     command->add_flag("--json", arguments->json, "Print JSON");

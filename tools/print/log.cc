@@ -65,7 +65,8 @@ Result<std::shared_ptr<spdlog::logger>> MakeLogger(const LogOptions& options) {
   if (options.file.empty()) {
     sink = std::make_shared<spdlog::sinks::stderr_sink_mt>();
   } else {
-    // Made here first, since spdlog would create it as the umask says: paths and names are private.
+    // Create the file here, because spdlog would create it with the mode of the umask, and paths and names
+    // are private.
     const Fd made(::open(options.file.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));
     if (!made.valid()) return ErrnoError(errno, fmt::format("log file {}: open", options.file));
     try {
@@ -82,7 +83,7 @@ Result<std::shared_ptr<spdlog::logger>> MakeLogger(const LogOptions& options) {
 }
 
 void ExplainMapFaults(const LogOptions& options) {
-  // Ready to be written by a signal handler, so without the time.
+  // A signal handler writes these lines as they are, so they have no time.
   const auto line = [&](std::string text) {
     if (options.json) text = fmt::format(R"({{"level":"critical","message":"{}"}})", JsonEscaped(text));
     return text + "\n";

@@ -19,14 +19,15 @@ struct LogOptions {
   bool json = false;           // one JSON object a line
 };
 
-// A file is appended to, created 0600, and rotated at 16 MiB with three old ones kept.
-//   kInvalidArgument   no such level
+// A log file is created with mode 0600, appended to, and rotated at 16 MiB; three old files are kept.
+//   kInvalidArgument   an unknown level
 Result<std::shared_ptr<spdlog::logger>> MakeLogger(const LogOptions& options);
 
-// Has a process that dies of a damaged data.mdb say so, on stderr and in the log's file.
+// Makes a process that dies of a fault in the memory map of data.mdb or lock.mdb print the reason, to stderr
+// and to the log file.
 void ExplainMapFaults(const LogOptions& options);
 
-// One step more (or less) talkative: what SIGUSR1 (and SIGUSR2) do to a running mount.
+// Changes the log level by one step. SIGUSR1 makes a running mount log more, SIGUSR2 less.
 enum class LogStep { kMore, kLess };
 void StepLogLevel(spdlog::logger& log, LogStep step);
 

@@ -71,7 +71,7 @@ std::optional<int64_t> ParseDate(std::string_view text) {
   }
   const std::tm wanted = date;
   const auto is_a_date = [&wanted](
-                             const std::tm& made) {  // timegm(3) takes the 31st of November for the next day
+                             const std::tm& made) {  // timegm(3) turns the 31st of November into the next day
     return made.tm_year == wanted.tm_year && made.tm_mon == wanted.tm_mon && made.tm_mday == wanted.tm_mday;
   };
   std::tm universal = date;
@@ -98,16 +98,17 @@ std::optional<int64_t> ParseDate(std::string_view text) {
 Result<int64_t> ParseAge(std::string_view text) {
   if (const std::optional<int64_t> age = AgeMs(text)) return *age;
   return Error(Code::kInvalidArgument,
-               fmt::format("\"{}\" is no age; write it as 90s, 30m, 12h, 90d or 4w", Printable(text)));
+               fmt::format("\"{}\" is not an age; write it as 90s, 30m, 12h, 90d or 4w", Printable(text)));
 }
 
 Result<int64_t> ParseTime(std::string_view text, int64_t now_ms) {
   if (const std::optional<int64_t> age_ms = AgeMs(text)) return now_ms - *age_ms;
   if (const std::optional<int64_t> date_ms = ParseDate(text)) return *date_ms;
-  return Error(Code::kInvalidArgument,
-               fmt::format("\"{}\" is no time; write how long ago, as 90s, 30m, 1h, 2d or 1w, or when, as "
-                           "2026-11-24 or 2026-11-24T13:00:00Z",
-                           Printable(text)));
+  return Error(
+      Code::kInvalidArgument,
+      fmt::format("\"{}\" is not a time; write an age such as 90s, 30m, 1h, 2d or 1w, or a time such as "
+                  "2026-11-24 or 2026-11-24T13:00:00Z",
+                  Printable(text)));
 }
 
 }  // namespace modelfs::tools

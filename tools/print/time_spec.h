@@ -1,4 +1,4 @@
-// Times as people write them on the command line.
+// Times as text on the command line.
 #pragma once
 
 #include <cstdint>
@@ -8,9 +8,9 @@
 
 namespace modelfs::tools {
 
-// "90s", "30m", "1h", "2d", "1w": so long before `now_ms`. "2026-11-24", "2026-11-24T13:00", "2026-11-24
-// 13:00:05", each also with "Z" or "+01:00" behind it; without, in the local time zone. Milliseconds since
-// 1970 UTC. kInvalidArgument shows both forms.
+// "90s", "30m", "1h", "2d", "1w": that long before `now_ms`. "2026-11-24", "2026-11-24T13:00", "2026-11-24
+// 13:00:05", each optionally followed by "Z" or "+01:00", else in the local time zone. Returns milliseconds
+// since 1970 UTC. kInvalidArgument shows both forms.
 Result<int64_t> ParseTime(std::string_view text, int64_t now_ms);
 
 // "90s", "30m", "1h", "2d", "1w" in milliseconds. kInvalidArgument shows the form.

@@ -27,11 +27,11 @@ namespace {
 constexpr int kHistoryLines = 2000;
 
 volatile std::sig_atomic_t interrupted = 0;
-sigset_t while_waiting;  // the signals that are blocked while a character is waited for
+sigset_t while_waiting;  // the signal mask during the wait for a character
 extern "C" void OnInterrupt(int /*signal*/) { interrupted = 1; }
 
-// While a line is being read, Ctrl-C ends the reading and not the process. The signal is blocked but for the
-// wait itself: one that comes just before is not lost to a read(2) that begins just after.
+// While a line is read, Ctrl-C ends the read and not the process. The signal is blocked except during the
+// wait itself, so that one just before a read(2) is not lost.
 class InterruptGuard {
  public:
   InterruptGuard() {
@@ -58,24 +58,24 @@ class InterruptGuard {
   sigset_t mask_before_ = {};
 };
 
-// libedit's own reader tries again after a signal, and would need a second Ctrl-C. Answers 1 for a
-// character, 0 at the end, -1 when interrupted.
+// libedit's own reader retries after a signal and would need a second Ctrl-C. Returns 1 for a character, 0 at
+// the end of the input, -1 if interrupted or on an error.
 extern "C" int ReadCharacter(EditLine* /*editor*/, wchar_t* character) {
   std::mbstate_t state{};
   for (;;) {
     pollfd input = {STDIN_FILENO, POLLIN, 0};
     const int ready = ::ppoll(&input, 1, nullptr, &while_waiting);
     if (interrupted != 0) return -1;
-    if (ready < 0 && errno == EINTR) continue;  // the window changed its size
+    if (ready < 0 && errno == EINTR) continue;  // the window was resized
     char byte = 0;
     const ssize_t count = ::read(STDIN_FILENO, &byte, 1);
     if (count < 0 && errno == EINTR) continue;
     if (count <= 0) return static_cast<int>(count);
     const size_t used = std::mbrtowc(character, &byte, 1, &state);
-    if (used == static_cast<size_t>(-2)) continue;  // there is more of it
+    if (used == static_cast<size_t>(-2)) continue;  // more bytes of the character follow
     if (used == static_cast<size_t>(-1)) {
       state = {};
-      continue;  // no character: as if it had not been typed
+      continue;  // not a character: ignore it
     }
     if (used == 0) *character = L'\0';
     return 1;
@@ -97,7 +97,8 @@ void UseUtf8() {
 
 struct LineEditor::Handles {
   CHandle<History, history_end> history{history_init()};
-  CHandle<EditLine, el_end> editor{el_init("modelfs", stdin, stdout, stderr)};  // ends before the history
+  CHandle<EditLine, el_end> editor{
+      el_init("modelfs", stdin, stdout, stderr)};  // destroyed before the history
   HistEvent event{};
 };
 
@@ -129,7 +130,7 @@ LineEditor::~LineEditor() {
   std::error_code failure;
   std::filesystem::create_directories(std::filesystem::path(history_file_).parent_path(), failure);
   const int file = ::open(history_file_.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-  if (file < 0) return;  // the history is a comfort, and nothing to fail over
+  if (file < 0) return;  // a missing history is not an error
   ::fchmod(file, 0600);
   const CHandle<std::FILE, std::fclose> stream(::fdopen(file, "w"));
   ::history(handles_->history.get(), &handles_->event, H_SAVE_FP, stream.get());
@@ -140,7 +141,8 @@ LineEditor::Line LineEditor::Read(const std::string& prompt) {
   std::string shown = prompt;
   el_set(handles_->editor.get(), EL_CLIENTDATA, static_cast<void*>(&shown));
   int count = 0;
-  // libedit shows the prompt first: a Ctrl-D that came between the two would be the terminal's, and lost.
+  // libedit shows the prompt before it prepares the terminal. A Ctrl-D in between would go to the terminal
+  // and be lost.
   el_set(handles_->editor.get(), EL_PREP_TERM, 1);
   const char* typed = el_gets(handles_->editor.get(), &count);
   if (interrupted != 0) {

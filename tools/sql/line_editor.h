@@ -1,4 +1,4 @@
-// A line from the terminal, with editing and a history that is kept in a file.
+// Reads lines from the terminal, with editing and a history file.
 #pragma once
 
 #include <memory>
@@ -9,15 +9,16 @@
 
 namespace modelfs::tools {
 
-// $XDG_STATE_HOME/modelfs/<name>, else ~/.local/state/modelfs/<name>; empty where neither is set.
+// $XDG_STATE_HOME/modelfs/<name>, else $HOME/.local/state/modelfs/<name>; empty if neither variable is an
+// absolute path.
 std::string StateFile(const std::string& name);
 
-// One at a time in a process, and used by one thread: the terminal and SIGINT are the process's.
+// At most one per process, used by one thread, because the terminal and SIGINT belong to the process.
 class LineEditor {
  public:
-  // Reads the history of earlier sessions; one that cannot be read is an empty one.
+  // Reads the history of earlier sessions; an unreadable file is an empty history.
   explicit LineEditor(std::string history_file);
-  // Keeps the history, for its owner alone (mode 0600).
+  // Saves the history, readable by its owner alone (mode 0600).
   ~LineEditor();
   LineEditor(const LineEditor&) = delete;
   LineEditor& operator=(const LineEditor&) = delete;
@@ -27,7 +28,7 @@ class LineEditor {
     Ended ended = Ended::kEndOfInput;
     std::string text;  // kLine only, without the line end
   };
-  // kCancelled: Ctrl-C. kEndOfInput: Ctrl-D in an empty line, or the terminal is gone.
+  // kCancelled: Ctrl-C. kEndOfInput: Ctrl-D on an empty line, or the terminal is closed.
   Line Read(const std::string& prompt);
 
  private:

@@ -14,7 +14,7 @@ namespace {
 
 bool IsBlank(char c) { return c == ' ' || c == '\t' || c == '\n' || c == '\r' || c == '\f' || c == '\v'; }
 
-// What a name may consist of without back-ticks.
+// The characters of a name without back-ticks.
 bool IsWordCharacter(char c) {
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
 }
@@ -41,10 +41,10 @@ struct Token {
   Kind kind = Kind::kEnd;
   size_t begin = 0;
   size_t end = 0;
-  std::string value;  // a word in lower case, what stands in quotes, or how kUnclosed should have ended
+  std::string value;  // a word in lower case, the text inside quotes, or the missing end of kUnclosed
 };
 
-// Cuts a script into tokens. A value: a copy remembers where it was.
+// Splits a script into tokens. A value: a copy keeps its position.
 class Lexer {
  public:
   explicit Lexer(std::string_view script) : script_(script) {}
@@ -77,7 +77,7 @@ class Lexer {
  private:
   bool At(std::string_view text) const { return script_.substr(at_, text.size()) == text; }
 
-  // False where a comment has no end; `token` says so then.
+  // False if a comment has no end; `token` is then kUnclosed.
   bool SkipBlanksAndComments(Token& token) {
     for (;;) {
       if (at_ < script_.size() && IsBlank(script_[at_])) {
@@ -97,7 +97,7 @@ class Lexer {
     }
   }
 
-  // Comments may stand in comments.
+  // Comments nest.
   bool SkipComment() {
     size_t open = 0;
     while (at_ < script_.size()) {
@@ -114,7 +114,7 @@ class Lexer {
     return false;
   }
 
-  // The quote itself is written twice inside.
+  // Two quotes inside stand for one.
   void TakeQuoted(char quote, Token& token) {
     token.kind = quote == '`' ? Token::Kind::kQuotedName : Token::Kind::kText;
     for (++at_; at_ < script_.size(); ++at_) {
@@ -166,7 +166,7 @@ class Parser {
       if (token_.kind != Token::Kind::kEnd && !IsSymbol(";")) return Expected("; or the end");
       if (last_end_ - first.begin > kSqlStatementMaxBytes) {
         return ErrorAt(first, Error(Code::kInvalidArgument,
-                                    fmt::format("a statement of {} bytes; one may have {}",
+                                    fmt::format("the statement has {} bytes; the limit is {}",
                                                 last_end_ - first.begin, kSqlStatementMaxBytes)));
       }
       statements.push_back({std::move(statement), statements.size() + 1, line});
@@ -238,7 +238,7 @@ class Parser {
                                   Quoted(script_.substr(token_.begin, token_.end - token_.begin)), Hint())));
   }
 
-  // What was probably meant, where that can be told.
+  // A hint at the probable mistake, or an empty string.
   std::string Hint() const {
     if (token_.kind == Token::Kind::kText) {
       return "; text stands in single quotes, and names in back-ticks or without quotes";
@@ -256,7 +256,8 @@ class Parser {
     while (begin > 0 && end - begin < kShownBytes && in_name(begin - 1)) --begin;
     while (end < script_.size() && end - begin < kShownBytes && in_name(end)) ++end;
     const std::string_view meant = script_.substr(begin, end - begin);
-    const std::string_view what = "; a name with other than letters, digits and _ stands in back-ticks";
+    const std::string_view what =
+        "; a name with characters other than letters, digits and _ needs back-ticks";
     if (meant.size() >= kShownBytes || HasHiddenCharacters(meant)) return std::string(what);
     return fmt::format("{}: `{}`", what, meant);
   }
@@ -321,7 +322,7 @@ class Parser {
 
   Result<std::string> NeedPrincipal(std::string_view what = "a principal's name") {
     if (!IsName()) return Expected(what);
-    // Its case is kept, also of a word.
+    // The case is kept, even of a word.
     std::string name = token_.kind == Token::Kind::kWord
                            ? std::string(script_.substr(token_.begin, token_.end - token_.begin))
                            : token_.value;
@@ -348,7 +349,7 @@ class Parser {
     return std::optional(std::move(pattern));
   }
 
-  // `one()` as often as there are commas.
+  // Calls `one()` for each element of a list with commas.
   template <typename One>
   Status NeedList(One one) {
     do RETURN_IF_ERROR(one());
@@ -400,13 +401,13 @@ class Parser {
     ASSIGN_OR_RETURN(drop.object.name, NeedFullName(drop.object.kind));
     if (TakeWord("restrict")) return drop;
     if (IsWord("cascade") && drop.object.kind != store::ObjectKind::kModel) {
-      return Expected("; or the end (only models are dropped with what is in them)");
+      return Expected("; or the end (only models are dropped with their contents)");
     }
     drop.cascade = TakeWord("cascade");
     return drop;
   }
 
-  // What can be made and dropped.
+  // The kinds that can be created and dropped.
   Result<store::ObjectKind> NeedObjectKind() {
     const std::optional<store::ObjectKind> kind = KindOfWord(token_);
     if (!kind || *kind == store::ObjectKind::kMetastore) return Expected("CATALOG, SCHEMA, MODEL or GROUP");
@@ -578,7 +579,7 @@ class Parser {
 
   Result<SqlStatement> ParseDescribe() {
     Describe describe;
-    // "catalog" may also be the name of one: a word says the kind where a name follows it.
+    // "catalog" may also be the name of a catalog: the word is the kind only if a name follows it.
     Lexer ahead = lexer_;
     const Token next = ahead.Next();
     const bool name_follows = next.kind == Token::Kind::kWord || next.kind == Token::Kind::kQuotedName;
@@ -599,7 +600,7 @@ class Parser {
   std::string_view script_;
   Lexer lexer_;
   Token token_;
-  size_t last_end_ = 0;  // where the token before `token_` ended
+  size_t last_end_ = 0;  // the end of the token before `token_`
 };
 
 }  // namespace

@@ -1,5 +1,5 @@
-// Reads the SQL of `modelfs sql`, and writes it. By hand: a lexer and one function a statement, without
-// recursion, so no input is too deep. Pure functions, hence thread-safe.
+// Parses and prints the SQL of `modelfs sql`. Written by hand: a lexer and one function per statement,
+// without recursion, so no input is nested too deeply. Pure functions, hence thread-safe.
 #pragma once
 
 #include <cstddef>
@@ -20,18 +20,17 @@ struct ParsedStatement {
   size_t line = 0;    // where it begins, from 1
 };
 
-// All statements of a script. Keywords and names in any case; names come out in lower case, principals as
-// written. Nothing of a script that does not parse is answered.
-//   kInvalidArgument    says line, column, what was expected and what was found; printable whatever came in
-//   kResourceExhausted  a text longer than what it is for may be (store/names.h), with line and column
+// All statements of a script. Keywords and names may be in any case; the result has names in lower case and
+// principals as written. A script with an error yields no statements.
+//   kInvalidArgument    with line, column, and the expected and found text; printable for any input
+//   kResourceExhausted  a text longer than its limit (store/names.h), with line and column
 Result<std::vector<ParsedStatement>> ParseSql(std::string_view script);
 
-// Whether `typed` can be run as it is: it ends with a semicolon that is not inside quotes or a comment, or
-// says nothing at all.
+// Whether `typed` is complete: it ends with a semicolon outside quotes and comments, or has no statement.
 bool IsWholeSql(std::string_view typed);
 
-// The statement as SQL, on one line but for line ends inside quotes, without a semicolon. Parses to an equal
-// one.
+// The statement as SQL without a semicolon, on one line except for line ends inside quotes. It parses to an
+// equal statement.
 std::string PrintSql(const SqlStatement& statement);
 
 }  // namespace modelfs::tools

@@ -17,7 +17,7 @@
 namespace modelfs::tools {
 namespace {
 
-// "2026-11-22T23:27:44Z": the same for every reader, whatever the time zone.
+// "2026-11-22T23:27:44Z": independent of the time zone.
 std::string UtcTime(int64_t time_ms) {
   const auto seconds = static_cast<std::time_t>(time_ms / 1000);
   std::tm utc{};
@@ -197,14 +197,14 @@ class Runner {
   }
 
  private:
-  // OK where it is, or failed with what the statement takes for no error.
+  // OK if `result` is OK, or failed with the code that the statement forgives.
   template <typename T>
   static Result<SqlTable> Done(const Result<T>& result, std::optional<Code> forgiven = std::nullopt) {
     if (result.ok() || result.error().code() == forgiven) return SqlTable{};
     return result.error();
   }
 
-  // The object of a statement that is about to ask for `operation` on it.
+  // The object on which a statement is about to request `operation`.
   Result<store::ObjectId> Find(const Securable& object, store::Operation operation) {
     return Find(object, AboutTo(store::ActionOf(operation, object.kind)));
   }
@@ -224,7 +224,7 @@ class Runner {
     return caller;
   }
 
-  // A row for each child whose name matches: the parts of its name, what a model has, the owner.
+  // A row for each child with a matching name: the parts of its name, a model's latest version, the owner.
   Status EachChild(store::ObjectId parent, const std::optional<std::string>& pattern, SqlTable& table) {
     return EachItem([&](const store::PageRequest& page) { return registry_.List(caller_, parent, page); },
                     [&](const store::ObjectInfo& child) {
@@ -245,7 +245,7 @@ class Runner {
         [&](const store::ObjectInfo& catalog) { catalogs.push_back(catalog.id); }));
     for (const store::ObjectId catalog : catalogs) {
       const Status listed = EachChild(catalog, pattern, table);
-      // One may see a catalog that one may not pass; and it may have been dropped meanwhile.
+      // The caller may see a catalog but not use it, and another process may have dropped it meanwhile.
       if (!listed.ok() && listed.error().code() != Code::kPermissionDenied &&
           listed.error().code() != Code::kNotFound) {
         return listed.error();

@@ -1,5 +1,5 @@
-// Runs a statement of `modelfs sql` against a registry: each is one or a few calls of it, which decides what
-// is allowed and what it means.
+// Runs a statement of `modelfs sql` as one or a few calls of the registry, which decides its meaning and
+// whether it is allowed.
 #pragma once
 
 #include <string>
@@ -11,14 +11,14 @@
 
 namespace modelfs::tools {
 
-// What a statement answers. One that only changes something has no columns.
+// The result of a statement. A statement that only changes something has no columns.
 struct SqlTable {
   std::vector<std::string> columns;
   std::vector<std::vector<std::string>> rows;  // as wide as `columns`
 };
 
-// The registry's errors. SET TAGS and UNSET TAGS with several tags are one change each: at the first error
-// those before it have happened.
+// Returns the errors of the registry. SET TAGS, UNSET TAGS and ALTER GROUP make one change for each tag or
+// member: the changes before the first error stay.
 Result<SqlTable> RunSql(store::Registry& registry, const store::Caller& caller,
                         const SqlStatement& statement);
 

@@ -1,5 +1,5 @@
-// The statements of `modelfs sql`, as they are after parsing: names checked and folded, whatever was optional
-// filled in. Values, compared member by member. The grammar: docs/cli.md, "SQL".
+// The statements of `modelfs sql` after parsing: names are checked and folded, optional parts are filled in.
+// They are values, compared member by member. The grammar: docs/cli.md, "SQL".
 #pragma once
 
 #include <cstdint>
@@ -14,7 +14,7 @@
 
 namespace modelfs::tools {
 
-// What a statement is about. FUNCTION is another word for a model, as in Unity Catalog.
+// The object of a statement. FUNCTION is another word for a model, as in Unity Catalog.
 struct Securable {
   store::ObjectKind kind = store::ObjectKind::kMetastore;
   store::FullName name;  // one part for a catalog … three for a model; none for the metastore
@@ -78,7 +78,7 @@ struct RenameModel {
 // COMMENT ON securable IS 'text'|NULL
 struct CommentOn {
   Securable object;
-  std::string comment;  // empty for NULL and for '': there is none then
+  std::string comment;  // empty for NULL and for '', which remove the comment
 
   friend bool operator==(const CommentOn&, const CommentOn&) = default;
 };
@@ -101,8 +101,8 @@ struct UnsetTags {
 
 // SHOW CATALOGS; SHOW SCHEMAS [IN catalog]; SHOW MODELS IN catalog.schema; each [[LIKE] 'pattern']
 struct ShowObjects {
-  store::ObjectKind kind = store::ObjectKind::kCatalog;  // of what is shown
-  store::FullName container;  // no parts: the metastore; for schemas then, those of every catalog
+  store::ObjectKind kind = store::ObjectKind::kCatalog;  // the kind of the listed objects
+  store::FullName container;  // no parts: the metastore, and for schemas every catalog
   std::optional<std::string> pattern;
 
   friend bool operator==(const ShowObjects&, const ShowObjects&) = default;

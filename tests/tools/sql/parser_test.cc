@@ -125,12 +125,11 @@ TEST(Sql, AMistakeIsToldWithItsPlaceAndWhatWasExpected) {
       {"GRANT EXECUTE, ON CATALOG c TO x",
        "line 1, column 16: expected a privilege such as EXECUTE, found \"ON\""},
       {"GRANT USE CATALOG ON CATALOG prod TO data-science",
-       "line 1, column 42: expected ; or the end, found \"-\"; a name with other than letters, digits and _ "
-       "stands "
-       "in back-ticks: `data-science`"},
+       "line 1, column 42: expected ; or the end, found \"-\"; a name with characters other than "
+       "letters, digits and _ needs back-ticks: `data-science`"},
       {"SHOW GRANTS ann@x.org ON METASTORE",
-       "line 1, column 16: expected ON, found \"@\"; a name with other than letters, digits and _ stands in "
-       "back-ticks: `ann@x`"},
+       "line 1, column 16: expected ON, found \"@\"; a name with characters other than letters, digits and "
+       "_ needs back-ticks: `ann@x`"},
       {"GRANT EXECUTE ON CATALOG c TO 'ann'",
        "line 1, column 31: expected a principal's name, found \"'ann'\"; text stands in single quotes, and "
        "names in "
@@ -145,7 +144,7 @@ TEST(Sql, AMistakeIsToldWithItsPlaceAndWhatWasExpected) {
        "line 1, column 6: expected */ somewhere after this \"/\", found the end of the text"},
       {"DROP CATALOG", "line 1, column 13: expected a catalog's name, found the end"},
       {"DROP CATALOG c CASCADE",
-       "line 1, column 16: expected ; or the end (only models are dropped with what is in them), found "
+       "line 1, column 16: expected ; or the end (only models are dropped with their contents), found "
        "\"CASCADE\""},
       {"CREATE METASTORE", "line 1, column 8: expected CATALOG, SCHEMA, MODEL or GROUP, found \"METASTORE\""},
       {"CREATE CATALOG IF EXISTS c", "line 1, column 19: expected NOT, found \"EXISTS\""},
@@ -205,7 +204,7 @@ TEST(Sql, HostileNamesAndTextsAreRefusedInPrintableSentences) {
       {"ALTER CATALOG c SET TAGS ('a' = 'x" + nul + "')", "NUL"},
       {"ALTER CATALOG c SET TAGS ('a' = '" + std::string(1001, 'x') + "')", "1000"},
       {"COMMENT ON CATALOG c IS '" + mebibyte + "'", "65536"},
-      {"SHOW CATALOGS LIKE '" + mebibyte + "'", "one may have 1048576"},
+      {"SHOW CATALOGS LIKE '" + mebibyte + "'", "the limit is 1048576"},
       {mebibyte + mebibyte, "column 1"},
       {"`" + mebibyte, "expected `"},
       {std::string(100'000, '('), "column 1"},
