@@ -1,5 +1,5 @@
-// What a refused request is called in the audit log: a change that was made says its own name, one that was
-// refused got no further than its operation.
+// The audit log's name of a refused request. A change that was made records its own name; a refused one is
+// known by its operation only.
 #pragma once
 
 #include <string>
@@ -10,14 +10,14 @@
 
 namespace modelfs::store {
 
-// Grants and revokes. Who may not see everybody's grants is not shown all of such a record.
+// Grants and revokes. A caller that may not see everyone's grants sees only its own part of such a record.
 inline constexpr std::string_view kGrantAction = "updatePermissions";
 
-// "RegisteredModel", as the audit actions of Unity Catalog say it: createCatalog, deleteRegisteredModel.
+// "RegisteredModel", as in the audit actions of Unity Catalog: createCatalog, deleteRegisteredModel.
 std::string_view ActionNoun(ObjectKind kind);
 
-// "setRegisteredModelAlias": as Unity Catalog calls the request (reference §11), as far as the operation
-// tells.
+// "setRegisteredModelAlias": Unity Catalog's name of the request (reference §11), as far as it follows from
+// the operation.
 std::string ActionOf(Operation operation, ObjectKind kind);
 
 }  // namespace modelfs::store

@@ -45,13 +45,13 @@ std::optional<AuditFile> ParseName(std::string_view name) {
 Error IsMissing(const AuditFile& file, const std::string& directory) {
   return {Code::kDataLoss,
           fmt::format("audit records {} to {} are missing: {}/{}, or the files that it was made of, "
-                      "are not there; copy them back from a backup",
+                      "do not exist; copy them back from a backup",
                       file.first, file.last, directory, NameOf(file))};
 }
 
 Error NotOfTheLog(const AuditFile& file, const std::string& other) {
   return Error(Code::kDataLoss, fmt::format("{} does not belong to the audit log: {} holds the same records; "
-                                            "move the one that was put there away",
+                                            "move away the one that was put there",
                                             file.path, other));
 }
 
@@ -125,7 +125,7 @@ Status AuditFiles::CheckNames() const {
   if (!names.ok()) return names.error();
   for (const std::string& name : *names) {
     if (!name.ends_with(kSuffix) || ParseName(name)) continue;
-    return Error(Code::kDataLoss, fmt::format("{}/{} is no file of the audit log; move it out of there",
+    return Error(Code::kDataLoss, fmt::format("{}/{} is not a file of the audit log; move it elsewhere",
                                               directory_, Printable(name)));
   }
   return OkStatus();

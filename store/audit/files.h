@@ -2,7 +2,7 @@
 // first and the last sequence number in them. Written once, never changed. Format: docs/formats.md, "audit
 // files".
 //
-// Stateless, hence thread-safe, but for what is said of Prepare and Writer.
+// Stateless, hence thread-safe, except for Prepare and Writer.
 #pragma once
 
 #include <cstdint>
@@ -25,32 +25,32 @@ struct AuditFile {
 
 class AuditFiles {
  public:
-  // An empty `directory`: there are no files and never will be.
+  // An empty `directory`: no files exist, and none will.
   AuditFiles(cas::Files& files, std::string directory) : files_(&files), directory_(std::move(directory)) {}
 
   bool has_directory() const { return !directory_.empty(); }
   const std::string& directory() const { return directory_; }
 
-  // The files that together hold the records `first` to `last`, in order. Both are before the audit start. In
-  // place of a file that is not there stands the stretch of its records, without a path.
-  //   kDataLoss   two files hold the same records
+  // The files that together have the records `first` to `last`, in order. Both are before the audit start. A
+  // missing file is represented by the range of its records, without a path.
+  //   kDataLoss   two files have the same records
   Result<std::vector<AuditFile>> Holding(uint64_t first, uint64_t last) const;
-  // The files that begin at `start` or later, in order: one that a killed rotation left behind begins at the
-  // audit start, and no other belongs there.
+  // The files that begin at `start` or later, in order. A file that a killed rotation left behind begins at
+  // the audit start; no other belongs there.
   Result<std::vector<AuditFile>> From(uint64_t start) const;
-  // kDataLoss for a file in the directory that looks like one of the log and cannot be one.
+  // kDataLoss for a file in the directory that has the suffix of the log's files and cannot be one.
   Status CheckNames() const;
 
-  // Calls `visit(line)` for each line, until it answers false.
+  // Calls `visit(line)` for each line, until it returns false.
   using Visit = std::function<Result<bool>(std::string_view line)>;
-  //   kDataLoss   the file is not there (Holding), or its last line is cut short
+  //   kDataLoss   the file is missing (Holding), or its last line is cut short
   Status ReadLines(const AuditFile& file, const Visit& visit) const;
 
   // For the process that holds the lock of a rotation: makes the directory, and removes an unfinished file
   // and those of `left`.
   Status Prepare(const std::vector<AuditFile>& left);
-  // Writes the file for records from `first` on, one Append each. It is durable once Finish is OK, and
-  // without that it never was.
+  // Writes the file for records from `first` on, one Append each. The file exists, durably, only once Finish
+  // is OK.
   class Writer {
    public:
     Writer(AuditFiles& files, uint64_t first) : files_(&files), first_(first) {}
@@ -75,9 +75,9 @@ class AuditFiles {
   std::string directory_;
 };
 
-// What stands in a file for a record: its JSON, and the bytes that its hash is over.
+// The line of a file for a record: its JSON, and the bytes that its hash is over.
 std::string AuditLine(const AuditRecord& record);
-// The record's encoding out of a line; kDataLoss where it is none.
+// The record's encoding out of a line; kDataLoss if it has none.
 Result<std::string> EncodingInLine(std::string_view line);
 
 }  // namespace modelfs::store

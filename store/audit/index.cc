@@ -11,7 +11,7 @@
 namespace modelfs::store {
 namespace {
 
-// Whether the record is how its object lost the name that the record gives it.
+// Whether the record describes how its object lost the name that the record has.
 bool LosesItsName(const AuditRecord& record) {
   constexpr std::array<std::string_view, 3> kDeletions = {"deleteCatalog", "deleteSchema",
                                                           "deleteRegisteredModel"};
@@ -40,7 +40,7 @@ Status AuditIndexProof::Check(const AuditRecord& record) {
   for (size_t dot = name.find('.'); dot != std::string_view::npos; dot = name.find('.', dot + 1)) {
     ASSIGN_OR_RETURN(const std::optional<Container> container, Find(name.substr(0, dot)));
     if (!container) break;
-    // What was written before this container was there was in another one of the name.
+    // A record from before this container existed was about another one of the same name.
     if (record.sequence < container->since) continue;
     RETURN_IF_ERROR(CheckListed(container->id, record.sequence));
   }
@@ -62,8 +62,8 @@ Result<std::optional<AuditIndexProof::Container>> AuditIndexProof::Find(std::str
     if (stored.ok()) found = Container{stored->record.id, 0};
   }
   if (found) {
-    // Its own creation is the first that is listed under it, unless that is older than the index or was
-    // moved.
+    // The container's creation is the first record that is listed under it, unless it is older than the index
+    // or was moved.
     ASSIGN_OR_RETURN(const std::vector<KvEntry> first,
                      view_.snapshot().Range(keys::AuditIndex(found->id, extent_.start.sequence),
                                             keys::AuditIndex(found->id, UINT64_MAX), 1));

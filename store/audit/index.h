@@ -1,5 +1,5 @@
-// Proving the audit log's index: that each record is listed wherever it was when it was written. Without
-// that, whoever takes an entry out would hide a record from those who ask by name.
+// Proves the audit log's index: each record is listed under every object that it was about when it was
+// written. Without the proof, removing an entry would hide a record from queries by name.
 #pragma once
 
 #include <map>
@@ -17,7 +17,7 @@ class AuditIndexProof {
  public:
   AuditIndexProof(View& view, const AuditExtent& extent) : view_(view), extent_(extent) {}
 
-  // A record that is kept in the registry. kDataLoss where it is not listed.
+  // A record that is kept in the registry. kDataLoss if it is not listed.
   Status Check(const AuditRecord& record);
 
  private:
@@ -27,7 +27,7 @@ class AuditIndexProof {
   };
 
   Status CheckListed(ObjectId object, uint64_t sequence);
-  // That has the name now; nothing where there is none.
+  // The container that has the name now; nullopt if none has.
   Result<std::optional<Container>> Find(std::string_view full_name);
 
   View& view_;

@@ -50,7 +50,7 @@ class AuditReader::IndexCursor {
 
   Found how() const { return how_; }
 
-  // The next one, without going on to it; nothing at the end.
+  // The next one, without moving on; nullopt at the end.
   Result<std::optional<uint64_t>> Peek() {
     if (ahead_.empty() && !rest_.empty()) {
       RETURN_IF_ERROR(newest_first_ ? ReadLast() : ReadFirst());
@@ -183,7 +183,7 @@ Status AuditReader::ReadOneFile(const AuditFile& file, const Stretch& stretch) {
     return Error(Code::kDataLoss, fmt::format("{}: {} is missing", file.path, WhatOf(sequence)));
   }
   if (!NewestFirst()) return OkStatus();
-  // A file is read from its beginning: of what it holds the newest are wanted, and they first.
+  // A file is read from its beginning, but the query wants its newest records, and those first.
   std::reverse(found_.begin() + static_cast<std::ptrdiff_t>(before), found_.end());
   if (found_.size() > query_.limit) found_.resize(query_.limit);
   return OkStatus();
@@ -271,8 +271,8 @@ bool AuditReader::IsWanted(const AuditRecord& record, Found how) {
   return how == Found::kByObject || IsAbout(record);
 }
 
-// Whether a record is about the object that is called so now or was when it was written, or about something
-// inside of it.
+// Whether a record is about an object inside the query's object, or about that object itself: the one that
+// has the name now, or one that had it when the record was written.
 bool AuditReader::IsAbout(const AuditRecord& record) const {
   if (object_ && record.object == *object_) return true;
   const std::string_view wanted = query_.full_name;

@@ -1,5 +1,5 @@
-// Finding records of the audit log: in the files that a rotation made, in the index, and where there is none
-// record by record.
+// Finds records of the audit log: in the files that a rotation made, in the index, and record by record for
+// the part that has no index.
 #pragma once
 
 #include <cstdint>
@@ -19,10 +19,10 @@ namespace modelfs::store {
 
 // The log's extent as of one snapshot.
 struct AuditExtent {
-  AuditStartRecord start;  // of what is kept in the registry; before it: files
+  AuditStartRecord start;  // of the part in the registry; older records are in files
   AuditHeadRecord head;
 };
-// kDataLoss where the head is missing.
+// kDataLoss if the head is missing.
 Result<AuditExtent> ReadAuditExtent(Snapshot& snapshot);
 
 // One query; use once. One thread at a time.
@@ -32,14 +32,13 @@ class AuditReader {
   AuditReader(View& view, const AuditFiles& files, const AuditQuery& query);
 
   Result<std::vector<AuditRecord>> Read();
-  // What changed one object, of what is kept in the registry; the query's own name is not looked at. Each
-  // record as `show` leaves it, which may clear parts of it; where that answers false it is left out and not
-  // counted.
+  // The changes of one object, from the records that are kept in the registry; the query's own name is
+  // ignored. `show` may clear parts of a record. If it returns false, the record is left out and not counted.
   using Show = std::function<Result<bool>(AuditRecord&)>;
   Result<std::vector<AuditRecord>> ReadChangesOf(ObjectId object, Show show);
 
  private:
-  // Sequence numbers, both ends included; empty where first > last.
+  // Sequence numbers, both ends included; empty if first > last.
   struct Stretch {
     uint64_t first = 1;
     uint64_t last = 0;
@@ -52,14 +51,14 @@ class AuditReader {
   bool NewestFirst() const { return query_.order == AuditQuery::Order::kNewestFirst; }
   Stretch Wanted(uint64_t first, uint64_t last) const;
 
-  // Which objects have or had the query's name.
+  // Finds the objects that have or had the query's name.
   Status FindObjects(const AuditExtent& extent);
   Status ReadFiles(const Stretch& stretch);
   Status ReadOneFile(const AuditFile& file, const Stretch& stretch);
   Status Scan(const Stretch& stretch);
   Status ReadIndex(const Stretch& stretch);
 
-  // Takes a record where it is wanted; `how` it was found decides what is still to be checked.
+  // Takes a record if the query wants it; `how` it was found decides which checks are left.
   enum class Found { kByObject, kByScan };
   Status Offer(std::string_view encoding, uint64_t sequence, Found how);
   bool IsWanted(const AuditRecord& record, Found how);
@@ -70,11 +69,11 @@ class AuditReader {
   const AuditFiles& files_;
   const AuditQuery& query_;
   const std::string principal_;              // folded
-  std::map<std::string, bool> known_names_;  // of principals: whether they are the one
+  std::map<std::string, bool> known_names_;  // of principals: whether each is the query's principal
   bool changes_only_ = false;
   Show show_;
-  std::optional<ObjectId> object_;  // that has the name now, or was asked for
-  std::set<ObjectId> former_;       // that had it once
+  std::optional<ObjectId> object_;  // has the name now, or was given
+  std::set<ObjectId> former_;       // had the name once
   std::vector<AuditRecord> found_;
 };
 

@@ -16,8 +16,7 @@ namespace modelfs::store {
 namespace {
 
 constexpr size_t kMostBatch = 64;  // records offered to a commit, which takes what fits
-// Of the different refusals in a window: enough for somebody who tries a few things, and nothing to fill a
-// log with.
+// Different refusals in a window: enough for a user that tries a few things, too few to fill a log.
 constexpr size_t kMostVariants = 8;
 constexpr uint16_t kDone = 200;
 constexpr uint16_t kLostStatus = 503;
@@ -35,7 +34,7 @@ std::string KeyOf(const AuditRecord& record) {
   return encoder.Take();
 }
 
-// Of what was asked for in particular.
+// A hash of the request's parameters.
 uint64_t VariantOf(const AuditRecord& record) {
   Encoder encoder;
   encoder.String(record.full_name);
@@ -71,7 +70,7 @@ void AuditSpool::Add(AuditRecord record, Repeats repeats) {
   const MutexLock lock(mu_);
   if (repeats == Repeats::kCounted && Counted(record)) return;
   const auto give_up = std::chrono::steady_clock::now() + options_.longest_wait;
-  // Where commits fail, waiting brings no room.
+  // If commits fail, waiting frees no room.
   while (queue_.size() >= options_.capacity && outcome_.ok() && moved_.WaitUntil(mu_, give_up)) {
   }
   if (queue_.size() >= options_.capacity) {
@@ -116,7 +115,7 @@ void AuditSpool::End(Windows::iterator window) {
   windows_.erase(window);
 }
 
-// A clock that was set back ends it too, else it would hold up all that began after it.
+// A clock that was set back ends it too: else it would delay all windows that began after it.
 bool AuditSpool::IsOver(const Window& window) const {
   const int64_t now_ms = clock_.NowMs();
   return now_ms - window.began_ms >= options_.window_ms || now_ms < window.began_ms;
@@ -164,14 +163,14 @@ void AuditSpool::ReportLost() {
   if (lost_ == 0) return;
   AuditRecord record;
   record.time_ms = clock_.NowMs();
-  record.principal = fmt::format("uid:{}", ::getuid());  // the program, in nobody's name
+  record.principal = fmt::format("uid:{}", ::getuid());  // the program itself, not a user
   record.door = "audit";
   record.action = "auditRecordsLost";
   record.change = false;
   record.params["count"] = std::to_string(lost_);
   record.status = kLostStatus;
   record.error =
-      "more was to be recorded than could be written; so many opens and refusals are not in this log";
+      "records came faster than they could be written; this many opens and refusals are missing in the log";
   queue_.push_back(std::move(record));
   ++added_;
   lost_ = 0;
@@ -186,7 +185,7 @@ Status AuditSpool::Flush() {
   StartThread();
   if (!thread_.joinable() && committed_ < through) {
     return Error(Code::kUnavailable,
-                 "the host has no thread that could write to the audit log; end some processes");
+                 "the host refused a thread for writing the audit log; end some processes");
   }
   work_.NotifyOne();
   while (committed_ < through && failures_ == failures) moved_.Wait(mu_);
@@ -202,7 +201,7 @@ void AuditSpool::Run() {
       if (windows_.empty()) {
         work_.Wait(mu_);
       } else {
-        // A window ends without anyone adding anything.
+        // A window ends although no record is added.
         work_.WaitUntil(mu_, NextEnd());
       }
       continue;
@@ -232,7 +231,7 @@ void AuditSpool::Run() {
       if (options_.log != nullptr) options_.log->error("audit_records_lost count={}", queue_.size() + lost_);
       break;
     }
-    // Woken by what is added meanwhile, it would try again for each.
+    // If each added record woke it, it would retry for each.
     const auto retry_at = std::chrono::steady_clock::now() + options_.retry_after;
     const uint64_t flushes = flushes_;
     while (!stopping_ && flushes_ == flushes && work_.WaitUntil(mu_, retry_at)) {

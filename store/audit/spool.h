@@ -1,17 +1,18 @@
-// Audit records that belong to no change wait here for their commit, many to one: files that were opened,
-// requests that were refused. A change's own record does not come here, it is in the change's commit.
+// A queue of audit records that belong to no change: opened files and refused requests. Many of them go into
+// one commit. A change's own record does not come here, because it is in the change's commit.
 //
-// What was added is in memory until a background thread has committed it, so a process that is killed loses
-// what it added within the last moments; one that ends, or calls Flush, does not. While commits fail (a full
-// disk) records wait. The queue is bounded: what does not fit is dropped and counted, and the number is
+// Records are in memory until a background thread has committed them. A killed process loses the records of
+// its last moments; one that ends normally, or calls Flush, loses none. While commits fail (a full disk)
+// records wait. The queue is bounded: a record that does not fit is dropped and counted, and the number is
 // recorded as soon as records can be written again.
 //
-// What is done once is done again in a loop, so records are counted by windows: one for each caller, action,
-// object, version and outcome, which lasts a minute from its first record on. The first one of a window is
-// added at once; of refusals, which may differ in what was asked for, the first eight that do. All further
-// ones become one record at the window's end, with their number ("count") and what they had in common. So the
-// log grows with who uses which versions, and not with how many files are opened or how often; and a kill
-// loses counts only. Where more windows are open than there is memory for, the oldest ends early.
+// Programs repeat their requests in loops, so repeated records are counted in windows. A window belongs to
+// one caller, action, object, version and outcome, and lasts a minute from its first record on. Its first
+// record is added at once. Refusals may differ in their parameters: the first eight different ones are added
+// at once. All further records become one record at the window's end, with their number ("count") and the
+// fields that they have in common. So the log grows with the callers and the versions that they use, not with
+// the number of opens, and a kill loses counts only. If more windows are open than memory allows, the oldest
+// ends early.
 // Thread-safe.
 #pragma once
 
@@ -42,7 +43,7 @@ namespace modelfs::store {
 
 class AuditSpool {
  public:
-  // Commits some of the records, from the first one on, and answers how many: at least one. Called by one
+  // Commits some of the records, from the first one on, and returns how many: at least one. Called by one
   // thread at a time, without a lock.
   using Commit = std::function<Result<size_t>(std::span<const AuditRecord> records)>;
 
@@ -56,7 +57,7 @@ class AuditSpool {
   };
 
   AuditSpool(Commit commit, const Clock& clock, Options options);
-  // Commits what is waiting; gives up at the first failure.
+  // Commits the waiting records; gives up at the first failure.
   ~AuditSpool();
   AuditSpool(const AuditSpool&) = delete;
   AuditSpool& operator=(const AuditSpool&) = delete;
@@ -65,34 +66,34 @@ class AuditSpool {
     kCounted,  // as above
     kEach,     // a record of its own, whatever came before it
   };
-  // `record` has everything but its place in the chain. Where the host has no thread to write it down, it
-  // waits for the next call that finds one.
+  // `record` has everything but its place in the chain. If the host refuses to start a thread, the record
+  // waits for the next call that can start one.
   void Add(AuditRecord record, Repeats repeats = Repeats::kCounted);
 
-  // Returns when everything that was added before is committed, or answers why it cannot be; it waits on
-  // then.
+  // Returns when everything that was added before is committed. If a commit fails, returns its error; the
+  // records keep waiting.
   Status Flush();
 
  private:
   struct Window {
-    std::string key;  // what its records have in common
+    std::string key;  // the fields that its records have in common
     int64_t began_ms = 0;
-    std::vector<uint64_t> added;  // of the first, different ones: their VariantOf
+    std::vector<uint64_t> added;  // the VariantOf of each record that was added
     uint64_t counted = 0;
-    AuditRecord common;  // of those counted: the last one, less what others differ in
+    AuditRecord common;  // of those counted: the last one, without the fields that differ
   };
   using Windows = std::list<Window>;
 
   void Run();
   void StartThread() REQUIRES(mu_);
-  // True where the record was counted and is not to be queued.
+  // True if the record was counted and must not be queued.
   bool Counted(const AuditRecord& record) REQUIRES(mu_);
-  // The window of that key that is still open, begun anew where there is none.
+  // The open window of that key; a new one if none is open.
   Windows::iterator WindowOf(std::string key) REQUIRES(mu_);
   void End(Windows::iterator window) REQUIRES(mu_);
   bool IsOver(const Window& window) const;
   static void Count(Window& window, const AuditRecord& record);
-  // Queues one record for those that were counted; where the queue is full they are lost.
+  // Queues one record for those that were counted; if the queue is full they are lost.
   void WriteCount(Window& window) REQUIRES(mu_);
   // When the oldest window ends.
   std::chrono::steady_clock::time_point NextEnd() REQUIRES(mu_);
@@ -111,7 +112,7 @@ class AuditSpool {
   Windows windows_ GUARDED_BY(mu_);  // in the order in which they began
   std::unordered_map<std::string_view, Windows::iterator> by_key_ GUARDED_BY(mu_);  // of windows_
   uint64_t lost_ GUARDED_BY(mu_) = 0;
-  uint64_t added_ GUARDED_BY(mu_) = 0;      // that were ever queued
+  uint64_t added_ GUARDED_BY(mu_) = 0;      // records that were ever queued
   uint64_t committed_ GUARDED_BY(mu_) = 0;  // of those
   uint64_t failures_ GUARDED_BY(mu_) = 0;   // commits that failed
   Status outcome_ GUARDED_BY(mu_);          // of the last commit

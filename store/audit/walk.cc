@@ -15,10 +15,10 @@ Result<AuditRecord> AuditWalk::Take(uint64_t sequence, std::string_view encoding
   if (sequence != wanted) return BrokenAudit(wanted, "is missing");
   Result<AuditRecord> record = DecodeAudit(encoding, "audit");
   if (!record.ok()) return BrokenAudit(wanted, "does not match its checksum");
-  if (record->sequence != wanted) return BrokenAudit(wanted, "is another one's, moved here");
+  if (record->sequence != wanted) return BrokenAudit(wanted, "has another record in its place");
   if (record->previous_hash != hash_) {
-    // Either this one was exchanged or the one before was edited, checksum and all: where the chain was made
-    // to fit up to the one before, that is the edited one.
+    // Either this record was exchanged or the one before was edited, with its checksum. If the chain fits up
+    // to the one before, that is the edited one.
     return BrokenAudit(sequence_ == 0 ? wanted : sequence_, "was edited");
   }
   sequence_ = wanted;

@@ -1,4 +1,4 @@
-// Proving the chain, record after record: that none was removed, edited or moved.
+// Proves the chain, record after record: no record was removed, edited or moved.
 #pragma once
 
 #include <cstdint>
@@ -15,11 +15,11 @@ Error BrokenAudit(uint64_t sequence, std::string_view how);
 class AuditWalk {
  public:
   AuditWalk() = default;
-  // Goes on behind what is proved elsewhere.
+  // Continues after records that were verified elsewhere.
   explicit AuditWalk(const AuditStartRecord& start) : sequence_(start.sequence - 1), hash_(start.hash) {}
 
-  // The record that is stored where `sequence` should be. kDataLoss names the first record that is not what
-  // it was.
+  // Checks the record that is stored at the place of `sequence`. kDataLoss names the first record that was
+  // changed.
   Result<AuditRecord> Take(uint64_t sequence, std::string_view encoding);
 
   // Of the last record that was taken.

@@ -903,7 +903,7 @@ class Story(Case):
         self.ready_registry()
         bare = os.path.join(self.scratch, "bare")
         os.mkdir(bare)
-        self.refused(6, "register", bare, "prod.ml.bare", says=bare + ": there is no file in it")
+        self.refused(6, "register", bare, "prod.ml.bare", says=bare + ": it contains no file")
         self.refused(3, "register", os.path.join(self.scratch, "none"), "prod.ml.iris")
         lone = os.path.join(self.scratch, "file")
         with open(lone, "w") as file:

@@ -206,18 +206,18 @@ TEST(AuditRotation, WhatWasDoneToTheFilesIsFound) {
     return AuditLine(record);
   };
   const Row rows[] = {
-      {"a line removed", [](auto& lines) { lines.erase(lines.begin() + 2); }, "3 is another one's"},
-      {"the first removed", [](auto& lines) { lines.erase(lines.begin()); }, "1 is another one's"},
+      {"a line removed", [](auto& lines) { lines.erase(lines.begin() + 2); }, "3 has another record"},
+      {"the first removed", [](auto& lines) { lines.erase(lines.begin()); }, "1 has another record"},
       {"the last removed", [](auto& lines) { lines.pop_back(); }, "10 is missing"},
-      {"two exchanged", [](auto& lines) { std::swap(lines[2], lines[3]); }, "3 is another one's"},
+      {"two exchanged", [](auto& lines) { std::swap(lines[2], lines[3]); }, "3 has another record"},
       {"the text edited", [&](auto& lines) { replace(lines[4], "\"ann\"", "\"bob\""); }, "5 reads otherwise"},
       {"text and bytes edited", [&](auto& lines) { lines[4] = forged(lines[4]); }, "5 was edited"},
       {"the last edited", [&](auto& lines) { lines.back() = forged(lines.back()); }, "10 was edited"},
       {"the bytes damaged", [&](auto& lines) { lines[4].replace(lines[4].size() - 10, 3, "AAA"); },
        "5 does not match its checksum"},
       {"the bytes gone", [&](auto& lines) { replace(lines[4], "\"record\":", "\"recorx\":"); },
-       "5 is not a record"},
-      {"a line added", [](auto& lines) { lines.push_back(lines.back()); }, "11 is another one's"},
+       "5 is no longer a record"},
+      {"a line added", [](auto& lines) { lines.push_back(lines.back()); }, "11 has another record"},
       {"empty", [](auto& lines) { lines.clear(); }, "1 is missing"},
   };
   for (const Row& row : rows) {
