@@ -33,13 +33,13 @@ namespace {
 constexpr size_t kMostEntryBytes = size_t{1} << 20U;
 constexpr size_t kMostMapBytes = size_t{8} << 20U;
 constexpr int kMostGroups = 65'536;  // NGROUPS_MAX of Linux
-// How often the mapping file's and the user database's stamps are looked at: well within kLifetimeMs.
+// The interval between checks of the mapping file's and the user database's stamps: well within kLifetimeMs.
 constexpr int64_t kLookMs = 200;
-// (uid_t)-1 and (gid_t)-1 mean "leave it" to chown(2) and cannot be anyone's.
+// (uid_t)-1 and (gid_t)-1 mean "leave it" to chown(2) and belong to no user or group.
 constexpr uint64_t kLastId = std::numeric_limits<uid_t>::max() - uint64_t{1};
 
-// Calls one of getpwnam_r(3)'s kin with a buffer that is large enough. ERANGE asks for a larger one; every
-// other failure means "no such entry" here.
+// Calls getpwnam_r(3) or a function like it with a buffer that is large enough. ERANGE asks for a larger one;
+// every other failure means "no such entry" here.
 template <typename Entry, typename Ask>
 bool AskForEntry(Entry& entry, std::vector<char>& buffer, Ask ask) {
   Entry* found = nullptr;
@@ -106,13 +106,13 @@ class NssDatabase : public UserDatabase {
     for (const uint64_t word :
          {uint64_t{info.st_ino}, static_cast<uint64_t>(info.st_size),
           static_cast<uint64_t>(info.st_mtim.tv_sec), static_cast<uint64_t>(info.st_mtim.tv_nsec)}) {
-      stamp = (stamp ^ word) * 0x100000001b3ULL;  // FNV-1a's prime: any change moves it
+      stamp = (stamp ^ word) * 0x100000001b3ULL;  // FNV-1a's prime: any change of a word changes the stamp
     }
     return stamp;
   }
 
-  // The names at the beginnings of the lines of passwd(5) or group(5), by how they fold; read again when the
-  // file changed.
+  // The names at the beginnings of the lines of passwd(5) or group(5), by their folded form; read again when
+  // the file changed.
   class Spellings {
    public:
     explicit Spellings(const char* file) : file_(file) {}
@@ -134,7 +134,7 @@ class NssDatabase : public UserDatabase {
       for (std::string line; std::getline(lines, line);) {
         const std::string name = line.substr(0, line.find(':'));
         std::string folded = FoldCase(name);
-        // A name in lower case is asked for anyway.
+        // A name in lower case is looked up anyway.
         if (folded != name) names_.emplace(std::move(folded), name);
       }
       stamp_ = stamp;
@@ -167,13 +167,13 @@ class NssDatabase : public UserDatabase {
   Spellings groups_{kGroupsFile};
 };
 
-// When something is asked.
+// The time of a query.
 struct Moment {
   int64_t ms = 0;
   uint64_t generation = 0;  // HostIdentities::Generation
 };
 
-// What was asked lately, by key; absence is an answer too. Thread-safe; asks without the lock.
+// Recent answers by key; absence is an answer too. Thread-safe; queries without the lock.
 template <typename Key, typename Value>
 class Recent {
  public:
@@ -188,7 +188,7 @@ class Recent {
     }
     Value value = ask();
     MutexLock lock(mu_);
-    // What is in here lasts no longer than its lifetime, so to begin anew costs no more than that does.
+    // All entries are short-lived, so starting afresh costs no more than their expiry.
     if (answers_.size() >= HostIdentities::kMostCached && !answers_.contains(key)) answers_.clear();
     answers_[key] = Answer{value, now};
     return value;
@@ -197,7 +197,7 @@ class Recent {
  private:
   struct Answer {
     Value value;
-    Moment asked;  // when it was begun to ask
+    Moment asked;  // when the query began
   };
   // A clock that was set back makes an answer look as if it came from the future.
   bool Holds(const Moment& asked, const Moment& now) const {
@@ -209,7 +209,7 @@ class Recent {
   std::unordered_map<Key, Answer> answers_ GUARDED_BY(mu_);
 };
 
-// A mapping file, read.
+// The content of a mapping file.
 struct IdentityMap {
   template <typename Id>
   struct Side {
@@ -224,9 +224,9 @@ struct IdentityMap {
   };
   Side<uid_t> users;
   Side<gid_t> groups;
-  std::map<uid_t, Range> ranges;                           // of users, by the first; they do not overlap
+  std::map<uid_t, Range> ranges;                           // of users, by the first uid; they do not overlap
   std::optional<Range> others;                             // every other user but root
-  std::map<std::string, std::string, std::less<>> shared;  // names of ranges and others, by how they fold
+  std::map<std::string, std::string, std::less<>> shared;  // names of ranges and others, by their folded form
 
   // The name of a uid that has no line of its own.
   const std::string* SharedNameOf(uid_t uid) const {
@@ -238,7 +238,7 @@ struct IdentityMap {
   }
 };
 
-// Which file it was, as stat(2) tells.
+// The identity of a file, from stat(2).
 struct FileStamp {
   dev_t device = 0;
   ino_t inode = 0;
@@ -286,7 +286,7 @@ Status AddRange(std::string_view first, std::string_view last, std::string_view 
   const std::optional<uint64_t> end = ParseId(last);
   if (!begin || !end || *begin > *end) {
     return Error(Code::kInvalidArgument,
-                 fmt::format("{}-{} is no range of uids (0 to {}, the lower one first); write `uid "
+                 fmt::format("{}-{} is not a range of uids (0 to {}, the lower one first); write `uid "
                              "100000-165535 = USER`",
                              Printable(first), Printable(last), kLastId));
   }
@@ -322,7 +322,7 @@ Status ParseLine(std::string_view text, size_t number, IdentityMap& map) {
       "write `uid NUMBER = USER`, `uid FIRST-LAST = USER`, `uid * = USER` or `gid NUMBER = GROUP`";
   const size_t equals = text.find('=');
   if (equals == std::string_view::npos)
-    return Error(Code::kInvalidArgument, fmt::format("there is no '='; {}", kHow));
+    return Error(Code::kInvalidArgument, fmt::format("the '=' is missing; {}", kHow));
   const std::string_view left = Trim(text.substr(0, equals));
   const std::string_view name = Trim(text.substr(equals + 1));
   const std::string_view word = left.substr(0, left.find_first_of(" \t"));
@@ -334,7 +334,7 @@ Status ParseLine(std::string_view text, size_t number, IdentityMap& map) {
   const bool several = digits == "*" || dash != std::string_view::npos;
   if (several && word == "gid") {
     return Error(Code::kInvalidArgument,
-                 "ranges and the default are of uids alone: each gid needs a line of its own");
+                 "ranges and the default are for uids only: each gid needs a line of its own");
   }
   if (several) {
     RETURN_IF_ERROR(CheckPrincipalName(name));
@@ -344,7 +344,7 @@ Status ParseLine(std::string_view text, size_t number, IdentityMap& map) {
   const std::optional<uint64_t> id = ParseId(digits);
   if (!id) {
     return Error(Code::kInvalidArgument,
-                 fmt::format("{} is no {} (0 to {}); {}", Printable(digits), word, kLastId, kHow));
+                 fmt::format("{} is not a {} (0 to {}); {}", Printable(digits), word, kLastId, kHow));
   }
   RETURN_IF_ERROR(CheckPrincipalName(name));
   return word == "uid" ? AddLine(map.users, word, *id, name, number)
@@ -373,24 +373,23 @@ struct ReadMap {
 bool IsTrusted(uid_t owner) { return owner == 0 || owner == ::geteuid(); }
 bool OthersMayWrite(const struct stat& info) { return (info.st_mode & (S_IWGRP | S_IWOTH)) != 0; }
 
-// Whoever may write a directory on the way to the map may put another file in its place: what is asked of the
-// map is asked of each, as sshd's StrictModes does. In a sticky one (/tmp) only owners rename and remove.
+// A user that can write a directory on the way to the map can replace the map. So each directory is checked
+// like the map, as sshd's StrictModes does. In a sticky one (/tmp) only owners rename and remove.
 Status CheckDirectory(const Fd& directory, const std::string& path) {
-  // What stat(2) says of an owner who has no number in this user namespace, such as that of / in a rootless
-  // container; nobody is a user of that number.
+  // stat(2) shows this number for an owner without a number in this user namespace, such as the owner of / in
+  // a rootless container. No process is a user of that number.
   constexpr uid_t kUnmapped = 65'534;
   struct stat info = {};
   if (::fstat(directory.get(), &info) != 0) return ErrnoError(errno, path);
   const bool writable = OthersMayWrite(info) && (info.st_mode & S_ISVTX) == 0;
   if (!writable && (IsTrusted(info.st_uid) || info.st_uid == kUnmapped)) return OkStatus();
-  return Error(
-      Code::kPermissionDenied,
-      fmt::format("nobody but root or the user who mounts may be able to write {} and replace the map: "
-                  "chown it and chmod go-w, or keep the map elsewhere",
-                  path));
+  return Error(Code::kPermissionDenied,
+               fmt::format("only root and the mounting user may be able to write {} and replace the map: "
+                           "chown it and chmod go-w, or keep the map elsewhere",
+                           path));
 }
 
-// In front of what is to be walked yet.
+// Puts the parts of `path` in front of the rest of the walk.
 void Prepend(const std::filesystem::path& path, std::deque<std::string>& rest) {
   std::vector<std::string> names;
   for (const std::filesystem::path& name : path.relative_path()) {
@@ -399,8 +398,8 @@ void Prepend(const std::filesystem::path& path, std::deque<std::string>& rest) {
   rest.insert(rest.begin(), names.begin(), names.end());
 }
 
-// The map, along every directory and link that leads to it, as path_resolution(7) has it: a link in between
-// may be anybody's, and what is checked by its path may be another one a moment later.
+// Opens the map along every directory and link that leads to it, as path_resolution(7) does. A link in
+// between may belong to any user, and a path that was checked may lead elsewhere a moment later.
 Result<Fd> OpenMapFile(const std::string& file) {
   constexpr int kMostLinks = 40;
   std::error_code error;
@@ -419,11 +418,10 @@ Result<Fd> OpenMapFile(const std::string& file) {
       return ErrnoError(errno, shown);
     if (S_ISLNK(info.st_mode)) {
       if (!IsTrusted(info.st_uid)) {
-        return Error(
-            Code::kPermissionDenied,
-            fmt::format("the link {} belongs to somebody else than root or the user who mounts: name the "
-                        "file that it leads to",
-                        shown));
+        return Error(Code::kPermissionDenied,
+                     fmt::format("the link {} does not belong to root or the mounting user: name the "
+                                 "file that it leads to",
+                                 shown));
       }
       if (++links > kMostLinks) return ErrnoError(ELOOP, file);
       std::array<char, PATH_MAX> target{};
@@ -435,7 +433,7 @@ Result<Fd> OpenMapFile(const std::string& file) {
       directory = Fd(::open("/", O_PATH | O_DIRECTORY | O_CLOEXEC));
       at = "/";
     } else if (rest.empty()) {
-      // Whoever could put a FIFO or a device there must not keep anybody waiting for its other end.
+      // O_NONBLOCK: a FIFO or a device in this place must not make the caller wait for its other end.
       Fd map(
           ::openat(directory.get(), name.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
       if (!map.valid()) return ErrnoError(errno, shown);
@@ -457,14 +455,13 @@ Result<ReadMap> ReadMapFile(const std::string& file) {
   struct stat info = {};
   if (::fstat(fd.get(), &info) != 0) return ErrnoError(errno, fmt::format("identity map {}", file));
   if (!S_ISREG(info.st_mode)) {
-    return Error(Code::kInvalidArgument, fmt::format("identity map {}: it is no regular file", file));
+    return Error(Code::kInvalidArgument, fmt::format("identity map {}: it is not a regular file", file));
   }
   if (OthersMayWrite(info) || !IsTrusted(info.st_uid)) {
-    return Error(
-        Code::kPermissionDenied,
-        fmt::format("identity map {}: it says who is who, so nobody but root or the user who mounts may be "
-                    "able to write it: chown it, and chmod go-w",
-                    file));
+    return Error(Code::kPermissionDenied,
+                 fmt::format("identity map {}: it names the users, so only root and the mounting user may be "
+                             "able to write it: chown it, and chmod go-w",
+                             file));
   }
   std::string text;
   std::vector<char> buffer(size_t{64} << 10U);
@@ -560,7 +557,7 @@ class HostIdentities::Impl {
 
   std::vector<uid_t> UidsCalled(const std::vector<std::string>& names) {
     std::vector<uid_t> uids;
-    if (Look() != nullptr) {  // in which a number has one name
+    if (Look() != nullptr) {  // a mapping file gives a uid one name
       for (const std::string& name : names) {
         const std::vector<uid_t> mapped = UidsOf(name);
         uids.insert(uids.end(), mapped.begin(), mapped.end());
@@ -618,9 +615,9 @@ class HostIdentities::Impl {
   }
 
  private:
-  using MapPtr = std::shared_ptr<const IdentityMap>;  // null: there is no mapping file
+  using MapPtr = std::shared_ptr<const IdentityMap>;  // null: no mapping file was given
 
-  // The mapping in force; looks now and then whether the file was changed.
+  // The mapping in force; checks now and then whether the file was changed.
   MapPtr Look() {
     const int64_t now_ms = clock_.NowMs();
     FileStamp seen;
@@ -651,7 +648,7 @@ class HostIdentities::Impl {
         map_ = std::make_shared<const IdentityMap>(std::move((*read)->map));
         ++generation_;
       } else if (read) {
-        seen_ = now;  // said once, and tried again when the file changes
+        seen_ = now;  // logged once, and tried again when the file changes
         complaint = read->error().message();
       }
       map = map_;
@@ -669,7 +666,7 @@ class HostIdentities::Impl {
       return found->second;
     }
     const std::optional<UserDatabase::User> user = UserOf(uid);
-    // A name that no principal can have is nobody's.
+    // A name that no principal can have gives its user no name.
     if (!user || !CheckPrincipalName(user->name).ok()) return std::nullopt;
     return user->name;
   }
@@ -691,7 +688,7 @@ class HostIdentities::Impl {
     return names;
   }
 
-  // Whom the database knows by one of these names, each once, in this order.
+  // The database's entries for these names, each once, in this order.
   template <typename Entry>
   static std::vector<Entry> AskForEach(const std::vector<std::string>& names,
                                        std::optional<Entry> (UserDatabase::*named)(const std::string&),
@@ -700,7 +697,7 @@ class HostIdentities::Impl {
     for (const std::string& name : names) {
       std::optional<Entry> entry = (database.*named)(name);
       const auto same = [&](const Entry& other) { return other.name == entry->name; };
-      // A directory service that compares without case answers to each spelling.
+      // A directory service that compares without case finds the same entry for each spelling.
       if (entry && std::none_of(entries.begin(), entries.end(), same)) entries.push_back(*std::move(entry));
     }
     return entries;
@@ -722,7 +719,7 @@ class HostIdentities::Impl {
     return now;
   }
 
-  // The user database's own answers, kept for kLifetimeMs.
+  // The user database's own answers, cached for kLifetimeMs.
   std::optional<UserDatabase::User> UserOf(uid_t uid) {
     return users_.Get(uid, Now(), [&] { return database_.UserOf(uid); });
   }
@@ -745,7 +742,7 @@ class HostIdentities::Impl {
                                              &UserDatabase::GroupNamed, database_);
     });
   }
-  // Of the user whom the database has for a uid, by whatever name; empty where it has none.
+  // The groups of the user that the database has for a uid, whatever its name; empty if it has none.
   std::vector<gid_t> SupplementaryOf(uid_t uid) {
     return memberships_.Get(uid, Now(), [&] {
       const std::optional<UserDatabase::User> user = database_.UserOf(uid);
@@ -769,7 +766,7 @@ class HostIdentities::Impl {
   Recent<std::string, std::vector<UserDatabase::User>> users_by_name_;
   Recent<std::string, std::vector<UserDatabase::Group>> groups_by_name_;
   Recent<uid_t, std::vector<gid_t>> memberships_;
-  Recent<std::string, bool> users_there_{kAbsenceMs};  // whether there was one of that name
+  Recent<std::string, bool> users_there_{kAbsenceMs};  // whether a user of that name existed
 };
 
 HostIdentities::HostIdentities(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

@@ -1,22 +1,23 @@
-// Who the numbers are that the kernel names processes by: uid <-> user, gid <-> group, and which groups a
-// user is in. Asked of the host's user database (nsswitch.conf), or of a mapping file, in front of it:
+// Names of the numbers in the kernel's requests: uid <-> user, gid <-> group, and the groups of a user. They
+// come from the host's user database (nsswitch.conf), or from a mapping file in front of it:
 //
-//   # who uses the mount
+//   # users of the mount
 //   uid 1000 = ann@x.org
 //   gid 100 = data-science
 //   # uids that a cluster draws by chance, and every other one
 //   uid 100000-165535 = batch
 //   uid * = guests
 //
-// A uid's own line wins over a range, and a range over the default. A name by range or default is many
-// uids' (Caller::shared_name), is never uid 0's, and is none of UidsOf's answers: whoever needs a number for
-// each name asks IsShared.
+// A uid's own line wins over a range, and a range over the default. A name by range or default belongs to
+// many uids (Caller::shared_name), is never uid 0's, and UidsOf does not return them. A caller that needs a
+// number for each name must check IsShared.
 //
-// Where a mapping file is given, only what it maps exists. Who is in a mapped group is still said by the
-// kernel (the request's gid) and by the user database (the supplementary groups of the uid's user there).
+// With a mapping file, only the names that it maps exist. The members of a mapped group still come from the
+// kernel (the request's gid) and from the user database (the supplementary groups of the uid's user there).
 //
-// Everything is asked again after kLifetimeMs, so that a change shows within the bound that a moved alias
-// has; and when Generation rises, so that whoever works anew because it did, hears nothing of before.
+// Every answer is fetched again after kLifetimeMs, so that a change shows within the bound that a moved alias
+// has. It is also fetched again when Generation rises, so that a caller that reacts to the rise gets nothing
+// older.
 #pragma once
 
 #include <sys/types.h>
@@ -58,12 +59,12 @@ class UserDatabase {
   virtual std::optional<Group> GroupOf(gid_t gid) = 0;
   virtual std::optional<Group> GroupNamed(const std::string& name) = 0;
   virtual std::vector<gid_t> GroupsOf(const User& user) = 0;  // the primary group included
-  // How the host's own files spell the users and groups whose name is `folded`, without regard to case. Of
-  // those that only a network service knows nothing is told: it would have to be asked for all it has.
+  // The spellings in the host's own files of the users and groups that have the name `folded`, without regard
+  // to case. Names that only a network service knows are left out: it would have to list all of its users.
   virtual std::vector<std::string> UserSpellings(const std::string& folded) = 0;
   virtual std::vector<std::string> GroupSpellings(const std::string& folded) = 0;
-  // Another number once it may answer otherwise than before, as far as the host's own files tell: what a
-  // network service changes is not seen.
+  // Changes when the database may give other answers than before, as far as the host's own files show. A
+  // change in a network service is not seen.
   virtual uint64_t Stamp() = 0;
 };
 
@@ -78,36 +79,37 @@ class HostIdentities : public PrincipalDirectory {
   static constexpr size_t kMostCached = 16'384;  // of each kind of answer, absence included
 
   struct Options {
-    std::string map_file;                 // empty: the user database says it all
-    UserDatabase* database = nullptr;     // HostUserDatabase() where it is null; outlives this
-    const Clock* clock = nullptr;         // SystemClock() where it is null; outlives this
-    std::shared_ptr<spdlog::logger> log;  // told of a mapping file that cannot be read again; may be null
+    std::string map_file;                 // empty: the user database has all names
+    UserDatabase* database = nullptr;     // null: HostUserDatabase(); outlives this
+    const Clock* clock = nullptr;         // null: SystemClock(); outlives this
+    std::shared_ptr<spdlog::logger> log;  // gets an error if a changed mapping file cannot be read; may be
+                                          // null
   };
 
-  // kInvalidArgument names file and line, or says that it is no regular file; kPermissionDenied where others
-  // can write the mapping file or put another one in its place.
+  // kInvalidArgument names file and line, or says that the file is not a regular one; kPermissionDenied if
+  // others can write the mapping file or replace it.
   static Result<std::unique_ptr<HostIdentities>> Open(Options options);
   ~HostIdentities() override;
 
-  // A process with these ids: principal, groups and uid. The edge adds how that was proved.
+  // A process with these ids: principal, groups and uid. The front end adds how they were proved.
   Caller CallerOf(uid_t uid, gid_t gid);
   // This process. `door` is for the audit record.
   Caller ProcessCaller(std::string door);
 
-  // None where it is unknown; several where a mapping file says so, or where the host has names that differ
-  // in case only. Names compare as principals do: found are, without a mapping file, the spelling that is
-  // asked for, all in lower case, and those of UserDatabase's Spellings.
+  // Empty if the name is unknown; several if a mapping file says so, or if the host has names that differ in
+  // case only. Names compare as principals do. Without a mapping file the spellings that are tried are the
+  // given one, the one in lower case, and those of UserDatabase's Spellings.
   std::vector<uid_t> UidsOf(std::string_view user);
   std::vector<gid_t> GidsOf(std::string_view group);
   // Whether a range of uids, or the default, has that name.
   bool IsShared(std::string_view user);
-  // The users whose processes CallerOf calls by one of these names, in the order of the names: unlike
-  // UidsOf's, none that has another name before this one. For very many names of which few are users: that a
-  // name is nobody's is taken to hold until Generation rises, and for kAbsenceMs at the most.
+  // The uids that CallerOf gives one of these names, in the order of the names. Unlike UidsOf, it leaves out
+  // a uid with another name before this one. For very many names of which few are users: an unused name is
+  // cached until Generation rises, and for at most kAbsenceMs.
   std::vector<uid_t> UidsCalled(const std::vector<std::string>& names);
 
-  // Rises when ids may mean somebody else than before: the mapping file was read again, or the user
-  // database's stamp moved. Whoever gave out ids and keeps them asks now and then.
+  // Rises when ids may mean other users than before: the mapping file was read again, or the user database's
+  // stamp changed. A caller that keeps ids checks it now and then.
   uint64_t Generation();
 
   std::optional<Found> Find(std::string_view name) override;

@@ -1,4 +1,4 @@
-// A user of the host in a sentence for people.
+// A user of the host in a message for people.
 #pragma once
 
 #include <sys/types.h>
@@ -7,7 +7,7 @@
 
 namespace modelfs::store {
 
-// "ann (uid 1000)", or "uid 1000" where the host's user database has no such user. Asks that database.
+// "ann (uid 1000)", or "uid 1000" if the host's user database has no such user. Queries that database.
 std::string UserLabel(uid_t uid);
 
 }  // namespace modelfs::store

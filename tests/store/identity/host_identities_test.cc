@@ -282,12 +282,12 @@ TEST(HostIdentities, ABadRangeIsNamedWithItsLineAndWhatItMeets) {
       {"uid 12-13 = a\nuid 10-20 = a\n", ":2: uids 10-20 overlap with 12-13 on line 1"},
       {"uid * = a\nuid * = b\n", ":2: every other uid is mapped on line 1 already"},
       {"uid 0-10 = a\n", ":1: a range may not hold uid 0; root needs a line of its own"},
-      {"uid 20-10 = a\n", ":1: 20-10 is no range of uids"},
-      {"uid 10- = a\n", ":1: 10- is no range of uids"},
-      {"uid 1-4294967295 = a\n", ":1: 1-4294967295 is no range of uids"},
-      {"uid -5 = a\n", ":1: -5 is no uid"},
-      {"gid 1-2 = a\n", ":1: ranges and the default are of uids alone"},
-      {"gid * = a\n", ":1: ranges and the default are of uids alone"},
+      {"uid 20-10 = a\n", ":1: 20-10 is not a range of uids"},
+      {"uid 10- = a\n", ":1: 10- is not a range of uids"},
+      {"uid 1-4294967295 = a\n", ":1: 1-4294967295 is not a range of uids"},
+      {"uid -5 = a\n", ":1: -5 is not a uid"},
+      {"gid 1-2 = a\n", ":1: ranges and the default are for uids only"},
+      {"gid * = a\n", ":1: ranges and the default are for uids only"},
       {"uid 1-2 = \n", ":1: principal \"\""},
   };
   for (const auto& row : kRows) {
@@ -307,12 +307,12 @@ TEST(HostIdentities, ABadLineIsNamedWithItsFile) {
     const char* line;
     const char* says;
   } kRows[] = {
-      {"uid 1000 ann\n", ":1:", "no '='"},
+      {"uid 1000 ann\n", ":1:", "the '=' is missing"},
       {"# fine\nuser 1000 = ann\n", ":2:", "neither uid nor gid"},
-      {"uid = ann\n", ":1:", "is no uid"},
-      {"uid -1 = ann\n", ":1:", "is no uid"},
-      {"uid 1000x = ann\n", ":1:", "is no uid"},
-      {"gid 4294967295 = all\n", ":1:", "is no gid"},
+      {"uid = ann\n", ":1:", "is not a uid"},
+      {"uid -1 = ann\n", ":1:", "is not a uid"},
+      {"uid 1000x = ann\n", ":1:", "is not a uid"},
+      {"gid 4294967295 = all\n", ":1:", "is not a gid"},
       {"uid 1000 =\n", ":1:", "cannot be empty"},
       {"uid 1000 = uid:1000\n", ":1:", "uid:"},
       {"uid 1000 = ann\n\nuid 1000 = bob\n", ":3:", "on line 1 already"},
