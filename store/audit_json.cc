@@ -37,7 +37,7 @@ std::string Text(const AuditRecord& record, Hashes hashes) {
     json["hash"] = Digest{record.hash, 0}.Hex();
   }
   json["proof"] = ProofName(record.proof);
-  // Names and texts are UTF-8 by the registry's rules; what is not, in an old record, must not throw here.
+  // Names and texts are UTF-8 by the registry's rules; other bytes in an old record must not throw here.
   return json.dump(-1, ' ', false, Json::error_handler_t::replace);
 }
 

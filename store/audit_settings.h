@@ -1,4 +1,4 @@
-// How a registry's audit log is kept: which opens of files are in it, and when its old records move to files.
+// Settings of a registry's audit log: which opens of files are in it, and when its old records move to files.
 // Format: docs/formats.md, "audit settings".
 #pragma once
 
@@ -12,13 +12,13 @@ namespace modelfs::store {
 
 struct AuditSettings {
   enum class Opens : uint8_t {
-    kCounted =
-        0,  // a principal's of one version within a minute: one record, and one with the number of the rest
+    // A principal's opens of one version within a minute: one record, and one with the number of the rest.
+    kCounted = 0,
     kEach = 1,  // a record each
   };
   Opens opens = Opens::kCounted;
-  // Records move to files when those in the registry are more bytes than this, or the oldest is older. The
-  // newest half stays. An engine's file is some three times as large as the records in it.
+  // Records move to files when those in the registry exceed this size, or the oldest exceeds the age below.
+  // The newest half stays. An engine's file is about three times as large as the records in it.
   uint64_t most_bytes = uint64_t{8} << 20U;
   int64_t longest_ms = int64_t{90} * 24 * 60 * 60 * 1000;
 

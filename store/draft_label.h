@@ -1,8 +1,8 @@
-// What a draft's label says of it: one JSON line, kept with the draft by cas/drafts/draft_store.h.
+// The content of a draft's label: one JSON line, kept with the draft by cas/drafts/draft_store.h.
 //
 //   {"v":1, "mount", "uid", "model", "name", "used_ms",
-//     "creator": 1000,                        whose it is, where that is not the mount's user ("uid")
-//     "tags": {…}, "description": "…",        what the version will be given
+//     "creator": 1000,                        its creator's uid, if not the mount's user ("uid")
+//     "tags": {…}, "description": "…",        for the version that it becomes
 //     "copied_from": 17,                      the first version (its id) that a file was copied from
 //     "sealing": {"number", "tree"},          a commit is under way: after a crash the registry knows whether
 //                                             it happened
@@ -23,7 +23,7 @@
 
 namespace modelfs::store {
 
-// What a version will get besides its files; set on the draft's root as extended attributes.
+// The fields of the future version besides its files; set on the draft's root as extended attributes.
 struct DraftFields {
   std::map<std::string, std::string> tags;
   std::string description;
@@ -42,7 +42,7 @@ struct DraftLabel {
   bool ended = false;
 
   std::string Encode() const;
-  // Nothing where it is another program's, or of a later format: not ours to touch.
+  // nullopt if it is another program's, or of a later format: this program must not change it.
   static std::optional<DraftLabel> Decode(std::string_view text);
 };
 

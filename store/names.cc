@@ -43,7 +43,7 @@ bool HasSpace(std::string_view text) {
                      [&](std::string_view space) { return text.find(space) != std::string_view::npos; });
 }
 
-// What a name breaks of the rules; nothing where it is one.
+// The rule that a text breaks as a name; nullopt if it breaks none.
 std::optional<std::string_view> WhyNotAName(std::string_view name) {
   if (name.size() > kNameMaxBytes) return "is longer than 255 bytes; write a shorter one";
   if (!IsValidUtf8(name)) return "is not valid UTF-8";
@@ -63,7 +63,7 @@ std::optional<std::string_view> WhyNotAName(std::string_view name) {
   return std::nullopt;
 }
 
-// The name nearest to one that people have elsewhere ("Qwen2.5-7B-Instruct"); nothing where there is none.
+// The nearest name to one from elsewhere ("Qwen2.5-7B-Instruct"); nullopt if no name is near.
 std::optional<std::string> NearestName(std::string_view name) {
   std::string nearest = LowerCase(name);
   for (const std::string_view space : kWideSpaces) {
@@ -79,7 +79,7 @@ std::optional<std::string> NearestName(std::string_view name) {
   return nearest;
 }
 
-// The same of a name of several parts: what is too many is taken for one name with dots in it.
+// The same of a name of several parts: the third part takes all that follows, with its dots.
 std::optional<std::string> NearestFullName(std::string_view dotted) {
   std::string nearest;
   for (size_t part = 1;; ++part) {
@@ -226,7 +226,7 @@ Result<ModelSpec> ModelSpec::Parse(std::string_view text) {
   const size_t mark = rest.find_first_of("@/");
   ASSIGN_OR_RETURN(FullName model, FullName::Parse(rest.substr(0, mark)));
   if (model.parts.size() != 3) {
-    return Refusal("model", text, "has no three parts; write catalog.schema.model");
+    return Refusal("model", text, "does not have three parts; write catalog.schema.model");
   }
   ModelSpec spec;
   spec.model = std::move(model);

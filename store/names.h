@@ -1,5 +1,5 @@
-// The names of the registry, and what may stand in one. Every door applies the same rules: they are
-// asked here, once. Rules: reference "Limits and names" in docs/semantics.md.
+// The names of the registry, and their rules. Every front end applies the same rules, with these functions.
+// Rules: "Limits and names" in docs/semantics.md.
 #pragma once
 
 #include <cstdint>
@@ -24,8 +24,8 @@ Status CheckObjectName(std::string_view name);
 // letters or digits, at least one of them a digit or capital).
 Status CheckAliasName(std::string_view name);
 
-// True for names that can never be an alias and may be held privately by a mount meanwhile: those
-// with a character outside [A-Za-z0-9_-], and `ln`'s temporary names.
+// True for names that can never be an alias, so that a mount may keep them to itself for a while: those with
+// a character outside [A-Za-z0-9_-], and `ln`'s temporary names.
 bool IsHeldName(std::string_view name);
 
 // 1 to 255 bytes, valid UTF-8, none of . , - = / : and no outer spaces, no control characters.
@@ -46,7 +46,7 @@ struct FullName {
   friend bool operator==(const FullName&, const FullName&) = default;
 };
 
-// What a person may write for a model, one of its versions, or what an alias points to:
+// A model, one of its versions, or the target of an alias, as a person may write it:
 // "c.s.m", "c.s.m/3", "c.s.m@Champion", each also with "models:/" in front.
 struct ModelSpec {
   FullName model;
@@ -55,7 +55,7 @@ struct ModelSpec {
   static Result<ModelSpec> Parse(std::string_view text);
 };
 
-// The version that a version's source names: "models:/c.s.m/3". Nothing of a path or another URI.
+// The version that a version's source names: "models:/c.s.m/3". nullopt for a path or another URI.
 std::optional<ModelSpec> ParseModelSource(std::string_view source);
 
 // A version number as people write it: decimal digits without sign or leading zero, at least 1.

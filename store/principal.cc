@@ -38,8 +38,8 @@ Status CheckPrincipalName(std::string_view name) {
     return refuse("a principal's name has at most 255 bytes in lower case, too");
   if (folded.starts_with("uid:") || folded.starts_with("gid:")) {
     return refuse(
-        "names that begin with uid: or gid: are those of users and groups whom the host has no name "
-        "for; they hold no privileges. Give the user a name (the host's user database, or --identity-map)");
+        "names that begin with uid: or gid: stand for users and groups without a name on the "
+        "host; they hold no privileges. Give the user a name (the host's user database, or --identity-map)");
   }
   return OkStatus();
 }

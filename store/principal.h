@@ -1,6 +1,6 @@
-// Who can hold a privilege or own something: users, service principals, groups, and `account users`, which
-// everyone is in. A principal has an id that is never given again; its name only leads there, so one that
-// was deleted and made again under the same name inherits nothing.
+// Principals can hold a privilege or own something: users, service principals, groups, and `account users`,
+// which contains everyone. A principal has an id that is never given again; its name only leads to the id. So
+// a principal that was deleted and made again under the same name inherits nothing.
 //
 // Names compare without regard to case and are kept as they were first written (reference §2.3).
 #pragma once
@@ -17,7 +17,7 @@ namespace modelfs::store {
 
 using PrincipalId = uint64_t;
 inline constexpr PrincipalId kNobodyId = 0;        // no principal; holds nothing
-inline constexpr PrincipalId kAccountUsersId = 1;  // the group of everyone who is somebody
+inline constexpr PrincipalId kAccountUsersId = 1;  // the group of every caller that has a name
 inline constexpr std::string_view kAccountUsers = "account users";
 
 // Limits: each is refused with kResourceExhausted (reference §5, "Identity").
@@ -29,7 +29,7 @@ inline constexpr size_t kMaxGroupNesting = 10;
 enum class PrincipalKind : uint8_t { kUser = 1, kServicePrincipal = 2, kGroup = 3 };
 std::string_view PrincipalKindName(PrincipalKind kind);  // "user", "service principal", "group"
 
-// Where a principal comes from, and for a group where its members are kept.
+// The origin of a principal, and for a group the place of its members.
 enum class PrincipalSource : uint8_t {
   kRegistry = 1,  // made here; a group's members are recorded here
   kHost = 2,      // the host knows it; a group's members are the host's affair
@@ -45,25 +45,25 @@ struct PrincipalInfo {
   std::string created_by;
 };
 
-// 1 to 255 bytes of printable UTF-8 in NFC, without outer spaces; "uid:…" and "gid:…" are reserved for
-// those whom the host has no name for. kInvalidArgument says which rule.
+// 1 to 255 bytes of printable UTF-8 in NFC, without outer spaces. "uid:…" and "gid:…" are reserved for users
+// and groups that have no name on the host. kInvalidArgument says which rule.
 Status CheckPrincipalName(std::string_view name);
 
-// True for "uid:1234": someone the host has no name for, who is nobody here.
+// True for "uid:1234", a user that has no name on the host and no rights here, and for "".
 bool IsNobody(std::string_view principal);
 
-// Who a name is outside of the registry: the host's users and groups (store/identity/host_identities.h).
-// Thread-safe. May ask a network service; nobody holds a lock across a call.
+// Names outside of the registry: the host's users and groups (store/identity/host_identities.h). Thread-safe.
+// May query a network service; no caller holds a lock across a call.
 class PrincipalDirectory {
  public:
   virtual ~PrincipalDirectory() = default;
-  // A user or group of that name; the user where there are both. The name compares as principals do.
+  // A user or group of that name; the user if both exist. The name compares as principals do.
   struct Found {
     std::string name;  // as the host writes it
     PrincipalKind kind = PrincipalKind::kUser;
   };
   virtual std::optional<Found> Find(std::string_view name) = 0;
-  // The names of the host's groups that a user is in; empty for who is none.
+  // The names of the host's groups that a user is in; empty if the host has no such user.
   virtual std::vector<std::string> GroupsOf(std::string_view user) = 0;
 };
 

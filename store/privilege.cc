@@ -17,7 +17,7 @@ constexpr std::array<std::string_view, kPrivileges> kNames = {
     "BROWSE",         "MANAGE",          "READ_AUDIT",
 };
 
-// On the model, and on whatever holds it: they flow down (reference §2.2).
+// On the model, and on its schema and catalog: they flow down (reference §2.2).
 constexpr PrivilegeSet kOnModels = {Privilege::kCreateModelVersion, Privilege::kExecute, Privilege::kApplyTag,
                                     Privilege::kManage, Privilege::kAllPrivileges};
 constexpr PrivilegeSet kOnSchemas =
@@ -86,8 +86,8 @@ Result<Privilege> ParsePrivilege(std::string_view text) {
   if (found != kNames.end()) return static_cast<Privilege>(found - kNames.begin());
   std::string all;
   for (const std::string_view each : kNames) all += fmt::format("{}{}", all.empty() ? "" : ", ", each);
-  return Error(Code::kInvalidArgument,
-               fmt::format("there is no privilege \"{}\"; there are {}", Printable(text.substr(0, 64)), all));
+  return Error(Code::kInvalidArgument, fmt::format("no privilege is named \"{}\"; these exist: {}",
+                                                   Printable(text.substr(0, 64)), all));
 }
 
 }  // namespace modelfs::store

@@ -1,4 +1,4 @@
-// Privileges, and on what each can be granted (reference §2.2).
+// Privileges, and the kinds of objects that each can be granted on (reference §2.2).
 #pragma once
 
 #include <cstdint>
@@ -15,7 +15,7 @@ std::string_view KindName(ObjectKind kind);  // "catalog"
 
 // The values are on the disk: append, never renumber.
 enum class Privilege : uint8_t {
-  kAllPrivileges = 0,  // whatever can be granted on the object but MANAGE; expanded when a check is made
+  kAllPrivileges = 0,  // everything that can be granted on the object, except MANAGE; expanded at each check
   kCreateCatalog = 1,
   kUseCatalog = 2,
   kUseSchema = 3,
@@ -62,14 +62,14 @@ class PrivilegeSet {
   uint32_t bits_ = 0;
 };
 
-// What can be granted on an object of this kind, ALL PRIVILEGES included.
+// The privileges that can be granted on an object of this kind, ALL PRIVILEGES included.
 PrivilegeSet Grantable(ObjectKind kind);
-// What ALL PRIVILEGES on an object of this kind stands for.
+// The privileges that ALL PRIVILEGES on an object of this kind stands for.
 PrivilegeSet ImpliedByAll(ObjectKind kind);
 
 std::string_view PrivilegeName(Privilege privilege);  // "CREATE_MODEL": REST, JSON
 std::string PrivilegeSqlName(Privilege privilege);    // "CREATE MODEL"
-// Either spelling, in any case; kInvalidArgument lists what there is.
+// Either spelling, in any case; kInvalidArgument lists all privileges.
 Result<Privilege> ParsePrivilege(std::string_view text);
 
 }  // namespace modelfs::store

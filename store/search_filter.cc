@@ -222,7 +222,7 @@ Result<bool> Evaluate(const Node& node, const ObjectInfo& model, const TagSource
   }
   switch (node.field) {
     case Node::Field::kName:
-      // The leaf for a plain word, the full name where the text has dots.
+      // Compares the leaf; the full name if the text has dots.
       return Compare(node,
                      node.value.find('.') == std::string::npos ? model.name : model.full_name.ToString());
     case Node::Field::kCatalog:
@@ -232,7 +232,7 @@ Result<bool> Evaluate(const Node& node, const ObjectInfo& model, const TagSource
     case Node::Field::kOwner:
       return Compare(node, model.owner);
     case Node::Field::kAlias: {
-      // != says that no alias is called so.
+      // != says that no alias has that name.
       if (node.op == Node::Operator::kNotEqual) {
         return std::none_of(model.aliases.begin(), model.aliases.end(),
                             [&](const AliasInfo& alias) { return alias.name == node.value; });
@@ -243,7 +243,7 @@ Result<bool> Evaluate(const Node& node, const ObjectInfo& model, const TagSource
     case Node::Field::kTag: {
       ASSIGN_OR_RETURN(const SearchFilter::Tags all, tags());
       const auto tag = all.find(node.tag_key);
-      // As in SQL, no comparison holds for what is absent, not even !=.
+      // As in SQL, no comparison holds for an absent value, not even !=.
       return tag != all.end() && Compare(node, tag->second);
     }
   }
@@ -253,7 +253,7 @@ Result<bool> Evaluate(const Node& node, const ObjectInfo& model, const TagSource
 }  // namespace
 
 bool LikeMatches(std::string_view pattern, std::string_view text) {
-  // Remembers only the last %: going back further can never match more. So the time is bounded by the
+  // Remembers only the last %, because going back further cannot match more. So the time is bounded by the
   // product of the lengths.
   size_t p = 0;
   size_t t = 0;

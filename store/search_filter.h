@@ -22,12 +22,12 @@ inline constexpr size_t kFilterMaxDepth = 32;
 // Immutable, hence freely shared.
 class SearchFilter {
  public:
-  // kInvalidArgument says where and what was expected. All blanks: matches everything.
+  // kInvalidArgument names the place and what was expected there. All blanks: matches everything.
   static Result<SearchFilter> Parse(std::string_view text);
 
   struct Node;  // search_filter.cc
   using Tags = std::map<std::string, std::string>;
-  // `tags` is called only where the filter asks for a tag.
+  // `tags` is called only if the filter asks for a tag.
   Result<bool> Matches(const ObjectInfo& model, const std::function<Result<Tags>()>& tags) const;
 
  private:

@@ -1,5 +1,5 @@
-// Names in SQL that is printed to be run again: each parses to exactly what was meant, whatever it holds.
-// The one place that quotes them; `modelfs sql` (tools/sql/parser.h) reads them back.
+// Names in SQL that is printed to be run again: each parses to exactly the same name, whatever its
+// characters. Only this file quotes them; `modelfs sql` (tools/sql/parser.h) reads them back.
 #pragma once
 
 #include <string>
@@ -13,8 +13,8 @@ namespace modelfs::store {
 // In back-ticks, those inside doubled.
 std::string SqlQuoted(std::string_view name);
 
-// In back-ticks where the parser needs them: for other characters than letters, digits and '_', and for the
-// two words that begin something else where a name may stand (IF EXISTS; SHOW GRANTS ON).
+// In back-ticks if the parser needs them: for other characters than letters, digits and '_', and for the two
+// words that begin another clause where a name may stand (IF EXISTS; SHOW GRANTS ON).
 std::string SqlName(std::string_view name);
 // Part by part, with dots between; "" for the metastore.
 std::string SqlName(const FullName& name);
