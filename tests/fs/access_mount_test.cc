@@ -1,5 +1,5 @@
-// Several users of one shared mount, by system calls of processes that really are those users: what one was
-// granted or has warmed in the kernel's caches, is nobody else's.
+// Several users of one shared mount, by system calls of processes that really are those users: grants and
+// cache entries of one user never serve another.
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -81,8 +81,8 @@ int GetAttribute(const std::string& path, const char* name) {
   return ::getxattr(path.c_str(), name, value.data(), value.size()) >= 0 ? 0 : errno;
 }
 
-// One system call on a model, and what root hears who was granted nothing: names and attributes are not kept
-// from root, what is opened or listed is.
+// One system call on a model, and its result for root without grants: root sees names and attributes, but
+// cannot open or list.
 struct Call {
   const char* name;
   int root_without;
@@ -154,7 +154,7 @@ enum class Kernel { kCold, kWarm };
 
 class AccessMount : public testing::TestWithParam<Kernel> {
  protected:
-  // The kernel as the parameter says before each look.
+  // Brings the kernel's caches into the parameter's state before each look.
   void Prepare(const std::string& model) const {
     if (GetParam() == Kernel::kWarm) WarmAs(kAnn, model);
   }
@@ -164,7 +164,7 @@ INSTANTIATE_TEST_SUITE_P(Kernel, AccessMount, testing::Values(Kernel::kCold, Ker
                            return instance.param == Kernel::kCold ? "Cold" : "WarmedByTheOwner";
                          });
 
-TEST_P(AccessMount, GrantsDecideForEachUserWhateverTheKernelHasOfOthers) {
+TEST_P(AccessMount, GrantsDecideForEachUserWhateverTheKernelCachedForOthers) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
   const struct {
@@ -192,7 +192,7 @@ TEST_P(AccessMount, GrantsDecideForEachUserWhateverTheKernelHasOfOthers) {
 
     if (GetParam() == Kernel::kWarm) WarmAs(row.user, model);
     shared.Revoke(dotted, row.granted_to, {Privilege::kExecute});
-    // The daemon refuses from the moment the revoke returned; the kernel once it was told.
+    // The daemon refuses as soon as the revoke has returned; the kernel after its notification.
     EXPECT_EQ(As(row.user, [&] { return OpenRead(model + "/versions/1/MLmodel"); }), EACCES);
     EXPECT_EQ(As(row.user, [&] { return ListIt(model + "/versions/1"); }), EACCES);
     for (const Call& call : kCalls) {
@@ -208,7 +208,7 @@ TEST_P(AccessMount, GrantsDecideForEachUserWhateverTheKernelHasOfOthers) {
   }
 }
 
-TEST(SharedByUsers, AFileThatWasKeptOpenTellsNobodyWhatItsModelIsCalledByNow) {
+TEST(SharedByUsers, AnOpenFileDoesNotRevealItsModelsNewName) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
   const std::string model = shared.MakeModel("before");
@@ -218,7 +218,7 @@ TEST(SharedByUsers, AFileThatWasKeptOpenTellsNobodyWhatItsModelIsCalledByNow) {
   const std::string again = "/proc/self/fd/" + std::to_string(kept.get());
   ASSERT_EQ(As(kBob, [&] { return OpenRead(again); }), 0);
   shared.Revoke("cat.sch.before", kBob.name, {Privilege::kExecute});
-  // By way of the mount, so that it knows the new name, too.
+  // Through the mount, so that it knows the new name, too.
   const std::string secret = shared.path() + "/cat/sch/merger";
   ASSERT_EQ(As(kAnn, [&] { return Errno(::rename(model.c_str(), secret.c_str())); }), 0);
   WarmAs(kAnn, secret);
@@ -234,7 +234,7 @@ TEST(SharedByUsers, AFileThatWasKeptOpenTellsNobodyWhatItsModelIsCalledByNow) {
   };
   EXPECT_EQ(told(kBob, "merger"), 0);
   EXPECT_EQ(told(kBob, "this model"), 1);
-  // Who may see it is told which it is.
+  // A user that may see it gets the name.
   EXPECT_NE(As(kAnn, [&] { return Errno(::mkdir((secret + "/versions/1/more").c_str(), 0777)); }), 0);
   EXPECT_EQ(told(kAnn, "/cat/sch/merger/versions/1"), 1);
 }
@@ -256,8 +256,9 @@ TEST(SharedByUsers, BothGatesAreNeededOnTheWay) {
   }
 }
 
-// Who may tag a model passes through versions/, and learns no number there that another has asked for.
-TEST_P(AccessMount, WhoMayOnlyTagReadsNoLink) {
+// A user that may tag a model passes through versions/, and learns no number there that another user has
+// asked for.
+TEST_P(AccessMount, AUserThatMayOnlyTagReadsNoLink) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
   const std::string model = shared.MakeModel("tagged");
@@ -267,7 +268,7 @@ TEST_P(AccessMount, WhoMayOnlyTagReadsNoLink) {
   EXPECT_EQ(As(kRootUser, [&] { return ReadTheLink(model + "/aliases/Champion"); }), EACCES);
 }
 
-TEST(SharedByUsers, AServicePrincipalComesInAsAUserDoes) {
+TEST(SharedByUsers, AServicePrincipalEntersLikeAUser) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
   store::Registry& registry = shared.registry();
@@ -285,7 +286,7 @@ TEST(SharedByUsers, AServicePrincipalComesInAsAUserDoes) {
   }
 }
 
-// Whoever may not even look: names, attributes and ACLs of what is in a schema, by the kernel alone.
+// A look at names, attributes and ACLs below a schema, by the kernel alone.
 int LookAt(const User& user, const std::string& model) {
   return As(user, [&] {
     const int there = StatWithoutSync(model + "/versions/1/data/weights");
@@ -314,7 +315,7 @@ TEST(SharedByUsers, AServicePrincipalIsNotLetThroughByTheHostsGroups) {
   EXPECT_TRUE(Eventually([&] { return LookAt(kSam, model) == 0; })) << "a user of the group again";
 }
 
-TEST(SharedByUsers, WhoIsCalledAsAGroupIsNotLetThroughAsEveryoneIs) {
+TEST(SharedByUsers, AUserNamedLikeAGroupDoesNotGetEveryonesAccess) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
   store::Registry& registry = shared.registry();
@@ -326,7 +327,7 @@ TEST(SharedByUsers, WhoIsCalledAsAGroupIsNotLetThroughAsEveryoneIs) {
   EXPECT_TRUE(Eventually([&] { return As(kEve, [&] { return StatWithoutSync(model); }) == EACCES; }));
   WarmAs(kBob, model);
 
-  // Who gets the name later is shut out, too; the number is bob's now.
+  // A user that gets the name later is shut out, too; the uid is bob's now.
   shared.Renumber({{kEve.name, kBob.uid}, {kBob.name, kEve.uid}});
   EXPECT_TRUE(Eventually([&] { return LookAt(kBob, model) == EACCES; }));
   EXPECT_TRUE(Eventually([&] { return LookAt(kEve, model) == 0; }));
@@ -334,8 +335,8 @@ TEST(SharedByUsers, WhoIsCalledAsAGroupIsNotLetThroughAsEveryoneIs) {
   EXPECT_TRUE(Eventually([&] { return LookAt(kBob, model) == 0; }));
 }
 
-// BROWSE opens the directories on the way also to whom the gates are closed.
-TEST(SharedByUsers, BehindClosedGatesWhoMayBrowseSeesTheModelAndNothingInIt) {
+// BROWSE opens the directories on the way also to users with closed gates.
+TEST(SharedByUsers, BrowseBehindClosedGatesShowsTheModelAndNothingInIt) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
   shared.Grant("cat", kAnn.name, {Privilege::kUseCatalog, Privilege::kUseSchema});
@@ -360,7 +361,7 @@ TEST(SharedByUsers, BehindClosedGatesWhoMayBrowseSeesTheModelAndNothingInIt) {
   expect_browsing(kEve, everyones);
   WarmAs(kAnn, groups);
 
-  // With the gates a group's rights are all its members', by whichever group of the host they have them.
+  // A group's rights reach each member if any group of the host opens the gates for that member.
   shared.Grant("cat", kScience, {Privilege::kUseCatalog});
   WarmAs(kSam, groups);
   WarmAs(kDora, everyones);
@@ -369,18 +370,18 @@ TEST(SharedByUsers, BehindClosedGatesWhoMayBrowseSeesTheModelAndNothingInIt) {
   shared.Grant("cat", kGates, {Privilege::kUseCatalog});
   const User in_both{kSam.name, kSam.uid, kGatesId, kSam.groups};
   WarmAs(in_both, groups);
-  // docs/governance.md, "What it does not keep from whom": no entry tells those in both from those in one.
+  // docs/governance.md, "What it does not keep from whom": no ACL entry can require both groups.
   EXPECT_EQ(look(kSam, groups + "/versions/1/MLmodel"), 0);
   EXPECT_EQ(As(kSam, [&] { return OpenRead(groups + "/versions/1/MLmodel"); }), EACCES);
   EXPECT_EQ(As(kSam, [&] { return ListIt(groups + "/versions/1"); }), EACCES);
   EXPECT_EQ(As(kSam, [&] { return ReadTheLink(groups + "/aliases/Champion"); }), EACCES);
-  // Who is named on the way has an entry.
+  // A user that is named on the way has an entry.
   shared.Grant("cat", kSam.name, {Privilege::kBrowse});
   expect_browsing(kSam, groups);
 }
 
 // docs/governance.md, "What it does not keep from whom": the kernel lets an owner past every ACL.
-TEST(SharedByUsers, AnOwnerBehindClosedGatesWhoMayBrowseLooksAtNumbersAndAliasesOnly) {
+TEST(SharedByUsers, AnOwnerWithBrowseBehindClosedGatesSeesNumbersAndAliasesOnly) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
   const std::string model = shared.MakeModel("owned");
@@ -404,8 +405,9 @@ TEST(SharedByUsers, AnOwnerBehindClosedGatesWhoMayBrowseLooksAtNumbersAndAliases
   EXPECT_EQ(As(kBob, [&] { return Errno(::mkdir((model + "/versions/mine").c_str(), 0755)); }), EACCES);
 }
 
-// docs/governance.md, "What it does not keep from whom": the kernel has no word for "whoever has no name".
-TEST(SharedByUsers, ANumberWithoutANameLooksAtWhatEveryoneMaySeeAndOpensNothing) {
+// docs/governance.md, "What it does not keep from whom": the kernel has no word for "every uid without a
+// name".
+TEST(SharedByUsers, AUidWithoutANameSeesWhatEveryoneMaySeeAndOpensNothing) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
   const std::string everyones = shared.MakeModel("everyones");
@@ -425,7 +427,7 @@ TEST(SharedByUsers, ANumberWithoutANameLooksAtWhatEveryoneMaySeeAndOpensNothing)
   }
 }
 
-TEST(SharedByUsers, AUserIsLetInHoweverTheRegistrySpellsTheName) {
+TEST(SharedByUsers, AUserEntersUnderAnySpellingOfTheName) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
   const std::string model = shared.MakeModel("spelled");
@@ -455,7 +457,7 @@ TEST(SharedByUsers, ListingsShowWhatTheirReaderMaySee) {
     });
     return ReadFile(out);
   };
-  for (int round = 0; round < 2; ++round) {  // the second time with what the kernel has of the first
+  for (int round = 0; round < 2; ++round) {  // the second time with a warm cache
     EXPECT_EQ(listed(kAnn, shared.path() + "/cat/sch"), "one two ");
     EXPECT_EQ(listed(kBob, shared.path() + "/cat/sch"), "two ");
     EXPECT_EQ(listed(kEve, shared.path() + "/cat/sch"), "");
@@ -464,12 +466,12 @@ TEST(SharedByUsers, ListingsShowWhatTheirReaderMaySee) {
   }
 }
 
-TEST(SharedByUsers, ARevokeTakesNothingFromWhoElseIsThere) {
+TEST(SharedByUsers, ARevokeLeavesOtherUsersAccessUnchanged) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
   const std::string model = shared.MakeModel("busy");
   shared.Grant("cat.sch.busy", kBob.name, {Privilege::kExecute});
-  // bob opens, stands in the version, and is told when the revoke has happened; ann stands there, too.
+  // bob and ann each stand in the version with a file open, and go on after the revoke.
   std::array<int, 2> go = {};
   std::array<int, 2> ready = {};
   ASSERT_EQ(::pipe(go.data()), 0);
@@ -485,7 +487,7 @@ TEST(SharedByUsers, ARevokeTakesNothingFromWhoElseIsThere) {
       if (::write(ready[1], "r", 1) != 1 || ::read(go[0], &byte, 1) != 1) return 102;
       std::array<char, 64> text;
       if (::pread(file.get(), text.data(), text.size(), 0) <= 0)
-        return 103;  // what was open is read to the end
+        return 103;  // open files are read to the end
       if (void* at = ::mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE, file.get(), 0); at == MAP_FAILED)
         return 104;
       if (::getcwd(text.data(), text.size()) == nullptr && errno != ERANGE) return 105;
@@ -513,7 +515,7 @@ TEST(SharedByUsers, ARevokeTakesNothingFromWhoElseIsThere) {
   for (const int fd : {go[0], go[1], ready[0], ready[1]}) ::close(fd);
 }
 
-TEST(SharedByUsers, TheRootOfAUserNamespaceIsNoRoot) {
+TEST(SharedByUsers, RootOfAUserNamespaceHasNoSpecialRights) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
   const std::string model = shared.MakeModel("fenced");
@@ -566,7 +568,7 @@ TEST(SharedByUsers, HundredsOfGrantsLetTheirHoldersInAndNobodyElse) {
     }
   };
   size_t granted = 0;
-  // On the way from 499 the entries of ann and of whoever else is named push it over the limit.
+  // From 499 on, the entries of ann and of the other named users push it over the limit.
   for (const size_t want : {size_t{400}, size_t{499}, size_t{500}, size_t{501}, kMost}) {
     std::vector<std::string> principals;
     while (granted < want) principals.push_back(user(++granted).name);
@@ -576,7 +578,7 @@ TEST(SharedByUsers, HundredsOfGrantsLetTheirHoldersInAndNobodyElse) {
   }
 }
 
-TEST(SharedByUsers, ADraftIsItsCreatorsAlone) {
+TEST(SharedByUsers, ADraftIsOpenToItsCreatorAlone) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
   const std::string model = shared.MakeModel("drafty");
@@ -622,8 +624,8 @@ TEST(SharedByUsers, ADraftIsItsCreatorsAlone) {
   EXPECT_EQ(As(kAnn, [&] { return OpenRead(model + "/versions/2/file"); }), 0);
 }
 
-// The kernel decides by the attributes of a draft's node, for which it has no ACL.
-TEST(SharedByUsers, ACommittedDraftStaysReadableToItsCreatorWhoStandsInIt) {
+// The kernel decides by the attributes of a draft's node, because it has no ACL of it.
+TEST(SharedByUsers, ACommittedDraftStaysReadableToItsCreatorInIt) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
   const std::string model = shared.MakeModel("drafty");
@@ -652,8 +654,9 @@ TEST(SharedByUsers, ACommittedDraftStaysReadableToItsCreatorWhoStandsInIt) {
       << shared.mounted().Errors();
 }
 
-// What a program makes on the way to an alias is bounded for each user: nobody stops another's `ln -sfn`.
-TEST(SharedByUsers, HeldNamesOfOneStandInNobodyElsesWay) {
+// Names that a program makes on the way to an alias are bounded for each user: no user blocks another's `ln
+// -sfn`.
+TEST(SharedByUsers, HeldNamesOfOneUserDoNotBlockOthers) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
   const std::string model = shared.MakeModel("wanted");
@@ -675,7 +678,7 @@ TEST(SharedByUsers, HeldNamesOfOneStandInNobodyElsesWay) {
   EXPECT_EQ(filled, 0) << std::strerror(filled) << shared.mounted().Errors();
   EXPECT_EQ(As(kAnn, [&] { return Shell("ln -sfn ../versions/1 " + model + "/aliases/Champion").status; }), 0)
       << shared.mounted().Errors();
-  // His own go with their models, which nothing in aliases/ holds back.
+  // His own names go with their models: names in aliases/ do not keep a model from being removed.
   EXPECT_EQ(As(kBob,
                [&] {
                  for (size_t i = 0; i < kModels; ++i) {
@@ -690,7 +693,7 @@ TEST(SharedByUsers, HeldNamesOfOneStandInNobodyElsesWay) {
   }));
 }
 
-TEST(SharedByUsers, AHeldLinkLeadsNobodyAstray) {
+TEST(SharedByUsers, AHeldLinkLeadsToItsVersionAndIsListedToItsMakerOnly) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
   const std::string model = shared.MakeModel("led");
@@ -710,7 +713,7 @@ TEST(SharedByUsers, AHeldLinkLeadsNobodyAstray) {
   EXPECT_EQ(As(kBob, [&] { return ListOf(model + "/aliases").size() == 2 ? 0 : 100; }), 0);
 }
 
-TEST(SharedByUsers, ChangesAreDecidedByTheRegistryAndExplained) {
+TEST(SharedByUsers, TheRegistryDecidesChangesAndExplainsRefusals) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
   const std::string model = shared.MakeModel("ruled");
@@ -720,9 +723,9 @@ TEST(SharedByUsers, ChangesAreDecidedByTheRegistryAndExplained) {
   };
   EXPECT_EQ(As(kBob, [&] { return tag(model); }), 0);
   EXPECT_EQ(As(kBob, [&] { return tag(model + "/versions/1"); }), 0);
-  EXPECT_EQ(As(kAnn, [&] { return tag(model + "/versions/1"); }), 0) << "the owner, whom the ACL names";
+  EXPECT_EQ(As(kAnn, [&] { return tag(model + "/versions/1"); }), 0) << "the ACL names the owner";
   EXPECT_EQ(As(kEve, [&] { return tag(model); }), EACCES);
-  EXPECT_EQ(As(kRootUser, [&] { return tag(model); }), EACCES) << "root is nobody in particular";
+  EXPECT_EQ(As(kRootUser, [&] { return tag(model); }), EACCES) << "root has no special rights";
   EXPECT_EQ(As(kBob, [&] { return Errno(::symlink("../versions/1", (model + "/aliases/Mine").c_str())); }),
             EACCES);
   EXPECT_EQ(As(kBob, [&] { return Errno(::mkdir((model + "/versions/draft").c_str(), 0755)); }), EACCES);
@@ -731,7 +734,7 @@ TEST(SharedByUsers, ChangesAreDecidedByTheRegistryAndExplained) {
             EACCES);
   EXPECT_EQ(As(kEve, [&] { return Errno(::mkdir((shared.path() + "/eves").c_str(), 0755)); }), EACCES);
   EXPECT_EQ(As(kRootUser, [&] { return Errno(::rmdir((model + "/versions/1").c_str())); }), EACCES);
-  // Each hears of its own refusals only, and what would help.
+  // Each user sees its own refusals only, with the remedy.
   EXPECT_EQ(As(kEve,
                [&] {
                  const std::string errors = ReadFile(shared.path() + "/.modelfs/errors");
@@ -743,14 +746,14 @@ TEST(SharedByUsers, ChangesAreDecidedByTheRegistryAndExplained) {
             0);
   EXPECT_EQ(As(kAnn, [&] { return ReadFile(shared.path() + "/.modelfs/errors").empty() ? 0 : 100; }), 0);
 
-  // An owner without CREATE MODEL may still delete what is its own.
+  // An owner without CREATE MODEL may still delete its own objects.
   shared.Revoke("cat.sch", kAnn.name, {Privilege::kCreateModel});
   EXPECT_EQ(As(kAnn, [&] { return Errno(::rmdir((model + "/versions/1").c_str())); }), 0);
   EXPECT_EQ(As(kAnn, [&] { return Errno(::rmdir(model.c_str())); }), 0) << shared.mounted().Errors();
 }
 
-// Who may read a version, its owner included. What the kernel asks us is EROFS; of files it answers by
-// itself, from their owner and mode (docs/mount.md).
+// Readers of a version, its owner included. Requests that reach the daemon return EROFS; the kernel by itself
+// decides calls on files, by their owner and mode (docs/mount.md).
 TEST(SharedByUsers, NobodyChangesAReadyVersionAndEveryCallHasItsErrno) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
@@ -819,17 +822,17 @@ TEST(SharedByUsers, NobodyChangesAReadyVersionAndEveryCallHasItsErrno) {
       }
     }
   }
-  // Which of the two, the host's fs.protected_hardlinks decides: it is about files of others.
+  // The host's fs.protected_hardlinks decides between the two: it is about files of other users.
   for (const User& user : {kBob, kAnn}) {
     const int link =
         As(user, [&] { return Errno(::link(places[1].second.c_str(), (places[1].first + "/new").c_str())); });
     EXPECT_TRUE(link == EROFS || link == EPERM) << user.name << ": " << link;
   }
-  // Root, whom the kernel lets through, is answered by us.
+  // The kernel lets root through, so root gets our errno.
   for (const Row& row : rows) {
     EXPECT_EQ(As(kRootUser, [&] { return row.act(places[1].first, places[1].second); }), EROFS) << row.name;
   }
-  // Whatever was answered, the sentence is there: kept where we were asked, and for `why PATH` in any case.
+  // The message is there for any errno: recorded if the daemon was asked, and for `why PATH` in any case.
   const auto told = [&](const std::string& file, const std::string& attribute) {
     return As(kBob, [&] {
       std::string text = attribute.empty() ? ReadFile(file) : std::string(65536, ' ');
@@ -842,7 +845,7 @@ TEST(SharedByUsers, NobodyChangesAReadyVersionAndEveryCallHasItsErrno) {
   EXPECT_EQ(told(shared.path() + "/.modelfs", "user.modelfs.access.cat.sch.ready/1"), 0);
   EXPECT_EQ(told(shared.path() + "/.modelfs", "user.modelfs.access.cat.sch.ready@Champion"), 0);
   EXPECT_EQ(told(shared.path() + "/.modelfs", "user.modelfs.access.cat.sch.ready"), 100);
-  // One line for each operation of each user, however many files it was.
+  // One line for each operation of each user, for any number of files.
   EXPECT_EQ(As(kBob,
                [&] {
                  const std::string errors = ReadFile(shared.path() + "/.modelfs/errors");
@@ -851,7 +854,7 @@ TEST(SharedByUsers, NobodyChangesAReadyVersionAndEveryCallHasItsErrno) {
             0);
 }
 
-TEST(SharedByUsers, GetfaclShowsWhatWasGrantedAndSetfaclIsAMatterOfGrant) {
+TEST(SharedByUsers, GetfaclShowsGrantsAndSetfaclIsRefusedInFavourOfGrant) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
   const std::string model = shared.MakeModel("shown");
@@ -878,7 +881,7 @@ TEST(SharedByUsers, GetfaclShowsWhatWasGrantedAndSetfaclIsAMatterOfGrant) {
             0);
 }
 
-TEST(SharedByUsers, OwnershipGivenToAGroupIsEveryMembers) {
+TEST(SharedByUsers, EveryMemberOfAnOwningGroupIsAnOwner) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
   const std::string model = shared.MakeModel("given");
@@ -907,7 +910,7 @@ uint64_t Questions(const SharedMount& shared) {
   return sum;
 }
 
-TEST(SharedByUsers, AWarmPathIsWalkedWithoutAQuestionByEveryUser) {
+TEST(SharedByUsers, EveryUserWalksAWarmPathWithoutARequest) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
   const std::string model = shared.MakeModel("warm");
@@ -928,11 +931,12 @@ TEST(SharedByUsers, AWarmPathIsWalkedWithoutAQuestionByEveryUser) {
   Questions(shared);  // its own path is warm, too
   const uint64_t before = Questions(shared);
   for (const User& user : {kAnn, kBob, kDora, kSam}) EXPECT_EQ(walk(user, kWalks), 0) << user.name;
-  // What Questions itself asks for (the attributes of a file that is never kept) is not a matter of walks.
+  // The requests of Questions itself (the attributes of a file that is never cached) are not part of the
+  // walks.
   EXPECT_LT(Questions(shared) - before, uint64_t{20});
 }
 
-TEST(SharedByUsers, ANumberThatChangesHandsIsFollowed) {
+TEST(SharedByUsers, AUidThatChangesHandsIsFollowed) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
   const std::string model = shared.MakeModel("mapped");
@@ -942,7 +946,7 @@ TEST(SharedByUsers, ANumberThatChangesHandsIsFollowed) {
   };
   EXPECT_EQ(read(kBob), 0);
   EXPECT_EQ(read(kEve), EACCES);
-  // The numbers change hands: what the kernel has by number goes.
+  // The uids change hands: the kernel drops what it has cached by uid.
   shared.Renumber({{kEve.name, kBob.uid}, {kBob.name, kEve.uid}});
   EXPECT_TRUE(Eventually([&] { return read(kEve) == 0; }));
   EXPECT_TRUE(Eventually([&] { return read(kBob) == EACCES; }));
@@ -950,8 +954,8 @@ TEST(SharedByUsers, ANumberThatChangesHandsIsFollowed) {
       Eventually([&] { return As(kBob, [&] { return StatWithoutSync(model + "/versions/1"); }) == EACCES; }));
 }
 
-// The kernel knows an owner by a listing alone, and lets the owner's number in without asking for the ACL.
-TEST(SharedByUsers, AnOwnersNumberThatChangesHandsOpensNothing) {
+// The kernel knows an owner by a listing alone, and lets the owner's uid in without asking for the ACL.
+TEST(SharedByUsers, AnOwnersUidThatChangesHandsOpensNothing) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
   shared.MakeModel("first");
@@ -991,7 +995,7 @@ TEST(SharedByUsers, AnOpenListingDoesNotBringAFormerOwnerBack) {
   EXPECT_EQ(owner(), kAnn.uid);
   ASSERT_TRUE(shared.registry().SetOwner(shared.admin(), shared.Id("cat.sch.sold"), kEve.name).ok());
   EXPECT_TRUE(Eventually([&] { return owner() == kEve.uid; }));
-  EXPECT_EQ(names(), 3U) << "as of when it was opened";
+  EXPECT_EQ(names(), 3U) << "as of its open";
   EXPECT_EQ(owner(), kEve.uid);
   ::closedir(listing);
 }

@@ -1,4 +1,4 @@
-// Commits that take long, are given up, or come after a disk that was full; by system calls on a mount.
+// Commits that take long, are cancelled, or come after a full disk; by system calls on a mount.
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <gtest/gtest.h>
@@ -42,8 +42,8 @@ bool Eventually(const std::function<bool()>& condition) {
   return true;
 }
 
-// A draft of a small file and one that nobody waits for. Why not, where the file system of HOME has no such
-// files.
+// Makes a draft of a small file and one that would take too long to hash. Returns the reason if the file
+// system of HOME has no such files.
 std::string MakeHugeDraft(const std::string& draft) {
   if (const int error = Errno(::mkdir(draft.c_str(), 0755)); error != 0)
     return fmt::format("mkdir: {}", error);
@@ -71,7 +71,7 @@ class Renaming {
   Renaming& operator=(const Renaming&) = delete;
 
   void Signal(int signal) const {
-    CHECK(process_ > 0);  // -1 is all processes of the machine
+    CHECK(process_ > 0);  // -1 would be all processes of the machine
     ::kill(process_, signal);
   }
   bool Ends() {
@@ -116,7 +116,7 @@ TEST(CommitMount, ACommitThatIsHashingEndsByASignal) {
     EXPECT_EQ(ListOf(versions), (Names{"draft"}));
     EXPECT_NE(mounted.Errors().find("the commit of draft draft was given up"), std::string::npos)
         << mounted.Errors();
-    // The length by path: no handle is closed then, so nothing is hashed before the next commit.
+    // Sets the length by path: no handle is closed then, so nothing is hashed before the next commit.
     ASSERT_EQ(Errno(::truncate((draft + "/huge").c_str(), kHugeBytes - 1)), 0) << mounted.Errors();
   }
   ASSERT_EQ(WriteFile(draft + "/small", "BYTES"), 0);
@@ -125,13 +125,14 @@ TEST(CommitMount, ACommitThatIsHashingEndsByASignal) {
   EXPECT_EQ(ReadFile(versions + "1/small"), "BYTES");
 }
 
-TEST(CommitMount, AnEndOfTheMountGivesACommitUp) {
+TEST(CommitMount, TheEndOfTheMountCancelsACommit) {
   SKIP_WITHOUT_MOUNT();
   Mounted mounted;
   mounted.Start();
   const std::string versions = mounted.MakeModel(kModel) + "/versions/";
   if (const std::string why = MakeHugeDraft(versions + "draft"); !why.empty()) GTEST_SKIP() << why;
-  // Hashed in the background: the end does not wait for that, and the draft is there at once again.
+  // The file is hashed in the background: the end does not wait for that, and the draft is there again at
+  // once.
   EXPECT_EQ(mounted.Stop(), 0);
   mounted.Start();
   ASSERT_EQ(ListOf(versions), (Names{"draft"}));
@@ -147,8 +148,9 @@ TEST(CommitMount, AnEndOfTheMountGivesACommitUp) {
   EXPECT_EQ(ListOf(versions), (Names{"draft"}));
 }
 
-// However many commits hash, what is quick is not behind them, and who waits for a turn can give it up.
-TEST(CommitMount, CommitsThatHashHoldUpNobodyElse) {
+// However many commits hash, quick requests are not delayed, and a commit that waits for its turn can be
+// cancelled.
+TEST(CommitMount, HashingCommitsDelayNoOtherRequest) {
   SKIP_WITHOUT_MOUNT();
   Mounted mounted;
   mounted.Start();
@@ -204,7 +206,7 @@ TEST(CommitMount, CommitsThatHashHoldUpNobodyElse) {
 constexpr uint64_t kSmallDiskBytes = uint64_t{24} << 20U;
 constexpr size_t kFileBytes = size_t{4} << 20U;
 
-// Leaves `free_bytes` of the file system that HOME is on, until it goes.
+// Leaves `free_bytes` of HOME's file system until it is destroyed.
 class Filler {
  public:
   Filler(const Mounted& mounted, uint64_t free_bytes) : path_(mounted.home() + "/filler") {
@@ -224,7 +226,7 @@ class Filler {
   const std::string path_;
 };
 
-// Stores into all of a file through a shared mapping, while nothing more goes onto the disk. No call fails.
+// Stores into all of a file through a shared mapping, while the disk is full. No call fails.
 void StoreOnAFullDisk(const Mounted& mounted, const std::string& path, char byte) {
   const Fd file(::open(path.c_str(), O_RDWR | O_CLOEXEC));
   ASSERT_TRUE(file.valid());
@@ -262,10 +264,10 @@ TEST_P(LostBytes, AreNeverCommitted) {
   EXPECT_NE(mounted.Errors().find("w: bytes that a program wrote to this file through a mapping are lost"),
             std::string::npos)
       << mounted.Errors();
-  // What the kernel still has of it is right, and may be copied; what it has not, is not there.
+  // The pages that the kernel still has are right, and may be copied; the others are lost.
   const ShellResult copied = Shell(fmt::format("cp -r {0}draft {0}copy && cat {0}copy/w", versions));
   EXPECT_TRUE(copied.status != 0 || copied.output == new_bytes);
-  // However it changes, as long as something of it is left; and after a restart.
+  // The loss stays however the file changes, as long as some of it is left; and after a restart.
   ASSERT_EQ(Errno(::chmod(file.c_str(), 0755)), 0);
   EXPECT_EQ(commit(), EIO);
   EXPECT_EQ(mounted.Stop(), 0);
@@ -314,7 +316,7 @@ TEST_P(LostBytes, GoWithTheirFile) {
 INSTANTIATE_TEST_SUITE_P(OfAFile, LostBytes, testing::Values("SharingABlob", "OfItsOwn"),
                          [](const auto& param_info) { return std::string(param_info.param); });
 
-TEST(CommitMount, AShortWriteSaysWhatWasWritten) {
+TEST(CommitMount, AShortWriteReturnsTheBytesWritten) {
   SKIP_WITHOUT_MOUNT();
   Mounted mounted({.home_bytes = kSmallDiskBytes});
   mounted.Start();

@@ -1,4 +1,4 @@
-// Links in drafts, by the programs that make them (docs/mount.md): what a version gets is what they lead to.
+// Links in drafts, made by the usual programs (docs/mount.md): a version gets the files that they lead to.
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -46,7 +46,7 @@ class LinksMount : public testing::Test {
     return Errno(::rename((versions_ + draft).c_str(), (versions_ + "next").c_str()));
   }
 
-  // What a version must hold of the source: all files, and what its links lead to.
+  // Expects all files of the source in the version, and the targets of its links.
   void ExpectTheSource(const std::string& version) {
     EXPECT_EQ(ListOf(version),
               (std::vector<std::string>{"config.json", "d", "folder", "hard.bin", "model_config.json"}));
@@ -65,7 +65,7 @@ class LinksMount : public testing::Test {
   std::string source_;
 };
 
-TEST_F(LinksMount, EveryProgramThatCopiesLinksEndsWellAndNoFileIsMissing) {
+TEST_F(LinksMount, EveryProgramThatCopiesLinksSucceedsAndNoFileIsMissing) {
   if (IsSkipped()) return;
   const struct {
     const char* name;
@@ -90,7 +90,7 @@ TEST_F(LinksMount, EveryProgramThatCopiesLinksEndsWellAndNoFileIsMissing) {
   }
 }
 
-TEST_F(LinksMount, LinksInADraftAreWhatTheyAreElsewhere) {
+TEST_F(LinksMount, LinksInADraftBehaveAsElsewhere) {
   if (IsSkipped()) return;
   const std::string draft = versions_ + "draft/";
   ASSERT_EQ(Run("mkdir {v}draft && echo one >{v}draft/a && ln -s a {v}draft/l && ln {v}draft/a {v}draft/h"),
@@ -111,7 +111,7 @@ TEST_F(LinksMount, LinksInADraftAreWhatTheyAreElsewhere) {
   EXPECT_EQ(Run("cat {v}1/m {v}1/h"), "0:one\ntwo\none\ntwo\n");
 }
 
-TEST_F(LinksMount, ACommitIsRefusedByTheNameOfALinkThatCannotBeStored) {
+TEST_F(LinksMount, ACommitIsRefusedWithTheNameOfALinkThatCannotBeStored) {
   if (IsSkipped()) return;
   const struct {
     const char* target;
@@ -134,8 +134,8 @@ TEST_F(LinksMount, ACommitIsRefusedByTheNameOfALinkThatCannotBeStored) {
   EXPECT_EQ(Commit("draft"), 0);
 }
 
-// As a program does that takes no notice: the file is in the version, or there is no version.
-TEST_F(LinksMount, WhatWasRefusedIsInTheVersionOrGivenUpByTheNextDaemonToo) {
+// For a program that ignores the refusal: the file is in the version, or the version does not exist.
+TEST_F(LinksMount, ARefusedFileBlocksTheCommitAfterARestartToo) {
   if (IsSkipped()) return;
   const std::string draft = versions_ + "draft/";
   ASSERT_EQ(Run("mkdir -p {v}draft/sub && echo bytes >{v}draft/a"), "0:");
@@ -157,8 +157,8 @@ TEST_F(LinksMount, WhatWasRefusedIsInTheVersionOrGivenUpByTheNextDaemonToo) {
   EXPECT_EQ(ListOf(versions_ + "1"), (std::vector<std::string>{"a", "ok", "sub"}));
 }
 
-// A shell that stands in a draft, or below it, goes on in the version; so does whatever it had open.
-TEST_F(LinksMount, ACommittedDraftStaysReadableToAProcessThatStandsInIt) {
+// A shell in a draft, or below it, goes on in the version; so do its open files.
+TEST_F(LinksMount, ACommittedDraftStaysReadableToAProcessInIt) {
   if (IsSkipped()) return;
   ASSERT_EQ(Run("mkdir -p {v}draft/sub/deep && echo a >{v}draft/a && echo b >{v}draft/sub/b && echo c "
                 ">{v}draft/sub/deep/c && "
@@ -169,7 +169,7 @@ TEST_F(LinksMount, ACommittedDraftStaysReadableToAProcessThatStandsInIt) {
                 "%F . sub a"),
             "0:a\nlink\nsub\na\nb\nb\nc\nsub:\nb\ndeep\n\nsub/deep:\nc\nb\ndeep\nb\na\na\n"
             "directory\ndirectory\nregular file\n");
-  // From below, and what is tried there is refused as in the version.
+  // From below; a change that is tried there is refused as in the version.
   ASSERT_EQ(Run("mkdir -p {v}draft/sub && echo a >{v}draft/a && echo b >{v}draft/sub/b"), "0:");
   EXPECT_EQ(Run("cd {v}draft/sub && mv {v}draft {v}next && ls && cat b && ls .. && cat ../a"),
             "0:b\nb\na\nsub\na\n");
@@ -180,7 +180,7 @@ TEST_F(LinksMount, ACommittedDraftStaysReadableToAProcessThatStandsInIt) {
   ASSERT_EQ(Run("mkdir -p {v}draft && echo a >{v}draft/a"), "0:");
   const std::string refused = Run("cd {v}draft && mv {v}draft {v}next && touch b");
   EXPECT_NE(refused.find("Read-only file system"), std::string::npos) << refused;
-  // With the version its content goes, and nobody is given another's.
+  // The content goes with the version, and no other content takes its place.
   ASSERT_EQ(Run("mkdir -p {v}draft && echo a >{v}draft/a"), "0:");
   const std::string gone = Run("cd {v}draft && mv {v}draft {v}next && rmdir {v}5 && ls");
   EXPECT_NE(gone.find("Stale file handle"), std::string::npos) << gone;

@@ -1,6 +1,6 @@
 // A mount for tests, as a process of its own that can be killed:
 //   mount_server DIRECTORY MOUNT_POINT [DRAFT_LIFETIME_S [private|shared [IDENTITY_MAP]]]
-// Makes a registry in DIRECTORY where there is none, and writes "ready" to its standard output once the mount
+// Makes a registry in DIRECTORY if it has none, and writes "ready" to its standard output once the mount
 // answers. SIGTERM unmounts.
 #include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>

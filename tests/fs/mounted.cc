@@ -97,7 +97,7 @@ pid_t Mounted::Launch(const std::string& mount_point, const std::string& fail_po
   child_end.Reset();
   std::array<char, 16> said = {};
   const ssize_t got = ::read(ready.get(), said.data(), said.size());
-  CHECK(got > 0);  // nothing: the server ended, and said why on standard error
+  CHECK(got > 0);  // nothing: the server ended, with the reason on standard error
   return child;
 }
 
@@ -105,7 +105,7 @@ void Mounted::Start(const std::string& fail_point) { server_ = Launch(mount_, fa
 
 std::string Mounted::StartAnother() {
   other_mount_ = directory_ + "/mnt2";
-  std::error_code ignored;  // the one before it may have died there
+  std::error_code ignored;  // the mount before it may have died there
   std::filesystem::create_directories(other_mount_, ignored);
   other_server_ = Launch(other_mount_, "");
   return other_mount_;
@@ -123,7 +123,7 @@ bool Mounted::WaitUntilAnotherIsKilled() {
 }
 
 int Mounted::Stop() {
-  CHECK(server_ > 0);  // -1 is all processes of the machine
+  CHECK(server_ > 0);  // -1 would be all processes of the machine
   ::kill(server_, SIGTERM);
   int status = -1;
   if (!WaitFor(server_, &status)) {

@@ -13,7 +13,7 @@
 
 namespace modelfs::fs {
 
-// Why mounts cannot be tried here; empty where they can.
+// The reason that mounts cannot be tested here; empty if they can.
 std::string WhyNoMount();
 #define SKIP_WITHOUT_MOUNT() \
   if (const std::string why = ::modelfs::fs::WhyNoMount(); !why.empty()) GTEST_SKIP() << why
@@ -23,7 +23,7 @@ class Mounted {
   struct Options {
     uint64_t home_bytes = 0;  // not 0: the registry lies on a tmpfs of this size
     int64_t draft_lifetime_s = 7 * 24 * 60 * 60;
-    bool shared = false;            // with other users, who can come as far as the mount point
+    bool shared = false;            // with other users, which can reach the mount point
     std::string identity_map = {};  // a file
     int64_t lock_wait_ms = 10'000;  // how long a change waits for other processes
   };
@@ -33,20 +33,20 @@ class Mounted {
   Mounted(const Mounted&) = delete;
   Mounted& operator=(const Mounted&) = delete;
 
-  // Starts the server, with the fail point (cas/base/fail_point.h) where one is named.
+  // Starts the server, with the fail point (cas/base/fail_point.h) if one is named.
   void Start(const std::string& fail_point = "");
-  // SIGTERM, and its exit status.
+  // Sends SIGTERM and returns the exit status.
   int Stop();
   void Kill();  // SIGKILL, and waits
-  // Waits until the server has died of its fail point; false after a generous while.
+  // Waits until the server has died at its fail point; returns false after a generous time.
   bool WaitUntilKilled();
 
   // A second mount of the same registry.
   std::string StartAnother();
-  // Has the second one killed in the middle of a commit of its, the next or the so manieth
+  // Lets the second mount be killed in the middle of one of its commits: the next, or the `commit`-th
   // (tests/store/kv/meta_signal.h).
   void CutOffAnother(int commit = 1) const;
-  // Waits for that; false where it does not come for a generous while.
+  // Waits for that; returns false after a generous time.
   bool WaitUntilAnotherIsKilled();
 
   const std::string& mount() const { return mount_; }
@@ -54,12 +54,12 @@ class Mounted {
   std::string scratch(std::string_view name) const;  // a path outside the mount
   std::string path(std::string_view below) const { return mount_ + "/" + std::string(below); }
 
-  // mkdir of the model's catalog, schema and itself.
+  // Makes the model's catalog, its schema and the model by mkdir.
   std::string MakeModel(std::string_view catalog_schema_model);
-  // A draft with these files, committed; by system calls.
+  // Makes a draft with these files and commits it; by system calls.
   void MakeVersion(const std::string& model_path, const std::map<std::string, std::string>& files);
 
-  // The sentences of .modelfs/errors, newest last.
+  // The messages in .modelfs/errors, newest last.
   std::string Errors() const;
 
  private:
@@ -74,10 +74,10 @@ class Mounted {
   pid_t other_server_ = -1;
 };
 
-// Small system calls: 0 or the positive errno.
+// The result of a system call: 0 or the positive errno.
 int Errno(int result);
 int WriteFile(const std::string& path, std::string_view bytes);
-std::string ReadFile(const std::string& path);             // "<errno 2>" where it cannot be read
+std::string ReadFile(const std::string& path);             // "<errno 2>" if it cannot be read
 std::string ReadLinkOf(const std::string& path);           // likewise
 std::vector<std::string> ListOf(const std::string& path);  // sorted, without . and ..
 bool Exists(const std::string& path);

@@ -1,5 +1,4 @@
-// READY versions on a real mount, by system calls: what is refused, what others' changes do, how bytes are
-// read.
+// READY versions on a real mount, by system calls: refusals, the effects of others' changes, reads of bytes.
 
 #include <fcntl.h>
 #include <fmt/core.h>
@@ -180,7 +179,7 @@ void AddRows(std::vector<Row>& rows, const std::string& at, const std::string& e
   }
 }
 
-TEST(ReadingMount, EveryMutatorOfAReadyVersionIsEROFSAndExplained) {
+TEST(ReadingMount, EveryChangeToAReadyVersionReturnsEROFSAndAReason) {
   SKIP_WITHOUT_MOUNT();
   ZoneWorld world;
   const store::ObjectId model = world.Make("prod.ml.iris");
@@ -207,7 +206,7 @@ TEST(ReadingMount, EveryMutatorOfAReadyVersionIsEROFSAndExplained) {
   EXPECT_EQ(ReadPath(at + "/versions/1/file"), "a");
 }
 
-TEST(ReadingMount, WhatAnotherProcessChangesIsSeen) {
+TEST(ReadingMount, ChangesOfOtherProcessesBecomeVisible) {
   SKIP_WITHOUT_MOUNT();
   ZoneWorld world;
   const store::ObjectId model = world.Make("prod.ml.iris");
@@ -225,7 +224,7 @@ TEST(ReadingMount, WhatAnotherProcessChangesIsSeen) {
   const Fd open(::open((at + "@Champion/file").c_str(), O_RDONLY | O_CLOEXEC));
   ASSERT_TRUE(other->SetAlias(world.caller, model, "Champion", 1).ok());
   EXPECT_EQ(ReadPath(at + "@Champion/file"), "one");
-  EXPECT_EQ(ReadFd(open.get()), "two") << "what is open stays with its version";
+  EXPECT_EQ(ReadFd(open.get()), "two") << "an open file stays with its version";
 
   ASSERT_TRUE(exists(at + "/versions/2/file"));
   ASSERT_TRUE(other->DeleteVersion(world.caller, model, 2).ok());
@@ -238,8 +237,8 @@ TEST(ReadingMount, WhatAnotherProcessChangesIsSeen) {
   EXPECT_EQ(ReadPath(served.path("prod/ml/rose@Champion/file")), "one");
 }
 
-// The kernel keeps all of a version, so that it walks there without asking.
-TEST(ReadingMount, AVersionThatOthersDeleteIsGoneWithAllThatTheKernelKnowsOfIt) {
+// The kernel caches all of a version, so it walks there without asking.
+TEST(ReadingMount, AVersionDeletedByOthersLeavesTheKernelsCaches) {
   SKIP_WITHOUT_MOUNT();
   ZoneWorld world;
   const store::ObjectId model = world.Make("prod.ml.iris");
@@ -255,7 +254,7 @@ TEST(ReadingMount, AVersionThatOthersDeleteIsGoneWithAllThatTheKernelKnowsOfIt) 
   };
   ASSERT_TRUE(kernel_has_all());
   const Fd directory(::open(version.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
-  // Not beside those above: by being read it becomes native, and its name is told.
+  // In another directory: its first read makes it native, and its name is then invalidated.
   const Fd file(::open((version + "/other/open").c_str(), O_RDONLY | O_CLOEXEC));
 
   ASSERT_TRUE(other->DeleteVersion(world.caller, model, 1).ok());
@@ -270,7 +269,7 @@ TEST(ReadingMount, AVersionThatOthersDeleteIsGoneWithAllThatTheKernelKnowsOfIt) 
     EXPECT_EQ(left.path().filename(), "2");
   }
 
-  // Who stands in it is told that it is gone, finds the way out, and reads on what is open.
+  // A process in it gets an error, finds the way out, and reads on from its open files.
   const int there = ::openat(directory.get(), "data", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   EXPECT_EQ(there, -1);
   EXPECT_TRUE(errno == ENOENT || errno == ESTALE) << errno;
@@ -278,7 +277,7 @@ TEST(ReadingMount, AVersionThatOthersDeleteIsGoneWithAllThatTheKernelKnowsOfIt) 
   EXPECT_EQ(ReadPath(served.path("prod/ml/iris/versions/2/file")), "two");
 }
 
-// All that a program does with a file that it has open.
+// All uses that a program makes of an open file.
 void ExpectWholeUse(int fd, const std::string& want, const std::string& scratch) {
   struct stat attr = {};
   ASSERT_EQ(Errno(::fstat(fd, &attr)), 0);
@@ -299,9 +298,9 @@ void ExpectWholeUse(int fd, const std::string& want, const std::string& scratch)
   EXPECT_EQ(ReadFd(sent.get()), want);
 }
 
-// Of a file that was damaged while it was open, and is whole again, nobody who opens it now gets a byte of
-// the damaged one; not even when whoever had that open has read it into the kernel's pages.
-TEST(ReadingMount, AFileThatWasHealedIsNeverReadAsItWasDamaged) {
+// After a repair, no new open returns a byte of the damaged file, even if an earlier handle has read the
+// damage into the kernel's pages.
+TEST(ReadingMount, ARepairedFileNeverShowsItsDamagedBytes) {
   SKIP_WITHOUT_MOUNT();
   for (const bool passthrough : {true, false}) {
     SCOPED_TRACE(passthrough);
@@ -321,15 +320,15 @@ TEST(ReadingMount, AFileThatWasHealedIsNeverReadAsItWasDamaged) {
       const Fd damage(::open(object.c_str(), O_WRONLY | O_CLOEXEC));
       ASSERT_EQ(::pwrite(damage.get(), "X", 1, 5000), 1) << object;
     }
-    // As it is read by who has it open, once the kernel has to ask for it.
+    // Reads through the open handle, once the kernel has to ask for the page.
     ASSERT_EQ(::posix_fadvise(before.get(), 0, 0, POSIX_FADV_DONTNEED), 0);
-    EXPECT_NE(ReadFd(before.get()), bytes) << "nothing to be seen of the damage";
+    EXPECT_NE(ReadFd(before.get()), bytes) << "the damage does not show";
     EXPECT_EQ(OpenErrno(versions + "1/weights", O_RDONLY), EIO);
 
     world.Commit(model, {{"weights", bytes}});  // the same content, by another process
     ASSERT_TRUE(Eventually([&] { return ::access((versions + "2").c_str(), F_OK) == 0; }));
     EXPECT_EQ(ReadPath(versions + "2/weights"), bytes);
-    // By the nodeid of who has it open, or by the one that its name leads to since it was verified.
+    // By the nodeid of the open handle, or by the one that its name leads to since it was verified.
     const std::string failed = fmt::format("<errno {}>", EIO);
     std::string read = ReadPath(versions + "1/weights");
     EXPECT_TRUE(read == failed || read == bytes) << read;
@@ -343,7 +342,7 @@ TEST(ReadingMount, AFileThatWasHealedIsNeverReadAsItWasDamaged) {
   }
 }
 
-TEST(ReadingMount, WhatIsOpenIsWholeToItsReaderWhenTheVersionIsDeleted) {
+TEST(ReadingMount, OpenFilesStayWholeWhenTheirVersionIsDeleted) {
   SKIP_WITHOUT_MOUNT();
   for (const bool passthrough : {true, false}) {
     ZoneWorld world;
@@ -366,7 +365,7 @@ TEST(ReadingMount, WhatIsOpenIsWholeToItsReaderWhenTheVersionIsDeleted) {
       SCOPED_TRACE(fmt::format("passthrough {} version {}", passthrough, number));
       const std::string version = fmt::format("{}/versions/{}", at, number);
       const std::string seen = i == 0 ? version : at + "@Champion";
-      // To be inherited by a shell.
+      // For a shell to inherit.
       const Fd weights(::open((seen + "/weights").c_str(), O_RDONLY));
       const Fd part(::open((seen + "/sub/part").c_str(), O_RDONLY));
       const Fd directory(::open(seen.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -390,7 +389,7 @@ TEST(ReadingMount, WhatIsOpenIsWholeToItsReaderWhenTheVersionIsDeleted) {
   }
 }
 
-TEST(ReadingMount, WhoStandsInADirectoryKeepsItWhenItsNameIsTold) {
+TEST(ReadingMount, AWorkingDirectorySurvivesTheInvalidationOfItsName) {
   SKIP_WITHOUT_MOUNT();
   ZoneWorld world;
   const Served served(world);
@@ -403,8 +402,8 @@ TEST(ReadingMount, WhoStandsInADirectoryKeepsItWhenItsNameIsTold) {
   const std::string path = served.path(below.substr(1));
   const Fd directory(::open(path.c_str(), O_PATH | O_DIRECTORY | O_CLOEXEC));
   ASSERT_TRUE(directory.valid());
-  // Its name is told for the first rename. Events are told in order: once this later one is visible, that one
-  // has been told.
+  // Its name is invalidated for the first rename. Notifications are sent in order: once the later one shows,
+  // the earlier one has been sent.
   const auto model = other->Lookup(world.caller, *store::FullName::Parse("prod.ml.iris"));
   ASSERT_TRUE(model.ok());
   const std::string later = served.path("prod/ml/later");
@@ -424,7 +423,7 @@ TEST(ReadingMount, WhoStandsInADirectoryKeepsItWhenItsNameIsTold) {
   EXPECT_EQ(std::string(link.data(), static_cast<size_t>(length)), std::filesystem::canonical(path).string());
 }
 
-TEST(ReadingMount, AFlippedBitIsEIOAndASentence) {
+TEST(ReadingMount, AFlippedBitReturnsEIOAndAMessage) {
   SKIP_WITHOUT_MOUNT();
   ZoneWorld world;
   const store::ObjectId model = world.Make("prod.ml.iris");
@@ -437,7 +436,7 @@ TEST(ReadingMount, AFlippedBitIsEIOAndASentence) {
   EXPECT_NE(errors.find("prod.ml.iris/1: weights"), std::string::npos) << errors;
 }
 
-// What `status` says of a number, e.g. "native_handles", or "read" among the requests.
+// A number in `status`, e.g. "native_handles", or "read" among the requests.
 int64_t StatusNumber(const Served& served, const std::string& name) {
   const std::string status = ReadPath(served.path(".modelfs/status"));
   const std::string key = fmt::format("\"{}\": ", name);
@@ -449,7 +448,7 @@ int64_t StatusNumber(const Served& served, const std::string& name) {
     GTEST_SKIP() << "no passthrough here";                                                             \
   }
 
-// A file that is checked while it is being opened is native in that very open.
+// A file that is verified during an open is native in that very open.
 TEST(ReadingMount, AfterARestartASmallFileIsNativeAtOnce) {
   SKIP_WITHOUT_MOUNT();
   ZoneWorld world;
@@ -462,7 +461,7 @@ TEST(ReadingMount, AfterARestartASmallFileIsNativeAtOnce) {
   EXPECT_EQ(StatusNumber(served, "native_handles"), 1);
   EXPECT_EQ(ReadFd(first.get()), "many numbers");
 
-  // Whoever looks it up from now on may get another nodeid, of the same file.
+  // A later lookup may get another nodeid, of the same file.
   const Fd again(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   EXPECT_EQ(StatusNumber(served, "native_handles"), 2);
   EXPECT_EQ(ReadFd(again.get()), "many numbers");
@@ -470,11 +469,11 @@ TEST(ReadingMount, AfterARestartASmallFileIsNativeAtOnce) {
   struct stat now = {};
   ASSERT_EQ(::fstat(first.get(), &before), 0);
   ASSERT_EQ(::stat(path.c_str(), &now), 0);
-  EXPECT_EQ(before.st_ino, now.st_ino) << "one file to whoever looks";
+  EXPECT_EQ(before.st_ino, now.st_ino) << "one file to every reader";
 }
 
-// A larger one is checked in the background from its first open on; until then it is read through the page
-// cache, and the handles from then stay so.
+// A larger file is verified in the background from its first open on. Until then it is read through the page
+// cache, and handles from then stay so.
 TEST(ReadingMount, AfterARestartALargeFileIsNativeOnceItIsVerified) {
   SKIP_WITHOUT_MOUNT();
   ZoneWorld world;
@@ -486,7 +485,7 @@ TEST(ReadingMount, AfterARestartALargeFileIsNativeOnceItIsVerified) {
   SKIP_WITHOUT_PASSTHROUGH(served);
   const std::string path = served.path("prod/ml/iris/versions/1/weights");
   const Fd first(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  // None, unless the check, which the open began, was quicker than it.
+  // None, unless the verification that the open began was quicker.
   const int64_t before = StatusNumber(served, "native_handles");
   Fd second;
   ASSERT_TRUE(Eventually([&] {
@@ -496,11 +495,11 @@ TEST(ReadingMount, AfterARestartALargeFileIsNativeOnceItIsVerified) {
   const int64_t reads = StatusNumber(served, "read");
   EXPECT_TRUE(ReadFd(second.get()) == bytes);
   const int64_t of_status = StatusNumber(served, "read") - reads;
-  EXPECT_LE(of_status, 4) << "the kernel reads it by itself: what is counted are reads of `status`";
+  EXPECT_LE(of_status, 4) << "the kernel reads it by itself: only reads of `status` are counted";
   EXPECT_TRUE(ReadFd(first.get()) == bytes) << "the old handle goes on as it was";
 }
 
-// An alias directory never goes back: each reader sees the old version or the new, and none before.
+// An alias directory never goes back: each reader sees the old version or the new one, and none before.
 TEST(ReadingMount, AnAliasDirectoryMovesForwardUnderItsReaders) {
   SKIP_WITHOUT_MOUNT();
   constexpr int kVersions = 100;

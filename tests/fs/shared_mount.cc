@@ -37,9 +37,8 @@ std::string ReadHostFile(const std::string& path) {
   return {std::istreambuf_iterator<char>(file), {}};
 }
 
-// What is mounted from now on is not seen outside of this namespace. In a chroot `/` may be a directory of a
-// mount and none itself: then it is the root of all that is asked, which is reached as chroot(2) says that it
-// can be.
+// Later mounts are not seen outside of this namespace. In a chroot `/` may be a directory of a mount and not
+// its root: then the namespace's own root is made private; chroot(2) describes the way to it.
 void KeepMountsToOurselves() {
   if (::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0) return;
   CHECK(errno == EINVAL);
@@ -144,7 +143,7 @@ SharedMount::SharedMount(size_t more) {
 SharedMount::~SharedMount() {
   registry_.reset();
   mounted_.reset();
-  // The overlays lie in the scratch directory: they go with the namespace.
+  // The overlays lie in the scratch directory and go with the namespace.
   ::umount2("/etc/passwd", MNT_DETACH);
   ::umount2("/etc/group", MNT_DETACH);
 }
@@ -165,7 +164,7 @@ store::ObjectId SharedMount::Id(const std::string& dotted) {
 
 void SharedMount::GrantAll(const std::string& dotted, const std::vector<std::string>& principals,
                            store::PrivilegeSet privileges) {
-  // As many at once as one transaction takes.
+  // As many at once as one transaction allows.
   constexpr size_t kAtOnce = 20;
   const store::ObjectId id = Id(dotted);
   for (size_t begin = 0; begin < principals.size(); begin += kAtOnce) {
@@ -204,7 +203,7 @@ void SharedMount::Renumber(const std::map<std::string, uid_t>& uids) {
                   ? line + "\n"
                   : fmt::format("{}:x:{}:{}::/:/bin/sh\n", found->first, found->second, found->second);
   }
-  // Through the file that lies over the host's.
+  // Writes the file that is mounted over the host's.
   std::ofstream(mounted_->scratch("passwd")) << passwd;
 }
 

@@ -1,16 +1,16 @@
 // A shared mount and several users of one host, for tests: processes that really have those ids. The users
-// exist only in a mount namespace that the test enters, in which /etc/passwd and /etc/group are the test's
-// own, and so does the mount.
+// exist only in a mount namespace that the test enters, where /etc/passwd and /etc/group are the test's own.
+// The mount is in that namespace, too.
 //
-//   mfs-ann   60001   owns what is made here
+//   mfs-ann   60001   owns the test's models
 //   mfs-bob   60002   a user
-//   mfs-dora  60003   whose primary group is mfs-science (60100)
-//   mfs-sam   60004   who has mfs-science as a supplementary group
-//   mfs-eve   60005   whom nothing is granted to
-//   MFS-Carl  60006   whom the registry may spell otherwise
-//   root              like anybody else
-// A group mfs-gates (60200) has no members: who runs as it is one.
-// The metastore's admin is a name that no uid has.
+//   mfs-dora  60003   her primary group is mfs-science (60100)
+//   mfs-sam   60004   mfs-science is one of his supplementary groups
+//   mfs-eve   60005   has no grants
+//   MFS-Carl  60006   the registry may spell his name otherwise
+//   root              a user like the others
+// A group mfs-gates (60200) has no members: a process that takes its gid is one. The metastore's admin is a
+// name that no uid has.
 #pragma once
 
 #include <sys/types.h>
@@ -46,20 +46,20 @@ inline const std::string kScience = "mfs-science";
 inline const std::string kGates = "mfs-gates";
 inline constexpr gid_t kGatesId = 60200;
 
-// What `work` answers (0 to 255, as a rule an errno) in a process of that user.
+// Runs `work` in a process of that user and returns its result (0 to 255, as a rule an errno).
 int As(const User& user, const std::function<int()>& work);
 
 class SharedMount {
  public:
-  // Before anything is started: puts this process into a namespace with those users, and `more` of them, each
-  // with a group of its own: mfs-1 (70001), mfs-2 (70002), …
+  // Create it before starting anything: it puts this process into a namespace with those users, and `more` of
+  // them, each with a group of its own: mfs-1 (70001), mfs-2 (70002), …
   explicit SharedMount(size_t more = 0);
   ~SharedMount();
 
   Mounted& mounted() { return *mounted_; }
   const std::string& path() const { return mounted_->mount(); }
 
-  // The registry as another process than the mount has it, with the admin's hand.
+  // The registry as another process sees it; the caller is the admin.
   store::Registry& registry() { return *registry_; }
   store::Caller admin() const;
   store::ObjectId Id(const std::string& dotted);
@@ -68,7 +68,7 @@ class SharedMount {
   void GrantAll(const std::string& dotted, const std::vector<std::string>& principals,
                 store::PrivilegeSet privileges);
 
-  // Gives users other uids, as an administrator who replaces /etc/passwd.
+  // Gives users other uids, as if an administrator replaced /etc/passwd.
   void Renumber(const std::map<std::string, uid_t>& uids);
 
   // As mfs-ann, by system calls: cat/sch/<name> with a version of MLmodel, run.sh and data/weights, and an
@@ -83,7 +83,7 @@ class SharedMount {
   std::unique_ptr<store::EmbeddedRegistry> registry_;
 };
 
-// Until `condition` holds; false after a generous time.
+// Waits until `condition` holds; returns false after a generous time.
 bool Eventually(const std::function<bool()>& condition);
 
 }  // namespace modelfs::fs

@@ -29,7 +29,7 @@ class Watched {
     watcher = *std::move(started);
   }
 
-  // Returns when everything committed so far has been told.
+  // Returns when the watcher has handled everything committed so far.
   void Settle() {
     const auto now = world.registry->CurrentRevision();
     ASSERT_TRUE(now.ok());
@@ -50,20 +50,20 @@ class Watched {
   std::unique_ptr<Watcher> watcher;
 };
 
-TEST(Watcher, TellsWhatIsOlderThanItselfToNobody) {
+TEST(Watcher, IgnoresEventsBeforeItsStart) {
   Watched watched;
   watched.Settle();
   EXPECT_TRUE(watched.world.notifier.told().empty());
 }
 
-// A name that is told waits in the kernel for the requests in its directory, so none is told in vain.
-TEST(Watcher, OfObjectsOnlyTheOldNameOfOneThatOthersRenameIsTold) {
+// The notification of a name waits in the kernel for the requests in its directory, so none is sent in vain.
+TEST(Watcher, OnlyTheOldNameOfAnObjectRenamedByOthersIsInvalidated) {
   Watched watched;
   ZoneWorld& world = watched.world;
   const auto made = watched.other->Create(world.caller, watched.schema, "rose", "");
   ASSERT_TRUE(made.ok());
   watched.Settle();
-  EXPECT_TRUE(world.notifier.told().empty()) << "that it was not there, nobody kept";
+  EXPECT_TRUE(world.notifier.told().empty()) << "no kernel cached its absence";
   ASSERT_TRUE(watched.other->Rename(world.caller, watched.model, "lily").ok());
   watched.Settle();
   EXPECT_EQ(world.notifier.told(), (std::vector<std::string>{Entry(ObjectNode(watched.schema), "iris"),
@@ -74,7 +74,7 @@ TEST(Watcher, OfObjectsOnlyTheOldNameOfOneThatOthersRenameIsTold) {
   EXPECT_EQ(world.notifier.told().back(), Attr(ObjectNode(made->id)));
 }
 
-TEST(Watcher, CommitsAndAliasesOfOthersTellNoName) {
+TEST(Watcher, CommitsAndAliasesOfOthersInvalidateNoName) {
   Watched watched;
   ZoneWorld& world = watched.world;
   world.Commit(watched.model, {{"a", "x"}});
@@ -90,7 +90,7 @@ TEST(Watcher, CommitsAndAliasesOfOthersTellNoName) {
                                          Attr(AliasesNode(watched.model))}));
 }
 
-TEST(Watcher, AVersionDeletedByOthersIsDroppedAndItsDirectoryTold) {
+TEST(Watcher, AVersionDeletedByOthersIsDroppedAndItsDirectoryInvalidated) {
   Watched watched;
   ZoneWorld& world = watched.world;
   const auto version = world.Commit(watched.model, {{"a", "x"}});
@@ -120,17 +120,17 @@ TEST(Watcher, AModelDeletedWithItsVersionsIsForgotten) {
   EXPECT_FALSE(world.held_names->Find(watched.model, ".x"));
 }
 
-TEST(Watcher, ALogTrimmedPastItsPlaceMakesItTellEveryName) {
+TEST(Watcher, ALogTrimmedPastItsPlaceInvalidatesEveryName) {
   ZoneWorld world;
   const store::ObjectId model = world.Make("prod.ml.iris");
   world.Commit(model, {{"a", "x"}});
 
-  // Started under a registry whose log is cut off before the watcher reads it.
+  // Started under a registry with a log that is cut off before the watcher reads it.
   const auto revision = world.registry->CurrentRevision();
   ASSERT_TRUE(revision.ok());
   auto started = Watcher::Start(world.context);
   ASSERT_TRUE(started.ok());
-  // Whoever trims races the watcher, so both commit and trim go on until it has met the gap.
+  // Trimming races the watcher, so commits and trims go on until it has met the gap.
   const Deadline deadline = Deadline::After(std::chrono::seconds(30));
   const std::string want = Entry(VersionsNode(model), "1");
   for (int i = 0; !world.notifier.WasTold(want) && !deadline.Passed(); ++i) {
@@ -149,7 +149,7 @@ TEST(Watcher, StopsAtOnce) {
   }
 }
 
-TEST(Watcher, TellsTheAclsThatAGrantChanges) {
+TEST(Watcher, AGrantInvalidatesTheAclsThatItChanges) {
   Watched watched(Watched::Users::kAllOfTheHost);
   ZoneWorld& world = watched.world;
   const store::ObjectId elsewhere = world.Make("dev");
@@ -170,10 +170,10 @@ TEST(Watcher, TellsTheAclsThatAGrantChanges) {
   ASSERT_TRUE(watched.other->AddMember(world.caller, "ml-admins", "ann").ok());
   watched.Settle();
   EXPECT_TRUE(world.notifier.WasTold(RecordingNotifier::Attr(apart)))
-      << "who is in a group concerns everything";
+      << "a group's members concern everything";
 }
 
-TEST(Watcher, TellsOfWhatSomebodyOwnedWhoIsNoPrincipalAnyMore) {
+TEST(Watcher, ADeletedPrincipalInvalidatesTheObjectsItOwned) {
   Watched watched(Watched::Users::kAllOfTheHost);
   ZoneWorld& world = watched.world;
   ASSERT_TRUE(watched.other->CreatePrincipal(world.caller, store::PrincipalKind::kUser, "ann").ok());
@@ -184,13 +184,13 @@ TEST(Watcher, TellsOfWhatSomebodyOwnedWhoIsNoPrincipalAnyMore) {
   ASSERT_TRUE(watched.other->CreatePrincipal(world.caller, store::PrincipalKind::kGroup, "ml-admins").ok());
   ASSERT_TRUE(watched.other->AddMember(world.caller, "ml-admins", "ann").ok());
   watched.Settle();
-  EXPECT_FALSE(world.notifier.WasTold(RecordingNotifier::Attr(apart))) << "no owner's uid is another by that";
+  EXPECT_FALSE(world.notifier.WasTold(RecordingNotifier::Attr(apart))) << "that changes no owner's uid";
   ASSERT_TRUE(watched.other->DeletePrincipal(world.caller, "ann").ok());
   watched.Settle();
   EXPECT_TRUE(world.notifier.WasTold(RecordingNotifier::Attr(apart)));
 }
 
-TEST(Watcher, TellsANewOwnerOfEveryDirectoryThatShowsIt) {
+TEST(Watcher, ANewOwnerInvalidatesEveryDirectoryThatShowsIt) {
   Watched watched;
   ZoneWorld& world = watched.world;
   ASSERT_TRUE(watched.other->SetOwner(world.caller, watched.model, "ann").ok());

@@ -24,19 +24,19 @@ using testing::Worker;
 
 constexpr std::chrono::seconds kGenerous{60};
 
-// A process that does `work`, whose errno it exits with; -1 while it runs.
+// A process that runs `work` and exits with its errno; -1 while it runs.
 class Child {
  public:
   template <typename Work>
   explicit Child(Work work) : pid_(::fork()) {
-    CHECK(pid_ >= 0);  // -1 is all processes of the machine
+    CHECK(pid_ >= 0);  // -1 would be all processes of the machine
     if (pid_ == 0) ::_exit(work());
   }
   ~Child() { ::kill(pid_, SIGKILL); }
   Child(const Child&) = delete;
   Child& operator=(const Child&) = delete;
   void Signal(int signal) const { ::kill(pid_, signal); }
-  // The wait(2) status; nothing where it goes on for longer than anything may take.
+  // The wait(2) status; nothing if it goes on for a very generous time.
   std::optional<int> End() const {
     const auto until = std::chrono::steady_clock::now() + kGenerous;
     int status = 0;
@@ -56,7 +56,7 @@ class Child {
   pid_t pid_;
 };
 
-TEST(Writers, AStoppedOneRefusesChangesInTimeAndReadersNever) {
+TEST(Writers, AStoppedWriterMakesChangesFailInTimeAndReadersNever) {
   SKIP_WITHOUT_MOUNT();
   Mounted mounted({.lock_wait_ms = 200});
   mounted.Start();
@@ -79,7 +79,7 @@ TEST(Writers, AStoppedOneRefusesChangesInTimeAndReadersNever) {
   EXPECT_EQ(Errno(::mkdir(mounted.path("prod/ml/new").c_str(), 0755)), 0);
 }
 
-TEST(Writers, WhoWaitsForAStoppedOneCanBeKilledAndInterrupted) {
+TEST(Writers, AWaiterForAStoppedWriterCanBeKilledAndInterrupted) {
   SKIP_WITHOUT_MOUNT();
   Mounted mounted({.lock_wait_ms = 3'600'000});
   mounted.Start();
@@ -109,8 +109,8 @@ TEST(Writers, WhoWaitsForAStoppedOneCanBeKilledAndInterrupted) {
   EXPECT_TRUE(WIFEXITED(*interrupted) && WEXITSTATUS(*interrupted) == EINTR) << *interrupted;
 }
 
-// The one that was killed had written its commit: everybody has it at once, and by nobody's help.
-TEST(Writers, ACommitThatWasCutOffIsThereOnOtherMountsAtOnce) {
+// The killed process had written its commit: every mount has it at once, without help.
+TEST(Writers, ACommitThatWasCutOffIsVisibleOnOtherMountsAtOnce) {
   SKIP_WITHOUT_MOUNT();
   Mounted mounted;
   mounted.Start();
@@ -125,13 +125,14 @@ TEST(Writers, ACommitThatWasCutOffIsThereOnOtherMountsAtOnce) {
   ASSERT_EQ(Errno(::symlink("../versions/2", (others + "my.link").c_str())), 0);  // held: no commit
   mounted.CutOffAnother();
   EXPECT_NE(Errno(::rename((others + "my.link").c_str(), (others + "Champion").c_str())), 0);
-  // As after any change of another process, the kernel shows what it kept until the watcher has told it.
+  // As after any change of another process, the kernel shows its cached target until the watcher has notified
+  // it.
   while (ReadLinkOf(alias) != "../versions/2") std::this_thread::yield();
   ASSERT_EQ(Errno(::mkdir(mounted.path("prod/ml/new").c_str(), 0755)), 0);
   EXPECT_EQ(ReadLinkOf(alias), "../versions/2");
 }
 
-// Whichever commit of it dies half-way: afterwards there is the draft, or the version made of it.
+// Whichever of its commits dies half-way, the draft or the version made of it exists afterwards.
 TEST(Writers, ADraftWhoseCommitWasCutOffIsADraftOrAVersion) {
   SKIP_WITHOUT_MOUNT();
   Mounted mounted;
@@ -146,7 +147,7 @@ TEST(Writers, ADraftWhoseCommitWasCutOffIsADraftOrAVersion) {
     ASSERT_EQ(WriteFile(versions + draft + "/weights.bin", draft), 0);
     mounted.CutOffAnother(commit);
     ::rename((versions + draft).c_str(), (versions + "next").c_str());
-    // Where that was all in fewer commits, one more is.
+    // If the rename took fewer commits, this makes one more.
     ::mkdir((versions + "../../another" + draft).c_str(), 0755);
     ASSERT_TRUE(mounted.WaitUntilAnotherIsKilled());
     mounted.StartAnother();
@@ -154,7 +155,7 @@ TEST(Writers, ADraftWhoseCommitWasCutOffIsADraftOrAVersion) {
     ASSERT_EQ(after.size(), before.size() + 1) << "the draft, or the version";
     EXPECT_EQ(ListOf(versions), after);
     ASSERT_EQ(Errno(::mkdir(mounted.path("prod/ml/new" + draft).c_str(), 0755)), 0);
-    EXPECT_EQ(ListOf(versions), after) << "another's commit changes nothing of it";
+    EXPECT_EQ(ListOf(versions), after) << "a later commit by another process changes nothing of it";
     before = after;
     mounted.CutOffAnother();
     ::mkdir((versions + "../../last" + draft).c_str(), 0755);

@@ -1,4 +1,4 @@
-// What writing means on a mount (docs/mount.md), tried by system calls and by the programs people use.
+// Writes on a mount (docs/mount.md), tried by system calls and by the programs people use.
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <gtest/gtest.h>
@@ -46,7 +46,7 @@ std::string Xattr(const std::string& path, const char* name) {
   return std::string(value.data(), static_cast<size_t>(length));
 }
 
-// One refused act: what is done, its errno, and words of the sentence that `modelfs why` gives for it.
+// One refused act: its name, the act, its errno, and words of the message in `modelfs why`.
 struct RefusalRow {
   std::string_view name;
   std::function<int()> act;
@@ -54,7 +54,7 @@ struct RefusalRow {
   std::string_view words;  // empty: VFS refuses by itself
 };
 
-TEST(WritingMount, EveryRefusalHasItsErrnoAndItsSentence) {
+TEST(WritingMount, EveryRefusalHasItsErrnoAndMessage) {
   SKIP_WITHOUT_MOUNT();
   Mounted mounted;
   mounted.Start();
@@ -265,12 +265,12 @@ TEST(WritingMount, EveryRefusalHasItsErrnoAndItsSentence) {
     EXPECT_EQ(ReadLinkOf(aliases + "Champion"), "../versions/1");
   }
   EXPECT_EQ(ReadFile(versions + "draft/sub/file"), "bytes") << "a refused act left its mark";
-  EXPECT_EQ(Rename(versions + "draft", versions + "3"), EPERM) << "what was refused is not there";
+  EXPECT_EQ(Rename(versions + "draft", versions + "3"), EPERM) << "the refused file does not exist";
   for (const char* name : {"two", "p", "d"}) {
     EXPECT_EQ(WriteFile(versions + "draft/" + name, ""), 0);
     EXPECT_EQ(Errno(::unlink((versions + "draft/" + name).c_str())), 0);
   }
-  EXPECT_EQ(Rename(versions + "draft", versions + "3"), 0) << "the draft is whole after all of it";
+  EXPECT_EQ(Rename(versions + "draft", versions + "3"), 0) << "the draft is whole after all refusals";
   EXPECT_EQ(ReadFile(versions + "3/sub/file"), "bytes");
 }
 
@@ -333,8 +333,8 @@ TEST(WritingMount, ANameOf256BytesIsTooLongForEveryCall) {
   EXPECT_EQ(ReadFile(mounted.path("prod/ml/" + long_model + "@Champion/file")), "here");
 }
 
-// A node says by itself where it is, or is looked for: however many others were met since.
-TEST(WritingMount, ARefusalNamesItsPathHoweverManyNamesThereAre) {
+// A node encodes its place, or is searched for, however many other nodes were met since.
+TEST(WritingMount, ARefusalNamesItsPathAmongManyNames) {
   SKIP_WITHOUT_MOUNT();
   Mounted mounted;
   mounted.Start();
@@ -374,7 +374,7 @@ TEST(WritingMount, ARefusalNamesItsPathHoweverManyNamesThereAre) {
   refuse(mounted.path(".modelfs/status"));
 }
 
-TEST(WritingMount, ACopyOfAWholeModelIsToldWhatCopiesOne) {
+TEST(WritingMount, ARefusedCopyOfAModelNamesTheCommandThatCopiesOne) {
   SKIP_WITHOUT_MOUNT();
   Mounted mounted;
   mounted.Start();
@@ -399,11 +399,11 @@ TEST(WritingMount, ACopyOfAWholeModelIsToldWhatCopiesOne) {
                 .status,
             0);
   EXPECT_EQ(copies(), 2U) << mounted.Errors();
-  // Into a model that is there the numbers are what stops it, and its sentence says so.
+  // Into an existing model, the numbers stop the copy, and the message says so.
   EXPECT_NE(Shell(fmt::format("cp -rT {} {}", model, mounted.path("staging/ml/elsewhere"))).status, 0);
   EXPECT_NE(mounted.Errors().find("modelfs cp SOURCE staging.ml.elsewhere"), std::string::npos)
       << mounted.Errors();
-  // Looking around is no copy.
+  // Looking around is not a copy.
   EXPECT_EQ(Shell(fmt::format("python3 -c 'import os; os.listdir(\"{0}\"); os.mkdir(\"{1}\"); "
                               "os.makedirs(\"{1}/versions/draft\"); os.listdir(\"{1}/aliases\")'",
                               model, mounted.path("staging/ml/script")))
@@ -449,7 +449,7 @@ TEST(WritingMount, ADraftBecomesAVersionByRename) {
   EXPECT_EQ(OpenErrno(versions + "1/run.sh", O_WRONLY), EROFS);
   EXPECT_EQ(Xattr(model + "/versions", "user.modelfs.next_version"), "2");
 
-  // To `next`, which is no name of anything afterwards.
+  // To `next`, which names nothing afterwards.
   ASSERT_EQ(MakeDirectory(versions + "draft"), 0);
   ASSERT_EQ(WriteFile(versions + "draft/file", "two"), 0);
   ASSERT_EQ(Rename(versions + "draft", versions + "next"), 0);
@@ -464,7 +464,7 @@ TEST(WritingMount, ADraftBecomesAVersionByRename) {
   EXPECT_EQ(ListOf(versions), (std::vector<std::string>{"1", "2"}));
 }
 
-TEST(WritingMount, ADraftIsWrittenAsAnyDirectory) {
+TEST(WritingMount, ADraftIsWrittenLikeAnyDirectory) {
   SKIP_WITHOUT_MOUNT();
   Mounted mounted;
   mounted.Start();
@@ -489,7 +489,7 @@ TEST(WritingMount, ADraftIsWrittenAsAnyDirectory) {
   EXPECT_EQ(::lseek(open.get(), 3, SEEK_HOLE), 10);
   EXPECT_EQ(::lseek(open.get(), 10, SEEK_DATA), -1);
 
-  // A file lives on for who has it open.
+  // An open file lives on after its last name is removed.
   ASSERT_EQ(Errno(::unlink(file.c_str())), 0);
   EXPECT_EQ(::pwrite(open.get(), "HELLO", 5, 0), 5);
   std::array<char, 5> got = {};
@@ -497,7 +497,7 @@ TEST(WritingMount, ADraftIsWrittenAsAnyDirectory) {
   EXPECT_EQ(std::string_view(got.data(), got.size()), "HELLO");
   EXPECT_FALSE(Exists(file));
 
-  // Renames: over a file, between directories, exchanged, and not over something.
+  // Renames: over a file, between directories, exchanged, and refused over a name.
   ASSERT_EQ(MakeDirectory(draft + "/d"), 0);
   ASSERT_EQ(WriteFile(draft + "/a", "a"), 0);
   ASSERT_EQ(WriteFile(draft + "/b", "b"), 0);
@@ -510,7 +510,7 @@ TEST(WritingMount, ADraftIsWrittenAsAnyDirectory) {
   EXPECT_EQ(Rename(draft + "/d", draft + "/e"), 0);
   EXPECT_EQ(ListOf(draft), (std::vector<std::string>{"e"}));
 
-  // What programs set after copying succeeds; mode bits but x are not kept.
+  // Attributes that programs set after copying are accepted; mode bits but x are not kept.
   const std::string kept = draft + "/e/b";
   EXPECT_EQ(Errno(::chown(kept.c_str(), ::geteuid(), ::getegid())), 0);
   // Root's chown to another user changes nothing; others have no such right.
@@ -581,7 +581,7 @@ TEST(WritingMount, NoHandleFromBeforeACommitChangesAReadyByte) {
   EXPECT_EQ(Errno(::unlinkat(directory.get(), "file", 0)), EROFS);
   EXPECT_EQ(Errno(::renameat(directory.get(), "file", directory.get(), "other")), EROFS);
 
-  // What was open for reading goes on, and is the version's.
+  // A file open for reading goes on, as the version's.
   std::array<char, 16> got = {};
   EXPECT_EQ(::pread(reader.get(), got.data(), got.size(), 0), 6);
   EXPECT_EQ(std::string_view(got.data(), 6), want);
@@ -649,7 +649,7 @@ TEST(WritingMount, OnlyACopyNamesItsSource) {
   const std::string none = fmt::format("<errno {}>", ENODATA);
   EXPECT_EQ(source_of(1), none) << "its files came from anywhere";
 
-  // A copy that waits for a restart is one still, and its source goes by the name that the model has now.
+  // A copy still counts as a copy after a restart, and its source has the model's present name.
   ASSERT_EQ(Shell(fmt::format("cp -r {0}1 {0}waits", versions)).output, "");
   mounted.Kill();
   mounted.Start();
@@ -678,7 +678,7 @@ TEST(WritingMount, AliasesAreMadeMovedAndRemovedByLinks) {
   const std::string aliases = model + "/aliases/";
   const auto target = [&](std::string_view name) { return ReadLinkOf(aliases + std::string(name)); };
 
-  // Every accepted way to say it; what is stored is the number.
+  // Every accepted form of a target; only the number is stored.
   ASSERT_EQ(Link("1", aliases + "A"), 0);
   ASSERT_EQ(Link("../versions/1", aliases + "B"), 0);
   ASSERT_EQ(Link("../versions/1/", aliases + "C"), 0);
@@ -725,7 +725,7 @@ TEST(WritingMount, AliasesAreMadeMovedAndRemovedByLinks) {
   EXPECT_EQ(Rename(aliases + "Challenger~", aliases + "Challenger"), 0);
   EXPECT_EQ(ReadFile(model + "@Challenger/file"), "three");
 
-  // tar and rsync, which make something else first.
+  // tar and rsync, which make another file first.
   ASSERT_EQ(Errno(::unlink((aliases + "Challenger").c_str())), 0);
   EXPECT_EQ(shell("ln -s ../versions/1 aliases/T && tar cf " + mounted.scratch("a.tar") + " aliases/T"),
             "0:");
@@ -744,7 +744,7 @@ TEST(WritingMount, AliasesAreMadeMovedAndRemovedByLinks) {
   EXPECT_EQ(ReadLinkOf(model + "/versions/latest"), "2");
 }
 
-// On a mount of one's own what a link says is asked once; another target is another link to the kernel.
+// On a private mount the kernel asks for a link's target once; another target is another link to the kernel.
 TEST(WritingMount, ALinkIsReadOnceForEachTarget) {
   SKIP_WITHOUT_MOUNT();
   Mounted mounted;
@@ -821,7 +821,7 @@ TEST(WritingMount, ProgramsThatCopyWorkOnADraft) {
     EXPECT_EQ(::stat((version + "/run.sh").c_str(), &attr), 0);
     EXPECT_NE(attr.st_mode & S_IXUSR, 0U);
   }
-  // What means a half-made version is refused, and the source stays whole.
+  // A command that would leave a half-made version is refused, and the source stays whole.
   const std::string next = fmt::format("{}/versions/{}", model, number + 1);
   for (const std::string command : {"cp -r", "mv"}) {
     const ShellResult refused = Shell(fmt::format("{} {} {}", command, source, next));
@@ -864,7 +864,7 @@ TEST(WritingMount, DraftsSurviveARestartAndBelongToTheirMount) {
   EXPECT_EQ(ListOf(versions), (std::vector<std::string>{".renamed", "1"}));
 }
 
-TEST(WritingMount, OfTwoCommitsToOneNumberOneWins) {
+TEST(WritingMount, OneOfTwoCommitsToTheSameNumberWins) {
   SKIP_WITHOUT_MOUNT();
   Mounted mounted;
   mounted.Start();
@@ -899,7 +899,7 @@ TEST(WritingMount, OfTwoCommitsToOneNumberOneWins) {
   }
 }
 
-TEST(WritingMount, OfElevenAliasesAtOnceTenAreSet) {
+TEST(WritingMount, TenOfElevenConcurrentAliasesAreSet) {
   SKIP_WITHOUT_MOUNT();
   Mounted mounted;
   mounted.Start();
@@ -922,7 +922,7 @@ TEST(WritingMount, OfElevenAliasesAtOnceTenAreSet) {
   EXPECT_NE(mounted.Errors().find("10"), std::string::npos);
 }
 
-// What a flipping alias says must have been true at some moment of the reading.
+// A flipping alias must show a target that was right at some moment of the read.
 struct FlipState {
   std::atomic<uint64_t> started = 0;  // flips begun and ended; flip i makes the alias version 1 + i % 2
   std::atomic<uint64_t> ended = 0;
@@ -932,7 +932,7 @@ struct FlipState {
   std::array<char, 256> first_wrong = {};
 };
 
-TEST(WritingMount, AFlippingAliasIsOldOrNewNeverNeitherAndNeverGoesBack) {
+TEST(WritingMount, AFlippingAliasIsOldOrNewAndNeverGoesBack) {
   SKIP_WITHOUT_MOUNT();
   constexpr uint64_t kFlips = 10'000;
   constexpr int kReaders = 8;
@@ -944,7 +944,7 @@ TEST(WritingMount, AFlippingAliasIsOldOrNewNeverNeitherAndNeverGoesBack) {
   mounted.MakeVersion(model, {{"file", "2"}});
   const std::string aliases = model + "/aliases/";
   ASSERT_EQ(Link("../versions/1", aliases + "Champion"), 0);
-  // Half of the readers read another mount, whose kernel side does not see the renames.
+  // Half of the readers use another mount: the kernel's side of it does not see the renames.
   const std::array<std::string, 2> models = {model, fmt::format("{}/{}", mounted.StartAnother(), kModel)};
 
   void* shared =
@@ -999,7 +999,7 @@ TEST(WritingMount, AFlippingAliasIsOldOrNewNeverNeitherAndNeverGoesBack) {
   ::munmap(shared, sizeof(FlipState));
 }
 
-TEST(WritingMount, ADeletedVersionStaysReadableForWhoHasItOpen) {
+TEST(WritingMount, ADeletedVersionStaysReadableThroughOpenHandles) {
   SKIP_WITHOUT_MOUNT();
   Mounted mounted;
   mounted.Start();
@@ -1031,7 +1031,7 @@ TEST(WritingMount, ADeletedVersionStaysReadableForWhoHasItOpen) {
   stop = true;
   reader.join();
   EXPECT_EQ(bad, 0);
-  // The number is never given again.
+  // The number is never used again.
   mounted.MakeVersion(model, {{"file", "new"}});
   EXPECT_EQ(ListOf(model + "/versions"), (std::vector<std::string>{"2"}));
 }
@@ -1046,9 +1046,9 @@ TEST(WritingMount, AFullDiskRefusesAndBreaksNothing) {
   const std::string draft = model + "/versions/draft";
   ASSERT_EQ(MakeDirectory(draft), 0);
   EXPECT_EQ(WriteFile(draft + "/big", std::string(16U << 20U, 'b')), ENOSPC);
-  // What was written is there as far as it goes, and the registry answers.
+  // The committed version is still readable, and the registry answers.
   EXPECT_EQ(ReadFile(model + "/versions/1/file"), "one");
-  // With not a page left, a commit is refused, and afterwards the draft is as it was.
+  // With no page left, a commit is refused, and afterwards the draft is unchanged.
   const int committed = Rename(draft, model + "/versions/2");
   EXPECT_TRUE(committed == 0 || committed == ENOSPC) << committed << mounted.Errors();
   if (committed == ENOSPC) {
@@ -1068,7 +1068,7 @@ TEST(WritingMount, AFullDiskRefusesAndBreaksNothing) {
 // The daemon dies at a named point of a change; after a restart the change happened wholly or not at all.
 class KilledWhile : public testing::TestWithParam<const char*> {};
 
-TEST_P(KilledWhile, CommittingTheVersionIsWholeOrAbsent) {
+TEST_P(KilledWhile, CommittingLeavesTheVersionWholeOrAbsent) {
   SKIP_WITHOUT_MOUNT();
   Mounted mounted;
   mounted.Start();

@@ -1,4 +1,4 @@
-// A small registry with its parts, as the zones of one mount see them: everything real but the kernel.
+// A small registry with its parts, as the zones of one mount use them: everything is real but the kernel.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -28,7 +28,7 @@
 
 namespace modelfs::fs {
 
-// Remembers what the kernel would have been told. Entries as "<parent>/<name>", attributes as "<node>".
+// Records the notifications that the kernel would get. Entries as "<parent>/<name>", attributes as "<node>".
 class RecordingNotifier : public Notifier {
  public:
   void EntryChanged(NodeId parent, std::string_view name) override;
@@ -40,7 +40,7 @@ class RecordingNotifier : public Notifier {
 
   std::vector<std::string> told() const;
   bool WasTold(const std::string& what) const;
-  // Where `what` first stands in told(), or its size.
+  // The index of the first `what` in told(), or its size.
   size_t IndexOf(const std::string& what) const;
 
  private:
@@ -48,14 +48,14 @@ class RecordingNotifier : public Notifier {
   std::vector<std::string> told_ GUARDED_BY(mu_);
 };
 
-// Over another store: blobs are native only once the test says so, as after a restart.
+// Wraps another store: blobs become native only when the test says so, as after a restart.
 class UnverifiedStore : public cas::BlobStore {
  public:
   explicit UnverifiedStore(cas::BlobStore& below) : below_(below) {}
 
-  // All blobs become native, and `digest` is told to the listener.
+  // Makes all blobs native and notifies the listener of `digest`.
   void Verified(const Digest& digest);
-  // All blobs become native, unheard.
+  // Makes all blobs native without notifying the listener.
   void VerifiedSilently();
   // Called at each Open, before it goes on.
   void BeforeOpen(std::function<void(const Digest&)> hook);
@@ -81,20 +81,20 @@ class ZoneWorld {
   ZoneWorld(const ZoneWorld&) = delete;
   ZoneWorld& operator=(const ZoneWorld&) = delete;
 
-  // By dotted name, with what is missing above it.
+  // Makes the object of this dotted name, and its missing parents.
   store::ObjectId Make(std::string_view dotted);
-  // A READY version of these files, the model's next.
+  // Commits these files as the model's next READY version.
   store::VersionInfo Commit(store::ObjectId model, const std::map<std::string, std::string>& files,
                             const store::NewVersion& fields = {});
-  // A second view of the same registry, as another process has it.
+  // A second view of the same registry, as in another process.
   std::unique_ptr<store::EmbeddedRegistry> OtherProcess();
-  // GRANT to someone of the identity map: ann (uid 60001), bob (60002), eve (60003), data-science (gid
+  // GRANT to a principal of the identity map: ann (uid 60001), bob (60002), eve (60003), data-science (gid
   // 60100).
   void Grant(store::ObjectId object, const std::string& principal, store::PrivilegeSet privileges);
   void Revoke(store::ObjectId object, const std::string& principal, store::PrivilegeSet privileges);
-  // A request of one of them, or of someone whom nobody knows.
+  // A request of one of them, or of a uid that the registry does not know.
   Request RequestOf(uid_t uid, gid_t gid) const;
-  // From here on the mount is shared: grants are projected as ACLs.
+  // Makes the mount shared from here on: grants are projected as ACLs.
   void Share();
   // Flips one bit of a stored blob on disk.
   void FlipBit(const Digest& digest);
@@ -114,10 +114,10 @@ class ZoneWorld {
   Context context;
 };
 
-// The whole of a directory, in order.
+// All entries of a directory, in order.
 std::vector<DirectoryEntry> ListAll(Zone& zone, const Request& request, NodeId directory, bool plus = false);
 std::vector<std::string> NamesIn(Zone& zone, const Request& request, NodeId directory);
-// The whole of a file.
+// All bytes of a file.
 std::string ReadAll(FileHandle& handle);
 
 // An AttrChange of one field: Changing(&AttrChange::mode, 0600).

@@ -16,7 +16,7 @@ class FixedClock : public Clock {
   int64_t SinceBootMs() const override { return NowMs(); }
 };
 
-TEST(Refusals, ShowsEachUserTheirOwnAsJsonLines) {
+TEST(Refusals, ShowsEachUserItsOwnRefusalsAsJsonLines) {
   const FixedClock clock;
   Refusals refusals(clock);
   refusals.Record({0, 7, "open", "/a/\"b\"\n", 30, "read-only"});
@@ -29,14 +29,14 @@ TEST(Refusals, ShowsEachUserTheirOwnAsJsonLines) {
   EXPECT_TRUE(refusals.Of(9).empty());
 }
 
-TEST(Refusals, KeepsTheLastOfTheLastUsers) {
+TEST(Refusals, KeepsTheLastRefusalsOfTheLastUsers) {
   const FixedClock clock;
   Refusals refusals(clock);
   for (int i = 0; i < 300; ++i) refusals.Record({i + 1, 7, "open", std::to_string(i), 30, ""});
   EXPECT_EQ(refusals.Of(7).size(), Refusals::kKeptPerUser);
   EXPECT_EQ(refusals.Of(7).back().path, "299");
   for (uid_t uid = 100; uid < 100 + Refusals::kUsers; ++uid) refusals.Record({1000, uid, "open", "", 1, ""});
-  EXPECT_TRUE(refusals.Of(7).empty()) << "the one whose last refusal is oldest makes room";
+  EXPECT_TRUE(refusals.Of(7).empty()) << "the user with the oldest last refusal makes room";
   EXPECT_EQ(refusals.Of(100).size(), 1U);
 }
 
@@ -50,13 +50,13 @@ TEST(Refusals, ARepeatIsCountedAndNotKeptAgain) {
   std::vector<RefusalRecord> kept = refusals.Of(7);
   ASSERT_EQ(kept.size(), 3U);
   EXPECT_EQ(kept[0].path, "/b");
-  EXPECT_EQ(kept[1].path, "/a") << "by when it was refused last";
+  EXPECT_EQ(kept[1].path, "/a") << "by the time of the last refusal";
   EXPECT_EQ(kept[1].count, 2U);
   EXPECT_EQ(kept[1].first_ms, 10);
   EXPECT_EQ(kept[1].time_ms, 30);
   EXPECT_EQ(kept[2].count, 1U);
 
-  // Of one family only the operation and errno have to be the same, and the newest's words stay.
+  // In one family only the operation and errno must be equal, and the newest message stays.
   for (int i = 0; i < 233; ++i) {
     refusals.Record({50 + i, 7, "mkdir", "/v/" + std::to_string(i), 30, "never changes", "version 1"});
   }
@@ -69,7 +69,7 @@ TEST(Refusals, ARepeatIsCountedAndNotKeptAgain) {
   EXPECT_EQ(kept[3].first_ms, 50);
 }
 
-TEST(Refusals, WhatIsRefusedByTheThousandPushesNothingElseOut) {
+TEST(Refusals, ThousandsOfEqualRefusalsPushNothingElseOut) {
   const FixedClock clock;
   Refusals refusals(clock);
   refusals.Record({1, 7, "rename", "/draft -> /3", 34, "not the next number"});
@@ -82,7 +82,7 @@ TEST(Refusals, WhatIsRefusedByTheThousandPushesNothingElseOut) {
   EXPECT_EQ(kept.back().operation, "open");
 }
 
-TEST(NodeNames, TheOneUsedLongestAgoMakesRoom) {
+TEST(NodeNames, TheLeastRecentlyUsedNodeIsDropped) {
   NodeNames names(2);
   names.Remember(10, kRootNode, "old");
   names.Remember(11, 10, "second");

@@ -63,7 +63,7 @@ TEST(TreeCache, KeepsTheRecentlyUsedWithinItsRoom) {
   EXPECT_EQ(cache.size(), 2U);
 }
 
-TEST(TreeCache, KeepsOneThatIsLargerThanItsRoom) {
+TEST(TreeCache, KeepsATreeThatIsLargerThanItsRoom) {
   ZoneWorld world;
   const auto version = world.Commit(world.Make("prod.ml.iris"), Files(10));
   TreeCache cache(*world.registry, *world.blobs, world.caller, 3);
@@ -72,14 +72,14 @@ TEST(TreeCache, KeepsOneThatIsLargerThanItsRoom) {
   EXPECT_EQ(*cache.Get(version.id), *first);
 }
 
-TEST(TreeCache, WhatWasDroppedIsAskedForAgain) {
+TEST(TreeCache, ADroppedVersionIsLoadedAgain) {
   ZoneWorld world;
   const store::ObjectId model = world.Make("prod.ml.iris");
   const auto version = world.Commit(model, Files(2));
   TreeCache cache(*world.registry, *world.blobs, world.caller, 100);
   ASSERT_TRUE(cache.Get(version.id).ok());
   ASSERT_TRUE(world.registry->DeleteVersion(world.caller, model, 1).ok());
-  EXPECT_TRUE(cache.Get(version.id).ok()) << "until it is told";
+  EXPECT_TRUE(cache.Get(version.id).ok()) << "until Drop is called";
   cache.Drop(version.id);
   const auto gone = cache.Get(version.id);
   ASSERT_FALSE(gone.ok());

@@ -58,7 +58,7 @@ TEST(Dispatcher, ListsManyEntriesOnceEachAndForgetsThem) {
     EXPECT_EQ(NamesIn(mount.File("many")).size(), kEntries + 2);
     return mount.Requests("readdirplus") + mount.Requests("readdir") - before;
   };
-  // The kernel may drop what it keeps at any time, so more than once may be needed.
+  // The kernel may drop its cache at any time, so more than one request may be needed.
   uint64_t again = asked_for_again();
   for (int i = 0; i < 10 && again != 0; ++i) again = asked_for_again();
   EXPECT_EQ(again, 0U) << "a listing that may be kept is not asked for again";
@@ -99,7 +99,7 @@ TEST(Dispatcher, WritesReadBackAndForgetReachesTheZone) {
   EXPECT_EQ(mount.Snapshot().open_files, 0U);
 }
 
-TEST(Dispatcher, ARefusalSaysWhyAndWhere) {
+TEST(Dispatcher, ARefusalHasAReasonAndAPath) {
   NEEDS_FUSE();
   TestFolder folder;
   ToyZone zone;
@@ -138,7 +138,7 @@ TEST(Dispatcher, ARefusalSaysWhyAndWhere) {
   EXPECT_EQ(mount.refusals().Of(::geteuid()).size(), refusals) << "absence is an answer";
 }
 
-TEST(Dispatcher, AccessControlListsAreGivenByGrants) {
+TEST(Dispatcher, SettingAnAclIsRefusedInFavourOfGrants) {
   NEEDS_FUSE();
   TestFolder folder;
   ToyZone zone;
@@ -157,7 +157,7 @@ TEST(Dispatcher, AccessControlListsAreGivenByGrants) {
   EXPECT_EQ(errno, EOPNOTSUPP) << "ls -l asks no further on this mount";
 }
 
-TEST(Dispatcher, ExtendedAttributesAnswerSizeAndValue) {
+TEST(Dispatcher, ExtendedAttributesReturnSizeAndValue) {
   NEEDS_FUSE();
   TestFolder folder;
   ToyZone zone;
@@ -171,7 +171,7 @@ TEST(Dispatcher, ExtendedAttributesAnswerSizeAndValue) {
   EXPECT_EQ(std::string(value, 18), std::string("user.modelfs.name\0", 18));
 }
 
-TEST(Dispatcher, ARenameThatTakesLongHoldsNobodyUp) {
+TEST(Dispatcher, ALongRenameDelaysNoOtherRequest) {
   NEEDS_FUSE();
   TestFolder folder;
   ToyZone zone;
@@ -187,7 +187,7 @@ TEST(Dispatcher, ARenameThatTakesLongHoldsNobodyUp) {
   FuseChannel::Options options;
   options.max_threads = 2;  // as few as possible: the rename must not be on one of them
   ToyMount mount(zone, options);
-  // The kernel keeps who looks for names in the directory of a rename waiting: only others can go on.
+  // The kernel delays lookups in the directory of a rename: only other requests can go on.
   const Fd directory(::open(mount.File("d").c_str(), O_RDONLY | O_DIRECTORY));
   std::thread rename([&] { ::rename(mount.File("file").c_str(), mount.File("other").c_str()); });
   ASSERT_TRUE(Eventually([&] { return begun.load(); }));
@@ -199,7 +199,7 @@ TEST(Dispatcher, ARenameThatTakesLongHoldsNobodyUp) {
   rename.join();
 }
 
-TEST(Dispatcher, AnUnknownIoctlIsNotATerminal) {
+TEST(Dispatcher, AnUnknownIoctlReturnsENOTTY) {
   NEEDS_FUSE();
   TestFolder folder;
   ToyZone zone;
@@ -262,7 +262,7 @@ TEST(Dispatcher, ASmallReadCostsTwoRoundTrips) {
   EXPECT_EQ(requests, "open release ");
 }
 
-// Until the kernel has the root's attributes nobody comes in, and an invalidation on their way costs them.
+// Until the kernel has the root's attributes no user gets in, and an invalidation on their way drops them.
 TEST(Dispatcher, NoInvalidationOfTheRootReachesTheKernel) {
   NEEDS_FUSE();
   ToyZone zone;

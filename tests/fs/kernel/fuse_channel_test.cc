@@ -1,4 +1,4 @@
-// The channel on a real mount: passthrough, the life of a mount, and what is left after it.
+// The channel on a real mount: passthrough, the life of a mount, and its traces afterwards.
 #include "fs/kernel/fuse_channel.h"
 
 #include <dirent.h>
@@ -25,7 +25,7 @@
 namespace modelfs::fs {
 namespace {
 
-// Skips where this machine cannot pass through, with the reason the daemon gave.
+// Skips if this machine cannot pass through, with the daemon's reason.
 #define NEEDS_PASSTHROUGH(mount)                                                  \
   if (!(mount).channel().passthrough()) {                                         \
     GTEST_SKIP() << "no passthrough: " << (mount).channel().passthrough_reason(); \
@@ -126,7 +126,7 @@ TEST(Passthrough, AFileThatBecomesNativeKeepsItsOldHandles) {
   EXPECT_EQ(ReadAll(new_file.get(), bytes.size()), bytes);
   EXPECT_EQ(mount.Requests("read"), reads);
 
-  // The old nodeid has a cached handle, so whoever opens it again joins that mode: a mixture would be EIO.
+  // The old nodeid has a cached handle, so the next open of it joins that mode: a mixture would be EIO.
   const std::string by_number = "/proc/self/fd/" + std::to_string(old_file.get());
   const Fd reopened(::open(by_number.c_str(), O_RDONLY));
   ASSERT_TRUE(reopened.valid());
@@ -143,7 +143,7 @@ TEST(Passthrough, AFileThatBecomesNativeKeepsItsOldHandles) {
   ::munmap(old_map, bytes.size());
 }
 
-TEST(Passthrough, SwitchedOffTheSameBytesAreRead) {
+TEST(Passthrough, WithoutItTheSameBytesAreRead) {
   NEEDS_FUSE();
   TestFolder folder;
   const std::string bytes = RandomBytes((size_t{3} << 20U) + 1);
@@ -250,7 +250,7 @@ TEST(MountLife, AMountPointMustBeAFreeDirectory) {
   EXPECT_EQ(code(mount.path()), Code::kAlreadyExists);
 }
 
-// P6: what hangs there may hang for ever, and who mounts is told.
+// P6: the mount there may hang for ever, and the user that mounts gets a message.
 TEST(MountLife, AMountThatNeverAnswersIsNotWaitedFor) {
   NEEDS_FUSE();
   TestFolder place;
@@ -299,7 +299,7 @@ TEST(MountLife, AReadOnlyMountRefusesWritesByItself) {
   EXPECT_EQ(mount.Requests("mkdir"), 0U);
 }
 
-TEST(MountLife, StopAnswersWhatWasAskedAndUnmounts) {
+TEST(MountLife, StopAnswersEarlierRequestsAndUnmounts) {
   NEEDS_FUSE();
   TestFolder folder;
   ToyZone zone;
@@ -334,7 +334,7 @@ TEST(MountLife, AnUnmountFromOutsideEndsTheLoop) {
   EXPECT_EQ(again.error().code(), Code::kNotFound);
 }
 
-TEST(MountLife, ABusyMountNamesWhoHoldsIt) {
+TEST(MountLife, ABusyMountNamesItsHolders) {
   NEEDS_FUSE();
   TestFolder folder;
   ToyZone zone;
@@ -347,10 +347,10 @@ TEST(MountLife, ABusyMountNamesWhoHoldsIt) {
   EXPECT_NE(busy.error().message().find(std::to_string(::getpid()) + " (fs_engine_test)"), std::string::npos)
       << busy.error().message();
   EXPECT_TRUE(Unmount(mount.path(), true).ok());
-  EXPECT_EQ(ReadAll(file.get(), 5), "bytes") << "lazily detached, what is open goes on";
+  EXPECT_EQ(ReadAll(file.get(), 5), "bytes") << "a lazy detach leaves open files readable";
 }
 
-TEST(MountLife, DescriptorsAndThreadsReturnToWhereTheyWere) {
+TEST(MountLife, DescriptorsAndThreadsReturnToTheirStartingCounts) {
   NEEDS_FUSE();
   TestFolder folder;
   const std::string real_file = folder.File("blob", RandomBytes(100'000));

@@ -52,7 +52,7 @@ TEST(OpenModes, ABackingThatFailsIsACachedOpen) {
   EXPECT_EQ(modes.native_handles(), 0U);
 }
 
-TEST(OpenModes, NobodyJoinsTheHandlesOfAnotherFile) {
+TEST(OpenModes, NoOpenJoinsTheHandlesOfAnotherFile) {
   const cas::FileId healed{.device = 1, .inode = 3};
   for (const bool native : {false, true}) {
     SCOPED_TRACE(native);
@@ -78,7 +78,7 @@ TEST(OpenModes, NobodyJoinsTheHandlesOfAnotherFile) {
     modes.Forgotten(kNode);
     EXPECT_FALSE(modes.Opened(kNode, healed, backing).value().keep_pages);
     modes.Closed(kNode, close);
-    // Another file's came first while this one got its backing id.
+    // A handle of another file came first while this one got its backing id.
     if (!native) continue;
     closed.clear();
     const OpenModes::Backing slow = {[&]() -> Result<int32_t> {

@@ -1,5 +1,5 @@
-// A real mount of a toy zone: one flat directory whose entries the test makes, to try the dispatcher and the
-// channel without a registry.
+// A real mount of a toy zone, to test the dispatcher and the channel without a registry: one flat directory
+// with entries that the test makes.
 //
 //   files backed by a real file    TreeNode(1, i, flavour): read only, native or cached
 //   files in memory                DraftNodeId(1, i): written by the mount
@@ -26,7 +26,7 @@
 
 namespace modelfs::fs {
 
-// Where /dev/fuse is missing the test is skipped with a reason; MODELFS_REQUIRE_FUSE=1 makes that a failure.
+// If /dev/fuse is missing, the test is skipped with a reason; MODELFS_REQUIRE_FUSE=1 makes that a failure.
 bool FuseIsMissing();
 #define NEEDS_FUSE()                                                                             \
   if (FuseIsMissing()) {                                                                         \
@@ -42,7 +42,7 @@ class TestFolder {
   TestFolder();
   ~TestFolder();
   const std::string& path() const { return path_; }
-  std::string File(const std::string& name, const std::string& content) const;  // answers its path
+  std::string File(const std::string& name, const std::string& content) const;  // returns its path
 
  private:
   std::string path_;
@@ -50,10 +50,10 @@ class TestFolder {
 
 class ToyZone : public Zone {
  public:
-  // All before the mount, or from a test between requests.
+  // Call these before the mount, or from a test between requests.
   void AddBacked(const std::string& name, const std::string& real_file, Flavour flavour);
   void AddDirectory(const std::string& name, uint64_t entries, bool kernel_may_keep);
-  // The file's next lookup answers the other nodeid.
+  // The file's next lookup returns the other nodeid.
   void SetFlavour(const std::string& name, Flavour flavour);
 
   std::atomic<int> reads{0};
@@ -104,14 +104,14 @@ class ToyMount {
   explicit ToyMount(ToyZone& zone, FuseChannel::Options options = {});
   ~ToyMount();
 
-  // Stops and waits; what the destructor does, for tests that look at what is left.
+  // Stops and waits, as the destructor does, for tests that check what is left afterwards.
   Status Stop();
 
   const std::string& path() const { return path_; }
   std::string File(const std::string& name) const { return path_ + "/" + name; }
   // Waits for the loop's end, as after an unmount from outside.
   Status Join();
-  // As if this process had just taken over the mount from another: no handle is known to it.
+  // Acts as if this process had just taken over the mount from another: it knows no handle.
   void ForgetHandles() { dispatcher_.Finish(); }
   FuseChannel& channel() { return *channel_; }
   Notifier& notifier() { return notifier_; }
@@ -132,7 +132,7 @@ class ToyMount {
   Status served_;
 };
 
-// Until `condition` holds; false after a generous time.
+// Waits until `condition` holds; returns false after a generous time.
 bool Eventually(const std::function<bool()>& condition);
 
 std::string ReadWhole(const std::string& path);

@@ -71,7 +71,7 @@ TEST(AclTable, EveryDirectoryShowsTheGrantsOfItsObject) {
   const std::string group = "g" + std::to_string(kDataScience);
   const std::string keeper = "u" + std::to_string(::getuid()) + ":7";
   const auto with = [&](Named named) {
-    named.insert(named.begin(), keeper);  // uid 0, whoever runs the tests, is before all others
+    named.insert(named.begin(), keeper);  // uid 0 sorts before all others, whatever user runs the tests
     return named;
   };
   EXPECT_EQ(NamedOn(table, ObjectNode(at.catalog)), with({ann + ":7", group + ":7"}));
@@ -94,7 +94,7 @@ TEST(AclTable, EveryDirectoryShowsTheGrantsOfItsObject) {
   }
 }
 
-TEST(AclTable, AChangeIsToldForTheObjectAndWhatLiesBelow) {
+TEST(AclTable, AChangeInvalidatesTheObjectAndAllBelow) {
   ZoneWorld world;
   const Model at(world);
   const store::ObjectId other_model = world.Make("prod.ml.other");
@@ -124,12 +124,13 @@ TEST(AclTable, AChangeIsToldForTheObjectAndWhatLiesBelow) {
   EXPECT_EQ(told_by([&] { table.AllChanged(); }), "11111111");
 }
 
-TEST(AclTable, AnObjectClosesBeforeWhatLiesInIt) {
+TEST(AclTable, AnObjectIsInvalidatedBeforeItsContents) {
   ZoneWorld world;
   const Model at(world);
   world.Share();
   AclTable& table = *world.acls;
-  // More than a few, and the objects' own neither first nor last: the order of telling is not that of asking.
+  // More than a few nodes, with the objects' own neither first nor last: the order of notifications is not
+  // the order of requests.
   std::vector<NodeId> nodes;
   for (int alias = 0; alias < 10; ++alias) nodes.push_back(AliasTreeNode(alias, at.version.id, 0));
   for (const store::ObjectId object : {at.catalog, at.schema, at.model}) nodes.push_back(ObjectNode(object));
@@ -143,7 +144,7 @@ TEST(AclTable, AnObjectClosesBeforeWhatLiesInIt) {
   }
 }
 
-TEST(AclTable, WhatIsAskedAfterAChangeIsOfAfterTheChange) {
+TEST(AclTable, AReadAfterAChangeShowsTheChange) {
   ZoneWorld world;
   const Model at(world);
   world.Share();
@@ -157,7 +158,7 @@ TEST(AclTable, WhatIsAskedAfterAChangeIsOfAfterTheChange) {
   };
   EXPECT_FALSE(has_ann());
   world.Grant(at.model, "ann", {Privilege::kExecute});
-  EXPECT_TRUE(has_ann()) << "whether or not the change was heard of yet";
+  EXPECT_TRUE(has_ann()) << "whether or not the event has arrived";
   world.Revoke(at.model, "ann", {Privilege::kExecute});
   EXPECT_FALSE(has_ann());
   const uint64_t epoch = table.epoch();
@@ -165,7 +166,7 @@ TEST(AclTable, WhatIsAskedAfterAChangeIsOfAfterTheChange) {
   EXPECT_GT(table.epoch(), epoch);
 }
 
-TEST(AclTable, MakesRoomByHavingTheOldestForgotten) {
+TEST(AclTable, AFullTableForgetsTheOldestNode) {
   ZoneWorld world;
   const Model at(world);
   world.Share();
@@ -180,7 +181,7 @@ TEST(AclTable, MakesRoomByHavingTheOldestForgotten) {
   EXPECT_EQ(world.notifier.told(), std::vector<std::string>{RecordingNotifier::Attr(ObjectNode(at.catalog))});
 }
 
-TEST(AclTable, OfWhatIsGoneThereIsNoAcl) {
+TEST(AclTable, ADeletedNodeHasNoAcl) {
   ZoneWorld world;
   const Model at(world);
   world.Share();
@@ -192,8 +193,8 @@ TEST(AclTable, OfWhatIsGoneThereIsNoAcl) {
   EXPECT_EQ(ErrnoOf(world.acls->AclOf(TreeNode(at.version.id, 0, Flavour::kCached))), ESTALE);
 }
 
-// The kernel lets in whom it takes for the owner, by attributes that came without any ACL.
-TEST(AclTable, WhereIdsChangeEachNodeThatShowsAnOwnerIsTold) {
+// The kernel lets in the uid that it takes for the owner, by attributes that came without any ACL.
+TEST(AclTable, AChangeOfIdsInvalidatesEachNodeThatShowsAnOwner) {
   ZoneWorld world;
   const Model at(world);
   world.Share();
@@ -201,14 +202,14 @@ TEST(AclTable, WhereIdsChangeEachNodeThatShowsAnOwnerIsTold) {
                                   TreeNode(at.version.id, 0, Flavour::kCached), DraftNodeId(1, 1)};
   world.acls->GaveAttrs(given);
   world.acls->AllChanged();
-  EXPECT_TRUE(world.notifier.told().empty()) << "who is in which group is no matter of attributes";
+  EXPECT_TRUE(world.notifier.told().empty()) << "group memberships do not affect attributes";
   const uint64_t before = world.acls->epoch();
   world.acls->IdsChanged();
   EXPECT_GT(world.acls->epoch(), before);
   for (size_t i = 0; i < given.size(); ++i) {
     EXPECT_EQ(world.notifier.WasTold(RecordingNotifier::Attr(given[i])), i < 3) << i;
   }
-  // What there is no room for is told at once, so that the kernel asks again.
+  // A node that a full table drops is notified at once, so that the kernel asks again.
   AclTable small(world.context, SystemClock(), 2);
   const NodeId first = ObjectNode(901);
   const NodeId second = ObjectNode(902);
@@ -220,7 +221,7 @@ TEST(AclTable, WhereIdsChangeEachNodeThatShowsAnOwnerIsTold) {
   EXPECT_FALSE(world.notifier.WasTold(RecordingNotifier::Attr(second)));
 }
 
-TEST(AclTable, WhatStatShowsDependsOnTheOwnerAndOnNoGrant) {
+TEST(AclTable, StatDependsOnTheOwnerAndOnNoGrant) {
   ZoneWorld world;
   const Model at(world);
   const auto zone = MakeObjectsZone(world.context);

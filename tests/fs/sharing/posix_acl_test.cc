@@ -38,7 +38,7 @@ store::PrincipalRights Entry(std::string name, PrincipalKind kind, const ObjectR
   return entry;
 }
 
-// Names are known by what follows their first letter: "u1000" is uid 1000, "g100" is gid 100.
+// A name's number follows its first letter: "u1000" is uid 1000, "g100" is gid 100.
 IdLookup ByNumber() {
   const auto number = [](std::string_view name) {
     return std::vector<uint32_t>{static_cast<uint32_t>(std::stoul(std::string(name.substr(1))))};
@@ -102,7 +102,7 @@ TEST(Access, TheMaskLetsTheKernelAskForTheAcl) {
     EXPECT_NE(ModeFor(each) & S_IRWXG, 0U) << part;
     EXPECT_EQ((ModeFor(each) & S_IRWXG) >> 3U, MaskFor(each)) << part;
   }
-  // The root's ACL is never asked for, and whoever comes is "other".
+  // The root has no ACL, and every user but its owner is "other".
   EXPECT_EQ(kRootMode & S_IRWXG, 0U);
 }
 
@@ -120,7 +120,7 @@ TEST(Access, UsersServicePrincipalsAndHostGroupsBecomeEntriesById) {
   EXPECT_EQ(acl.mask, 07U);
 }
 
-TEST(Access, WhatEveryoneMayIsInEveryEntry) {
+TEST(Access, EveryEntryIncludesEveryonesRights) {
   ObjectAccess access;
   access.everyone = kLoads;
   access.entries = {Entry("u1000", PrincipalKind::kUser, kAddsVersions),
@@ -151,18 +151,18 @@ ObjectAccess Grants(size_t users, size_t groups) {
   return access;
 }
 
-// A user of a group whose rights are told with gates that are closed to the user.
+// A user of a group: the gates that the group's rights assume are closed to the user.
 store::LesserRights Lesser(std::string name, const ObjectRights& rights, const ObjectRights& of_groups) {
   return {Entry(std::move(name), PrincipalKind::kUser, rights).principal, rights, of_groups};
 }
 
-TEST(Access, WhoHasLessThanTheKernelWouldGiveIsNamed) {
+TEST(Access, AUserWithLessThanTheKernelWouldGiveGetsAnEntry) {
   const auto users = [](const ObjectAccess& access) {
     return ProjectAcl(AccessClass::kVersions, access, ByNumber()).users;
   };
   ObjectAccess access;
   access.namesakes = Namesakes({"s5", "s6"}, {"g7"});
-  EXPECT_TRUE(users(access).empty()) << "nobody is let through anyway";
+  EXPECT_TRUE(users(access).empty()) << "no user is let through anyway";
   access.everyone = kAddsVersions;
   EXPECT_EQ(users(access), (std::vector<Acl::Named>{{7, 0}})) << "a service principal is one of everyone";
   access.entries = {Entry("g200", PrincipalKind::kGroup, kOwns)};
@@ -174,12 +174,12 @@ TEST(Access, WhoHasLessThanTheKernelWouldGiveIsNamed) {
   EXPECT_EQ(users(access), (std::vector<Acl::Named>{{5, 05}, {6, 07}, {7, 0}}));
   access.everyone = kNothing;
   EXPECT_EQ(users(access), (std::vector<Acl::Named>{{5, 0}, {6, 07}, {7, 0}}));
-  // Its own right may be none that this directory shows.
+  // Its own right may be one that this directory does not show.
   access.entries.front().rights = kSees;
   EXPECT_EQ(users(access), (std::vector<Acl::Named>{{5, 0}, {6, 0}, {7, 0}}));
 }
 
-TEST(Access, WhoHasLessIsNamedAsFarAsThereIsRoomAndOpensNothingToOthers) {
+TEST(Access, EntriesForUsersWithLessEndAtTheLimitAndOpenNothingToOthers) {
   ObjectAccess access = Grants(kMaxNamedEntries - 3, 1);
   access.namesakes = Namesakes({"s5", "s6"}, {"g7"});
   const Acl acl = ProjectAcl(AccessClass::kVersions, access, ByNumber());
@@ -187,7 +187,7 @@ TEST(Access, WhoHasLessIsNamedAsFarAsThereIsRoomAndOpensNothingToOthers) {
   EXPECT_EQ(acl.other, 0U);
   EXPECT_EQ(acl.groups.size(), 1U);
   EXPECT_EQ(acl.users[0], (Acl::Named{5, 0}));
-  EXPECT_EQ(acl.users[1], (Acl::Named{7, 0})) << "who holds nothing comes first";
+  EXPECT_EQ(acl.users[1], (Acl::Named{7, 0})) << "users that hold nothing come first";
   EXPECT_EQ(acl.users[2], (Acl::Named{1000, 05}));
 
   access = Grants(kMaxNamedEntries - 3, 1);
@@ -199,7 +199,7 @@ TEST(Access, WhoHasLessIsNamedAsFarAsThereIsRoomAndOpensNothingToOthers) {
   EXPECT_EQ(with_lesser.users[1], (Acl::Named{8, 0}));
 }
 
-TEST(Access, WhoHasLessThanItsGroupsIsNamedWhereTheDirectoryShowsIt) {
+TEST(Access, AUserWithLessThanItsGroupsGetsAnEntryWhereTheDirectoryShowsIt) {
   ObjectAccess access;
   access.everyone = kSees;
   access.entries = {Entry("u1000", PrincipalKind::kUser, kTags),
@@ -213,7 +213,7 @@ TEST(Access, WhoHasLessThanItsGroupsIsNamedWhereTheDirectoryShowsIt) {
   access.lesser[1].of_groups = kTags;
   EXPECT_EQ(users(AccessClass::kInVersion), (std::vector<Acl::Named>{{1000, 0}})) << "tags are set elsewhere";
 
-  // Whose number has another name before this one is somebody else.
+  // A uid that the registry knows by another name is a different user.
   IdLookup ids = ByNumber();
   ids.called = [](const std::vector<std::string>&) { return std::vector<uid_t>(); };
   EXPECT_TRUE(ProjectAcl(AccessClass::kInVersion, access, ids).users.empty());
@@ -236,7 +236,7 @@ TEST(Access, PastTheKernelsLimitEverybodyIsLetThrough) {
   EXPECT_EQ(ProjectAcl(AccessClass::kVersions, access, ByNumber()).other, 07U);
 }
 
-TEST(Access, ANameThatARangeOfUidsHasIsLetThroughAsOthersAndAnAdminsIsNot) {
+TEST(Access, ANameOfARangeOfUidsCountsAsOthersAndAnAdminsDoesNot) {
   IdLookup ids = ByNumber();
   ids.uids = [](std::string_view name) {
     return name == "u1000" ? std::vector<uid_t>{1000} : std::vector<uid_t>();
@@ -249,18 +249,17 @@ TEST(Access, ANameThatARangeOfUidsHasIsLetThroughAsOthersAndAnAdminsIsNot) {
   const Acl acl = ProjectAcl(AccessClass::kVersionRoot, access, ids);
   EXPECT_EQ(acl.other, 07U);
   EXPECT_EQ(acl.group, 07U);
-  EXPECT_TRUE(acl.users.empty()) << "who may no more than look at the model has nothing here";
+  EXPECT_TRUE(acl.users.empty()) << "users that may only look at the model have nothing here";
   const Acl model = ProjectAcl(AccessClass::kModel, access, ids);
   EXPECT_EQ(model.users, (std::vector<Acl::Named>{{1000, 05}}));
   EXPECT_EQ(model.groups, (std::vector<Acl::Named>{{100, 05}}));
   EXPECT_EQ(model.other, 05U);
   access.entries.erase(access.entries.begin());
-  EXPECT_EQ(ProjectAcl(AccessClass::kModel, access, ids).other, 0U)
-      << "an admin's name is nobody's by a range";
+  EXPECT_EQ(ProjectAcl(AccessClass::kModel, access, ids).other, 0U) << "a range gives no uid an admin's name";
 }
 
-// Whoever has a gid that an entry names is asked about by that entry, and not as one of the others.
-TEST(Access, WhoSharesANameIsLetThroughWhicheverGroupsItIsIn) {
+// The kernel decides by the entry of the user's gid if one exists, and not by "other".
+TEST(Access, AUserOfASharedNameIsLetThroughInEveryGroup) {
   IdLookup ids = ByNumber();
   ids.shared = [](std::string_view name) { return name == "u7"; };
   ids.uids = [](std::string_view) { return std::vector<uid_t>(); };
@@ -290,8 +289,8 @@ TEST(Access, EncodesAsTheKernelReadsIt) {
   EXPECT_EQ(EncodeAcl(acl), want);
 }
 
-// The kernel's own judge (posix_acl_valid), by a file system that keeps ACLs.
-TEST(Access, TheKernelTakesEveryAclAndGivesItBack) {
+// Checks the ACL by the kernel itself (posix_acl_valid), on a file system that keeps ACLs.
+TEST(Access, TheKernelAcceptsEveryAclAndReturnsIt) {
   std::string directory = (std::filesystem::temp_directory_path() / "modelfs-acl-XXXXXX").string();
   ASSERT_NE(::mkdtemp(directory.data()), nullptr);
   ObjectAccess one;

@@ -1,4 +1,4 @@
-// Names on their way to an alias: whose share is whose, and when they go.
+// Names on their way to an alias: the users' shares, and the ends of names.
 #include "fs/zones/held_names.h"
 
 #include <fmt/core.h>
@@ -39,7 +39,7 @@ Held FileOf(uid_t maker) {
   return held;
 }
 
-// As many as `maker` may hold in `model`, named by `prefix`; how many that were.
+// Holds as many names as `maker` may in `model`, named by `prefix`; returns how many.
 size_t Fill(HeldNames& names, store::ObjectId model, uid_t maker, std::string_view prefix) {
   size_t count = 0;
   while (names.Hold(model, fmt::format("{}{}", prefix, count), LinkOf(maker), IfTaken::kRefuse)) ++count;
@@ -54,7 +54,8 @@ TEST(HeldNames, EachUserHasASharePerModelAndAltogether) {
   EXPECT_EQ(ErrnoOf(refused), EDQUOT);
   EXPECT_NE(MessageOf(refused).find("remove some"), std::string::npos) << MessageOf(refused);
   EXPECT_TRUE(names.Hold(kModel, ".bobs", LinkOf(kBob), IfTaken::kRefuse)) << "bob has a share of his own";
-  EXPECT_TRUE(names.Hold(kOther, ".more", LinkOf(kAnn), IfTaken::kRefuse)) << "and so has another model";
+  EXPECT_TRUE(names.Hold(kOther, ".more", LinkOf(kAnn), IfTaken::kRefuse))
+      << "another model has a share of its own";
 
   size_t total = HeldNames::kMostInModel + 1;
   for (store::ObjectId model = kOther + 1; total < HeldNames::kMostOfUser; ++model) {
@@ -63,7 +64,7 @@ TEST(HeldNames, EachUserHasASharePerModelAndAltogether) {
   EXPECT_EQ(total, HeldNames::kMostOfUser);
   EXPECT_EQ(ErrnoOf(names.Hold(kOther, ".last", LinkOf(kAnn), IfTaken::kRefuse)), EDQUOT);
   EXPECT_TRUE(names.Hold(kOther, ".last", LinkOf(kBob), IfTaken::kRefuse));
-  // What is given back can be taken again.
+  // A name that was given back can be taken again.
   EXPECT_TRUE(names.Drop(kModel, ".a0"));
   EXPECT_TRUE(names.Hold(kOther, ".again", LinkOf(kAnn), IfTaken::kRefuse));
 }
@@ -85,7 +86,7 @@ TEST(HeldNames, ANameInTheWayIsReplacedOrKept) {
   EXPECT_EQ(names.Find(kept->serial)->maker, kBob);
 }
 
-TEST(HeldNames, TheyGoWithAgeAndALinkSoonerThanAFile) {
+TEST(HeldNames, NamesExpireAndLinksSoonerThanFiles) {
   FakeClock clock;
   HeldNames names(clock);
   const auto link = names.Hold(kModel, ".link", LinkOf(kAnn), IfTaken::kRefuse);
@@ -97,7 +98,7 @@ TEST(HeldNames, TheyGoWithAgeAndALinkSoonerThanAFile) {
   EXPECT_EQ(ErrnoOf(names.Hold(kModel, ".new", LinkOf(kAnn), IfTaken::kRefuse)), EDQUOT);
   clock.now_ms += 1;
   EXPECT_EQ(names.MadeBy(kAnn, kModel).size(), 1U) << "tar's file";
-  EXPECT_TRUE(names.Hold(kModel, ".new", LinkOf(kAnn), IfTaken::kRefuse)) << "there is room again";
+  EXPECT_TRUE(names.Hold(kModel, ".new", LinkOf(kAnn), IfTaken::kRefuse)) << "expired names have made room";
   EXPECT_FALSE(names.Find(kModel, ".link"));
   EXPECT_FALSE(names.Find(link->serial));
   EXPECT_FALSE(names.Drop(kModel, ".link"));
@@ -107,7 +108,7 @@ TEST(HeldNames, TheyGoWithAgeAndALinkSoonerThanAFile) {
   EXPECT_FALSE(names.Find(kModel, "Champion"));
 }
 
-TEST(HeldNames, TheyGoWithTheirModel) {
+TEST(HeldNames, NamesGoWithTheirModel) {
   FakeClock clock;
   HeldNames names(clock);
   const size_t most = Fill(names, kModel, kAnn, ".a");
@@ -118,7 +119,7 @@ TEST(HeldNames, TheyGoWithTheirModel) {
   EXPECT_EQ(Fill(names, kModel, kAnn, ".b"), most);
 }
 
-TEST(HeldNames, AMovedNameStaysItsMakers) {
+TEST(HeldNames, AMovedNameKeepsItsMaker) {
   FakeClock clock;
   HeldNames names(clock);
   ASSERT_TRUE(names.Hold(kModel, ".a", LinkOf(kAnn, 1), IfTaken::kRefuse));

@@ -40,7 +40,7 @@ std::string Text(Zone& zone, const Request& request, NodeId directory,
   const auto opened = zone.Open(request, node, O_RDONLY);
   EXPECT_TRUE(opened) << MessageOf(opened);
   if (!opened) return {};
-  EXPECT_EQ(opened->page_cache, PageCache::kDirect) << "its size is not known before";
+  EXPECT_EQ(opened->page_cache, PageCache::kDirect) << "its size is not known in advance";
   return ReadAll(*opened->handle);
 }
 
@@ -67,7 +67,7 @@ TEST(InfoZone, StatusAndMetricsShowTheMountsNumbers) {
   EXPECT_NE(metrics.find("\nmodelfs_start_time_seconds 1000.250\n"), std::string::npos);
 }
 
-TEST(InfoZone, ErrorsAreTheReadersOwn) {
+TEST(InfoZone, ErrorsShowTheReadersOwnRefusals) {
   ZoneWorld world;
   RefusalRecord mine;
   mine.uid = world.caller.uid;
@@ -87,7 +87,7 @@ TEST(InfoZone, ErrorsAreTheReadersOwn) {
   EXPECT_EQ(errors.find("secret"), std::string::npos);
 }
 
-TEST(InfoZone, AccessSaysWhatTheReaderMayNotDoAndWhy) {
+TEST(InfoZone, AccessShowsTheReadersMissingRightsWithReasons) {
   ZoneWorld world;
   const store::ObjectId catalog =
       world.registry->Create(world.caller, store::kMetastoreId, "closed", "").value().id;
@@ -112,7 +112,7 @@ TEST(InfoZone, AccessSaysWhatTheReaderMayNotDoAndWhy) {
       text.replace(at, name.size(), "X");
     return text;
   };
-  EXPECT_EQ(nameless("closed.ml"), nameless("closed.no")) << "tells nobody what is in there";
+  EXPECT_EQ(nameless("closed.ml"), nameless("closed.no")) << "the names inside are not revealed";
 
   EXPECT_NE(access(world.request, "closed..ml").find("message"), std::string::npos);
   EXPECT_EQ(ErrnoOf(zone->GetXattr(world.request, kControlDirectory, "user.modelfs.name")), ENODATA);
@@ -170,7 +170,7 @@ TEST(InfoZone, AModelsInformationIsJson) {
   EXPECT_EQ(*zone->ParentOf(info), ObjectNode(model));
 }
 
-TEST(InfoZone, ActivityIsWhatChangedTheModelNewestLast) {
+TEST(InfoZone, ActivityListsTheModelsChangesNewestLast) {
   ZoneWorld world;
   const store::ObjectId model = world.Make("prod.ml.iris");
   world.Commit(model, {{"a", "x"}});
@@ -196,7 +196,7 @@ TEST(InfoZone, ActivityIsWhatChangedTheModelNewestLast) {
   }
 }
 
-TEST(InfoZone, WhatAnOpenFileSaysStays) {
+TEST(InfoZone, AnOpenFileKeepsItsContents) {
   ZoneWorld world;
   const store::ObjectId model = world.Make("prod.ml.iris");
   const auto zone = MakeInfoZone(world.context);
@@ -206,8 +206,8 @@ TEST(InfoZone, WhatAnOpenFileSaysStays) {
   EXPECT_EQ(Json::parse(ReadAll(*opened->handle))["name"], "iris");
 }
 
-// Reference §2.4, 24: who may know of a model may see its lineage; the ACL of the directory says the same.
-TEST(InfoZone, LineageIsForWhoMayBrowseTheModel) {
+// Reference §2.4, 24: users that may know of a model may see its lineage; the ACL of the directory agrees.
+TEST(InfoZone, LineageIsShownToUsersThatMayBrowseTheModel) {
   ZoneWorld world;
   const store::ObjectId parent = world.Make("secret.ml.iris");
   const store::ObjectId model = world.Make("prod.ml.copy");
@@ -234,11 +234,11 @@ TEST(InfoZone, LineageIsForWhoMayBrowseTheModel) {
   EXPECT_EQ(ErrnoOf(zone->OpenDirectory(eve, InfoNode(model, InfoFile::kVersionsDirectory))), EACCES);
   EXPECT_EQ(ErrnoOf(zone->Open(eve, InfoNode(model, InfoFile::kVersionJson, 1), O_RDONLY)), EACCES);
   const Request bob = world.RequestOf(60002, 60002);
-  EXPECT_EQ(ErrnoOf(zone->OpenDirectory(bob, lineage->node)), EACCES) << "who may not";
+  EXPECT_EQ(ErrnoOf(zone->OpenDirectory(bob, lineage->node)), EACCES) << "bob may not";
   EXPECT_EQ(ErrnoOf(zone->Open(bob, InfoNode(model, InfoFile::kLineageJson, 1), O_RDONLY)), EACCES);
 }
 
-TEST(InfoZone, NothingInItCanBeWritten) {
+TEST(InfoZone, NoGeneratedFileCanBeWritten) {
   ZoneWorld world;
   const store::ObjectId model = world.Make("prod.ml.iris");
   const auto zone = MakeInfoZone(world.context);

@@ -67,7 +67,7 @@ TEST(ObjectsZone, DirectoriesShowTheMountsUserAndTheLastChange) {
   EXPECT_EQ(attr->attr.st_gid, gid_t{1234});
   EXPECT_EQ(attr->attr.st_mtim.tv_sec, info->updated_at_ms / 1000);
   EXPECT_EQ(attr->attr.st_nlink, nlink_t{4});
-  EXPECT_EQ(zone->GetAttr(world.request, kRootNode)->ttl_s, 1) << "the kernel is told nothing of it";
+  EXPECT_EQ(zone->GetAttr(world.request, kRootNode)->ttl_s, 1) << "the kernel is never notified of it";
 }
 
 TEST(ObjectsZone, HiddenNamesAreFoundAndNotListed) {
@@ -102,7 +102,7 @@ TEST(ObjectsZone, AnAliasIsADirectoryThatFollowsItAtOnce) {
   ASSERT_TRUE(before) << MessageOf(before);
   EXPECT_EQ(Parse(before->node).kind, NodeKind::kAliasTree);
   EXPECT_EQ(Parse(before->node).version, first.id);
-  EXPECT_EQ(before->entry_ttl_s, 0) << "an alias is asked for each time";
+  EXPECT_EQ(before->entry_ttl_s, 0) << "an alias is looked up each time";
 
   ASSERT_TRUE(world.registry->SetAlias(world.caller, model, "Champion", 2).ok());
   const auto after = zone->Lookup(world.request, schema, "iris@Champion");
@@ -156,7 +156,7 @@ TEST(ObjectsZone, AnOpenListingKeepsItsOffsets) {
   }
 }
 
-TEST(ObjectsZone, RmdirTakesOnlyWhatIsEmpty) {
+TEST(ObjectsZone, RmdirRemovesOnlyEmptyDirectories) {
   ZoneWorld world;
   const store::ObjectId model = world.Make("prod.ml.iris");
   world.Commit(model, {{"a", "x"}});
@@ -186,8 +186,8 @@ TEST(ObjectsZone, AModelIsRenamedWithinItsSchemaAndKeepsItsNode) {
   EXPECT_EQ(ErrnoOf(zone->Lookup(world.request, schema, "iris")), ENOENT);
 }
 
-// Each refusal has its errno and says something of what to do.
-TEST(ObjectsZone, RefusalsSayWhatToDoInstead) {
+// Each refusal has its errno and names a remedy.
+TEST(ObjectsZone, RefusalsNameARemedy) {
   ZoneWorld world;
   const store::ObjectId model = world.Make("prod.ml.iris");
   world.Make("prod.ml.rose");
@@ -245,7 +245,7 @@ TEST(ObjectsZone, RefusalsSayWhatToDoInstead) {
     EXPECT_NE(row.message.find(row.says), std::string::npos) << row.what << ": " << row.message;
   }
   EXPECT_EQ(ErrnoOf(zone->SetAttr(request, node, Changing(&AttrChange::mode, 0755))), 0)
-      << "what changes nothing is allowed: mkdir -m, install -d";
+      << "a change to the same value is allowed: mkdir -m, install -d";
   EXPECT_EQ(ErrnoOf(zone->SetAttr(request, node, Changing(&AttrChange::mtime, timespec{1, 0}))), 0)
       << "tar -x";
   EXPECT_NE(zone->GetAttr(request, node)->attr.st_mtim.tv_sec, 1);
@@ -320,8 +320,8 @@ TEST(ObjectsZone, TheOwnerIsTransferredByItsAttribute) {
   EXPECT_EQ(world.registry->Get(world.caller, model)->owner, "ann");
 }
 
-// The mount has no verdict of its own about names: LOOKUP and mkdir give that of store/names.h.
-TEST(ObjectsZone, NamesThatAttackGetTheRegistrysVerdict) {
+// The mount has no rules of its own about names: LOOKUP and mkdir apply those of store/names.h.
+TEST(ObjectsZone, HostileNamesGetTheRegistrysVerdict) {
   ZoneWorld world;
   const store::ObjectId schema = world.Make("prod.ml");
   const auto zone = MakeObjectsZone(world.context);
@@ -362,8 +362,8 @@ TEST(ObjectsZone, NamesThatAttackGetTheRegistrysVerdict) {
   }
 }
 
-// A nodeid outlives rights and names: what is done to one without a right says nothing of what it is called.
-TEST(ObjectsZone, NobodyIsToldWhatAHiddenModelIsCalledByNow) {
+// A nodeid outlives rights and names: a call on one without permission reveals nothing of its present name.
+TEST(ObjectsZone, RefusalsDoNotRevealAHiddenModelsNewName) {
   ZoneWorld world;
   const store::ObjectId model = world.Make("prod.ml.before");
   const store::VersionInfo version = world.Commit(model, {{"data/a", "x"}});
@@ -382,7 +382,7 @@ TEST(ObjectsZone, NobodyIsToldWhatAHiddenModelIsCalledByNow) {
     int got;
     std::string message;
     int want;
-    bool names = true;  // the model, to who may see it
+    bool names = true;  // the message names the model if the caller may see it
   };
   const auto refusals = [&](const Request& request) {
     std::vector<Row> rows;
@@ -430,7 +430,7 @@ TEST(ObjectsZone, NobodyIsToldWhatAHiddenModelIsCalledByNow) {
     EXPECT_FALSE(says(row, "merger") || says(row, "before")) << row.what << ": " << row.message;
     EXPECT_FALSE(says(row, "/1")) << row.what << ": " << row.message;
   }
-  // Who may tag a model sees it, and not which versions it has.
+  // A user that may tag a model sees it, and not its version numbers.
   world.Grant(world.Make("prod"), "bob", {store::Privilege::kUseCatalog});
   world.Grant(world.Make("prod.ml"), "bob", {store::Privilege::kUseSchema});
   world.Grant(model, "bob", {store::Privilege::kApplyTag});

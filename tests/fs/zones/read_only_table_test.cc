@@ -1,4 +1,4 @@
-// Every way to change a READY version, and that each is EROFS and says what to do instead.
+// Every way to change a READY version: each returns EROFS and names a remedy.
 
 #include <fmt/core.h>
 #include <gtest/gtest.h>
@@ -85,7 +85,7 @@ void AddDirectoryRows(std::vector<Row>& rows, Zone& zone, const Request& request
     add(fmt::format("removexattr {}", name),
         [&zone, &request, directory, name] { return RefusalOf(zone.RemoveXattr(request, directory, name)); });
   }
-  if (is_root) return;  // a version's tags and description stand on its root
+  if (is_root) return;  // a version's tags and description are on its root
   for (const char* name : {"user.tag.x", "user.description", "user.modelfs.owner"}) {
     add(fmt::format("setxattr {}", name), [&zone, &request, directory, name] {
       return RefusalOf(zone.SetXattr(request, directory, name, "v", 0));
@@ -123,7 +123,7 @@ void AddFileRows(std::vector<Row>& rows, Zone& zone, const Request& request, con
   }
 }
 
-TEST(ReadOnlyTable, EveryMutatorOfAReadyVersionIsRefusedWithWhatToDo) {
+TEST(ReadOnlyTable, EveryChangeToAReadyVersionIsRefusedWithARemedy) {
   ZoneWorld world;
   const store::ObjectId model = world.Make("prod.ml.iris");
   const std::map<std::string, std::string> files = {
@@ -161,7 +161,7 @@ TEST(ReadOnlyTable, EveryMutatorOfAReadyVersionIsRefusedWithWhatToDo) {
     const bool is_symlink = row.what.starts_with("symlink");
     EXPECT_EQ(refusal.message.find("ln -sfn") != std::string::npos, is_symlink) << row.what;
   }
-  // And nothing came of any of it.
+  // None of them changed anything.
   EXPECT_EQ(world.registry->GetVersion(world.caller, model, 1)->tree, version.tree);
 }
 

@@ -59,10 +59,10 @@ TEST(TreesZone, WalksAndReadsAVersion) {
   EXPECT_EQ(opened->handle->Seek(2, SEEK_DATA).value(), 2U);
   EXPECT_EQ(opened->handle->Seek(2, SEEK_HOLE).value(), 7U);
   EXPECT_EQ(ErrnoOf(opened->handle->Seek(7, SEEK_DATA)), ENXIO);
-  EXPECT_TRUE(opened->handle->Sync()) << "fsync of what is durable";
+  EXPECT_TRUE(opened->handle->Sync()) << "fsync of durable bytes";
 }
 
-TEST(TreesZone, EverythingMayBeKeptForEver) {
+TEST(TreesZone, EverythingMayBeCachedForEver) {
   ZoneWorld world;
   const auto version = world.Commit(world.Make("prod.ml.iris"), kFiles);
   const auto zone = MakeTreesZone(world.context);
@@ -85,7 +85,7 @@ TEST(TreesZone, EverythingMayBeKeptForEver) {
   EXPECT_TRUE(zone->OpenDirectory(world.request, RootOf(version))->kernel_may_keep);
   const auto absent = zone->Lookup(world.request, RootOf(version), "none");
   ASSERT_TRUE(absent);
-  EXPECT_EQ(absent->node, NodeId{0}) << "also that a name is not there";
+  EXPECT_EQ(absent->node, NodeId{0}) << "the absence of a name, too";
   EXPECT_EQ(absent->entry_ttl_s, kForever);
 }
 
@@ -129,7 +129,7 @@ TEST(TreesZone, AVersionDeletedMeanwhileIsReadToTheEndAndNotOpenedAgain) {
   EXPECT_EQ(ErrnoOf(zone->Lookup(world.request, RootOf(version), "data")), ESTALE);
   EXPECT_EQ(ErrnoOf(zone->OpenDirectory(world.request, RootOf(version))), ESTALE);
 
-  // fstat(2) asks by the nodeid: it is answered until the last handle is closed.
+  // fstat(2) asks by the nodeid: it succeeds until the last handle is closed.
   again->handle.reset();
   const auto attr = zone->GetAttr(world.request, file.node);
   ASSERT_TRUE(attr) << MessageOf(attr);
@@ -143,7 +143,7 @@ TEST(TreesZone, AVersionDeletedMeanwhileIsReadToTheEndAndNotOpenedAgain) {
   EXPECT_EQ(ErrnoOf(zone->GetAttr(world.request, file.node)), ESTALE);
 }
 
-// Before the watcher has heard of it, as in another mount of the same registry.
+// Before the watcher has seen the event, as in another mount of the same registry.
 TEST(TreesZone, AVersionDeletedAndSweptIsGoneAndNotDamaged) {
   ZoneWorld world;
   const store::ObjectId model = world.Make("prod.ml.iris");
@@ -163,7 +163,7 @@ TEST(TreesZone, AVersionDeletedAndSweptIsGoneAndNotDamaged) {
   EXPECT_EQ(MessageOf(opened), "prod.ml.iris/1: data/model.bin: the version was deleted");
   EXPECT_EQ(ErrnoOf(zone->Lookup(world.request, RootOf(version), "data")), ESTALE) << "and is not kept";
 
-  // The version that is there and whose list of files is not, is damaged, until it is deleted, too.
+  // A version with a record and without its list of files is damaged, until it is deleted, too.
   EXPECT_EQ(ErrnoOf(zone->Lookup(world.request, RootOf(never_read), "other")), EIO);
   ASSERT_TRUE(other->DeleteVersion(world.caller, model, 2).ok());
   EXPECT_EQ(ErrnoOf(zone->Lookup(world.request, RootOf(never_read), "other")), ESTALE);
@@ -173,7 +173,7 @@ TEST(TreesZone, AFlippedBitIsAnErrorAndNeverAWrongByte) {
   ZoneWorld world;
   const auto version = world.Commit(world.Make("prod.ml.iris"), kFiles);
   world.FlipBit(DigestOf(std::string_view("weights")));
-  // As after a restart: what was verified before is not trusted now.
+  // As after a restart: earlier verification is not trusted now.
   auto reopened = cas::LocalStore::Open(
       cas::RealFiles(), {.root = world.directory + "/blobs", .hash_threads = 0, .log = nullptr});
   ASSERT_TRUE(reopened.ok());
@@ -200,7 +200,7 @@ TEST(TreesZone, AFlippedBitIsAnErrorAndNeverAWrongByte) {
 
 // --- one nodeid, one way of reading ----------------------------------------------------------------
 
-TEST(TreesZone, AFileThatBecomesNativeIsGivenOutUnderANewNodeAndItsNamesAreLookedUpAgain) {
+TEST(TreesZone, AFileThatBecomesNativeGetsANewNodeAndItsNamesAreLookedUpAgain) {
   ZoneWorld world;
   UnverifiedStore store(*world.blobs);
   world.context.blobs = &store;
@@ -245,7 +245,7 @@ TEST(TreesZone, AFileThatBecameNativeByBeingOpenedIsLookedUpAgain) {
   world.context.blobs = world.blobs.get();
 }
 
-TEST(TreesZone, AForgottenNameIsNotTold) {
+TEST(TreesZone, AForgottenNameIsNotInvalidated) {
   ZoneWorld world;
   UnverifiedStore store(*world.blobs);
   world.context.blobs = &store;
@@ -270,7 +270,7 @@ TEST(TreesZone, WithoutPassthroughAllFilesAreCached) {
 
 // --- extended attributes -----------------------------------------------------------------------------
 
-TEST(TreesZone, FactsTagsAndDescriptionOfAVersionStandOnItsRoot) {
+TEST(TreesZone, FactsTagsAndDescriptionOfAVersionAreOnItsRoot) {
   ZoneWorld world;
   const store::ObjectId model = world.Make("prod.ml.iris");
   store::NewVersion fields;
@@ -312,7 +312,7 @@ TEST(TreesZone, FactsTagsAndDescriptionOfAVersionStandOnItsRoot) {
   }
 }
 
-TEST(TreesZone, AFileShowsItsDigestSizeAndHowMuchIsHere) {
+TEST(TreesZone, AFileShowsItsDigestSizeAndLocalBytes) {
   ZoneWorld world;
   const auto version = world.Commit(world.Make("prod.ml.iris"), kFiles);
   const auto zone = MakeTreesZone(world.context);
@@ -328,7 +328,7 @@ TEST(TreesZone, AFileShowsItsDigestSizeAndHowMuchIsHere) {
   EXPECT_TRUE(zone->ListXattr(world.request, directory)->empty());
 }
 
-TEST(TreesZone, OpensForWhoMayReadAndTellsEachDecisionOnce) {
+TEST(TreesZone, OpensForPermittedReadersAndAuditsEachDecisionOnce) {
   ZoneWorld world;
   const auto version = world.Commit(world.Make("prod.ml.iris"), kFiles);
   const auto zone = MakeTreesZone(world.context);
@@ -374,13 +374,13 @@ TEST(TreesZone, OpensForWhoMayReadAndTellsEachDecisionOnce) {
   ASSERT_TRUE(opened) << MessageOf(opened);
   EXPECT_EQ(ReadAll(*opened->handle), "weights");
   EXPECT_EQ(decisions(), std::vector<std::string>{"eve 200 1 data/model.bin"});
-  // What is open is read to the end; what is opened anew is asked about.
+  // An open file is read to the end; a new open is decided anew.
   world.Revoke(version.model, "eve", {store::Privilege::kExecute});
   EXPECT_EQ(ReadAll(*opened->handle), "weights");
   EXPECT_EQ(ErrnoOf(zone->Open(eve, file.node, O_RDONLY)), EACCES);
   EXPECT_EQ(ErrnoOf(zone->GetXattr(eve, file.node, "user.modelfs.sha256")), EACCES);
   EXPECT_EQ(ErrnoOf(zone->ListXattr(eve, file.node)), EACCES);
-  EXPECT_TRUE(zone->Lookup(eve, RootOf(version), "MLmodel.txt")) << "a name does not depend on who asks";
+  EXPECT_TRUE(zone->Lookup(eve, RootOf(version), "MLmodel.txt")) << "a name does not depend on the caller";
 }
 
 }  // namespace

@@ -1,5 +1,5 @@
-// The zones where writing means something, without a kernel: what needs another clock, a crash at a chosen
-// place, or a look at what the kernel is told.
+// The zones that accept writes, without a kernel: tests that need another clock, a crash at a chosen place,
+// or a look at the notifications to the kernel.
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <gtest/gtest.h>
@@ -44,7 +44,7 @@ struct WritingWorld : ZoneWorld {
   }
   ~WritingWorld() { CloseDrafts(); }
 
-  // As a restart of the mount does.
+  // Acts as a restart of the mount.
   void OpenDrafts() {
     auto opened =
         cas::DraftStore::Open(cas::RealFiles(), {.root = directory + "/drafts", .blobs = blobs.get()});
@@ -108,7 +108,7 @@ struct WritingWorld : ZoneWorld {
   std::unique_ptr<Zone> aliases;
 };
 
-TEST(Leases, OneLeaseServesManyAndIsGivenBackWhenNobodyAsks) {
+TEST(Leases, OneLeaseServesManyUsesAndIsGivenBackWhenIdle) {
   WritingWorld world;
   Leases leases(*world.registry, world.caller,
                 {.share_for = std::chrono::seconds(3600), .idle_for = std::chrono::milliseconds(1)});
@@ -121,7 +121,7 @@ TEST(Leases, OneLeaseServesManyAndIsGivenBackWhenNobodyAsks) {
     EXPECT_EQ(two->lease().id, first.id);
     EXPECT_TRUE(world.registry->RenewLease(first).ok()) << "it lives while it is used";
   }
-  // Idle: given back before long.
+  // An idle lease is given back before long.
   const Deadline generous = Deadline::After(std::chrono::seconds(30));
   while (world.registry->RenewLease(first).ok() && !generous.Passed()) std::this_thread::yield();
   EXPECT_FALSE(generous.Passed());
@@ -140,7 +140,7 @@ TEST(Leases, AnOldLeaseIsReplacedWhileItsUsersFinish) {
   EXPECT_TRUE(world.registry->RenewLease(one->lease()).ok());
 }
 
-TEST(Leases, OneThatHasEndedIsNotGivenToOthers) {
+TEST(Leases, AnEndedLeaseIsNotGivenToOthers) {
   WritingWorld world;
   auto one = world.leases->Get();
   ASSERT_TRUE(one.ok());
@@ -150,9 +150,9 @@ TEST(Leases, OneThatHasEndedIsNotGivenToOthers) {
   EXPECT_NE(one->lease().id, two->lease().id);
 }
 
-// What is told of a name in versions/ waits for a commit that is under way there, in the kernel, where even
-// SIGKILL has to wait for it; and these are names that the kernel asks for each time.
-TEST(VersionsZone, ACommitTellsTheKernelNoName) {
+// The notification of a name in versions/ waits in the kernel for a commit that is under way there, and not
+// even SIGKILL ends that wait. The kernel asks for these names each time anyway.
+TEST(VersionsZone, ACommitInvalidatesNoName) {
   WritingWorld world;
   world.MakeDraft("draft", "bytes");
   const auto committed = world.Rename("draft", "next");
@@ -176,7 +176,7 @@ TEST(VersionsZone, OnlyReadyVersionsAreDirectories) {
   EXPECT_TRUE(world.Rename("draft", "2"));
 }
 
-TEST(VersionsZone, ACommittedDraftsNodesRefuseChangesAndServeWhatIsOpen) {
+TEST(VersionsZone, ACommittedDraftsNodesRefuseChangesAndServeOpenFiles) {
   WritingWorld world;
   const NodeId draft = world.MakeDraft("draft", "bytes");
   const auto file = world.files->Lookup(world.request, draft, "file");
@@ -192,7 +192,7 @@ TEST(VersionsZone, ACommittedDraftsNodesRefuseChangesAndServeWhatIsOpen) {
   EXPECT_TRUE(world.files->GetAttr(world.request, file->node));
   EXPECT_EQ(ReadAll(*reader->handle), "bytes");
   reader->handle.reset();
-  // Nothing in it is open any more: it is gone, and still says why.
+  // No file in it is open any more: the draft is gone, and the refusal still has the reason.
   EXPECT_EQ(ErrnoOf(world.files->GetAttr(world.request, file->node)), ESTALE);
   const auto late = world.files->SetAttr(world.request, file->node, shorter);
   EXPECT_EQ(ErrnoOf(late), EROFS);
@@ -212,7 +212,7 @@ TEST(DraftTable, AnUnusedDraftEndsAndAnOpenOneDoesNot) {
   world.clock.Pass(kLifetimeS + 1);
   EXPECT_EQ(world.table->Expire(), 1U);
   EXPECT_EQ(world.Versions(), (std::vector<std::string>{"used"}));
-  handle->handle.reset();  // closing is using: the lifetime starts again
+  handle->handle.reset();  // closing is a use: the lifetime starts again
   EXPECT_EQ(world.table->Expire(), 0U);
   world.clock.Pass(kLifetimeS + 1);
   EXPECT_EQ(world.table->Expire(), 1U);
@@ -227,13 +227,13 @@ TEST(DraftTable, ARestartDoesNotForgetHowLongADraftWasUnused) {
   world.OpenDrafts();
   EXPECT_EQ(world.Versions(), (std::vector<std::string>{"draft"}));
   world.clock.Pass(20);
-  EXPECT_EQ(world.table->Expire(), 0U) << "one that was just found is kept for a while";
+  EXPECT_EQ(world.table->Expire(), 0U) << "a draft that was just found is kept for a while";
   world.clock.Pass(kFoundKeptS);
   EXPECT_EQ(world.table->Expire(), 1U);
   EXPECT_EQ(world.Versions(), (std::vector<std::string>{}));
 }
 
-TEST(DraftTable, AClockThatIsSetMakesNoDraftOld) {
+TEST(DraftTable, SettingTheClockDoesNotAgeADraft) {
   WritingWorld world;
   world.MakeDraft("draft", "bytes");
   world.clock.Set(8 * kLifetimeS);
@@ -244,7 +244,7 @@ TEST(DraftTable, AClockThatIsSetMakesNoDraftOld) {
   EXPECT_EQ(world.table->Expire(), 1U);
 }
 
-TEST(DraftTable, AClockThatIsSetMakesNoDraftOldThatWasFound) {
+TEST(DraftTable, SettingTheClockDoesNotAgeADraftThatWasFound) {
   WritingWorld world;
   world.MakeDraft("draft", "bytes");
   world.CloseDrafts();
@@ -257,7 +257,7 @@ TEST(DraftTable, AClockThatIsSetMakesNoDraftOldThatWasFound) {
   EXPECT_EQ(world.table->Expire(), 1U);
 }
 
-TEST(DraftTable, AClockThatWasWrongWhenTheMountCameUpEndsNoDraftOnceItIsRight) {
+TEST(DraftTable, CorrectingAClockThatWasWrongAtTheStartEndsNoDraft) {
   WritingWorld world;
   world.MakeDraft("draft", "bytes");
   world.CloseDrafts();
@@ -270,7 +270,7 @@ TEST(DraftTable, AClockThatWasWrongWhenTheMountCameUpEndsNoDraftOnceItIsRight) {
   EXPECT_EQ(world.table->Expire(), 0U);
 }
 
-TEST(DraftTable, AClockThatIsSetEndsNoDraftOfAMountThatIsNotUp) {
+TEST(DraftTable, SettingTheClockEndsNoDraftOfAMountThatIsNotUp) {
   WritingWorld world;
   world.context.mount_point = "/elsewhere";
   world.CloseDrafts();
@@ -285,17 +285,17 @@ TEST(DraftTable, AClockThatIsSetEndsNoDraftOfAMountThatIsNotUp) {
   world.clock.Pass(kLifetimeS - 10);
   EXPECT_EQ(world.table->Expire(), 0U);
   EXPECT_EQ(there(), 1U);
-  // The files' own times are the disk's, so a little less exactly.
+  // The files' own times are the disk's, so this is a little less exact.
   world.clock.Pass(kLifetimeS);
   EXPECT_EQ(world.table->Expire(), 1U);
   EXPECT_EQ(there(), 0U);
 }
 
-TEST(DraftTable, ADraftThatSomebodyStillHoldsAppearsOnceItIsFree) {
+TEST(DraftTable, ADraftHeldByAnotherProcessAppearsOnceItIsFree) {
   WritingWorld world;
   world.MakeDraft("draft", "bytes");
   world.CloseDrafts();
-  // The daemon before this one, as it dies.
+  // The previous daemon, while it dies.
   auto other = cas::DraftStore::Open(cas::RealFiles(),
                                      {.root = world.directory + "/drafts", .blobs = world.blobs.get()});
   ASSERT_TRUE(other.ok());
@@ -310,7 +310,7 @@ TEST(DraftTable, ADraftThatSomebodyStillHoldsAppearsOnceItIsFree) {
   EXPECT_TRUE(world.Rename("draft", "next"));
 }
 
-TEST(DraftTable, ADraftGoesWithItsModel) {
+TEST(DraftTable, ADraftEndsWithItsModel) {
   WritingWorld world;
   world.MakeDraft("draft", "bytes");
   ASSERT_TRUE(world.registry->Delete(world.caller, world.model, store::Registry::DeleteMode::kIfEmpty).ok());
@@ -318,8 +318,8 @@ TEST(DraftTable, ADraftGoesWithItsModel) {
   EXPECT_TRUE(world.table->List(world.model).empty());
 }
 
-// By another process: nothing on this mount is asked or told but the watcher.
-TEST(DraftTable, ADraftGoesAsSoonAsItsModelIsDeletedAndWhatIsOpenCanBeRead) {
+// By another process: on this mount only the watcher learns of it.
+TEST(DraftTable, ADraftEndsAsSoonAsItsModelIsDeletedAndItsOpenFilesStayReadable) {
   WritingWorld world;
   world.context.draft_table = world.table.get();
   const NodeId open = world.MakeDraft("open", "bytes");
@@ -347,7 +347,7 @@ TEST(DraftTable, ADraftGoesAsSoonAsItsModelIsDeletedAndWhatIsOpenCanBeRead) {
   EXPECT_TRUE(eventually([&] { return on_disk() == 0; }));
 }
 
-TEST(DraftTable, ADraftWhoseCommitFailsBecauseItsModelIsGoneGoesToo) {
+TEST(DraftTable, ACommitThatFailsBecauseItsModelIsGoneEndsTheDraft) {
   WritingWorld world;
   const NodeId node = world.MakeDraft("draft", "bytes");
   const auto record = world.table->Get(Parse(node).draft);
@@ -361,8 +361,9 @@ TEST(DraftTable, ADraftWhoseCommitFailsBecauseItsModelIsGoneGoesToo) {
   EXPECT_TRUE(world.table->List(world.model).empty());
 }
 
-// Killed between the note and the commit, when another process commits the same files under the same number.
-TEST(DraftTable, AnothersVersionOfTheSameFilesDoesNotTakeADraftsTagsAlong) {
+// Killed between NoteSealed and the commit, when another process commits the same files under the same
+// number.
+TEST(DraftTable, AnotherVersionOfTheSameFilesWithoutTheDraftsTagsDoesNotEndTheDraft) {
   for (const bool tagged : {false, true}) {
     SCOPED_TRACE(tagged);
     WritingWorld world;
@@ -417,7 +418,7 @@ TEST(DraftTable, AfterACrashTheRegistrySaysWhetherADraftWasCommitted) {
                 .ok());
       }
     }
-    world.CloseDrafts();  // nobody said Committed or CommitFailed
+    world.CloseDrafts();  // neither Committed nor CommitFailed was called
     world.OpenDrafts();
     EXPECT_EQ(world.Versions(), (std::vector<std::string>{committed ? "1" : "draft"}));
     if (committed) continue;
@@ -429,7 +430,7 @@ TEST(DraftTable, AfterACrashTheRegistrySaysWhetherADraftWasCommitted) {
   }
 }
 
-TEST(DraftTable, ADraftThatHasEndedTakesNoNameFromOthers) {
+TEST(DraftTable, AnEndedDraftTakesNoNameFromOthers) {
   WritingWorld world;
   const NodeId ended = world.MakeDraft("ended", "x");
   const NodeId other = world.MakeDraft("other", "x");
@@ -451,7 +452,7 @@ TEST(DraftTable, ADraftThatHasEndedTakesNoNameFromOthers) {
   world.MakeDraft("ended", "x");
 }
 
-TEST(DraftTable, TwoDraftsChangeNames) {
+TEST(DraftTable, TwoDraftsExchangeNames) {
   WritingWorld world;
   const NodeId a = world.MakeDraft("a", "was a");
   const NodeId b = world.MakeDraft("b", "was b");
@@ -528,7 +529,7 @@ TEST(AliasesZone, HeldNamesAreThisMountsOwnUntilTheyBecomeAnAlias) {
     ASSERT_TRUE(world.aliases->Unlink(world.request, AliasesNode(world.model), name));
     EXPECT_EQ(world.TargetOf(name), fmt::format("errno {}", ENOENT));
   }
-  // tar's placeholder stands where the alias will.
+  // tar's placeholder has the name of the later alias.
   const auto placeholder = world.aliases->Create(world.request, AliasesNode(world.model), "Champion", 0,
                                                  O_CREAT | O_EXCL | O_WRONLY);
   ASSERT_TRUE(placeholder);
@@ -538,7 +539,7 @@ TEST(AliasesZone, HeldNamesAreThisMountsOwnUntilTheyBecomeAnAlias) {
   EXPECT_TRUE(world.Link("../versions/1", "Champion"));
 }
 
-// What others see in a governed directory leads nowhere that an alias would not.
+// A link that others see in a governed directory leads nowhere that an alias could not lead.
 TEST(AliasesZone, AHeldLinkTakesTheTargetsOfAnAliasAndReadsAsOne) {
   WritingWorld world;
   world.Commit(world.model, {{"file", "one"}});
@@ -550,12 +551,12 @@ TEST(AliasesZone, AHeldLinkTakesTheTargetsOfAnAliasAndReadsAsOne) {
     EXPECT_EQ(MessageOf(refused), MessageOf(world.Link(target, "Champion"))) << "as an alias is refused";
     EXPECT_EQ(world.TargetOf("Champion.1"), fmt::format("errno {}", ENOENT));
   }
-  // A path that an alias takes may lead elsewhere; the number is what is kept of it.
+  // A path that an alias takes may lead elsewhere; only the number is kept.
   ASSERT_TRUE(world.Link("/tmp/evil/prod/ml/iris/versions/1", "Champion.1"));
   EXPECT_EQ(world.TargetOf("Champion.1"), "../versions/1");
 }
 
-TEST(AliasesZone, AHeldNameIsListedToItsMakerAndShowsWhoThatIs) {
+TEST(AliasesZone, AHeldNameIsListedToItsMakerAndShowsItsMaker) {
   WritingWorld world;
   world.Share();
   world.Commit(world.model, {{"file", "one"}});
@@ -572,11 +573,11 @@ TEST(AliasesZone, AHeldNameIsListedToItsMakerAndShowsWhoThatIs) {
   EXPECT_EQ(NamesIn(*world.aliases, ann, at), std::vector<std::string>{".anns"});
   EXPECT_EQ(NamesIn(*world.aliases, bob, at), std::vector<std::string>{"Bobs"});
   const auto seen = world.aliases->Lookup(bob, at, ".anns");
-  ASSERT_TRUE(seen) << "a name does not depend on who asks";
+  ASSERT_TRUE(seen) << "a name does not depend on the caller";
   EXPECT_EQ(seen->attr.st_uid, 60001U);
   EXPECT_EQ(world.aliases->GetAttr(bob, seen->node)->attr.st_uid, 60001U);
   EXPECT_EQ(world.aliases->Lookup(ann, at, "Bobs")->attr.st_uid, 60002U);
-  // What it says is for those to whom an alias would say it.
+  // Its target is for users that may read an alias.
   const NodeId bobs = world.aliases->Lookup(ann, at, "Bobs")->node;
   EXPECT_TRUE(world.aliases->ReadLink(bob, link->node));
   EXPECT_TRUE(world.aliases->Open(ann, bobs, O_RDONLY));
@@ -594,7 +595,7 @@ TEST(AliasesZone, AnAliasThatCannotBeKeptUnderAHeldNameStays) {
   const NodeId at = AliasesNode(world.model);
   EXPECT_EQ(ErrnoOf(world.aliases->Rename(world.request, at, "Champion", at, "Champion~", 0)), EDQUOT);
   EXPECT_EQ(world.TargetOf("Champion"), "../versions/1");
-  // Exchanged, the held name holds what the alias was.
+  // After the exchange, the held name has the alias's former target.
   world.Commit(world.model, {{"file", "two"}});
   ASSERT_TRUE(world.aliases->Unlink(world.request, at, ".0"));
   ASSERT_TRUE(world.Link("2", ".two"));
@@ -602,12 +603,12 @@ TEST(AliasesZone, AnAliasThatCannotBeKeptUnderAHeldNameStays) {
   EXPECT_EQ(world.TargetOf("Champion"), "../versions/2");
   EXPECT_EQ(world.TargetOf(".two"), "../versions/1");
   ASSERT_TRUE(world.aliases->Rename(world.request, at, "Champion", at, ".two", RENAME_EXCHANGE))
-      << "whichever is named first";
+      << "in either order of the names";
   EXPECT_EQ(world.TargetOf("Champion"), "../versions/1");
   EXPECT_EQ(world.TargetOf(".two"), "../versions/2");
 }
 
-TEST(Drafts, ADraftIsItsCreatorsAloneAlsoAfterARestart) {
+TEST(Drafts, ADraftIsOpenToItsCreatorAloneAfterARestartToo) {
   WritingWorld world;
   for (const char* container : {"prod", "prod.ml"}) {
     world.Grant(world.Make(container), "account users",
@@ -626,7 +627,7 @@ TEST(Drafts, ADraftIsItsCreatorsAloneAlsoAfterARestart) {
   EXPECT_EQ(NamesIn(*world.versions, ann, at), std::vector<std::string>{"hers"});
   EXPECT_EQ(world.Versions(), std::vector<std::string>{"mine"});
   const auto hers = world.versions->Lookup(world.request, at, "hers");
-  ASSERT_TRUE(hers) << "a name does not depend on who asks";
+  ASSERT_TRUE(hers) << "a name does not depend on the caller";
   EXPECT_EQ(hers->attr.st_uid, 60001U);
   EXPECT_EQ(hers->attr.st_mode & ALLPERMS, 0700U);
   EXPECT_TRUE(world.files->Create(ann, hers->node, "file", 0644, O_WRONLY));
@@ -635,17 +636,17 @@ TEST(Drafts, ADraftIsItsCreatorsAloneAlsoAfterARestart) {
   EXPECT_EQ(ErrnoOf(world.files->GetXattr(world.request, hers->node, "user.modelfs.status")), EACCES);
   EXPECT_EQ(ErrnoOf(world.files->SetXattr(world.request, hers->node, "user.tag.x", "y", 0)), EACCES);
   EXPECT_EQ(ErrnoOf(world.Rename("hers", "1")), EACCES);
-  EXPECT_EQ(ErrnoOf(world.Rename("mine", "hers")), EPERM) << "taken; no rename says EEXIST";
+  EXPECT_EQ(ErrnoOf(world.Rename("mine", "hers")), EPERM) << "taken; no rename returns EEXIST";
   const auto taken = world.versions->MakeDirectory(world.request, at, "hers", 0755);
   EXPECT_EQ(ErrnoOf(taken), EEXIST);
   EXPECT_NE(MessageOf(taken).find("another user"), std::string::npos) << MessageOf(taken);
-  // The right may go while the draft is written; then it stays one.
+  // The right may be revoked while the draft is written; then it stays a draft.
   world.Revoke(world.model, "ann", {store::Privilege::kCreateModelVersion});
   EXPECT_EQ(ErrnoOf(world.versions->Rename(ann, at, "hers", at, "1", 0)), EACCES);
   EXPECT_EQ(NamesIn(*world.versions, ann, at), std::vector<std::string>{"hers"});
 }
 
-TEST(Drafts, WhatIsTriedOnAnothersDraftIsInTheAuditLogAndALoopOfItIsCounted) {
+TEST(Drafts, AttemptsOnAnothersDraftAreAuditedAndRepeatsAreCounted) {
   WritingWorld world;
   const NodeId draft = world.MakeDraft("mine", "bytes");
   world.MakeDraft("other", "bytes");
@@ -687,20 +688,20 @@ TEST(Drafts, WhatIsTriedOnAnothersDraftIsInTheAuditLogAndALoopOfItIsCounted) {
       {"commit", [&] { return ErrnoOf(world.versions->Rename(eve, at, "mine", at, "next", 0)); }, changed},
       {"rename", [&] { return ErrnoOf(world.versions->Rename(eve, at, "mine", at, "hers", 0)); }, changed},
   };
-  // Of what is the same within a minute the first is written down, then a count; a flush writes that at once.
+  // Of equal events within a minute the first is recorded, then a count; a flush writes the count at once.
   for (const Row& row : rows) {
     EXPECT_EQ(row.attempt(), EACCES) << row.what;
     EXPECT_EQ(records(), std::vector<std::string>{row.want}) << row.what;
   }
   for (int i = 0; i < 1000; ++i) EXPECT_EQ(rows.back().attempt(), EACCES);
   EXPECT_LT(records().size(), 100U);
-  // Its creator is refused nothing, and nothing is written down.
+  // Its creator is refused nothing, and nothing is recorded.
   ASSERT_TRUE(world.files->Open(world.request, file, O_RDWR));
   EXPECT_EQ(records(), std::vector<std::string>{});
 }
 
-// A descriptor of a draft outlives the rights of who made it.
-TEST(Drafts, AKeptDraftTellsNothingOfAModelThatIsHiddenByNow) {
+// A descriptor of a draft outlives its creator's rights.
+TEST(Drafts, AnOpenDraftRevealsNothingOfAModelHiddenSince) {
   WritingWorld world;
   const store::ObjectId prod = world.Make("prod");
   world.Grant(prod, "ann", {store::Privilege::kUseCatalog});
@@ -724,7 +725,7 @@ TEST(Drafts, AKeptDraftTellsNothingOfAModelThatIsHiddenByNow) {
   const auto [kept, kept_file] = make("third");
   EXPECT_EQ(world.files->GetXattr(ann, kept, "user.modelfs.name").value(), "prod.ml.iris");
   EXPECT_EQ(world.files->GetXattr(ann, kept, "user.modelfs.next_version").value(), "3");
-  // Who only makes versions is told their numbers.
+  // A user that may only create versions learns their numbers.
   EXPECT_NE(MessageOf(world.files->Open(ann, committed_file, O_RDWR)).find("version 1"), std::string::npos);
   EXPECT_NE(MessageOf(world.files->Open(ann, gone_file, O_RDWR)).find("version 2"), std::string::npos);
 
@@ -761,7 +762,7 @@ TEST(Drafts, AKeptDraftTellsNothingOfAModelThatIsHiddenByNow) {
       EXPECT_EQ(row.message.find(secret), std::string::npos) << row.what << ": " << row.message;
     }
   }
-  // What is in it is still its creator's.
+  // The draft's contents are still its creator's.
   EXPECT_EQ(world.files->GetXattr(ann, kept, "user.modelfs.status").value(), "DRAFT");
   EXPECT_TRUE(world.files->Open(ann, kept_file, O_RDWR));
 }
