@@ -23,7 +23,7 @@ namespace modelfs::store {
 namespace {
 
 // LMDB 0.9's file format, as far as following its page numbers needs it (mdb.c: MDB_page, MDB_meta,
-// MDB_node). Integers are in the machine's own order: the file is not portable between machines either.
+// MDB_node). Integers are in the machine's own byte order, so the file is not portable between machines.
 constexpr size_t kPageHeaderBytes = 16;
 constexpr uint32_t kMagic = 0xBEEFC0DE;
 constexpr uint32_t kDataVersion = 1;
@@ -68,10 +68,10 @@ class DataFile {
  public:
   DataFile(int fd, uint64_t size_bytes) : fd_(fd), size_bytes_(size_bytes) {}
 
-  // The newer of the two meta pages; nothing where neither is LMDB's.
+  // The newer of the two meta pages; nullopt if neither is LMDB's.
   std::optional<Meta> NewestMeta() {
     std::optional<Meta> newest = MetaAt(0);
-    // The second lies one page further; where the first is damaged, its page size is unknown, so all
+    // The second meta page lies one page further. If the first is damaged, its page size is unknown, so all
     // sizes are tried.
     for (uint64_t page = kSmallestPage; page <= kLargestPage; page *= 2) {
       if (newest && newest->free_list.pad != page) continue;
@@ -85,7 +85,7 @@ class DataFile {
 
   bool Holds(const Meta& meta) const { return (meta.last_page + 1) * page_bytes_ <= size_bytes_; }
 
-  // The state that a transaction saw, as long as not two more have come after it.
+  // The state that a transaction saw, as long as no more than one other has been committed after it.
   std::optional<Meta> MetaOf(uint64_t transaction) {
     std::optional<Meta> found = NewestMeta();
     for (const uint64_t offset : {uint64_t{0}, page_bytes_}) {
@@ -95,8 +95,7 @@ class DataFile {
   }
 
   // Whether every page that `root` leads to is inside the file and looks like one of a tree's. Pages at the
-  // end that were given back before they were ever written may be missing, which is why the length alone is
-  // no proof.
+  // end that were freed before they were ever written may be missing, so the length alone proves nothing.
   bool TreeIsWhole(uint64_t root) {
     std::vector<uint64_t> open;
     if (root != kNoPage) open.push_back(root);
@@ -162,7 +161,7 @@ struct FileSystemRow {
   uint64_t type;
   std::string_view name;
 };
-// statfs(2) and linux/magic.h; those that the kernel's headers lack are from the projects' own sources.
+// statfs(2) and linux/magic.h; numbers that the kernel's headers lack are from the projects' own sources.
 constexpr std::array kUnsuitable = {
     FileSystemRow{0x6969, "NFS"},        FileSystemRow{0x517B, "SMB"},
     FileSystemRow{0xFF534D42, "CIFS"},   FileSystemRow{0xFE534D42, "SMB"},
@@ -209,7 +208,7 @@ Status CheckDataFile(const std::string& path) {
   const Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!fd.valid()) return ErrnoError(errno, fmt::format("open {}", path));
   uint64_t checked_transaction = 0;
-  constexpr int kAttempts = 8;  // each time because another process committed meanwhile
+  constexpr int kAttempts = 8;  // another one only if a process committed meanwhile
   for (int attempt = 0; attempt < kAttempts; ++attempt) {
     struct stat info {};
     if (::fstat(fd.get(), &info) != 0) return ErrnoError(errno, fmt::format("stat {}", path));
@@ -245,7 +244,7 @@ Status CheckTrees(const std::string& path, uint64_t transaction) {
 void WriteInPlace(const std::string& directory) {
   const Fd fd(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   int flags = 0;
-  // Other file systems know no such flag, and need none.
+  // Other file systems do not have this flag, and do not need it.
   if (!fd.valid() || ::ioctl(fd.get(), FS_IOC_GETFLAGS, &flags) != 0 || (flags & FS_NOCOW_FL) != 0) return;
   flags |= FS_NOCOW_FL;
   ::ioctl(fd.get(), FS_IOC_SETFLAGS, &flags);
@@ -256,7 +255,7 @@ namespace {
 // LMDB makes it as large as its readers need, and takes a larger one as it is.
 constexpr off_t kReadersFileBytes = 68 << 10;
 
-// Whether changes to the file are written elsewhere on its disk.
+// Whether the file system writes changes to the file elsewhere on its disk.
 bool IsCopiedOnWrite(int fd) {
   struct statfs info {};
   int flags = 0;
@@ -276,12 +275,12 @@ bool NobodyHasItOpen(int fd) {
 Error NoRoom(int errno_value, const std::string& path) {
   if (errno_value != ENOSPC && errno_value != EDQUOT) return ErrnoError(errno_value, path);
   return {Code::kNoSpace,
-          fmt::format("{}: the disk has no room for the table of readers ({} KiB), without which "
+          fmt::format("{}: the disk has no room for the table of readers ({} KiB), and without it "
                       "nothing can be read; remove something else from that disk",
                       path, kReadersFileBytes >> 10)};
 }
 
-// Blocks that were written once: writing them again needs nothing, whatever the file system.
+// Blocks that were written once: writing them again needs no space, on any file system.
 Status WriteZeros(int fd, const std::string& path) {
   if (::fallocate(fd, 0, 0, kReadersFileBytes) != 0 && errno != EOPNOTSUPP) return NoRoom(errno, path);
   const std::vector<char> zeros(kReadersFileBytes);
@@ -301,7 +300,8 @@ Status TakeRoomForReaders(const std::string& directory, const LockFile::Held& /*
   struct stat info {};
   if (!fd.valid() || ::fstat(fd.get(), &info) != 0) return NoRoom(errno, path);
   if (info.st_size > 0 && IsCopiedOnWrite(fd.get()) && NobodyHasItOpen(fd.get())) {
-    // Made by an earlier build. What it says is of processes that are gone; a new one is written in place.
+    // An earlier build made it. Its entries are of processes that have ended; the new one is written in
+    // place.
     const std::string fresh = path + ".new";
     ::unlink(fresh.c_str());
     const Fd made(::open(fresh.c_str(), O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600));

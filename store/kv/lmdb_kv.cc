@@ -39,7 +39,7 @@ using TxnHandle = CHandle<MDB_txn, mdb_txn_abort>;
 using CursorHandle = CHandle<MDB_cursor, mdb_cursor_close>;
 using EnvHandle = CHandle<MDB_env, mdb_env_close>;
 
-// One unnamed database; the first byte of a key says whose it is (docs/formats.md, "data.mdb").
+// One unnamed database; the first byte of a key says which kind it is (docs/formats.md, "data.mdb").
 constexpr char kDataPrefix = 'k';
 constexpr char kLogPrefix = 'l';
 constexpr std::string_view kHeadKey = "m";
@@ -52,12 +52,12 @@ constexpr size_t kTrimStep = 2048;           // entries a transaction
 constexpr size_t kCopyStep = 8192;           // entries a transaction of a copy
 constexpr uint64_t kCopyMapSlack = uint64_t{16} << 20U;
 constexpr uint64_t kReserveBytes = 1U << 20U;  // of disk, behind the data: kv.h, Reserve
-// A commit that can be seen to come is looked for again after this, and then each time after twice as long.
+// A commit that is known to come is looked for again after this, and then each time after twice as long.
 constexpr std::chrono::milliseconds kFirstLook{1};
-// How long an opener waits for a writer that has written its commit and lives, to see it at once.
+// How long an opener waits for a live writer that has written its commit, to see that commit at once.
 constexpr std::chrono::milliseconds kOpenerWait = std::chrono::seconds(1);
-// Whoever reads or opens takes a lock for a moment, too: so long it is waited for at least, however short the
-// wait for a writer is to be.
+// Readers and openers also take a lock for a moment. They wait for it at least this long, even if the wait
+// for a writer is shorter.
 constexpr std::chrono::milliseconds kLeastTableWait = std::chrono::seconds(1);
 std::chrono::milliseconds TableWait(std::chrono::milliseconds lock_wait) {
   return std::max(lock_wait, kLeastTableWait);
@@ -121,7 +121,7 @@ class MapGate {
     {
       const MutexLock lock(mu_);
       while (changing_) cv_.Wait(mu_);
-      changing_ = true;  // nobody enters from now on
+      changing_ = true;  // no thread enters from now on
       while (inside_ > 0) cv_.Wait(mu_);
     }
     Status changed = change();
@@ -161,7 +161,7 @@ class Environment {
         lock_wait_(lock_wait),
         lock_file_map_(directory_ + "/lock.mdb") {}
 
-  // Closing takes the same locks of LMDB's as opening does (mdb.c, mdb_env_close0), and as little heed of
+  // Closing takes the same locks of LMDB's as opening does (mdb.c, mdb_env_close0), with as little regard for
   // others.
   ~Environment() {
     const auto closing = locks_->Take(LockFile::Lock::kOpening, Deadline::After(TableWait(lock_wait_)));
@@ -179,8 +179,9 @@ class Environment {
     return {.until = Deadline::After(lock_wait_), .stop = std::move(stop)};
   }
 
-  // A read transaction that is open, inside the gate. What is made for it is kept for the next one, in this
-  // environment: a new one takes a slot in LMDB's table of readers, under a mutex that all processes share.
+  // An open read transaction, inside the gate. Its LMDB transaction is kept for the next reader of this
+  // environment, because a new one takes a slot in LMDB's table of readers, under a mutex that all processes
+  // share.
   class Reader {
    public:
     Reader() = default;
@@ -201,8 +202,8 @@ class Environment {
     TxnHandle txn_;
   };
 
-  // Of the newest commit that is whole: one that was written by a process that died before readers were given
-  // it (IsBehind) is published first. LMDB's code where that is all that went wrong.
+  // Reads the newest whole commit. A commit that a process wrote before it died, and did not publish to
+  // readers (IsBehind), is published first. Returns LMDB's code if only LMDB failed.
   enum class Wait : uint8_t { kNo, kYes };  // for a writer that is still at work
   Result<int> BeginRead(Reader* reader, Wait wait = Wait::kNo) {
     ASSIGN_OR_RETURN(int rc, BeginReadAsItIs(reader));
@@ -215,14 +216,14 @@ class Environment {
     return BeginReadAsItIs(reader);
   }
 
-  // Whether a later commit than readers are given is written already: a writer is about to publish it, or
-  // died before (mdb.c, mdb_env_write_meta: first the page that says where the tree is, then mti_txnid).
+  // Whether a commit is written that readers do not get yet: a writer is about to publish it, or died before
+  // (mdb.c, mdb_env_write_meta: first the page that says where the tree is, then mti_txnid).
   bool IsBehind(MDB_txn* read) const { return Info().me_last_txnid > mdb_txn_id(read); }
 
   Error Failure(int rc, std::string_view what) const {
     const std::string subject = fmt::format("{}: {}", DataPath(), what);
     if (rc == ENOSPC || rc == EDQUOT || rc == EFBIG) return ErrnoError(ENOSPC, subject);
-    // LMDB answers EIO for a write that the disk took only in part.
+    // LMDB returns EIO for a write that the disk took only in part.
     struct statvfs disk {};
     if (rc == EIO && ::fstatvfs(data_fd_, &disk) == 0 && disk.f_bavail * disk.f_frsize < kReserveBytes) {
       return ErrnoError(ENOSPC, subject);
@@ -230,8 +231,9 @@ class Environment {
     return LmdbError(rc, subject);
   }
 
-  // Opens a transaction inside the gate, and calls `use` with it; where another process had made the map
-  // larger, or ours turns out to be too small, changes it and starts over. `use` answers LMDB's code.
+  // Opens a transaction inside the gate, and calls `use` with it. If another process has made the map larger,
+  // or this process's map turns out to be too small, changes the map and starts over. `use` returns LMDB's
+  // code.
   template <typename Use>  // int(MDB_txn*)
   Status WithRead(std::string_view what, Use use) {
     return Attempt(what, [&]() -> Result<int> {
@@ -240,8 +242,8 @@ class Environment {
       return rc == 0 ? use(reader.get()) : rc;
     });
   }
-  // For an opener: what another process has left half done is done when this returns, unless one that is
-  // alive is at it for longer than we wait.
+  // For an opener: completes a commit that another process left half done. If a live process is at it for
+  // longer than kOpenerWait, returns without that.
   Status CompleteCommit() {
     return Attempt("open", [&] {
       Reader reader;
@@ -251,7 +253,7 @@ class Environment {
   template <typename Use>  // int(TxnHandle)
   Status WithWrite(std::string_view what, const Patience& patience, Use use) {
     const Deadline deadline = Deadline::At(std::min(patience.until.at(), Deadline::After(lock_wait_).at()));
-    // Outside of the gate, which others want to pass meanwhile.
+    // Outside of the gate, which others need meanwhile.
     ASSIGN_OR_RETURN(const LockFile::Held writer,
                      locks_->Take(LockFile::Lock::kWriter, deadline, patience.stop));
     return Attempt(what, [&]() -> Result<int> {
@@ -268,22 +270,23 @@ class Environment {
     if (readers.ok()) static_cast<void>(mdb_reader_check(env_.get(), &cleared));
   }
 
-  // Keeps some disk behind the data allocated, so that a full disk is noticed while there is still
-  // room to delete things. False where less than `bytes`, at most kReserveBytes, is left of it.
+  // Keeps some disk behind the data allocated, so that a full disk is noticed while there is still room for
+  // deletions. False if less than `bytes`, at most kReserveBytes, is left of it.
   bool HasReserve(uint64_t bytes) {
     struct stat info {};
     if (::fstat(data_fd_, &info) != 0) return true;
     const auto size = static_cast<uint64_t>(info.st_size);
     if (size + bytes <= reserved_through_.load()) return true;
-    // It may be there already, by whichever process. To allocate it again makes the commit's fsync dearer,
-    // and on a full disk xfs refuses to.
+    // Any process may have allocated it already. Allocating it again makes the commit's fsync dearer, and on
+    // a full disk xfs refuses to.
     for (const uint64_t wanted : {2 * kReserveBytes, bytes}) {
       if (IsAllocated(data_fd_, size, wanted)) {
         reserved_through_ = size + wanted;
         return true;
       }
     }
-    // The second, where the file system does not tell (IsAllocated), asks for what is there.
+    // The second size matters if the file system does not report allocation (IsAllocated): it may be
+    // allocated already.
     for (const uint64_t wanted : {2 * kReserveBytes, bytes}) {
       if (::fallocate(data_fd_, FALLOC_FL_KEEP_SIZE, static_cast<off_t>(size), static_cast<off_t>(wanted)) ==
           0) {
@@ -298,7 +301,7 @@ class Environment {
   std::atomic<uint64_t> commits{0};
 
  private:
-  // Calls `attempt` inside the gate, until it answers something else than a map of the wrong size.
+  // Calls `attempt` inside the gate, until it returns something else than a map of the wrong size.
   template <typename Body>  // Result<int>()
   Status Attempt(std::string_view what, Body attempt) {
     for (bool cleared_readers = false;;) {
@@ -363,8 +366,8 @@ class Environment {
     if (idle_.size() < kIdleReaders) idle_.push_back(std::move(txn));
   }
 
-  // With the writer lock held. What the writer before us left, LMDB completes or drops first: its own mutex
-  // tells it of that death, and it takes the readers' one to clear the table.
+  // With the writer lock held. LMDB first completes or drops the work of a dead writer: its own mutex reports
+  // the death, and it takes the readers' mutex to clear the table.
   Result<int> BeginWrite(TxnHandle* txn) {
     ASSIGN_OR_RETURN(const LockFile::Held readers,
                      locks_->Take(LockFile::Lock::kReaders, Deadline::After(TableWait(lock_wait_))));
@@ -381,13 +384,13 @@ class Environment {
     return taken.ok() ? std::optional(std::move(*taken)) : std::nullopt;
   }
 
-  // With the writer lock held. LMDB's mutex tells the next writer that its holder died, whose last write may
-  // not have reached the disk; with that LMDB goes by the newest page, and nothing is left to write.
+  // With the writer lock held. LMDB's mutex reports the holder's death to the next writer, and its last write
+  // may not have reached the disk. After this sync LMDB uses the newest page, and nothing is left to write.
   Status Publish() {
     if (const int rc = mdb_env_sync(env_.get(), 1); rc != 0) return Failure(rc, "sync");
     TxnHandle txn;
     ASSIGN_OR_RETURN(const int rc, BeginWrite(&txn));
-    // A map that is too small is the business of the transaction that needs it.
+    // The transaction that needs a larger map changes it.
     return rc == 0 || rc == MDB_MAP_RESIZED ? OkStatus() : Status(Failure(rc, "complete a commit"));
   }
 
@@ -557,8 +560,8 @@ int CheckExpectations(MDB_txn* txn, const KvTransaction& transaction, bool* hold
   return 0;
 }
 
-// Calls `check(key, value)`, which answers LMDB's code, for everything in a database, and compares its
-// number with what LMDB has counted.
+// Calls `check(key, value)`, which returns LMDB's code, for every entry of a database, and compares the
+// number of entries with LMDB's count.
 template <typename Check>
 int CheckEach(MDB_txn* txn, MDB_dbi dbi, Check check) {
   MDB_cursor* raw = nullptr;
@@ -571,14 +574,14 @@ int CheckEach(MDB_txn* txn, MDB_dbi dbi, Check check) {
   size_t entries = 0;
   int rc = mdb_cursor_get(cursor.get(), &key, &value, MDB_FIRST);
   for (; rc == 0; rc = mdb_cursor_get(cursor.get(), &key, &value, MDB_NEXT)) {
-    if (++entries > stat.ms_entries) return MDB_CORRUPTED;  // also where the pages lead in a circle
+    if (++entries > stat.ms_entries) return MDB_CORRUPTED;  // also if the pages lead in a circle
     if (const int checked = check(key, value); checked != 0) return checked;
   }
   if (rc != MDB_NOTFOUND) return rc;
   return entries == stat.ms_entries ? 0 : MDB_CORRUPTED;
 }
 
-// The pages that commits to come will overwrite: database 0, whose values are a count and so many page
+// Checks the pages that future commits will overwrite: database 0. Its values are a count and that many page
 // numbers, the largest first (midl.h).
 int CheckFreeList(MDB_txn* txn, size_t last_page) {
   constexpr MDB_dbi kFreeList = 0;
@@ -609,7 +612,7 @@ int CheckEntries(MDB_txn* txn) {
   });
 }
 
-// How much of the reserve has to be left for the transaction to be begun.
+// How much of the reserve must be left for the transaction to begin.
 uint64_t ReserveToLeave(const KvTransaction& transaction) {
   const bool only_deletes =
       !transaction.log_entry && std::none_of(transaction.writes.begin(), transaction.writes.end(),
@@ -628,8 +631,8 @@ class LmdbKv : public Kv {
       auto snapshot = std::make_unique<LmdbSnapshot>(env_);
       ASSIGN_OR_RETURN(const int rc, snapshot->Begin());
       if (rc == 0) return std::unique_ptr<Snapshot>(std::move(snapshot));
-      snapshot.reset();  // leaves the gate, which what follows may have to close
-      // Cures what can be cured (a larger map, dead readers), and says what cannot.
+      snapshot.reset();  // leaves the gate, which WithRead may have to close
+      // Repairs what it can (a larger map, dead readers), and else returns the error.
       RETURN_IF_ERROR(env_->WithRead("read", [](MDB_txn* txn) {
         Head head;
         return ReadHead(txn, &head);
@@ -643,7 +646,7 @@ class LmdbKv : public Kv {
       if (left == kReserveBytes || (left > 0 && !env_->HasReserve(left))) {
         return env_->Failure(
             ENOSPC,
-            "what is left of the disk is kept for deleting models and versions, and for taking rights away");
+            "the rest of the disk is reserved for deleting models and versions, and for taking rights away");
       }
     }
     Head head;
@@ -722,7 +725,7 @@ class LmdbKv : public Kv {
   }
 
   Status CheckPages() override {
-    constexpr int kAttempts = 8;  // each time because others commit faster than we read two pages
+    constexpr int kAttempts = 8;  // another one only if a commit came between two reads
     Status trees = OkStatus();
     for (int attempt = 0; attempt < kAttempts; ++attempt) {
       RETURN_IF_ERROR(env_->WithRead("check", [&](MDB_txn* txn) {
@@ -733,7 +736,7 @@ class LmdbKv : public Kv {
     }
     RETURN_IF_ERROR(trees);
     return env_->WithRead("check", [&](MDB_txn* txn) {
-      MDB_envinfo info{};  // of now, or a little later: then there are a few pages more
+      MDB_envinfo info{};  // of now, or a little later: then a few pages more
       mdb_env_info(env_->get(), &info);
       const int rc = CheckFreeList(txn, info.me_last_pgno);
       return rc == 0 ? CheckEntries(txn) : rc;
@@ -745,16 +748,16 @@ class LmdbKv : public Kv {
     const Fd stopped(::eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
     if (bell.valid()) {
       ::inotify_add_watch(bell.get(), env_->DataPath().c_str(), IN_MODIFY);
-      // A process that ends: its commit may be there for us to complete.
+      // A process that ends may leave a commit for this one to complete.
       ::inotify_add_watch(bell.get(), env_->locks().path().c_str(), IN_CLOSE_WRITE);
     }
     const std::stop_callback wake(stop, [&stopped] { ::eventfd_write(stopped.get(), 1); });
     std::chrono::milliseconds next_look = kFirstLook;
     while (!stop.stop_requested() && !deadline.Passed()) {
-      // The bell hangs before the revision is read, so a commit in between rings it, with its write. LMDB
-      // lets readers have it a moment later (mdb.c, mdb_env_write_meta: the page, then mti_txnid).
+      // The watch is set before the revision is read, so a commit in between triggers it by its write. LMDB
+      // publishes the commit to readers a moment later (mdb.c, mdb_env_write_meta: the page, then mti_txnid).
       const Result<Newest> now = ReadNewest();
-      if (!now.ok() || now->revision > after) return;  // an error shows itself at the caller's next call
+      if (!now.ok() || now->revision > after) return;  // the caller's next call returns the error
       const auto wait = now->more_to_come ? next_look : poll_every_;
       next_look = now->more_to_come ? std::min(next_look * 2, poll_every_) : kFirstLook;
       const auto left = std::min<std::chrono::steady_clock::duration>(
@@ -771,7 +774,7 @@ class LmdbKv : public Kv {
  private:
   struct Newest {
     Revision revision = 0;
-    bool more_to_come = false;  // a later commit is written, and not given to readers yet
+    bool more_to_come = false;  // a later commit is written, and not published to readers yet
   };
   Result<Newest> ReadNewest() {
     Head head;
@@ -845,9 +848,9 @@ Result<std::shared_ptr<Environment>> OpenEnvironment(const std::string& director
   return opened;
 }
 
-// Makes data.mdb in one step: written and synced in a folder of its own, then linked into place. So a
-// data.mdb that can be seen is whole, and an empty or short one is always damage. A folder that a killed
-// creation left behind holds nothing of value and is never looked at.
+// Makes data.mdb in one step: written and synced in a folder of its own, then linked into place. So a visible
+// data.mdb is whole, and an empty or short one is always damage. A folder that a killed creation left has
+// nothing of value and is never read.
 Status CreateDataFile(const LmdbOptions& options) {
   const std::string& directory = options.directory;
   if (::mkdir(directory.c_str(), kDirectoryMode) != 0 && errno != EEXIST) {
@@ -906,11 +909,11 @@ Result<std::shared_ptr<Environment>> SharedEnvironment(const LmdbOptions& option
   struct stat info {};
   if (::stat(data_path.c_str(), &info) != 0) {
     if (errno != ENOENT && errno != ENOTDIR) return ErrnoError(errno, fmt::format("stat {}", data_path));
-    return Error(Code::kNotFound, fmt::format("{}: there is no registry here; make one with `modelfs init`",
-                                              options.directory));
+    return Error(Code::kNotFound,
+                 fmt::format("{}: no registry is here; make one with `modelfs init`", options.directory));
   }
-  // LMDB's locks go when any descriptor of its lock file is closed (fcntl(2)), so a process must not open
-  // one environment twice: a second Kv shares the first's.
+  // LMDB's locks go when any descriptor of its lock file is closed (fcntl(2)), so a process must not open one
+  // environment twice: a second Kv shares the first's.
   const MutexLock lock(TableMutex());
   std::weak_ptr<Environment>& known = Table()[{info.st_dev, info.st_ino, ::getpid()}];
   std::shared_ptr<Environment> env = known.lock();
@@ -944,7 +947,7 @@ class PackedFile {
     if (const int rc = mdb_env_create(&raw); rc != 0) return rc;
     env_.reset(raw);
     mdb_env_set_mapsize(raw, map_bytes_);
-    // Nobody else has it before it is whole; what a crash leaves is thrown away.
+    // No other process has it before it is whole; a leftover of a crash is thrown away.
     constexpr unsigned kAlone = MDB_NOSUBDIR | MDB_NOLOCK | MDB_NOSYNC;
     if (const int rc = mdb_env_open(raw, path_.c_str(), kAlone, kFileMode); rc != 0) return rc;
     MDB_cursor* cursor = nullptr;
@@ -980,8 +983,8 @@ class PackedFile {
   TxnHandle txn_;  // goes before its environment
 };
 
-// "modelfs (pid 123), ...": those that have a file open, as far as they can be seen. Asks nothing of the
-// files that others have open: one of a mount that hangs would be waited for.
+// "modelfs (pid 123), ...": the processes that have a file open, as far as they can be seen. Does not touch
+// the files that others have open, because one on a mount that hangs would block.
 std::string UsersOf(const std::string& path) {
   namespace files = std::filesystem;
   std::error_code failure;
@@ -1004,12 +1007,12 @@ std::string UsersOf(const std::string& path) {
     std::ifstream(at->path() / "comm") >> name;
     users += fmt::format("{}{} (pid {})", users.empty() ? "" : ", ", name, pid);
   }
-  return users.empty() ? "a process that cannot be seen from here" : users;
+  return users.empty() ? "a process that is not visible from here" : users;
 }
 
-// Holds LMDB's own sign that an environment is open, which each process that has it open holds in part:
-// fcntl(2)'s lock of the first byte of lock.mdb. With no such file nobody has it open. The lock goes with the
-// descriptor.
+// Takes the whole of LMDB's own sign that an environment is open: fcntl(2)'s lock of the first byte of
+// lock.mdb. Each process that has it open holds a share of the lock. If the file does not exist, no process
+// has the environment open. The lock goes with the descriptor.
 Result<Fd> ShutOut(const std::string& directory) {
   const std::string path = directory + "/lock.mdb";
   Fd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
@@ -1022,12 +1025,12 @@ Result<Fd> ShutOut(const std::string& directory) {
   if (::fcntl(fd.get(), F_SETLK, &sign) == 0) return fd;
   if (errno != EACCES && errno != EAGAIN) return ErrnoError(errno, fmt::format("lock {}", path));
   return Error(Code::kFailedPrecondition,
-               fmt::format("{}/data.mdb is in use by {}; unmount or end what uses it, then try again",
-                           directory, UsersOf(path)));
+               fmt::format("{}/data.mdb is in use by {}; unmount or end its users, then try again", directory,
+                           UsersOf(path)));
 }
 
-// The state that its last commit left, read by this process alone. Without LMDB's locks, which would be taken
-// and, with the descriptor, given up for the whole process.
+// The state of the last commit, read by this process alone. It does without LMDB's locks: closing their
+// descriptor would drop them for the whole process.
 class LoneReader {
  public:
   int Open(const std::string& directory) {
@@ -1042,7 +1045,7 @@ class LoneReader {
     return OpenMain(txn);
   }
   MDB_txn* txn() const { return txn_.get(); }
-  // What the entries take, without the pages that are free.
+  // The size of the entries, without free pages.
   uint64_t UsedBytes() const {
     constexpr uint64_t kMetaAndFreePages = 8;
     MDB_stat stat{};
@@ -1069,7 +1072,7 @@ Status CheckRoom(const std::string& directory, uint64_t bytes) {
                   directory, bytes, room));
 }
 
-// The old file's owner, group and mode for the new one; then it is durable.
+// Gives the new file the old one's owner, group and mode, and makes it durable.
 Status Finish(const std::string& path, const struct stat& as) {
   const Fd fd(::open(path.c_str(), O_RDWR | O_CLOEXEC | O_NOFOLLOW));
   if (!fd.valid()) return ErrnoError(errno, fmt::format("open {}", path));
@@ -1084,7 +1087,7 @@ Status Finish(const std::string& path, const struct stat& as) {
   return OkStatus();
 }
 
-// Of a data.mdb that nobody has open and nobody can open.
+// For a data.mdb that no process has open and none can open.
 Result<Compaction> CompactAlone(const std::string& directory, const struct stat& old, Compact how) {
   const std::string data_path = directory + "/data.mdb";
   const std::string fresh = directory + "/compact.mdb";
@@ -1123,9 +1126,9 @@ Result<std::unique_ptr<Kv>> OpenLmdbKv(const LmdbOptions& options) {
 
 Status CopyLmdb(const LmdbOptions& options, const std::string& to) {
   ASSIGN_OR_RETURN(const std::shared_ptr<Environment> env, SharedEnvironment(options));
-  // LMDB would go on with a file that is there.
+  // LMDB would continue in an existing file.
   if (::access(to.c_str(), F_OK) == 0)
-    return Error(Code::kAlreadyExists, fmt::format("{} is there already", to));
+    return Error(Code::kAlreadyExists, fmt::format("{} exists already", to));
   MDB_envinfo info{};
   mdb_env_info(env->get(), &info);
   PackedFile packed(to, info.me_mapsize + kCopyMapSlack);
@@ -1141,7 +1144,7 @@ Result<Compaction> CompactLmdb(const LmdbOptions& options, Compact how) {
   if (::stat((directory + "/data.mdb").c_str(), &old) != 0) {
     return ErrnoError(errno, fmt::format("stat {}/data.mdb", directory));
   }
-  // Nobody opens it in this process; LMDB's sign would not stand between two users in one.
+  // Holds off openers in this process, because LMDB's sign does not work between two users in one process.
   const MutexLock lock(TableMutex());
   if (const auto known = Table().find({old.st_dev, old.st_ino, ::getpid()});
       known != Table().end() && !known->second.expired()) {
@@ -1152,7 +1155,7 @@ Result<Compaction> CompactLmdb(const LmdbOptions& options, Compact how) {
   ASSIGN_OR_RETURN(const LockFile::Held opening,
                    locks->Take(LockFile::Lock::kOpening, Deadline::After(TableWait(options.lock_wait))));
   ASSIGN_OR_RETURN(const Fd alone, ShutOut(directory));
-  // Another compaction may have been first.
+  // Another compaction may have replaced it.
   if (::stat((directory + "/data.mdb").c_str(), &old) != 0) {
     return ErrnoError(errno, fmt::format("stat {}/data.mdb", directory));
   }

@@ -20,15 +20,16 @@ namespace modelfs::store {
 namespace {
 
 constexpr mode_t kFileMode = 0600;
-// Locks are of bytes that the file does not have. The lock of an open file description does not name its
-// holder, so each holder has a lock of the older kind as well, of which fcntl(2) returns the process.
+// Locks are on bytes beyond the file's end. The lock of an open file description does not name its holder. So
+// each holder also has a lock of the older kind, and fcntl(2) returns the process of that one.
 constexpr off_t kFirstLock = 1 << 20;
 constexpr off_t kFirstName = kFirstLock - 16;
 constexpr size_t kNoteBytes = 64;
 // How long a change waits for the next writer to take its turn: that process may be stopped while it waits.
 constexpr std::chrono::milliseconds kTurnWait{100};
 
-// A lock that is given back rings no bell: it is looked for again after this, each time after twice as long.
+// Nothing signals that a lock was released: a waiter tries again after this, and doubles the time after each
+// try.
 constexpr std::chrono::microseconds kFirstLook{50};
 constexpr std::chrono::microseconds kLastLook{2000};
 
@@ -64,7 +65,7 @@ std::string ReadProc(pid_t pid, const char* name) {
   return {buffer.data(), static_cast<size_t>(std::max<ssize_t>(0, got))};
 }
 
-// Its command line, as far as that is short; "" where it is not told.
+// Its command line, if that is short; "" if the kernel does not show it.
 std::string CommandOf(pid_t pid) {
   constexpr size_t kMost = 120;
   std::string words = ReadProc(pid, "cmdline");
@@ -74,7 +75,7 @@ std::string CommandOf(pid_t pid) {
   return Printable(words);
 }
 
-// proc(5), stat: the state stands after the name, which may hold anything.
+// proc(5), stat: the state follows the name, which may contain any character.
 bool IsStopped(pid_t pid) {
   const std::string stat = ReadProc(pid, "stat");
   const size_t name_end = stat.rfind(')');
@@ -88,7 +89,7 @@ int64_t NowMs() {
       .count();
 }
 
-// What NoteWriter wrote: since when that process is the writer; nothing where another wrote it.
+// Parses NoteHolder's note: since when that process is the writer; nullopt if another process wrote the note.
 std::optional<int64_t> SinceMs(int fd, pid_t pid) {
   std::array<char, kNoteBytes> note{};
   if (::pread(fd, note.data(), note.size(), 0) <= 0) return std::nullopt;
@@ -172,7 +173,7 @@ Result<bool> LockFile::WaitForTurn(const Deadline& whole, const std::stop_token&
     if (slot) {
       ASSIGN_OR_RETURN(const bool is_next, WaitForFile(Lock::kNext, turn, stop));
       if (is_next) {
-        const Held next(*this, Lock::kNext, std::move(*slot));  // given back as soon as there is an answer
+        const Held next(*this, Lock::kNext, std::move(*slot));  // held while this waits for kWriter
         NoteHolder(Lock::kNext);
         ASSIGN_OR_RETURN(const bool is_ours, WaitForFile(Lock::kWriter, deadline, stop));
         return is_ours ? Result<bool>(true) : in_vain();
@@ -239,7 +240,7 @@ void LockFile::NoteHolder(Lock lock) const {
 
 std::optional<pid_t> LockFile::HolderOf(Lock lock) const {
   struct flock name = Range(NameByteOf(lock), F_WRLCK);
-  // The kernel says nothing of a lock of this process, and not the pid of one in another pid namespace.
+  // The kernel does not report a lock of this process, nor the pid of one in another pid namespace.
   if (::fcntl(fd_.get(), F_GETLK, &name) != 0 || name.l_type == F_UNLCK || name.l_pid <= 0)
     return std::nullopt;
   return name.l_pid;

@@ -1,9 +1,9 @@
 // The locks that stand in front of LMDB's own, in one file beside data.mdb.
 //
-// LMDB's are mutexes in shared memory: nothing bounds the wait for one, no signal ends it, and the death of a
-// process that waits can leave another asleep. Ours are file locks (fcntl(2), "Open file description locks"),
-// which the kernel releases, however their holder ends. A process enters one of LMDB's mutexes only while it
-// holds the lock in front of it, so LMDB's are never waited for.
+// LMDB's locks are mutexes in shared memory: a wait for one is unbounded, no signal ends it, and the death of
+// a waiting process can leave another asleep. The locks here are file locks (fcntl(2), "Open file description
+// locks"), which the kernel releases, however their holder ends. A process enters one of LMDB's mutexes only
+// while it holds the lock in front of it, so it never waits for LMDB's.
 #pragma once
 
 #include <array>
@@ -48,15 +48,15 @@ class LockFile {
     Slots::Slot slot_;
   };
 
-  // Opens the file, made if need be. A symbolic link in its place is refused.
+  // Opens the file, and makes it if it does not exist. A symbolic link in its place is refused.
   static Result<std::unique_ptr<LockFile>> Open(const std::string& path);
 
   const std::string& path() const { return path_; }
 
-  // Waits for the lock, at most until `deadline`. Once a writer was waited for in vain, others of this
-  // process wait for the same one no more than a moment: the kernel may pass them on one by one, each after
-  // the one before it, with locks of its own held.
-  //   kBusy        somebody else has it: says who, and since when
+  // Waits for the lock, at most until `deadline`. After a wait for a writer has failed, other threads of this
+  // process wait only a moment for that same writer. A mount's requests may come one by
+  // one, each after the answer to the one before it, while the kernel holds locks of its own.
+  //   kBusy        another holder has it: names its process, and since when it has it
   //   kCancelled   `stop` was requested
   Result<Held> Take(Lock lock, const Deadline& deadline, const std::stop_token& stop = {});
   // Without a wait.
@@ -76,12 +76,12 @@ class LockFile {
   Result<bool> WaitForFile(Lock lock, const Deadline& deadline, const std::stop_token& stop) const;
   // Waits for kWriter by way of kNext. False when `deadline` passed.
   Result<bool> WaitForTurn(const Deadline& whole, const std::stop_token& stop) EXCLUDES(mu_);
-  // What the writer of this moment noted; "" where nobody is it, or where it noted nothing.
+  // The note of the present writer; "" if no other process is writing, or it noted nothing.
   std::string WritersNote() const;
   void Unlock(Lock lock) const;
-  // The process that has the lock, where the kernel tells it. Never this process.
+  // The process that has the lock, if the kernel reports it. Never this process.
   std::optional<pid_t> HolderOf(Lock lock) const;
-  // Makes this process the one that HolderOf returns to others; of the writer, also since when.
+  // Makes other processes' HolderOf return this process; of the writer, also notes the time.
   void NoteHolder(Lock lock) const;
 
   const std::string path_;

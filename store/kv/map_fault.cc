@@ -30,8 +30,8 @@ struct Explanation {
 // Never freed: a handler may be reading it.
 std::atomic<const Explanation*> explanation{nullptr};
 
-// [begin, end) of each lock file that is mapped; a process has one registry open, tests have a few. Those
-// that find no place are not told apart from the data.
+// [begin, end) of each mapped lock file. A process has one registry open, tests have a few. Further ones are
+// reported as data.
 struct MappedRange {
   std::atomic<uintptr_t> begin{0};
   std::atomic<uintptr_t> end{0};
@@ -52,7 +52,7 @@ struct Handled {
 std::array<Handled, 3> handled = {Handled{SIGBUS, {}}, Handled{SIGSEGV, {}}, Handled{SIGABRT, {}}};
 
 void Write(int fd, const std::string& text) {
-  // What cannot be written cannot be said anywhere else either.
+  // If this write fails, no other place is left for the message.
   static_cast<void>(!::write(fd, text.data(), text.size()));
 }
 
@@ -74,8 +74,8 @@ void OnFault(int signal, siginfo_t* info, void* /*context*/) {
   for (const Handled& one : handled) {
     if (one.signal == signal) ::sigaction(signal, &one.before, nullptr);
   }
-  // A fault happens again as soon as we return, and now has its usual end: status, core, a sanitizer's
-  // report. What was sent would not.
+  // A fault happens again as soon as the handler returns, and then has its usual end: status, core, a
+  // sanitizer's report. A signal that was sent would not happen again.
   if (info->si_code <= 0) ::raise(signal);
   errno = saved_errno;
 }
@@ -86,7 +86,7 @@ void Install() {
   action.sa_flags = SA_SIGINFO;
   sigemptyset(&action.sa_mask);
   for (Handled& one : handled) {
-    // What stood before is kept first: a fault may come as soon as ours stands.
+    // Keep the old action before the new one is installed: a fault may come at once.
     CHECK(::sigaction(one.signal, nullptr, &one.before) == 0);
     CHECK(::sigaction(one.signal, &action, nullptr) == 0);
   }

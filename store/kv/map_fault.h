@@ -1,6 +1,6 @@
-// What a damaged page of data.mdb may do: LMDB reads its file through a memory map and believes what is
-// there, so damage (or a disk that cannot read a page) can end the process with a signal. That cannot be
-// helped, but it can be said: whoever is left with "Bus error" does not know that a backup is needed.
+// Messages for faults in LMDB's memory maps. LMDB reads its file through a map and trusts its content, so
+// damage (or a disk that cannot read a page) can end the process with a signal. The signal cannot be
+// prevented, but a bare "Bus error" does not tell the user that a backup is needed.
 #pragma once
 
 #include <cstddef>
@@ -8,15 +8,15 @@
 
 namespace modelfs::store {
 
-// "registry/data.mdb is damaged: ", and what to do.
+// "registry/data.mdb is damaged: ", and the remedy.
 std::string MapDamaged();
-// "registry/lock.mdb cannot be written: ", and what to do: no byte of the registry is in that file.
+// "registry/lock.mdb cannot be written: ", and the remedy: that file has no data of the registry.
 std::string LocksUnwritable();
 
-// Where a process has mapped LMDB's lock file, while this lives.
+// The address range of a process's map of LMDB's lock file, while this lives.
 class LockFileMap {
  public:
-  // `path` is mapped already. Nothing is known of it where the kernel does not tell (/proc/self/maps).
+  // `path` is mapped already. The range is empty if the kernel does not report it (/proc/self/maps).
   explicit LockFileMap(const std::string& path);
   ~LockFileMap();
   LockFileMap(const LockFileMap&) = delete;
@@ -26,7 +26,8 @@ class LockFileMap {
   size_t place_;
 };
 
-// Lives while its thread is inside LMDB. Not by address: a damaged length or offset leads out of the map.
+// Lives while its thread is inside LMDB. Addresses would not do: a damaged length or offset leads out of the
+// map.
 class InsideMap {
  public:
   InsideMap();
@@ -35,15 +36,15 @@ class InsideMap {
   InsideMap& operator=(const InsideMap&) = delete;
 };
 
-// The lines of a log that say the two.
+// Lines of a log for the two messages.
 struct MapFaultLines {
   std::string damaged;
   std::string locks_unwritable;
 };
 
-// From now on a SIGBUS, SIGSEGV or SIGABRT (LMDB's assertions) of a thread that is inside LMDB says
-// MapDamaged() or, of a SIGBUS in the lock file's map, LocksUnwritable() on stderr, and appends its line to
-// the file `log_path` where that is not empty. The process then dies as it would have. May be called again,
+// From now on a SIGBUS, SIGSEGV or SIGABRT (LMDB's assertions) of a thread that is inside LMDB writes
+// MapDamaged() to stderr; a SIGBUS in the lock file's map writes LocksUnwritable(). It also appends its line
+// to the file `log_path`, if that is not empty. The process then dies as it would have. May be called again,
 // to log elsewhere.
 void ExplainMapFaults(std::string log_path, MapFaultLines log_lines);
 

@@ -828,7 +828,7 @@ class Story(Case):
         try:
             following.stdout.readline()
             said = self.refused(6, "gc", "--compact", says=f"modelfs (pid {following.pid})")
-            self.assertIn("unmount or end what uses it", said)
+            self.assertIn("unmount or end its users", said)
         finally:
             following.kill()
             following.wait()
