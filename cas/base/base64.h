@@ -1,4 +1,4 @@
-// Bytes as text: RFC 4648, section 4, with padding and without line breaks.
+// Converts bytes to text and back: RFC 4648, section 4, with padding and without line breaks.
 #pragma once
 
 #include <optional>
@@ -8,7 +8,7 @@
 namespace modelfs {
 
 std::string EncodeBase64(std::string_view bytes);
-// Nothing where `text` is not what EncodeBase64 writes.
+// Returns nothing if `text` is not the output of EncodeBase64.
 std::optional<std::string> DecodeBase64(std::string_view text);
 
 }  // namespace modelfs

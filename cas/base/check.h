@@ -1,5 +1,6 @@
-// CHECK(condition): for our own mistakes only. Aborts in every build, since a mount that is gone
-// beats a mount that lies. What comes from disk, network, kernel or user gets an Error instead.
+// CHECK(condition): for our own mistakes only. It aborts in every build, because a mount that is gone is
+// better than a mount that returns wrong data. Errors in data from disk, network, kernel or user become an
+// Error instead.
 #pragma once
 
 namespace modelfs {

@@ -1,4 +1,4 @@
-// XXH3 checksums: what must run at memory speed and guards against accidents, not adversaries.
+// XXH3 checksums, for checks that must run at memory speed. They guard against accidents, not adversaries.
 // https://github.com/Cyan4973/xxHash, canonical (big-endian) representation.
 #pragma once
 
@@ -24,7 +24,7 @@ class Xxh3Hasher {
   Xxh3Hasher();
 
   void Update(std::span<const std::byte> bytes);
-  // The checksum of all since construction or the last Finish, and starts over.
+  // Returns the checksum of all bytes since construction or the last Finish, and starts over.
   Checksum128 Finish();
 
  private:

@@ -1,4 +1,4 @@
-// Time as a dependency, so that tests decide what time it is.
+// Time as a dependency, so that tests can set the time.
 #pragma once
 
 #include <chrono>
@@ -11,7 +11,7 @@ class Clock {
   virtual ~Clock() = default;
   // Milliseconds since 1970-01-01 UTC. For records and expiry; may jump.
   virtual int64_t NowMs() const = 0;
-  // Milliseconds since the machine started, time asleep included. For how long something lasted; never jumps.
+  // Milliseconds since the machine started, including suspended time. For durations; never jumps.
   virtual int64_t SinceBootMs() const = 0;
 };
 

@@ -1,5 +1,5 @@
-// The little binary encoding that records, trees and chunk lists share: fixed-width integers in
-// big-endian (so that encoded numbers sort as numbers), LEB128 varints, and length-prefixed strings.
+// The small binary encoding that records, trees and chunk lists share: fixed-width integers in big-endian (so
+// that encoded numbers sort as numbers), LEB128 varints, and length-prefixed strings.
 #pragma once
 
 #include <cstdint>
@@ -29,8 +29,8 @@ class Encoder {
   std::string bytes_;
 };
 
-// Reads what Encoder wrote. After the first malformed field every further read answers zero or
-// empty; ask Finish() once at the end.
+// Reads the output of Encoder. After the first malformed field every further read returns zero or empty; call
+// Finish() once at the end.
 class Decoder {
  public:
   explicit Decoder(std::string_view bytes) : rest_(bytes) {}
@@ -45,7 +45,7 @@ class Decoder {
 
   bool ok() const { return ok_; }
   size_t remaining() const { return rest_.size(); }
-  // kDataLoss where a field was malformed or bytes are left over; `what` is the subject.
+  // kDataLoss if a field was malformed or bytes are left over; `what` is the subject of the message.
   Status Finish(std::string_view what) const;
 
  private:

@@ -1,5 +1,5 @@
-// The identity of a blob: SHA-256 of its bytes, and their number. The same name `sha256sum`, OCI
-// registries and the Hugging Face Hub use. FIPS 180-4; computed by OpenSSL's EVP.
+// The identity of a blob: the SHA-256 and the number of its bytes. `sha256sum`, OCI registries and the
+// Hugging Face Hub use the same name. FIPS 180-4; computed by OpenSSL's EVP.
 #pragma once
 
 #include <array>
@@ -28,14 +28,14 @@ struct Digest {
 
   // 64 lower-case hexadecimal digits.
   std::string Hex() const;
-  // "sha256:<64 hex digits>", as people and messages name it.
+  // "sha256:<64 hex digits>", the form for people and messages.
   std::string ToString() const { return "sha256:" + Hex(); }
 };
 
 // 64 hexadecimal digits of either case, without a prefix. kInvalidArgument otherwise.
 Result<Sha256> ParseSha256Hex(std::string_view hex);
 
-// Hashes a stream in one pass. Not thread-safe; one a stream.
+// Hashes a stream in one pass. Not thread-safe; use one hasher for each stream.
 class Sha256Hasher {
  public:
   Sha256Hasher();
@@ -44,7 +44,7 @@ class Sha256Hasher {
   Sha256Hasher& operator=(Sha256Hasher&&) noexcept;
 
   void Update(std::span<const std::byte> bytes);
-  // The digest of all since construction or the last Finish, and starts over.
+  // Returns the digest of all bytes since construction or the last Finish, and starts over.
   Digest Finish();
 
  private:

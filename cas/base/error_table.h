@@ -1,5 +1,5 @@
-// What a Code becomes at the edges: errno for the kernel, a status for HTTP, an exit code for a
-// shell. This table is the only place where the four meet.
+// Maps each Code to its form outside of the program: an errno for the kernel, a status for HTTP, an exit code
+// for a shell. No other place may map them.
 #pragma once
 
 #include <array>
@@ -15,7 +15,7 @@ struct ErrorRow {
   Code code;
   std::string_view name;
   int fuse_errno;   // positive, as fuse_reply_err() wants it
-  int http_status;  // only those that MLflow's client treats as final, or retries with reason
+  int http_status;  // only those that MLflow's client treats as final, or retries for a reason
   int exit_code;    // 0 is success, 2 is bad usage
 };
 
@@ -35,7 +35,7 @@ inline constexpr std::array kErrorRows = {
     ErrorRow{Code::kTooManyFiles, "too many open files", EMFILE, 503, 6},
     ErrorRow{Code::kTooManyFilesOnHost, "too many open files on this host", ENFILE, 503, 6},
     ErrorRow{Code::kBusy, "busy", EBUSY, 503, 7},
-    ErrorRow{Code::kUnavailable, "unavailable", EHOSTUNREACH, 503, 7},  // EIO would accuse the local disk
+    ErrorRow{Code::kUnavailable, "unavailable", EHOSTUNREACH, 503, 7},  // EIO would blame the local disk
     ErrorRow{Code::kDeadlineExceeded, "deadline exceeded", ETIMEDOUT, 504, 7},
     ErrorRow{Code::kCancelled, "cancelled", EINTR, 499, 7},
     ErrorRow{Code::kUnimplemented, "not implemented", EOPNOTSUPP, 501,

@@ -1,4 +1,4 @@
-// An owned file descriptor. Move-only; closed when it goes.
+// An owned file descriptor. Move-only; the destructor closes it.
 #pragma once
 
 #include <unistd.h>

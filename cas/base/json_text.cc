@@ -8,8 +8,8 @@
 namespace modelfs {
 namespace {
 
-// The character of at most three bytes at the beginning of valid UTF-8, and its length; {0, 1} for others:
-// all that is escaped has three bytes at the most.
+// The first character of valid UTF-8 and its length, if it has at most three bytes; {0, 1} otherwise. No
+// escaped character has more than three bytes.
 struct Character {
   uint32_t code_point = 0;
   size_t bytes = 1;

@@ -1,4 +1,4 @@
-// JSON that people see: the one place that decides which characters stand in it as they are.
+// JSON for people: this file alone decides which characters are printed unescaped.
 #pragma once
 
 #include <string>
@@ -6,10 +6,10 @@
 
 namespace modelfs {
 
-// `json`, any JSON text, with every character in it that could drive a terminal or show text in another order
-// than it has as \uXXXX: U+007F, the C1 controls, bidirectional controls, line and paragraph separators.
-// Parses to the same value. The C0 controls are escaped by every writer of JSON, and letters, emoji with
-// their joiners and all else stay readable.
+// Returns `json`, any JSON text, with dangerous characters escaped as \uXXXX. These could drive a terminal or
+// show text in another order: U+007F, the C1 controls, bidirectional controls, line and paragraph separators.
+// The result parses to the same value. Every writer of JSON escapes the C0 controls already; letters, emoji
+// with their joiners and all other characters stay readable.
 std::string VisibleJson(std::string_view json);
 
 }  // namespace modelfs

@@ -1,5 +1,5 @@
-// What this process may do beyond its user's own: CAP_SYS_ADMIN (capabilities(7)), which mounting and
-// passthrough need.
+// The one privilege of this process beyond those of its user: CAP_SYS_ADMIN (capabilities(7)), which mounting
+// and passthrough need.
 #pragma once
 
 #include <sys/types.h>
@@ -8,13 +8,13 @@
 
 namespace modelfs {
 
-// Whether this thread may do what wants CAP_SYS_ADMIN.
+// Whether this thread has CAP_SYS_ADMIN.
 bool HasAdminCapability();
 
-// Goes on as that user for good: with their groups, or with `gid` alone where the host's user database has no
-// such user, and with CAP_SYS_ADMIN (if it was there) and no other capability. Call as root and before any
-// thread is started. The kernel lets no process of that user trace this one.
-//   kPermissionDenied   root itself may not, in a container for instance
+// Makes this process run as that user for good. It gets the user's groups, or `gid` alone if the host's user
+// database does not have the user. It keeps CAP_SYS_ADMIN (if it had it) and no other capability. Call as
+// root, before any thread is started. The kernel lets no process of that user trace this one.
+//   kPermissionDenied   even root may not, in a container for instance
 Status BecomeUser(uid_t uid, gid_t gid);
 
 }  // namespace modelfs

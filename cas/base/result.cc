@@ -62,7 +62,7 @@ Code CodeOfErrno(int errno_value) {
   }
 }
 
-// What to do about an errno whose own words do not say it.
+// Advice that the errno's own words do not give.
 std::string_view AdviceFor(int errno_value) {
   switch (errno_value) {
     case EMFILE:
@@ -75,9 +75,9 @@ std::string_view AdviceFor(int errno_value) {
     case EDQUOT:
       return "; make room on that disk: in a registry delete versions, then run `modelfs gc`";
     case EROFS:
-      return "; the kernel does that to a disk after an error (dmesg says which): make it writable again, "
-             "then "
-             "start what uses it again";
+      return "; the kernel makes a disk read-only after an error (dmesg names the error): make it writable "
+             "again, "
+             "then restart the programs that use it";
     default:
       return "";
   }

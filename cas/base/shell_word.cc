@@ -7,8 +7,8 @@
 namespace modelfs {
 namespace {
 
-// Characters that no shell gives a meaning to, wherever in a word they stand, letters of every script among
-// them. '=' is left out since zsh expands a word that begins with it, '~' since all do.
+// Characters that are special to no shell, anywhere in a word; letters of every script are among them. '=' is
+// not, because zsh expands a word that begins with it; '~' is not, because all shells expand it.
 bool IsPlain(char c) {
   constexpr std::string_view kPlainMarks = "_-./@:,+%";
   return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
@@ -21,7 +21,8 @@ std::string InSingleQuotes(std::string_view text) {
   return quoted + "'";
 }
 
-// With ANSI-C quoting, for what cannot be shown: Printable has made it \xNN, which reads the same there.
+// ANSI-C quoting, for words with characters that cannot be shown: Printable has escaped them as \xNN, which
+// means the same in this quoting.
 std::string InDollarQuotes(std::string_view text) {
   std::string quoted = "$'";
   for (size_t at = 0; at < text.size();) {

@@ -1,5 +1,5 @@
-// Commands in messages: what is printed to be typed again must be taken apart by a shell into exactly the
-// words that were meant, whatever stands in a name.
+// Commands in messages. A shell must split a printed command into exactly the intended words, whatever
+// characters a name contains.
 #pragma once
 
 #include <string>
@@ -8,12 +8,12 @@
 
 namespace modelfs {
 
-// `word` as sh, bash and zsh read it back: as it is where nothing in it means anything to them, else in
-// quotes. Bytes that Printable would escape are written as bash and zsh read them ($'\x1b').
+// Returns `word` in a form that sh, bash and zsh read back: unchanged if no character in it is special to
+// them, otherwise quoted. Bytes that Printable escapes are written in the notation of bash and zsh ($'\x1b').
 std::string ShellWord(std::string_view word);
 
-// A whole command line: `command` and `operands`, each as a ShellWord. "--" stands before operands of which
-// one begins with '-', so that it is not taken for an option; `command` ends where they begin.
+// A whole command line: `command` and `operands`, each as a ShellWord. "--" stands between them if an operand
+// begins with '-', so that it is not taken for an option.
 //   ShellCommand({"modelfs", "mkdir", "-p"}, {name})
 std::string ShellCommand(const std::vector<std::string>& command, const std::vector<std::string>& operands);
 

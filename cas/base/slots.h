@@ -1,5 +1,5 @@
-// So many things at a time and no more: a caller that wants to begin one waits for its turn, as long as it
-// likes.
+// Limits how many operations run at a time. A caller that wants to begin one waits for its turn, as long as
+// it likes.
 #pragma once
 
 #include <cstddef>
@@ -12,7 +12,7 @@
 
 namespace modelfs {
 
-// Thread-safe. Outlives every Slot of it.
+// Thread-safe. Must outlive its Slots.
 class Slots {
  public:
   class Slot {
@@ -31,9 +31,10 @@ class Slots {
 
   explicit Slots(size_t count) : free_(count) {}
 
-  // Waits for one; nothing once `stop` is requested or `deadline` has passed.
+  // Waits for a slot. Returns nothing once `stop` is requested or `deadline` has passed.
   std::optional<Slot> Take(const std::stop_token& stop, const Deadline& deadline = Deadline::Never()) {
-    // Made before the lock is taken and gone after it: it takes the lock itself, here or on another thread.
+    // Constructed before the lock is taken and destroyed after its release, because the callback takes the
+    // lock itself, on this thread or another.
     const std::stop_callback wake(stop, [this] {
       MutexLock lock(mu_);
       changed_.NotifyAll();

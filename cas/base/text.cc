@@ -22,7 +22,8 @@ const utf8proc_uint8_t* Bytes(std::string_view text) {
   return reinterpret_cast<const utf8proc_uint8_t*>(text.data());
 }
 
-// Calls `visit(code_point)` for each; false where the text is not UTF-8 or a visit answers false.
+// Calls `visit(code_point)` for each code point. Returns false if the text is not UTF-8 or a visit returns
+// false.
 template <typename Visit>
 bool EachCodePoint(std::string_view text, Visit visit) {
   while (!text.empty()) {
@@ -71,7 +72,7 @@ bool IsWithin(utf8proc_int32_t code_point, utf8proc_int32_t first, utf8proc_int3
   return first <= code_point && code_point <= last;
 }
 
-// Not ever to be assigned (Unicode, section 23.7).
+// Unicode will never assign a noncharacter (section 23.7).
 bool IsNoncharacter(utf8proc_int32_t code_point) {
   return (code_point & 0xFFFE) == 0xFFFE || IsWithin(code_point, 0xFDD0, 0xFDEF);
 }
@@ -82,7 +83,7 @@ bool IsUnassigned(utf8proc_int32_t code_point) {
   return at != std::end(kUnassigned) && at->first <= code_point;
 }
 
-// In a file's name since version 2 of a tree's encoding.
+// Whether file names may have it only since version 2 of a tree's encoding.
 bool IsNewer(utf8proc_int32_t code_point) {
   switch (code_point) {
     case 0x034F:  // combining grapheme joiner
@@ -99,10 +100,10 @@ bool IsNewer(utf8proc_int32_t code_point) {
   return selector || tag || IsUnassigned(code_point);
 }
 
-// Refused in a file's name.
+// Whether a file's name may not have it.
 bool IsRefused(utf8proc_int32_t code_point) {
   if (IsNewer(code_point)) return false;
-  // Assigned, though this host may not know it yet.
+  // It is a noncharacter, or Unicode 15.1 has assigned it although this host does not know it yet.
   if (utf8proc_category(code_point) == UTF8PROC_CATEGORY_CN && !IsWithin(code_point, 0xE0000, 0xE0FFF)) {
     return IsNoncharacter(code_point);
   }

@@ -1,5 +1,5 @@
 // Mutex, lock and condition variable that Clang's thread-safety analysis understands
-// (https://clang.llvm.org/docs/ThreadSafetyAnalysis.html). With other compilers the words vanish.
+// (https://clang.llvm.org/docs/ThreadSafetyAnalysis.html). With other compilers the attributes vanish.
 #pragma once
 
 #include <chrono>
@@ -27,8 +27,8 @@
 
 namespace modelfs {
 
-// A thread that does `work`; one that is not joinable where the host has none to give (pthread_create(3),
-// EAGAIN): for whoever can do without.
+// Starts a thread that does `work`. The thread is not joinable if the host has no thread left
+// (pthread_create(3), EAGAIN): for callers that can do without it.
 template <typename Work>
 std::thread TryStartThread(Work work) {
   try {
@@ -59,7 +59,7 @@ class SCOPED_CAPABILITY MutexLock {
   Mutex& mu_;
 };
 
-// Waits in a loop around the condition, with the mutex held:  while (!ready_) cv_.Wait(mu_);
+// Wait in a loop around the condition, with the mutex held: while (!ready_) cv_.Wait(mu_);
 class CondVar {
  public:
   void Wait(Mutex& mu) REQUIRES(mu) NO_THREAD_SAFETY_ANALYSIS {
@@ -67,7 +67,7 @@ class CondVar {
     cv_.wait(lock);
     lock.release();
   }
-  // False when `deadline` passed.
+  // Returns false if `deadline` passed.
   bool WaitUntil(Mutex& mu, std::chrono::steady_clock::time_point deadline)
       REQUIRES(mu) NO_THREAD_SAFETY_ANALYSIS {
     std::unique_lock<std::mutex> lock(mu.mu_, std::adopt_lock);

@@ -1,7 +1,7 @@
-// The code points that Unicode 15.1 has not assigned, first and last of each range; noncharacters are not
-// among them. Fixed for ever: the version of a tree's encoding hangs on it (cas/tree.h), so it may not depend
-// on which tables the host has. Made from utf8proc 2.8 (Unicode 15.0), less what 15.1 added: U+2EBF0 to
-// U+2EE5D, U+2FFC to U+2FFF, U+31EF.
+// The code points that Unicode 15.1 has not assigned, as the first and last of each range, without
+// noncharacters. Never to be changed: the version of a tree's encoding depends on this list (cas/tree.h), so
+// it must not depend on the host's tables. Made from utf8proc 2.8 (Unicode 15.0), less those that 15.1 added:
+// U+2EBF0 to U+2EE5D, U+2FFC to U+2FFF, U+31EF.
 #pragma once
 
 namespace modelfs {

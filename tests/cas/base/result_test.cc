@@ -9,7 +9,7 @@
 namespace modelfs {
 namespace {
 
-TEST(ErrnoError, WhatTheMountAnswersIsWhatTheSystemCallSaid) {
+TEST(ErrnoError, TheMountReturnsTheErrnoOfTheSystemCall) {
   struct Row {
     int errno_value;
     std::string_view says;
@@ -17,7 +17,7 @@ TEST(ErrnoError, WhatTheMountAnswersIsWhatTheSystemCallSaid) {
   for (const Row& row :
        {Row{ENOENT, "no such file"}, Row{ENOSPC, "no space left on device; make room"},
         Row{EFBIG, "file too large"}, Row{EEXIST, "file exists"}, Row{EACCES, "permission denied"},
-        Row{EROFS, "read-only file system; the kernel does that"}, Row{EIO, "/output error"},
+        Row{EROFS, "read-only file system; the kernel makes a disk read-only"}, Row{EIO, "/output error"},
         Row{EMFILE, "ulimit -n"}, Row{ENFILE, "fs.file-max"}}) {
     const Error error = ErrnoError(row.errno_value, "open x");
     EXPECT_EQ(RowOf(error.code()).fuse_errno, row.errno_value) << error.message();
