@@ -1,8 +1,8 @@
-// Immutable blobs, named by what they contain; the one interface the rest of the house knows.
+// Immutable blobs, named by their contents; the one interface that the other folders know.
 //
 // A blob is a file's bytes. LocalStore (cas/local/local_store.h) keeps blobs on this host; the tiers that
-// fetch from elsewhere implement the same interface, which is why a blob may be open before all of
-// its bytes are here, and why reads take a Deadline.
+// fetch blobs from elsewhere implement the same interface. Therefore a blob may be open before all of its
+// bytes are here, and reads take a Deadline.
 #pragma once
 
 #include <cstddef>
@@ -20,20 +20,20 @@
 
 namespace modelfs::cas {
 
-// Blobs larger than this are cut into chunks of this size, the last one shorter; each chunk is
+// Blobs larger than this are cut into chunks of this size; the last one may be shorter. Each chunk is
 // verified before its first byte reaches a reader.
 inline constexpr uint64_t kChunkBytes = uint64_t{4} << 20U;
 
-// The registry revision of the lease under which blobs are written (store/registry.h, Lease). A
-// blob carries the highest epoch it was put or reused under, and a sweep removes only blobs whose
-// epoch lies before every live lease. Never a time of day: it cannot jump.
+// The registry revision of the lease under which blobs are written (store/registry.h, Lease). A blob carries
+// the highest epoch under which it was put or reused. A sweep removes only blobs with an epoch before every
+// live lease. An epoch is never a time of day, so it cannot jump.
 struct Epoch {
   uint64_t revision = 0;
   friend auto operator<=>(const Epoch&, const Epoch&) = default;
 };
 
-// Which file of this host. A number is given to another file once the one that had it is gone, so it takes
-// the time of birth, too (statx(2); 0 where the file system knows none).
+// Identifies a file of this host. The kernel reuses the inode number of a removed file, so this holds the
+// time of birth, too (statx(2); 0 if the file system does not record it).
 struct FileId {
   uint64_t device = 0;
   uint64_t inode = 0;
@@ -41,7 +41,7 @@ struct FileId {
   friend bool operator==(const FileId&, const FileId&) = default;
 };
 
-// One blob, open. The bytes stay readable for as long as this lives, whatever is deleted meanwhile.
+// An open blob. Its bytes stay readable for as long as this object lives, whatever is deleted meanwhile.
 // Thread-safe.
 class OpenBlob {
  public:
@@ -49,22 +49,23 @@ class OpenBlob {
 
   virtual const Digest& digest() const = 0;
 
-  // The file that the bytes are in; nothing where they are in none. After a damaged blob was healed it is
-  // another one, and whoever opened the damaged one before keeps that.
+  // The file that holds the bytes, or nothing if no file does. A repaired blob is a different file; blobs
+  // that were opened before the repair keep the damaged one.
   virtual std::optional<FileId> File() const { return std::nullopt; }
 
-  // Fills `out` from `offset_bytes`; the count is short only at the end of the blob, 0 past it.
-  // Waits for the chunks it touches, no longer than `deadline`. No byte is returned unverified.
-  //   kDataLoss          failed its check; the blob is quarantined and the message names it
-  //   kDeadlineExceeded, kUnavailable   not here yet, and could not be had in time
+  // Fills `out` from `offset_bytes`; the count is short only at the end of the blob, and 0 past it. Waits for
+  // the chunks that it needs, no longer than `deadline`. Returns no unverified byte.
+  //   kDataLoss          a chunk failed its check; the blob is quarantined and the message names it
+  //   kDeadlineExceeded, kUnavailable   a chunk is not here yet, and did not arrive in time
   virtual Result<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out, const Deadline& deadline) = 0;
 
-  // A descriptor of the whole blob as an ordinary read-only file, to be read by others directly:
-  // nothing until every byte is here and has been verified, then the same one always. Ours to close.
+  // A descriptor of the whole blob as an ordinary read-only file, so that others can read it directly.
+  // Returns nothing until every byte is here and verified, and always the same descriptor after that. The
+  // blob closes it.
   virtual std::optional<int> NativeFd() const = 0;
 };
 
-// Thread-safe. Every call may block on disk or network, so no caller holds a lock across one.
+// Thread-safe. Every call may block on disk or network, so callers must not hold a lock across one.
 class BlobStore {
  public:
   virtual ~BlobStore() = default;
@@ -75,23 +76,24 @@ class BlobStore {
   //   kNoSpace           disk or quota full
   virtual Status Put(const Digest& digest, std::string_view bytes, Epoch epoch) = 0;
 
-  // Opens without waiting for the bytes. A blob that this process has not verified yet is verified
-  // at once where that is quick, and in the background otherwise; see OnNative.
+  // Opens without waiting for the bytes. A blob that this process has not verified yet is verified at once if
+  // that is quick, and in the background otherwise; see OnNative.
   //   kNotFound   no tier has it
   //   kDataLoss   it failed its check and was quarantined
   virtual Result<std::shared_ptr<OpenBlob>> Open(const Digest& digest) = 0;
 
-  // The whole blob, verified. kInvalidArgument where it is larger than `limit_bytes`; as Open and Read.
+  // Returns the whole blob, verified. kInvalidArgument if it is larger than `limit_bytes`; other errors as
+  // Open and Read.
   virtual Result<std::string> ReadAll(const Digest& digest, uint64_t limit_bytes);
 
-  // True where Open would answer a blob whose NativeFd is there. Never blocks for long.
+  // Whether Open would return a blob that has a NativeFd. Never blocks for long.
   virtual bool IsNative(const Digest& digest) = 0;
 
-  // How many of its bytes are on this host (for `user.modelfs.cached`).
+  // How many of the blob's bytes are on this host (for `user.modelfs.cached`).
   virtual uint64_t LocalBytes(const Digest& digest) = 0;
 
-  // `listener` is called, from a thread of the store's, each time a blob that was opened without a
-  // NativeFd has got one. At most one listener; set before the first Open, reset with nullptr.
+  // `listener` is called on a thread of the store each time a blob that was opened without a NativeFd gets
+  // one. At most one listener; set it before the first Open, reset it with nullptr.
   virtual void OnNative(std::function<void(const Digest&)> listener) = 0;
 };
 

@@ -36,7 +36,7 @@ Result<ChunkList> ChunkList::Decode(std::string_view encoded) {
   if (!in.ok()) return refuse("the blob's size is malformed");
   if (list.blob_bytes <= kChunkBytes) return refuse("the blob has only one chunk");
   const uint64_t count = ChunkCount(list.blob_bytes);
-  // Compared by division: `count` comes from outside and must not overflow a product.
+  // Compared by division: `count` comes from outside, so a product could overflow.
   if (in.remaining() % sizeof(Sha256) != 0 || in.remaining() / sizeof(Sha256) != count) {
     return refuse("the number of chunks does not fit the blob's size");
   }

@@ -1,5 +1,5 @@
-// The SHA-256 of every chunk of a large blob, in order: what lets a part of a download be verified
-// before the whole is here. Stored as a blob of its own, by digest. Format: docs/formats.md.
+// The SHA-256 of every chunk of a large blob, in order. With it a part of a download can be verified before
+// the whole is here. Stored as a blob of its own, by digest. Format: docs/formats.md.
 #pragma once
 
 #include <cstdint>
@@ -17,7 +17,7 @@ struct ChunkList {
   std::vector<Sha256> chunks;  // one for each kChunkBytes begun
 
   std::string Encode() const;
-  // kDataLoss for anything that Encode would not have written.
+  // kDataLoss for anything that Encode would not write.
   static Result<ChunkList> Decode(std::string_view encoded);
   friend bool operator==(const ChunkList&, const ChunkList&) = default;
 };

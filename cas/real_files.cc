@@ -21,8 +21,8 @@ namespace {
 
 using Directory = CHandle<DIR, closedir>;
 
-// Write-back is started each time this much has been appended: small enough to keep the disk busy
-// from the beginning, large enough to be written as one request.
+// Write-back starts each time this much has been appended. It is small enough to keep the disk busy from the
+// beginning, and large enough to be written in one request.
 constexpr uint64_t kWritebackBytes = uint64_t{8} << 20U;
 
 constexpr mode_t kPermissions = 07777;
@@ -54,7 +54,7 @@ class RealWritableFile : public WritableFile {
       size_bytes_ += static_cast<uint64_t>(count);
     }
     if (size_bytes_ - writeback_from_ >= kWritebackBytes) {
-      // Only a hint: whether it worked is for Sync to say.
+      // Only a hint: Sync reports errors.
       (void)::sync_file_range(fd_.get(), static_cast<off64_t>(writeback_from_),
                               static_cast<off64_t>(size_bytes_ - writeback_from_), SYNC_FILE_RANGE_WRITE);
       writeback_from_ = size_bytes_;
@@ -105,7 +105,8 @@ class RealEditableFile : public EditableFile {
       if (count >= 0) return static_cast<uint64_t>(count);
       if (errno == EINTR) continue;
       if (errno == ENOSPC || errno == EDQUOT) return ErrnoError(errno, "write to the draft");
-      return uint64_t{0};  // not here: the caller's own copy says what is the matter, if anything
+      return uint64_t{
+          0};  // not supported here: the caller then copies by itself, and that copy reports errors
     }
   }
 
@@ -118,7 +119,8 @@ class RealEditableFile : public EditableFile {
     if (::fallocate(fd_.get(), 0, static_cast<off_t>(offset_bytes), static_cast<off_t>(length_bytes)) == 0) {
       return OkStatus();
     }
-    if (errno == EOPNOTSUPP) return Error(Code::kUnimplemented, "allocate: the file system cannot");
+    if (errno == EOPNOTSUPP)
+      return Error(Code::kUnimplemented, "allocate: the file system does not support it");
     return LengthError(errno, "allocate");
   }
 
@@ -166,7 +168,7 @@ class OperatingSystemFiles : public Files {
                    path + ": is larger than the " + std::to_string(limit_bytes) + " bytes expected");
     };
     if (static_cast<uint64_t>(info.st_size) > limit_bytes) return too_large();
-    // One more than its size: only a read of 0 says that the end is reached.
+    // One byte more than its size: only a read of 0 bytes shows the end.
     bytes.resize(static_cast<size_t>(info.st_size) + 1);
     size_t filled = 0;
     while (true) {
@@ -185,7 +187,8 @@ class OperatingSystemFiles : public Files {
   }
 
   Result<Fd> OpenRead(const std::string& path) override {
-    // O_NONBLOCK: what is not one of our files is for the caller to see, and a FIFO not to be waited for.
+    // O_NONBLOCK: the caller checks the type of the file, and an open must not wait for the other end of a
+    // FIFO.
     Fd fd(::open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY));
     if (!fd.valid()) return Failed("open", path);
     return fd;
@@ -223,7 +226,7 @@ class OperatingSystemFiles : public Files {
   Status RenameNew(const std::string& from, const std::string& to) override {
     if (::renameat2(AT_FDCWD, from.c_str(), AT_FDCWD, to.c_str(), RENAME_NOREPLACE) == 0) return OkStatus();
     if (errno != EINVAL) return Failed("rename", from + " to " + to);
-    // A file system without the flag (renameat2(2), EINVAL): the same in two steps.
+    // The file system does not support the flag (renameat2(2), EINVAL): do the same in two steps.
     RETURN_IF_ERROR(Link(from, to));
     return Unlink(from);
   }
@@ -252,8 +255,8 @@ class OperatingSystemFiles : public Files {
     std::array<char, PATH_MAX> target{};
     const ssize_t count = ::readlink(path.c_str(), target.data(), target.size());
     if (count >= 0) return std::string(target.data(), static_cast<size_t>(count));
-    // EINVAL: there, but no symlink (readlink(2)).
-    if (errno == EINVAL) return Error(Code::kNotFound, path + ": is no symlink");
+    // EINVAL: it exists, but is not a symlink (readlink(2)).
+    if (errno == EINVAL) return Error(Code::kNotFound, path + ": is not a symlink");
     return Failed("readlink", path);
   }
 
@@ -271,7 +274,7 @@ class OperatingSystemFiles : public Files {
     std::error_code error;
     do {
       std::filesystem::remove_all(path, error);
-    } while (error == std::errc::no_such_file_or_directory);  // the progress of others
+    } while (error == std::errc::no_such_file_or_directory);  // others removed it first
     if (error) return ErrnoError(error.value(), "remove " + path);
     return OkStatus();
   }
@@ -324,7 +327,7 @@ class OperatingSystemFiles : public Files {
     fsverity_enable_arg verity{};
     verity.version = 1;
     verity.hash_algorithm = FS_VERITY_HASH_ALG_SHA256;
-    constexpr uint32_t kBlockBytes = 4096;  // the one that every kernel with fs-verity has
+    constexpr uint32_t kBlockBytes = 4096;  // every kernel with fs-verity supports this size
     verity.block_size = kBlockBytes;
     if (::ioctl(fd.get(), FS_IOC_ENABLE_VERITY, &verity) == 0 || errno == EEXIST) return OkStatus();
     const Error failed = Failed("enable fs-verity for", path);
@@ -349,7 +352,8 @@ class OperatingSystemFiles : public Files {
   static Result<Fd> CreateFile(const std::string& path, uint32_t mode, int access) {
     Fd fd(::open(path.c_str(), access | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode));
     if (!fd.valid()) return Failed("create", path);
-    // The umask may have taken some; a change is a transaction of the file system's, a look is not.
+    // The umask may have cleared some bits. A stat is cheaper than a chmod, which is a transaction of the
+    // file system.
     struct stat info {};
     if (::fstat(fd.get(), &info) != 0) return Failed("fstat", path);
     if ((info.st_mode & kPermissions) != mode && ::fchmod(fd.get(), mode) != 0) return Failed("fchmod", path);
@@ -376,7 +380,7 @@ FileInfo InfoFrom(const struct stat& info) {
 Result<std::vector<std::string>> ListDirectory(Fd directory, const std::string& path) {
   const Directory stream(::fdopendir(directory.get()));
   if (stream == nullptr) return Failed("opendir", path);
-  (void)directory.Release();  // the stream's now
+  (void)directory.Release();  // the stream owns it now
   std::vector<std::string> names;
   while (true) {
     errno = 0;

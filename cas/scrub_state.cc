@@ -30,7 +30,7 @@ ScrubPass GetPass(Decoder& in) {
 }  // namespace
 
 double FractionOf(const Sha256& digest) {
-  constexpr size_t kLeadingBytes = 6;  // as many as a double holds
+  constexpr size_t kLeadingBytes = 6;  // as many as a double holds exactly
   double fraction = 0;
   for (size_t i = kLeadingBytes; i-- > 0;) fraction = (fraction + digest[i]) / 256;
   return fraction;

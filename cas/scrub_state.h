@@ -1,4 +1,4 @@
-// How far the scrub of a local store is, and what the last whole pass found.
+// The progress of the scrub of a local store, and the findings of its last whole pass.
 #pragma once
 
 #include <cstdint>
@@ -11,14 +11,14 @@
 
 namespace modelfs::cas {
 
-// One round over every blob.
+// One pass over every blob.
 struct ScrubPass {
-  int64_t began_at_ms = 0;  // 0: there was none
-  int64_t ended_at_ms = 0;  // 0: it is under way
+  int64_t began_at_ms = 0;  // 0: it never began
+  int64_t ended_at_ms = 0;  // 0: it has not ended
   uint64_t blobs = 0;       // checked
   uint64_t bytes = 0;       // read from the disk for that
   uint64_t damaged = 0;     // wrong bytes, or a disk that could not read them
-  uint64_t unchecked = 0;   // that could not be checked for another reason, which the log says
+  uint64_t unchecked = 0;   // not checked for another reason, which is in the log
 
   friend bool operator==(const ScrubPass&, const ScrubPass&) = default;
 };
@@ -27,22 +27,23 @@ struct ScrubPass {
 struct ScrubState {
   enum class Verity : uint8_t { kUnknown = 0, kOn = 1, kNotSupported = 2 };
 
-  ScrubPass pass;                  // the present one
-  std::optional<Sha256> position;  // the blob that it came to last; blobs are visited in the order of digests
-  ScrubPass last;                  // the last that came to its end
+  ScrubPass pass;  // the current one
+  std::optional<Sha256>
+      position;    // the last blob that was visited; blobs are visited in the order of digests
+  ScrubPass last;  // the last one that was completed
   Verity verity = Verity::kUnknown;
 
-  // How much of the present pass is done, from 0 to 1.
+  // The fraction of the current pass that is done, from 0 to 1.
   double Fraction() const;
 
   std::string Encode() const;
-  // kDataLoss
+  // kDataLoss for anything that Encode would not write.
   static Result<ScrubState> Decode(std::string_view encoded);
 };
 
 std::string_view VerityName(ScrubState::Verity verity);  // "unknown", "on", "not supported"
 
-// Where among all digests this one is, from 0 to 1: they are spread evenly.
+// The place of this digest among all digests, from 0 to 1: digests are spread evenly.
 double FractionOf(const Sha256& digest);
 
 }  // namespace modelfs::cas

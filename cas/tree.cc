@@ -12,23 +12,23 @@
 namespace modelfs::cas {
 namespace {
 
-constexpr std::string_view kMagic = "MFT";  // then the version
+constexpr std::string_view kMagic = "MFT";  // followed by the version
 constexpr uint8_t kVersion = 1;
 constexpr uint8_t kVersionOfNewerNames = 2;
 
-// An entry's flags byte: its kind in the low two bits, then these. The rest is zero.
+// An entry's flags byte: its kind in the low two bits, then these. The other bits are zero.
 constexpr uint8_t kKindMask = 0x03;
 constexpr uint8_t kExecutableFlag = 0x04;
 constexpr uint8_t kChunkListFlag = 0x08;
 
-// The smallest an encoded entry can be (path of one byte, an empty directory), which bounds how many
-// an encoding can hold before any is allocated.
+// The smallest size of an encoded entry (path of one byte, an empty directory). It bounds how many entries an
+// encoding can hold before any is allocated.
 constexpr size_t kSmallestEntryBytes = 3;
 
 // A tree's bytes must be addressable by a file offset.
 constexpr uint64_t kMaxTotalBytes = uint64_t{1} << 62U;
 
-// '/' sorts before every other byte: control characters, the only lower ones, are refused.
+// '/' sorts before every other byte: only control characters are lower, and those are refused.
 int CompareByte(char a, char b) {
   const auto rank = [](char c) { return c == '/' ? 0 : static_cast<int>(static_cast<unsigned char>(c)); };
   return rank(a) - rank(b);
@@ -86,9 +86,9 @@ Status CheckEntry(const TreeEntry& entry) {
     }
     return OkStatus();
   }
-  if (entry.kind != EntryKind::kFile) return Refuse(entry.path, "is of no known kind");
+  if (entry.kind != EntryKind::kFile) return Refuse(entry.path, "has an unknown kind");
   if (entry.chunk_list.has_value() != (entry.blob.size_bytes > kChunkBytes)) {
-    return Refuse(entry.path, "exactly the blobs of more than one chunk have a chunk list");
+    return Refuse(entry.path, "only a blob of more than one chunk has a chunk list, and it must have one");
   }
   return OkStatus();
 }
@@ -150,11 +150,11 @@ Result<Tree> Tree::Decode(std::string_view encoded) {
   if (in.Raw(kMagic.size()) != kMagic) return refuse("does not begin with its magic number");
   const uint8_t version = in.U8();
   if (version != kVersion && version != kVersionOfNewerNames) {
-    return refuse(fmt::format("is of version {}, which a later modelfs wrote", version));
+    return refuse(fmt::format("has version {}, which only a later modelfs can read", version));
   }
   const uint64_t count = in.Varint();
   if (!in.ok() || count > in.remaining() / kSmallestEntryBytes) {
-    return refuse("is shorter than its number of entries");
+    return refuse("is too short for its number of entries");
   }
   std::vector<TreeEntry> entries(count);
   for (TreeEntry& entry : entries) {
@@ -174,7 +174,7 @@ Result<Tree> Tree::Decode(std::string_view encoded) {
   Result<Tree> tree = Make(std::move(entries));
   if (!tree.ok()) return refuse(tree.error().message());
   if (tree->newer_names_ != (version == kVersionOfNewerNames))
-    return refuse("its names are of another version");
+    return refuse("its names need another version");
   return tree;
 }
 
@@ -204,7 +204,7 @@ std::vector<std::string> Leftovers(const Tree& tree) {
 
 TreeIndex::TreeIndex(Tree tree) : tree_(std::move(tree)) {
   nodes_.emplace_back();
-  // The directories that lead to the entry before, outermost first, each with where its path ends.
+  // The directories that lead to the previous entry, outermost first, each with the end of its path.
   struct Open {
     uint32_t number;
     size_t path_bytes;

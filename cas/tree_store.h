@@ -1,4 +1,4 @@
-// Trees in a blob store.
+// Reads and writes trees in a blob store.
 #pragma once
 
 #include "cas/base/digest.h"
@@ -8,10 +8,10 @@
 
 namespace modelfs::cas {
 
-// Stores an encoded tree that was made from blobs that are stored already.
+// Stores an encoded tree. The blobs that it lists must be stored already.
 Result<Digest> PutTree(BlobStore& store, const Tree& tree, Epoch epoch);
 
-// Reads and decodes. kDataLoss, kNotFound as BlobStore::ReadAll.
+// Reads and decodes a tree. kDataLoss, and the errors of BlobStore::ReadAll.
 Result<Tree> ReadTree(BlobStore& store, const Digest& digest);
 
 }  // namespace modelfs::cas

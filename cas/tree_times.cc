@@ -9,11 +9,12 @@ namespace {
 
 constexpr std::string_view kMagic = "MFM\x01";  // the last byte is the version
 
-// The smallest an encoded time can be, which bounds how many an encoding can hold before any is allocated.
+// The smallest size of an encoded time. It bounds how many times an encoding can hold before any is
+// allocated.
 constexpr size_t kSmallestTimeBytes = 2;
 
-// Files of one version were mostly written within seconds of each other: a difference is one byte, where the
-// second itself is five. All arithmetic is modulo 2^64, so there is a difference between any two.
+// The files of one version were mostly written within seconds of each other: a difference takes one byte, and
+// the second itself takes five. All arithmetic is modulo 2^64, so any two times have a difference.
 uint64_t EncodeDifference(int64_t from, int64_t to) {
   const uint64_t difference = static_cast<uint64_t>(to) - static_cast<uint64_t>(from);
   const uint64_t sign = static_cast<int64_t>(difference) < 0 ? ~uint64_t{0} : 0;
@@ -65,7 +66,8 @@ Result<TreeTimes> TreeTimes::Decode(std::string_view encoded) {
   Decoder in(encoded);
   if (in.Raw(kMagic.size()) != kMagic) return refuse("do not begin with their magic number and version 1");
   const uint64_t count = in.Varint();
-  if (!in.ok() || count > in.remaining() / kSmallestTimeBytes) return refuse("are shorter than their number");
+  if (!in.ok() || count > in.remaining() / kSmallestTimeBytes)
+    return refuse("are too short for their number");
   std::vector<FileTime> times(count);
   int64_t previous_s = 0;
   for (FileTime& time : times) {
@@ -92,7 +94,7 @@ Result<TreeTimes> ReadTreeTimes(BlobStore& store, const Digest& digest, uint64_t
   Result<TreeTimes> times = TreeTimes::Decode(encoded);
   if (!times.ok()) return times.error().Wrap(digest.ToString());
   if (times->times().size() != file_count) {
-    return Error(Code::kDataLoss, fmt::format("{}: tree times: are those of {} files, where the tree has {}",
+    return Error(Code::kDataLoss, fmt::format("{}: tree times: belong to {} files, but the tree has {}",
                                               digest.ToString(), times->times().size(), file_count));
   }
   return times;

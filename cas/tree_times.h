@@ -1,6 +1,6 @@
-// When the files of a version were last modified: what stat(2) shows as their mtimes. No part of the tree,
-// so equal content stays one tree; a version names its tree and its times. The encoding is a blob of its
-// own. Format: docs/formats.md, "tree times".
+// The modification times of a version's files, which stat(2) shows as their mtimes. They are not part of the
+// tree, so equal content stays one tree; a version refers to its tree and to its times. The encoding is a
+// blob of its own. Format: docs/formats.md, "tree times".
 #pragma once
 
 #include <compare>
@@ -17,7 +17,8 @@
 
 namespace modelfs::cas {
 
-// A time as struct timespec has it: seconds since 1970, negative before, and the nanoseconds after them.
+// A time with the parts of struct timespec: seconds since 1970, negative before, and the nanoseconds after
+// them.
 struct FileTime {
   int64_t s = 0;
   uint32_t ns = 0;  // less than kNsPerS
@@ -29,14 +30,14 @@ inline constexpr uint32_t kNsPerS = 1'000'000'000;
 FileTime FileTimeOfMs(int64_t ms);
 
 // The mtimes of a tree's files in the tree's order (`Tree::entries()` without the empty directories).
-// Immutable, hence freely shared between threads.
+// Immutable, therefore threads may share it.
 class TreeTimes {
  public:
   TreeTimes() = default;
-  // kInvalidArgument where there are more times than a tree has files at most, or a time has kNsPerS
-  // nanoseconds or more.
+  // kInvalidArgument if there are more times than a tree may have files, or if a time has kNsPerS nanoseconds
+  // or more.
   static Result<TreeTimes> Make(std::vector<FileTime> times);
-  // kDataLoss for anything that Encode would not have written.
+  // kDataLoss for anything that Encode would not write.
   static Result<TreeTimes> Decode(std::string_view encoded);
 
   std::string Encode() const;
@@ -48,13 +49,14 @@ class TreeTimes {
   std::vector<FileTime> times_;
 };
 
-// The times of a tree's files in the tree's order, from those by path. One for each file must be there.
+// Returns the times of a tree's files in the tree's order, taken from `by_path`, which must have one for each
+// file.
 Result<TreeTimes> TimesOf(const Tree& tree, const std::unordered_map<std::string, FileTime>& by_path);
 
 // Stores the encoding. On OK it is durable. Errors as BlobStore::Put.
 Result<Digest> PutTreeTimes(BlobStore& store, const TreeTimes& times, Epoch epoch);
 
-// Reads and decodes. kDataLoss also where these are not the times of `file_count` files; else as
+// Reads and decodes. Also kDataLoss if these are not the times of `file_count` files; other errors as
 // BlobStore::ReadAll.
 Result<TreeTimes> ReadTreeTimes(BlobStore& store, const Digest& digest, uint64_t file_count);
 
