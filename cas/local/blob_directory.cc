@@ -16,7 +16,7 @@
 namespace modelfs::cas {
 namespace {
 
-// Sums are 16 bytes for each 4 MiB: enough for a blob of 256 TiB.
+// Sums take 16 bytes for each 4 MiB: enough for a blob of 256 TiB.
 constexpr uint64_t kSumsMaxBytes = uint64_t{1} << 30U;
 
 bool SameStamp(const FileInfo& a, const FileInfo& b) {
@@ -42,7 +42,7 @@ bool IsBefore(const FileInfo& info, Epoch epoch) {
 bool SumsAreBefore(const FileInfo& info, Epoch epoch) { return info.mtime_ns != 0 || IsBefore(info, epoch); }
 
 std::optional<std::string> WhyNotTheBlob(const Digest& digest, const FileInfo& info) {
-  if (!S_ISREG(info.mode)) return "what has its name is no regular file";
+  if (!S_ISREG(info.mode)) return "the file is not a regular file";
   if (info.size_bytes == digest.size_bytes) return std::nullopt;
   return fmt::format("the file has {} bytes instead of {}", info.size_bytes, digest.size_bytes);
 }
@@ -145,7 +145,7 @@ Status BlobDirectory::UnlinkOtherName(const std::string& path, const Digest& dig
 }
 
 Result<bool> BlobDirectory::ReuseIfPresent(const Digest& digest, Epoch epoch) {
-  // What is absent needs no lock, and that is what most new files are.
+  // Absence needs no lock, and most new files are absent.
   FileInfo info;
   if (const Result<FileInfo> found = files.Stat(ObjectPath(digest)); !found.ok()) {
     if (found.error().code() == Code::kNotFound) return false;
@@ -164,7 +164,7 @@ Result<bool> BlobDirectory::ReuseIfPresent(const Digest& digest, Epoch epoch) {
       return true;
     }
   }
-  // Only once the shared lock is gone: moving it aside takes the exclusive one.
+  // Only after the release of the shared lock: Quarantine takes the exclusive one.
   const Error moved = Quarantine(digest, info, *WhyNotTheBlob(digest, info));
   if (moved.code() != Code::kDataLoss) return moved;
   return false;
@@ -180,7 +180,7 @@ Result<Sums> BlobDirectory::LoadSums(const Digest& digest) {
 Status BlobDirectory::RepairSums(const Sums& sums, const FileInfo& info) {
   const std::string path = SumsPath(sums.blob);
   RETURN_IF_ERROR(MakeShards({path}));
-  // Held until the file has its name, so that no sweep takes the blob or what is staged; a sums file is
+  // Held until the file has its name, so that no sweep takes the blob or the staged file; a sums file is
   // small.
   ASSIGN_OR_RETURN(const SweepLock shared, LockShared());
   ASSIGN_OR_RETURN(const FileInfo now, files.Stat(ObjectPath(sums.blob)));
@@ -215,11 +215,11 @@ Error BlobDirectory::Quarantine(const Digest& digest, const FileInfo& info, std:
   if (!exclusive.ok()) return exclusive.error();
   const std::string path = ObjectPath(digest);
   const Result<FileInfo> now = files.Stat(path);
-  // Another process may have put a good one in its place already.
+  // Another process may have replaced it with a good one already.
   if (now.ok() && SameFile(*now, info)) {
     const Status moved = [&]() -> Status {
       RETURN_IF_ERROR(files.MakeDirectories(root + "/quarantine"));
-      // A file and a directory do not replace each other.
+      // rename(2) does not replace a file by a directory, or a directory by a file.
       const std::string target = QuarantinePath(digest);
       if (const Result<FileInfo> earlier = files.Stat(target);
           earlier.ok() && S_ISDIR(earlier->mode) != S_ISDIR(now->mode)) {

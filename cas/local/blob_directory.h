@@ -1,5 +1,5 @@
-// What the parts of LocalStore share: where things lie, the sweep lock, what this process has verified,
-// and what happens to a damaged blob. Internal to cas/; users see cas/local/local_store.h.
+// The state that the parts of LocalStore share: paths, the sweep lock, the blobs that this process has
+// verified, and the quarantine of damaged blobs. Internal to cas/; other folders use cas/local/local_store.h.
 #pragma once
 
 #include <array>
@@ -24,8 +24,8 @@ class logger;
 
 namespace modelfs::cas {
 
-// The flock(2) on sweep.lock, until this goes. A process may hold several shared ones at a time; nobody
-// who holds a shared one may wait for the exclusive one.
+// Holds the flock(2) on sweep.lock for its lifetime. A process may hold several shared ones at a time. A
+// holder of a shared lock must not wait for the exclusive one.
 class SweepLock {
  public:
   enum class Mode { kShared, kExclusive };
@@ -36,16 +36,16 @@ class SweepLock {
   Fd fd_;
 };
 
-// Whether both are the same file, whatever happened to it in between.
+// Whether both describe the same file, even if it changed in between.
 bool SameFile(const FileInfo& a, const FileInfo& b);
 
 // Whether a file's epoch is before `epoch`.
 bool IsBefore(const FileInfo& info, Epoch epoch);
-// The same of a sums file. An mtime with a part of a second is the time of day at which an earlier version of
-// this program wrote such a file anew: it has no epoch, and so nobody who holds a lease relies on it.
+// The same for a sums file. An mtime with a fraction of a second is a time of day, not an epoch: an earlier
+// version of this program rewrote such files without an epoch. Therefore no lease holder relies on it.
 bool SumsAreBefore(const FileInfo& info, Epoch epoch);
 
-// What shows already by its attributes that a file is not the blob; nothing where none does.
+// The reason why a file's attributes alone show that it is not the blob, or nothing if they do not.
 std::optional<std::string> WhyNotTheBlob(const Digest& digest, const FileInfo& info);
 
 // Thread-safe. Lives as long as the store or any of its open blobs.
@@ -60,54 +60,55 @@ class BlobDirectory {
   std::string ObjectPath(const Digest& digest) const { return Sharded("objects", digest); }
   std::string SumsPath(const Digest& digest) const { return Sharded("sums", digest); }
   std::string QuarantinePath(const Digest& digest) const { return root + "/quarantine/" + digest.Hex(); }
-  // A name that nobody else uses. It begins with the epoch, so that a sweep knows whose leftover it is.
+  // A unique name. It begins with the epoch, so that a sweep can decide whether a leftover may go.
   std::string NewStagingPath(Epoch epoch);
 
   Result<SweepLock> LockShared() const { return SweepLock::Take(lock_path_, SweepLock::Mode::kShared); }
   Result<SweepLock> LockExclusive() const { return SweepLock::Take(lock_path_, SweepLock::Mode::kExclusive); }
 
-  // Makes the directories that hold `paths` below objects/ and sums/, durably.
+  // Creates the directories that hold `paths` below objects/ and sums/, durably.
   Status MakeShards(const std::vector<std::string>& paths);
 
-  // A blob counts as verified while its file is the very one, unchanged, whose bytes this process has
-  // stored or checked: same device, inode, size, mtime and ctime.
+  // Whether this process has stored or checked this very file's bytes, and the file is unchanged since: same
+  // device, inode, size, mtime and ctime.
   bool IsVerified(const Digest& digest, const FileInfo& info);
-  // Whether it may be so: without looking at the file, which may have changed since.
+  // Whether the blob was verified once. Does not look at the file, which may have changed since.
   bool WasVerified(const Digest& digest);
   void MarkVerified(const Digest& digest, const FileInfo& info);
 
-  // Raises a present blob's epoch, never lowers it. The caller holds the shared sweep lock, or no sweep
-  // can want the blob. Our own change of its mtime does not make it unverified.
+  // Raises a present blob's epoch, and never lowers it. The caller holds the shared sweep lock, or knows that
+  // no sweep can remove the blob. The blob stays verified, although this changes the file's mtime.
   Status RaiseEpoch(const Digest& digest, Epoch epoch);
-  // Removes another link to a blob's file, which changes its ctime, without making it unverified.
+  // Removes another link to a blob's file. The blob stays verified, although this changes the file's ctime.
   Status UnlinkOtherName(const std::string& path, const Digest& digest);
 
-  // True where the blob is here and is now marked as used in `epoch`. One with a wrong size is moved to
-  // quarantine and counts as absent. Takes the shared sweep lock.
+  // Marks the blob as used in `epoch` if it is present, and returns whether it is. A blob with a wrong size
+  // is moved to quarantine and counts as absent. Takes the shared sweep lock.
   Result<bool> ReuseIfPresent(const Digest& digest, Epoch epoch);
 
   Result<Sums> LoadSums(const Digest& digest);
-  // Replaces a sums file that was missing or damaged; it gets the blob's epoch. kNotFound, and nothing is
-  // written, where the blob is no longer the file that `info` says: a sweep may have taken it meanwhile.
-  // Takes the shared sweep lock.
+  // Replaces a sums file that was missing or damaged; the new one gets the blob's epoch. Returns kNotFound,
+  // and writes nothing, if the blob is no longer the file that `info` describes: a sweep may have taken it
+  // meanwhile. Takes the shared sweep lock.
   Status RepairSums(const Sums& sums, const FileInfo& info);
-  // True where there is a sums file, of a blob that may still be on its way; it is now marked as used in
-  // `epoch`. Takes the shared sweep lock.
+  // Marks the sums file as used in `epoch` if it exists, and returns whether it does. Its blob may not have
+  // its name yet. Takes the shared sweep lock.
   Result<bool> ReuseSumsIfPresent(const Digest& blob, Epoch epoch);
 
-  // Moves a damaged blob aside if it still is the file `info` says, and answers the error to give to
-  // whoever wanted its bytes. Takes the exclusive sweep lock.
+  // Moves a damaged blob to quarantine if it still is the file that `info` describes. Returns the error for
+  // its readers. Takes the exclusive sweep lock.
   Error Quarantine(const Digest& digest, const FileInfo& info, std::string_view reason);
-  // The error of a read of a blob's file, after what it means: where the kernel found by fs-verity that the
-  // bytes are not the blob's, it is moved aside as by Quarantine. Any other disk that fails may be back soon.
+  // Returns the error for a failed read of a blob's file. If the file has fs-verity, kDataLoss means that its
+  // bytes changed, and the blob is moved to quarantine. Without fs-verity the blob stays, because the disk
+  // may recover.
   Error ReadFailed(const Digest& digest, const FileInfo& info, const Error& error);
-  // The error for a blob that is not there: kDataLoss where it lies in quarantine, else kNotFound.
+  // Returns the error for an absent blob: kDataLoss if it lies in quarantine, otherwise kNotFound.
   Error Missing(const Digest& digest);
 
  private:
   struct Stripe {
-    // Held across the stat(2) or the change whose stamp it guards, since the two belong together: calls
-    // on one inode's metadata, never on bytes.
+    // Held across the stat(2) or the change together with the update of `verified`, so that both agree. These
+    // are calls on one inode's metadata, never on bytes.
     Mutex mu;
     std::unordered_map<Digest, FileInfo> verified GUARDED_BY(mu);
   };
@@ -123,7 +124,7 @@ class BlobDirectory {
   std::unordered_map<std::string, bool> durable_shards_ GUARDED_BY(shards_mu_);
 };
 
-// What stat(2) says of an open file.
+// fstat(2) of an open file; `name` is for the error.
 Result<FileInfo> InfoOf(int fd, const std::string& name);
 
 }  // namespace modelfs::cas

@@ -24,7 +24,7 @@ constexpr size_t kCopyBytes = size_t{1} << 20U;
 Status CopyBlob(OpenBlob& blob, int out, const std::string& path) {
   const uint64_t size_bytes = blob.digest().size_bytes;
   uint64_t done = 0;
-  // The kernel shares or copies the bytes itself where it can; else they go through here.
+  // The kernel shares or copies the bytes itself if it can; the loop below copies the rest.
   if (const std::optional<int> native = blob.NativeFd(); native.has_value()) {
     off64_t from = 0;
     while (done < size_bytes) {

@@ -1,4 +1,4 @@
-// A tree of the store becomes a directory of the host.
+// Writes a tree of the store to a directory of the host.
 #pragma once
 
 #include <cstdint>
@@ -12,11 +12,11 @@
 
 namespace modelfs::cas {
 
-// Writes a tree's files into `directory`, a new or an empty one. A new one is there whole or not at all; on
-// an error nothing is left of what was written. Bytes are verified on the way, and cloned by the file system
-// where it can (copy_file_range). Files get their mtimes. Nothing outside of `directory` is written or
-// removed, also while others change what is in it.
-//   kAlreadyExists   it holds something, or is no directory; nothing was written
+// Writes a tree's files into `directory`, a new or an empty one. A new directory appears whole or not at all.
+// On an error all written files are removed. Bytes are verified on the way, and the file system clones them
+// if it can (copy_file_range). Files get their mtimes. Nothing outside of `directory` is written or removed,
+// even if others change its contents meanwhile.
+//   kAlreadyExists   it is not empty, or not a directory; nothing was written
 //   kAborted         others changed it meanwhile
 Status ExportTree(BlobStore& store, const Tree& tree, const TreeTimes& times, const std::string& directory,
                   const std::function<void(uint64_t bytes_done)>& progress);

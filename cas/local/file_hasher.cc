@@ -13,12 +13,12 @@
 namespace modelfs::cas {
 namespace {
 
-// A large file passes through in pieces that stay in a core's cache between being read, hashed and
-// written: with pieces of a whole chunk the two copies alone took four times as long.
+// A large file passes through in pieces that stay in a core's cache while they are read, hashed and written:
+// with pieces of a whole chunk the two copies alone took four times as long.
 constexpr size_t kPieceBytes = size_t{256} << 10U;
 static_assert(kChunkBytes % kPieceBytes == 0, "a piece lies in one chunk");
 
-// How far the reader may run ahead of the hashing threads: enough to keep all three busy.
+// The most pieces that the reader may be ahead of the hashing threads: enough to keep all three busy.
 constexpr size_t kPiecesInFlight = 8;
 
 // A fixed set of buffers, so that memory stays bounded and pages warm.
@@ -32,7 +32,7 @@ class BufferPool {
   };
   using Shared = std::shared_ptr<Filled>;
 
-  // Waits until one of the buffers is free. The pool outlives what it hands out.
+  // Waits for a free buffer. The pool must outlive the buffers.
   Shared Take() {
     auto filled = std::make_unique<Filled>();
     {
@@ -61,7 +61,7 @@ class BufferPool {
   size_t made_ GUARDED_BY(mu_) = 0;
 };
 
-// A thread that folds buffers in the order they are pushed; without one, the caller folds.
+// A thread that folds buffers in the order of Push; without a thread, the caller folds.
 class Lane {
  public:
   Lane(bool threaded, std::function<void(std::span<const std::byte>)> fold) : fold_(std::move(fold)) {
@@ -76,7 +76,7 @@ class Lane {
     wake_.NotifyOne();
   }
 
-  // Everything that was pushed is folded when this returns.
+  // Returns once all pushed buffers are folded.
   void Close() {
     if (!thread_.joinable()) return;
     {
@@ -170,7 +170,7 @@ Result<HashedFile> HashLarge(int fd, const std::string& name, uint64_t size_byte
 
 }  // namespace
 
-// Not value-initialised: pages that a small file does not need are never touched.
+// Not value-initialised, so that the unused pages of a small file's buffer are never touched.
 ChunkBuffer::ChunkBuffer() : bytes_(new std::byte[kChunkBytes + 1]) {}
 std::span<std::byte> ChunkBuffer::span() { return {bytes_.get(), kChunkBytes + 1}; }
 

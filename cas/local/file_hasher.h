@@ -1,4 +1,4 @@
-// One pass over a file's bytes: its digest, its chunks' digests and checksums, and on the way a copy.
+// One pass over a file's bytes: computes its digest and its chunks' digests and checksums, and copies it.
 #pragma once
 
 #include <cstddef>
@@ -18,13 +18,13 @@
 
 namespace modelfs::cas {
 
-// What a file became when it was stored.
+// The digests of a file that was stored.
 struct StoredFile {
   Digest blob;
-  std::optional<Digest> chunk_list;  // exactly for blobs larger than kChunkBytes
+  std::optional<Digest> chunk_list;  // present exactly for blobs larger than kChunkBytes
 };
 
-// A file's digests, and for blobs of more than one chunk what is stored beside them.
+// A file's digests, and for blobs of more than one chunk the chunk list and sums that are stored beside them.
 struct HashedFile {
   struct Large {
     std::string chunk_list;  // encoded
@@ -34,7 +34,7 @@ struct HashedFile {
   std::shared_ptr<const Large> large;  // null for blobs of one chunk
 };
 
-// A buffer of one chunk that a thread uses again and again. Not thread-safe.
+// A buffer of one chunk that a thread reuses. Not thread-safe.
 class ChunkBuffer {
  public:
   ChunkBuffer();
@@ -53,24 +53,24 @@ inline Result<size_t> ReadFully(int fd, const std::string& name, uint64_t offset
 }
 
 struct HashOptions {
-  // What the file is read through; null: the operating system.
+  // Reads the file through these; null means the operating system.
   Files* files = nullptr;
-  // Each byte is appended here as well; may be null.
+  // Every byte is also appended here; may be null.
   WritableFile* copy = nullptr;
   // Called with the number of bytes done since the call before; may be empty.
   std::function<void(uint64_t)> on_bytes;
-  // With two more threads, so that the digests of the whole and of the chunks are computed side by side.
+  // Uses two more threads, so that the digests of the whole and of the chunks are computed in parallel.
   bool parallel = false;
-  // Looked at before each piece.
+  // Checked before each piece.
   std::stop_token stop = {};
 };
 
-// Hashes the first `size_bytes` bytes of `fd`. kAborted where the file ends sooner or goes on, kCancelled
-// where it was stopped.
+// Hashes the first `size_bytes` bytes of `fd`. kAborted if the file is shorter or longer, kCancelled if
+// `stop` was requested.
 Result<HashedFile> HashDescriptor(int fd, const std::string& name, uint64_t size_bytes,
                                   const HashOptions& options);
 
-// The same of bytes in memory.
+// The same for bytes in memory.
 HashedFile HashBytes(std::span<const std::byte> bytes);
 
 }  // namespace modelfs::cas

@@ -24,8 +24,9 @@ namespace {
 
 constexpr uint32_t kOwnerExecutes = 0100;
 
-// Of symlinks to directories, each time that one is met: what they point to is stored again each time, and a
-// few of them that point to each other's folders would be walked for ever. People have a handful.
+// The most symlinks to directories that are followed. A link that is met again counts again, because its
+// target is stored again. Without a limit, a few links to each other's folders would be walked for ever.
+// Users have a handful.
 constexpr size_t kMostFollowedDirectories = 10'000;
 
 std::string_view KindOf(uint32_t mode) {
@@ -33,15 +34,15 @@ std::string_view KindOf(uint32_t mode) {
   if (S_ISBLK(mode)) return "a block device";
   if (S_ISFIFO(mode)) return "a FIFO";
   if (S_ISSOCK(mode)) return "a socket";
-  return "no regular file";
+  return "not a regular file";
 }
 
 std::string Join(const std::string& folder, const std::string& name) {
   return folder.empty() ? name : fmt::format("{}/{}", folder, name);
 }
 
-// What a walk over a directory found. A file or folder has two paths: the one under which it is stored, and
-// the real one, which differs below a symlink that was followed.
+// The result of a walk over a directory. A file or folder has two paths: its path in the tree, and its real
+// path. They differ below a symlink that was followed.
 class Walk {
  public:
   Walk(SourceDirectory& source, const ImportOptions& options) : source_(source), options_(options) {}
@@ -54,7 +55,7 @@ class Walk {
   std::vector<TreeEntry> TakeEntries() { return std::move(entries_); }
   // The real paths of the files among the entries, in their order.
   const std::vector<std::string>& sources() const { return sources_; }
-  // Their times, by the paths under which they are stored.
+  // The files' times, by their paths in the tree.
   const std::unordered_map<std::string, FileTime>& times() const { return times_; }
 
  private:
@@ -125,7 +126,7 @@ class Walk {
       real = *std::move(target);
       ASSIGN_OR_RETURN(info, source_.Stat(real));
     }
-    // With the directories that hold others, as a tree counts: else a walk could go on without an end.
+    // Also counts the directories that hold others, as Tree does; without this limit a walk may never end.
     if (++nodes_ > kTreeMaxNodes) {
       return Error(
           Code::kInvalidArgument,
@@ -147,8 +148,8 @@ class Walk {
       if (!followed) return Directory(real, relative, info);
       if (++followed_directories_ > kMostFollowedDirectories) {
         return Error(Code::kInvalidArgument,
-                     fmt::format("{}: symlinks to directories were followed {} times by here, and what they "
-                                 "point to is stored again each time; remove them",
+                     fmt::format("{}: up to here, symlinks to directories were followed {} times, and their "
+                                 "targets are stored again each time; remove them",
                                  relative, kMostFollowedDirectories));
       }
       if (++links_deep_ > kMostLinksFollowed) {
@@ -179,9 +180,10 @@ class Walk {
     if (++unfolded_ <= options_.most_unfolded && unfolded_bytes_ <= kMostUnfoldedBytes) return OkStatus();
     return Error(
         Code::kInvalidArgument,
-        fmt::format("{}: the symlinks by here unfold to more than {} files and directories, or to paths of "
-                    "more than {} MiB together; remove links to directories",
-                    relative, options_.most_unfolded, kMostUnfoldedBytes >> 20U));
+        fmt::format(
+            "{}: up to here, the symlinks unfold to more than {} files and directories, or to paths of "
+            "more than {} MiB together; remove links to directories",
+            relative, options_.most_unfolded, kMostUnfoldedBytes >> 20U));
   }
 
   SourceDirectory& source_;
@@ -192,9 +194,9 @@ class Walk {
   size_t nodes_ = 1;  // the directory itself
   std::unordered_map<std::string, FileTime> times_;
   size_t followed_directories_ = 0;
-  uint64_t unfolded_ = 0;        // entries that are links, or below them
+  uint64_t unfolded_ = 0;        // entries that are links or lie below links
   uint64_t unfolded_bytes_ = 0;  // of their paths
-  int links_deep_ = 0;           // links to directories on the way to here
+  int links_deep_ = 0;           // links to directories on the way to this entry
 };
 
 }  // namespace
@@ -204,7 +206,7 @@ Result<ImportedTree> ImportDirectory(LocalStore& store, const std::string& direc
   ASSIGN_OR_RETURN(SourceDirectory source, SourceDirectory::Open(directory));
   Walk walk(source, options);
   RETURN_IF_ERROR(walk.Run());
-  // Names and kinds are judged before the first byte is stored.
+  // All names and types are checked before the first byte is stored.
   ASSIGN_OR_RETURN(const std::vector<StoredFile> stored,
                    store.ImportAll(source, walk.sources(), epoch, progress));
   std::vector<TreeEntry> entries = walk.TakeEntries();

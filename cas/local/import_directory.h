@@ -1,4 +1,4 @@
-// A directory of the host becomes a tree in the store.
+// Stores a directory of the host as a tree.
 #pragma once
 
 #include <cstdint>
@@ -12,34 +12,35 @@
 namespace modelfs::cas {
 
 struct ImportedTree {
-  Digest digest;  // of the encoded tree, which is stored too
+  Digest digest;  // of the encoded tree, which is also stored
   Tree tree;
   TreeTimes times;  // not stored
 };
 
 struct ImportOptions {
-  // Follow links that lead out of the directory, too; only to what the link's owner may read by the modes on
-  // the way, since the directory may be somebody else's.
+  // Also follow links out of the directory, but only to targets that the link's owner may read by the modes
+  // on the way: the directory may belong to another user.
   bool dereference = false;
-  // What is left out, with all that is in it: fnmatch(3) patterns. One without a slash is matched with each
-  // name, one with a slash with the path from the directory (a leading slash is none), where `*` stays within
-  // a name; one that ends in a slash is of directories only.
+  // Files and directories to leave out, as fnmatch(3) patterns; a directory is left out with all that is in
+  // it. A pattern without a slash matches names. A pattern with a slash matches paths from the directory (a
+  // leading slash does not count), and `*` stays within a name. A pattern that ends in a slash matches
+  // directories only.
   std::vector<std::string> exclude = {};
-  // How many files and directories links may unfold to: as many as a draft's.
+  // The most files and directories to which links may unfold: as many as in a draft.
   uint64_t most_unfolded = kMostUnfolded;
 };
 
 // Stores every regular file below `directory` and the tree that lists them. A symlink to a file or directory
-// that lies inside `directory` is followed and stored as what it points to; so are those of a snapshot in a
-// cache of the Hugging Face Hub (…/snapshots/<commit>) that say ../../blobs/<name>, to a regular file. Any
-// other symlink, but for `ImportOptions::dereference`, and every device, socket or FIFO, is refused by name.
-// Nothing else outside of `directory` is read, also while others change what is in it. setuid, setgid and all
-// mode bits but the owner's x are dropped. All durable on OK.
-//   kInvalidArgument   a name or kind of file that cannot be stored, or more than a version holds; nothing
-//                      was added to the registry
-//   kPermissionDenied  a link leads to what its owner may not read
-//   kAborted           it changed meanwhile
-//   kNotFound          no such directory
+// inside `directory` is followed, and its target is stored under the link's name. In a snapshot of a Hugging
+// Face Hub cache (…/snapshots/<commit>), a link ../../blobs/<name> to a regular file is followed, too. Any
+// other symlink (unless `ImportOptions::dereference` is set), and every device, socket or FIFO, is refused by
+// name. Nothing else outside of `directory` is read, even if others change its contents meanwhile. setuid,
+// setgid and all mode bits but the owner's x are dropped. On OK everything is durable.
+//   kInvalidArgument   a name or type of file that cannot be stored, or more files than a version may have;
+//                      nothing was added to the registry
+//   kPermissionDenied  a link leads to a file that the link's owner may not read
+//   kAborted           the directory changed meanwhile
+//   kNotFound          the directory does not exist
 Result<ImportedTree> ImportDirectory(LocalStore& store, const std::string& directory, Epoch epoch,
                                      const LocalStore::Progress& progress, const ImportOptions& options = {});
 

@@ -13,7 +13,7 @@
 namespace modelfs::cas {
 namespace {
 
-// The one chunk buffer of a thread that verifies, kept for the next chunk.
+// The one chunk buffer of a verifying thread, kept for its next chunk.
 ChunkBuffer& VerifyBuffer() {
   thread_local ChunkBuffer buffer;
   return buffer;
@@ -70,7 +70,7 @@ Result<size_t> LocalBlob::Read(uint64_t offset_bytes, std::span<std::byte> out, 
     }
   }
   ASSIGN_OR_RETURN(const size_t count, ReadFile(offset_bytes, out));
-  // A file that was cut short after it was verified: never let that pass for the end of the blob.
+  // The file was cut short after it was verified; a reader must not take this for the end of the blob.
   if (count != out.size()) return core_->Quarantine(digest_, info_, "the file was cut short");
   return count;
 }
@@ -122,8 +122,7 @@ Status LocalBlob::VerifyAsWhole(const std::stop_token& stop) {
   }
   if (hashed->large != nullptr) {
     core_->RepairSums(hashed->large->sums, info_)
-        .IgnoreError(
-            "the bytes are good; where the blob was not removed meanwhile, the next start tries again");
+        .IgnoreError("the bytes are good; unless the blob was removed meanwhile, the next start tries again");
   }
   return OkStatus();
 }
@@ -147,7 +146,7 @@ Status LocalBlob::VerifyAll(const std::stop_token& stop) {
     Fail(whole.error());
     return whole;
   }
-  // The stamp from before the check: a change that came during it makes the next Open check again.
+  // `info_` is from before the check, so that after a change during the check the next Open checks again.
   core_->MarkVerified(digest_, info_);
   MutexLock lock(mu_);
   if (failed_.has_value()) return *failed_;

@@ -1,5 +1,4 @@
-// A blob of LocalStore, open: verified chunk by chunk until the whole is known to be good.
-// Internal to cas/.
+// An open blob of LocalStore: verified chunk by chunk, until the whole is verified. Internal to cas/.
 #pragma once
 
 #include <atomic>
@@ -16,10 +15,10 @@
 
 namespace modelfs::cas {
 
-// Thread-safe. Two readers that want one chunk verify it once.
+// Thread-safe. Two readers of one chunk verify it once.
 class LocalBlob : public OpenBlob {
  public:
-  // `info` is what `file` was when it was opened. Verified already: native from the beginning.
+  // `info` holds the attributes of `file` when it was opened. With `verified`, the blob is native at once.
   LocalBlob(std::shared_ptr<BlobDirectory> core, const Digest& digest, Fd file, const FileInfo& info,
             bool verified);
 
@@ -30,18 +29,19 @@ class LocalBlob : public OpenBlob {
 
   const FileInfo& info() const { return info_; }
 
-  // Checks what is not checked yet. On OK the blob is native and the store remembers it as verified.
+  // Checks all chunks that are not checked yet. On OK the blob is native, and the store remembers that it is
+  // verified.
   //   kDataLoss   it failed, and was quarantined
   //   kCancelled  `stop` was requested
   Status VerifyAll(const std::stop_token& stop);
 
-  // It was found damaged: reads answer this error from now on, and it is native no more.
+  // Marks the blob as damaged: later reads return this error, and NativeFd returns nothing.
   void Fail(const Error& error);
 
  private:
   enum class ChunkState : uint8_t { kUnknown, kBusy, kGood };
 
-  // Waits for those that another thread checks already; checks the others. Fails on the first bad one.
+  // Checks a chunk, or waits if another thread is checking it. Returns the blob's error if a chunk was bad.
   Status EnsureChunk(size_t chunk, const Deadline& deadline);
   Status CheckChunk(size_t chunk);
   Status VerifyAsWhole(const std::stop_token& stop);
@@ -52,8 +52,8 @@ class LocalBlob : public OpenBlob {
   const Fd file_;
   const FileInfo info_;
   const FileId id_;
-  // Checksums by chunk. Without them (a blob of one chunk, or a sums file that is missing or damaged)
-  // only the whole can be verified, by its SHA-256.
+  // Checksums by chunk. Without them (a blob of one chunk, or a missing or damaged sums file) only the whole
+  // blob can be verified, by its SHA-256.
   std::optional<Sums> sums_;
   std::atomic<bool> native_;
 

@@ -30,14 +30,14 @@ constexpr std::string_view kFormatName = "modelfs objects ";
 constexpr std::string_view kFormat = "modelfs objects 1\n";
 constexpr uint64_t kFormatMaxBytes = 256;
 
-// The line that another version of modelfs wrote; false for what none wrote.
+// Whether a version of modelfs wrote this line.
 bool IsAFormat(std::string_view line) {
   if (!line.starts_with(kFormatName) || !line.ends_with('\n')) return false;
   const std::string_view number = line.substr(kFormatName.size(), line.size() - kFormatName.size() - 1);
   return !number.empty() && number.find_first_not_of("0123456789") == std::string_view::npos;
 }
 
-// Lets one thread at a time work on a digest; the others wait and then find the work done.
+// Lets one thread at a time work on a digest; the others wait, and then find the work done.
 class SingleFlight {
  public:
   class Turn {
@@ -65,7 +65,7 @@ class SingleFlight {
   std::unordered_set<Digest> busy_ GUARDED_BY(mu_);
 };
 
-// Adds up what several threads report, for a Progress that wants the sum.
+// Adds up the reports of several threads, for a Progress that expects the sum.
 class Tally {
  public:
   explicit Tally(const LocalStore::Progress& progress) : progress_(progress) {}
@@ -97,7 +97,7 @@ Result<SourceFile> RegularFile(Fd fd, const std::string& path) {
   return source;
 }
 
-// A file in a folder that is ours. Not through Files: it is only read.
+// Opens a file in one of our folders. Does not use Files, because it only reads.
 Result<SourceFile> OpenSource(const std::string& path) {
   ASSIGN_OR_RETURN(Fd fd, RealFiles().OpenRead(path));
   return RegularFile(std::move(fd), path);
@@ -146,17 +146,18 @@ class LocalStore::Impl {
                                              const Progress& progress, const std::stop_token& stop);
   Result<HashedFile> HashFile(const std::string& path, Tally& tally, const std::stop_token& stop);
   Result<StoredFile> ReuseFile(const Digest& digest, Epoch epoch, const std::stop_token& stop);
-  // Who has this file of a blob open is answered `error` from now on.
+  // Makes open readers of this file of a blob fail with `error`.
   void FailOpen(const Digest& digest, const FileInfo& info, const Error& error);
 
  private:
-  // Calls `work(i, false)` for each file below `count`, several at once. Whatever answers false, being large,
-  // is put off: `work(i, true)` follows, one file after the other, each with as many threads as it likes.
+  // Calls `work(i, false)` for each file below `count`, several at once. `work` returns false for a large
+  // file. The large files follow with `work(i, true)`, one after the other, each with as many threads as it
+  // likes.
   template <typename Work>
   Status EachFile(size_t count, const Work& work);
 
-  // ReuseIfPresent for whoever has the true bytes at hand: a copy that this process has not verified yet
-  // is, and a damaged one moved aside, so that storing a file again mends what needs it.
+  // ReuseIfPresent for a caller that has the true bytes: also verifies a copy that this process has not
+  // verified yet, and quarantines a damaged one. So storing a file again repairs its blob.
   Result<bool> ReuseIfSound(const Digest& digest, Epoch epoch, const std::stop_token& stop = {});
   Result<StoredFile> ImportFile(const SourceFile& source, Epoch epoch, PublishBatch& batch, Tally& tally);
   Result<HashedFile> HashSource(const SourceFile& source, Tally& tally, const std::stop_token& stop);
@@ -172,7 +173,7 @@ class LocalStore::Impl {
   SingleFlight opens_;
 
   Mutex open_mu_;
-  // Blobs that are open now, so that two openers share one descriptor and one verification.
+  // Blobs that are open now, so that all openers share one descriptor and one verification.
   std::unordered_map<Digest, std::weak_ptr<LocalBlob>> open_ GUARDED_BY(open_mu_);
 
   Mutex verify_mu_;
@@ -195,9 +196,9 @@ Status LocalStore::Impl::Initialise() {
   if (format.ok() && *format == kFormat) return OkStatus();
   if (format.ok() && IsAFormat(*format)) {
     return Error(Code::kFailedPrecondition,
-                 path + ": was written by another version of modelfs; open the store with that one");
+                 path + ": was written by another version of modelfs; open the store with that version");
   }
-  // Too long is no line of ours either.
+  // Our line is never longer than the limit, so a longer file is damaged, too.
   if (format.ok() ? !format->empty() : format.error().code() == Code::kInvalidArgument) {
     return Error(Code::kDataLoss,
                  fmt::format("{} is damaged; restore it from a backup, where it is the one line "
@@ -208,7 +209,7 @@ Status LocalStore::Impl::Initialise() {
   for (const char* folder : {"/objects", "/sums", "/staging"}) {
     RETURN_IF_ERROR(files.MakeDirectories(root + folder));
   }
-  // Written last and synced, so that where it stands the folders do too.
+  // Written last and synced, so that the folders exist if this file does.
   const std::string staged = core_->NewStagingPath(Epoch{});
   ASSIGN_OR_RETURN(const std::unique_ptr<WritableFile> file, files.Create(staged, 0444));
   RETURN_IF_ERROR(file->Append(std::as_bytes(std::span(kFormat))));
@@ -249,7 +250,7 @@ Result<std::shared_ptr<OpenBlob>> LocalStore::Impl::Open(const Digest& digest) {
     const auto at = open_.find(digest);
     return at == open_.end() ? nullptr : at->second.lock();
   };
-  // Whether `blob` is the file that has the name now, and is verified or on its way to be.
+  // Whether `blob` is the file that has the name now, and is verified or will be.
   const auto is_current = [&](const LocalBlob& blob, const FileInfo& now) {
     const FileInfo& then = blob.info();
     if (then.device != now.device || then.inode != now.inode || then.size_bytes != now.size_bytes)
@@ -262,9 +263,9 @@ Result<std::shared_ptr<OpenBlob>> LocalStore::Impl::Open(const Digest& digest) {
   if (const std::shared_ptr<LocalBlob> blob = live(); blob != nullptr && is_current(*blob, *info))
     return blob;
 
-  // Before it is opened: a symlink would not open.
+  // Before the open, because a symlink cannot be opened.
   if (!S_ISREG(info->mode)) return core_->Quarantine(digest, *info, *WhyNotTheBlob(digest, *info));
-  // One opener verifies; the others wait for it here and then find the blob open and verified.
+  // One opener verifies; the others wait here, and then find the blob open and verified.
   const SingleFlight::Turn turn(opens_, digest);
   Result<Fd> file = core_->files.OpenRead(path);
   if (!file.ok()) return file.error().code() == Code::kNotFound ? core_->Missing(digest) : file.error();
@@ -282,7 +283,7 @@ Result<std::shared_ptr<OpenBlob>> LocalStore::Impl::Open(const Digest& digest) {
     }
   }
   MutexLock lock(open_mu_);
-  // A new name every so often makes room by dropping those that are closed.
+  // Removes closed blobs from the map each time its size reaches a power of two, from 64 on.
   if (open_.size() >= 64 && (open_.size() & (open_.size() - 1)) == 0) {
     std::erase_if(open_, [](const auto& entry) { return entry.second.expired(); });
   }
@@ -291,7 +292,7 @@ Result<std::shared_ptr<OpenBlob>> LocalStore::Impl::Open(const Digest& digest) {
 }
 
 bool LocalStore::Impl::IsNative(const Digest& digest) {
-  // A listing asks for each of its files: what this process never verified costs no system call.
+  // A listing asks this for each of its files: a blob that this process never verified costs no system call.
   if (!core_->WasVerified(digest)) return false;
   const Result<FileInfo> info = core_->files.Stat(core_->ObjectPath(digest));
   return info.ok() && info->size_bytes == digest.size_bytes && core_->IsVerified(digest, *info);
@@ -299,7 +300,7 @@ bool LocalStore::Impl::IsNative(const Digest& digest) {
 
 void LocalStore::Impl::OnNative(std::function<void(const Digest&)> listener) {
   MutexLock lock(listener_mu_);
-  // Nobody is called any more once this returns.
+  // After this returns, the old listener is not called any more.
   while (telling_) listener_idle_.Wait(listener_mu_);
   listener_ = std::move(listener);
 }
@@ -480,8 +481,8 @@ Result<std::vector<StoredFile>> LocalStore::Impl::PublishAll(const std::vector<P
       ASSIGN_OR_RETURN(const SourceFile source, OpenSource(item.source_path));
       if (!alone && source.IsLarge()) return false;
       ASSIGN_OR_RETURN(hashed, HashSource(source, tally, stop));
-      // Where a publish before did not end, this may be the very inode of the blob, whose epoch is raised
-      // meanwhile: that shows as a change of its mtime, and is none of its bytes.
+      // If an earlier publish was interrupted, this may be the blob's own inode, and its epoch may be raised
+      // meanwhile. That changes the mtime, but not the bytes.
       if (Status unchanged = CheckUnchanged(source); !unchanged.ok() && !IsTheBlob(source, hashed))
         return unchanged.error();
     }

@@ -13,8 +13,8 @@
 
 namespace modelfs::cas {
 
-// Calls `work(i)` for each i below `count`, from up to `threads` threads. After the first error no
-// further one is begun; that error is the answer. Where the host has no more threads, fewer do it.
+// Calls `work(i)` for each i below `count`, from up to `threads` threads. After the first error no further
+// call is started, and that error is returned. If the host has no more threads, fewer do the work.
 template <typename Work>
 Status ParallelFor(size_t count, size_t threads, const Work& work) {
   std::atomic<size_t> next = 0;

@@ -11,7 +11,7 @@ namespace {
 constexpr uint32_t kReadOnly = 0444;
 constexpr uint32_t kOwnerExecutes = 0100;
 
-// How many names are given under one shared sweep lock, so that a sweep gets its turn.
+// The most names that are given under one shared sweep lock, so that a sweep gets its turn.
 constexpr size_t kNamesPerLock = 256;
 
 }  // namespace
@@ -23,7 +23,7 @@ Result<StagedFile> StagedFile::Create(BlobDirectory& core, Epoch epoch) {
 }
 
 StagedFile::~StagedFile() {
-  if (file_ != nullptr) core_->files.Unlink(path_).IgnoreError("a sweep takes what is left in staging");
+  if (file_ != nullptr) core_->files.Unlink(path_).IgnoreError("a sweep removes files left in staging");
 }
 
 StagedFile::StagedFile(StagedFile&& other) noexcept
@@ -36,7 +36,7 @@ PublishBatch::~PublishBatch() {
   MutexLock lock(mu_);
   for (const Incoming& incoming : incoming_) {
     if (!incoming.done && incoming.kind != Incoming::Kind::kLinked) {
-      core_.files.Unlink(incoming.path).IgnoreError("a sweep takes what is left in staging");
+      core_.files.Unlink(incoming.path).IgnoreError("a sweep removes files left in staging");
     }
   }
 }
@@ -62,7 +62,8 @@ Status PublishBatch::AddStaged(const Digest& digest, StagedFile staged) {
 
 Status PublishBatch::AddLink(const Digest& digest, const std::string& source_path) {
   ASSIGN_OR_RETURN(const FileInfo info, core_.files.Stat(source_path));
-  // The x bit stays: until its draft is gone, the file is the draft's too. Nothing reads it in objects/.
+  // The x bit stays, because the file also belongs to its draft until the draft is gone. In objects/ the bit
+  // is not used.
   const uint32_t mode = kReadOnly | ((info.mode & kOwnerExecutes) != 0 ? kOwnerExecutes : 0U);
   RETURN_IF_ERROR(core_.files.SetMode(source_path, mode));
   Incoming incoming;
@@ -100,7 +101,7 @@ Status PublishBatch::AddLargeParts(const HashedFile& hashed) {
 }
 
 Status PublishBatch::Seal(Incoming incoming) {
-  // After the last write, which would set the time of day again.
+  // After the last write, because a write sets the mtime to the time of day.
   Status stamped = core_.files.SetMtime(incoming.path, static_cast<int64_t>(epoch_.revision));
   if (!keep_open_) incoming.file.reset();
   MutexLock lock(mu_);
@@ -118,7 +119,7 @@ Status PublishBatch::Commit() {
   FAIL_POINT("publish.staged");
   RETURN_IF_ERROR(SyncBytes());
   FAIL_POINT("publish.synced");
-  // Sums first: whoever finds a large blob finds its sums.
+  // Sums first, so that a reader that finds a large blob also finds its sums.
   std::stable_partition(incoming_.begin(), incoming_.end(),
                         [](const Incoming& incoming) { return incoming.kind == Incoming::Kind::kSums; });
   std::vector<std::string> targets;
@@ -155,7 +156,7 @@ Status PublishBatch::GiveName(Incoming& incoming) {
   Status named = incoming.kind == Incoming::Kind::kLinked ? core_.files.Link(incoming.path, target)
                                                           : core_.files.RenameNew(incoming.path, target);
   if (!named.ok()) {
-    // Somebody else was first with the same bytes; ours stay in staging, to be removed with the batch.
+    // Another writer was first with the same bytes; ours stay in staging and are removed with the batch.
     if (named.error().code() == Code::kAlreadyExists) return core_.RaiseEpoch(incoming.digest, epoch_);
     return named;
   }

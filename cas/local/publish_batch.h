@@ -1,7 +1,7 @@
-// What one Put, ImportAll or PublishAll makes visible and durable together. Internal to cas/.
+// The files that one Put, ImportAll or PublishAll makes visible and durable together. Internal to cas/.
 //
-// The order is what makes it safe against kill -9 and power cuts: bytes and sums are synced under
-// names that nobody reads, then get their names (sums first), then the directories are synced.
+// The order makes it safe against kill -9 and power cuts. First, bytes and sums are synced under names that
+// no reader uses. Then the files get their names, sums first. Then the directories are synced.
 #pragma once
 
 #include <memory>
@@ -14,7 +14,7 @@
 
 namespace modelfs::cas {
 
-// A file in staging that is being filled. Removed again unless it was handed to a PublishBatch.
+// A file in staging that is being filled. Its destructor removes it unless it was passed to a PublishBatch.
 class StagedFile {
  public:
   static Result<StagedFile> Create(BlobDirectory& core, Epoch epoch);
@@ -33,10 +33,10 @@ class StagedFile {
   std::unique_ptr<WritableFile> file_;
 };
 
-// Thread-safe until Commit, which is called once. Dropped without it, nothing has become visible.
+// Thread-safe until Commit, which is called once. Without Commit, nothing becomes visible.
 class PublishBatch {
  public:
-  // A batch of more files than this is synced by one syncfs(2): an fsync(2) each costs a journal commit.
+  // A larger batch is synced by one syncfs(2), because each fsync(2) costs a journal commit.
   static constexpr size_t kSyncEachUpTo = 32;
 
   PublishBatch(BlobDirectory& core, Epoch epoch, size_t expected_files);
@@ -44,14 +44,14 @@ class PublishBatch {
   PublishBatch(const PublishBatch&) = delete;
   PublishBatch& operator=(const PublishBatch&) = delete;
 
-  // A blob that is there already and was marked as used: its name must be durable too.
+  // A blob that is present and was marked as used: Commit makes its name durable, too.
   void AddPresent(const Digest& digest);
   Status AddBytes(const Digest& digest, std::string_view bytes);
   // A staged copy.
   Status AddStaged(const Digest& digest, StagedFile staged);
   // A file elsewhere on the same file system, which gets a second name and becomes read-only.
   Status AddLink(const Digest& digest, const std::string& source_path);
-  // The chunk list and sums that belong to a large blob, where they are not there already.
+  // The chunk list and sums of a large blob; those that are present already are not stored again.
   Status AddLargeParts(const HashedFile& hashed);
 
   Status Commit();
@@ -60,7 +60,7 @@ class PublishBatch {
   struct Incoming {
     Digest digest;
     std::string path;
-    std::unique_ptr<WritableFile> file;  // null where it was closed, or is somebody else's
+    std::unique_ptr<WritableFile> file;  // null if it was closed, or if it is a linked file
     enum class Kind { kStaged, kLinked, kSums } kind = Kind::kStaged;
     bool done = false;
   };
@@ -76,7 +76,7 @@ class PublishBatch {
   const bool keep_open_;
   Mutex mu_;
   std::vector<Incoming> incoming_ GUARDED_BY(mu_);
-  std::vector<std::string> touched_ GUARDED_BY(mu_);  // paths whose directory must be synced
+  std::vector<std::string> touched_ GUARDED_BY(mu_);  // sync the directories of these paths
 };
 
 }  // namespace modelfs::cas

@@ -18,18 +18,19 @@ namespace {
 
 constexpr uint64_t kStateMaxBytes = 4096;
 constexpr int kShards = 256;
-// What direct reads want their memory, offsets and lengths to be multiples of, on every disk that there is.
+// Direct reads need memory, offsets and lengths that are multiples of this; it is enough for every disk.
 constexpr size_t kDirectAlignment = 4096;
 constexpr size_t kPieceBytes = size_t{1} << 20U;
-// A scrub that fell behind (nothing was mounted for a while) catches up no faster than this, unless a pass at
-// this speed would take longer than half a period.
+// A scrub that fell behind (nothing was mounted for a while) catches up at this speed at most. It is faster
+// only if a pass at this speed would take longer than half a period.
 constexpr uint64_t kCatchUpBytesPerSecond = uint64_t{32} << 20U;
 constexpr int64_t kSaveMs = 30'000;
-// So much is done ahead of time rather than waited for, so that a large store is not listed for each blob.
+// Blobs that are due within this time are checked ahead of time, so that a large store is not listed for each
+// blob.
 constexpr int64_t kAheadMs = 60'000;
-// Waiting is cut into pieces: a machine that slept, or a clock that was set, is noticed then.
+// Longer waits are split, so that the end of a suspend or a change of the clock is noticed.
 constexpr int64_t kLongestWaitMs = 600'000;
-// Another process scrubs, or something failed.
+// The wait before the next attempt, if another process scrubs or after a failure.
 constexpr int64_t kRetryMs = 60'000;
 
 std::string StatePath(const BlobDirectory& core) { return core.root + "/scrub.state"; }
@@ -40,8 +41,8 @@ std::byte* NewBuffer() {
   return static_cast<std::byte*>(bytes);
 }
 
-// Past the page cache: the disk itself is read, and what the cache holds for others stays there. False where
-// the file system cannot.
+// Switches direct I/O on or off. With it, reads come from the disk itself, and other programs' pages stay in
+// the page cache. Returns false if the file system does not support it.
 bool ReadDirectly(int fd, bool direct) {
   const int flags = ::fcntl(fd, F_GETFL);
   return flags >= 0 && ::fcntl(fd, F_SETFL, direct ? flags | O_DIRECT : flags & ~O_DIRECT) == 0;
@@ -83,7 +84,8 @@ Scrubber::Scrubber(BlobDirectory& core, ScrubOptions options, OnDamaged on_damag
     : core_(core),
       options_(std::move(options)),
       on_damaged_(std::move(on_damaged)),
-      // A little is left for reading itself, and for what is put where the pass has just been.
+      // Leaves a little time for the reads themselves, and for blobs that arrive just after the pass has gone
+      // by.
       pace_ms_(std::max<int64_t>(1, options_.period.count() * 15 / 16)),
       buffer_(NewBuffer()) {}
 
@@ -99,13 +101,13 @@ void Scrubber::Run(const std::stop_token& stop) {
 Result<int64_t> Scrubber::Turn(const std::stop_token& stop) {
   ASSIGN_OR_RETURN(const std::optional<Fd> alone, BeTheOnlyScrubber(core_));
   if (!alone) return options_.clock->NowMs() + kRetryMs;
-  // What a full disk did not take is known here only.
+  // After a failed save (a full disk, say) only this object has the state.
   if (saved_) state_ = LoadScrubState(core_);
   listed_shard_ = -1;
   saved_at_ms_ = options_.clock->NowMs();
   while (!stop.stop_requested()) {
     const int64_t now_ms = options_.clock->NowMs();
-    // A pass that begins later than the next one would has met a clock that was set back.
+    // A pass that began more than one pass in the future shows that the clock was set back.
     if (state_.pass.began_at_ms == 0 || state_.pass.began_at_ms > now_ms + pace_ms_) BeginPass(now_ms);
     ASSIGN_OR_RETURN(const std::optional<Digest> next, NextBlob());
     const int64_t end_ms = state_.pass.began_at_ms + pace_ms_;
@@ -140,7 +142,7 @@ void Scrubber::BeginPass(int64_t at_ms) {
   state_.pass.began_at_ms = at_ms;
   state_.position.reset();
   listed_shard_ = -1;
-  try_verity_ = true;  // the store may lie on another file system by now
+  try_verity_ = true;  // the store may be on another file system now
 }
 
 Result<std::optional<Digest>> Scrubber::NextBlob() {
@@ -184,7 +186,7 @@ Status Scrubber::Check(Digest digest, const std::stop_token& stop) {
     Condemn(digest, *info, *why);
     return OkStatus();
   }
-  // First of all: what is checked below is then what the kernel goes on to check.
+  // First, so that the kernel goes on to check the very bytes that are checked below.
   EnableVerity(path);
   const Result<Fd> file = core_.files.OpenRead(path);
   if (!file.ok()) return unchecked(file.error());
@@ -199,13 +201,14 @@ Status Scrubber::Check(Digest digest, const std::stop_token& stop) {
       core_.MarkVerified(digest, *info);
       return OkStatus();
     }
-    if (reading == 0) continue;  // a bit that flipped on the way is another matter than one on the disk
+    if (reading == 0) continue;  // read again: a bit may have flipped on the way from the disk
     ++state_.pass.blobs;
     if (hashed.ok()) {
       Condemn(digest, *info, "its bytes on the disk do not have that SHA-256");
       return OkStatus();
     }
-    // Without fs-verity it may be the disk that is away: what it cannot read stays where it is.
+    // Without fs-verity the disk may only be unreachable for now, so a blob that it cannot read stays in
+    // place.
     const Error failed = core_.ReadFailed(digest, *info, hashed.error());
     ++state_.pass.damaged;
     if (core_.log != nullptr)
@@ -217,8 +220,9 @@ Status Scrubber::Check(Digest digest, const std::stop_token& stop) {
 
 Result<Digest> Scrubber::HashOnDisk(const Fd& file, const std::string& path, uint64_t size_bytes,
                                     const std::stop_token& stop) {
-  // Of a file with fs-verity the kernel reads through its cache in any case. The cache is dropped as a whole:
-  // of a part, folios that reach beyond it stay (measured: half of the file was not read from the disk).
+  // The kernel reads a file with fs-verity through its cache in any case. The cache is dropped as a whole,
+  // because dropping a part keeps folios that reach beyond it (measured: half of the file was not read from
+  // the disk).
   bool direct = !core_.files.HasVerity(path) && ReadDirectly(file.get(), true);
   const auto forget = [&] { (void)::posix_fadvise(file.get(), 0, 0, POSIX_FADV_DONTNEED); };
   if (!direct) forget();
@@ -228,7 +232,7 @@ Result<Digest> Scrubber::HashOnDisk(const Fd& file, const std::string& path, uin
     const std::span<std::byte> room(buffer_.get(), kPieceBytes);
     const Result<size_t> count = core_.files.ReadAt(file.get(), path, offset, room);
     if (!count.ok() && count.error().code() == Code::kInvalidArgument && direct) {
-      direct = false;  // some file systems say so only now
+      direct = false;  // some file systems report it only now
       if (!ReadDirectly(file.get(), false)) return count.error();
       forget();
       continue;

@@ -27,25 +27,25 @@ struct FreeString {
   void operator()(char* text) const { std::free(text); }  // NOLINT: realpath(3) allocates so
 };
 
-// The path with every symlink followed, or nothing (and errno) where it leads nowhere.
+// The path with every symlink followed. Returns nothing, and sets errno, if it leads nowhere.
 std::optional<std::string> RealPath(const std::string& path) {
   const std::unique_ptr<char, FreeString> resolved(::realpath(path.c_str(), nullptr));
   if (resolved == nullptr) return std::nullopt;
   return std::string(resolved.get());
 }
 
-// Below …/snapshots/<commit> in a cache of the Hugging Face Hub, links say where in …/blobs their bytes are.
+// In a cache of the Hugging Face Hub, links below …/snapshots/<commit> name their blobs in …/blobs.
 constexpr std::string_view kHubSnapshots = "snapshots";
 constexpr std::string_view kUp = "../";
 constexpr std::string_view kHubBlobs = "blobs/";
 
-// In which order the bits of a mode stand, for the owner, the group and others.
+// The mode bits of others; shifted to the left, they are the bits of the group and of the owner.
 constexpr mode_t kMayRead = S_IROTH;
 constexpr mode_t kMayPass = S_IXOTH;
 constexpr unsigned kOwnersBits = 6;
 constexpr unsigned kGroupsBits = 3;
 
-// Whether the modes let this user do it, as the owner or in whatever group: ACLs are not looked at.
+// Whether the modes give this user access: as the owner, or else both as group and as others. Ignores ACLs.
 bool Allows(const struct stat& info, uid_t user, mode_t bits) {
   const mode_t wanted = info.st_uid == user ? bits << kOwnersBits : bits | bits << kGroupsBits;
   return user == 0 || (info.st_mode & wanted) == wanted;
@@ -58,10 +58,11 @@ bool Allow(const struct stat& info, const std::vector<uid_t>& users, mode_t bits
 std::string_view Name(std::string_view path) { return path.substr(path.rfind('/') + 1); }
 
 Error NotTheReaders(const std::string& path) {
-  return {Code::kPermissionDenied,
-          fmt::format("{}: a symlink leads there, and its owner may not read that by its mode; so it is not "
-                      "stored in that user's name: remove the link, or replace it by a copy",
-                      Printable(path))};
+  return {
+      Code::kPermissionDenied,
+      fmt::format("{}: a symlink leads there, but the link's owner may not read it by its mode, so it is not "
+                  "stored in that user's name: remove the link, or replace it by a copy",
+                  Printable(path))};
 }
 
 }  // namespace
@@ -106,7 +107,7 @@ Result<std::string> SourceDirectory::Follow(std::string_view relative, LinksOut 
     ASSIGN_OR_RETURN(const FileInfo info, Stat(*blob));
     if (S_ISREG(info.mode)) return *blob;
     return Error(Code::kInvalidArgument,
-                 fmt::format("is a symlink to {}, which is no regular file", Printable(text)));
+                 fmt::format("is a symlink to {}, which is not a regular file", Printable(text)));
   }
   const std::optional<std::string> target = RealPath(Shown(relative));
   if (!target.has_value()) {
@@ -126,7 +127,7 @@ Result<std::string> SourceDirectory::Follow(std::string_view relative, LinksOut 
 
 std::optional<std::string> SourceDirectory::HubBlob(std::string_view relative, std::string_view text) const {
   if (!has_hub_blobs_) return std::nullopt;
-  // From where the link lies up to what holds both the snapshots and the blobs.
+  // Strips one ../ for each level between the link's folder and the directory that holds snapshots and blobs.
   for (auto ups = 2 + std::count(relative.begin(), relative.end(), '/'); ups > 0; --ups) {
     if (!text.starts_with(kUp)) return std::nullopt;
     text.remove_prefix(kUp.size());
@@ -142,12 +143,12 @@ std::optional<std::string> SourceDirectory::HubBlob(std::string_view relative, s
 // A walk along a path through links, by descriptors.
 class SourceDirectory::Outwards {
  public:
-  // `readers`: the owners of links, ourselves left out.
+  // `readers`: the owners of links, without ourselves.
   Outwards(Fd from, std::string path, std::vector<uid_t> readers)
       : at_(std::move(from)), path_(std::move(path)), readers_(std::move(readers)) {}
 
-  // Follows the link `name` in the directory where this is, and leaves this where it leads: in a directory,
-  // with `name` empty, or beside a file of that name.
+  // Follows the link `name` in the current directory. Afterwards the current directory is the target and
+  // `name` is empty, or the current directory holds the target file `name`.
   Status Follow(std::string& name) {
     std::deque<std::string> left = {name};
     name.clear();
@@ -184,7 +185,7 @@ class SourceDirectory::Outwards {
     return {Code::kInvalidArgument, "is a symlink that leads nowhere; remove it or restore its target"};
   }
 
-  // Puts what a link says before the components that are left.
+  // Puts the components of a link's text before the components that are left.
   Status Enter(const Fd& link, const struct stat& info, std::deque<std::string>& left) {
     if (++followed_ > kMostLinksFollowed) {
       return Error(Code::kInvalidArgument,
@@ -257,8 +258,8 @@ std::string SourceDirectory::Shown(std::string_view relative) const {
   return fmt::format("{}/{}", place.root->path == "/" ? "" : place.root->path, place.relative);
 }
 
-// openat2(2) does it in one call, but Linux before 5.6 has none, and sandboxes refuse it: both ways would
-// have to be right. What a file costs is not these few calls.
+// openat2(2) would do this in one call, but Linux before 5.6 does not have it, and sandboxes refuse it. Then
+// both ways would have to be right. These few calls are a small part of a file's cost.
 Result<Fd> SourceDirectory::OpenBelow(std::string_view relative, int flags) const {
   const Place place = At(relative);
   const std::vector<uid_t>& readers = place.root->readers;
@@ -275,7 +276,7 @@ Result<Fd> SourceDirectory::OpenBelow(std::string_view relative, int flags) cons
     const std::string name(rest.substr(0, slash));
     const Fd& at = folder.valid() ? folder : place.root->directory;
     RETURN_IF_ERROR(allowed(at, kMayPass));
-    // O_PATH needs no more than the right to pass through.
+    // O_PATH needs only the right to pass through the directory.
     Fd next(::openat(at.get(), name.c_str(), (last ? flags : O_PATH | O_DIRECTORY) | O_NOFOLLOW | O_CLOEXEC));
     if (!next.valid() && NameHasChanged(errno)) {
       return Error(Code::kAborted,

@@ -1,7 +1,7 @@
-// A directory of the host's that is being stored, held open: what is in it is reached from its descriptor,
-// component by component, and through no symlink. So nothing outside of it is ever read, whatever becomes
-// of the names in it meanwhile: it may belong to somebody else. Where Follow is to follow links out of it,
-// what they lead to is held open and reached in the same way. Internal to cas/.
+// A directory of the host that is being stored, held open. Its contents are reached from its descriptor,
+// component by component, and through no symlink. So nothing outside of it is ever read, whatever happens to
+// its names meanwhile: the directory may belong to another user. If Follow may follow links out of it, their
+// targets are held open and reached in the same way. Internal to cas/.
 #pragma once
 
 #include <sys/types.h>
@@ -18,46 +18,47 @@
 
 namespace modelfs::cas {
 
-// What open(2) and O_NOFOLLOW say of a name that is gone, or stands for something else than it did: a symlink
-// now (ELOOP, with O_DIRECTORY ENOTDIR), no directory any more, a socket.
+// Whether this errno of an open(2) with O_NOFOLLOW means that the name is gone, or has another type than
+// before: now a symlink (ELOOP, with O_DIRECTORY ENOTDIR), not a directory any more, or a socket.
 bool NameHasChanged(int errno_value);
 
 // Paths are relative to the directory, without ".", ".." and symlinks on the way; "" is the directory itself.
-// Those that Follow answers for what lies outside begin with a slash, and mean something to this object
-// alone. Thread-safe but for Follow. What was seen at a path and is not there any more, or is something else,
-// is kAborted.
+// Paths that Follow returns for targets outside begin with a slash, and are valid for this object alone.
+// Thread-safe but for Follow. kAborted means that the name at a path is gone, or has another type than
+// before.
 class SourceDirectory {
  public:
-  // Follows symlinks on the way there, and `path` where it is one.
+  // Opens the directory `path`. Follows symlinks on the way, and `path` itself if it is a symlink.
   //   kNotFound, kPermissionDenied
-  //   kInvalidArgument   it is no directory
+  //   kInvalidArgument   it is not a directory
   static Result<SourceDirectory> Open(const std::string& path);
 
   // The names in a directory, unsorted, without "." and "..".
   Result<std::vector<std::string>> List(std::string_view relative) const;
-  // Of a symlink its own.
+  // Does not follow a symlink.
   Result<FileInfo> Stat(std::string_view relative) const;
   enum class LinksOut { kRefuse, kFollow };
-  // Where a symlink leads in the end. Within the directory by names alone, which others may change: what is
-  // there now is for the other calls to say. Out of it, from a snapshot in a cache of the Hugging Face Hub to
-  // its blobs, where the link says just that; and elsewhere where it is asked for, by descriptors, and where
-  // the owners of all links on the way may read what is there by the modes of files and directories (as group
-  // and as others, unless they own them).
-  //   kInvalidArgument    nowhere, or out of the directory
-  //   kPermissionDenied   to what the owner of a link may not read
+  // Returns the final target of a symlink. Inside the directory, the target is found by names alone, which
+  // others may change; the other calls then check it. A link in a snapshot of a Hugging Face Hub cache may
+  // lead to a blob of that cache, if its text says exactly that. With kFollow, a link may lead anywhere. It
+  // is followed by descriptors. The owners of all links on the way must be able to read the target by the
+  // modes of files and directories: as group and as others, unless they own them.
+  //   kInvalidArgument    the link leads nowhere, or out of the directory
+  //   kPermissionDenied   the owner of a link may not read the target
   Result<std::string> Follow(std::string_view relative, LinksOut links_out);
-  // For reading; whatever it is but a symlink, without waiting for anybody's end of a FIFO.
+  // Opens a file of any type but a symlink, for reading. Does not wait for the other end of a FIFO.
   Result<Fd> OpenRead(std::string_view relative) const;
 
-  // For people.
+  // The path in a form for messages.
   std::string Shown(std::string_view relative) const;
 
  private:
-  // What paths begin from: the directory itself, or one that a link out of it leads to or into.
+  // A directory at which paths start: the source directory itself, or one to which or into which a link
+  // leads.
   struct Root {
     std::string path;  // without symlinks
     Fd directory;
-    std::vector<uid_t> readers;  // who must be able to read all below, besides us
+    std::vector<uid_t> readers;  // users besides us that must be able to read all below
   };
   struct Place {
     const Root* root = nullptr;
@@ -68,13 +69,13 @@ class SourceDirectory {
   SourceDirectory() = default;
   Place At(std::string_view relative) const;
   Result<Fd> OpenBelow(std::string_view relative, int flags) const;
-  // The file that a link of a Hub snapshot says, or nothing.
+  // The path of the file that a link of a Hub snapshot names, or nothing if it is not such a link.
   std::optional<std::string> HubBlob(std::string_view relative, std::string_view text) const;
   Result<std::string> FollowOut(std::string_view relative);
   std::string Added(Root root, std::string_view relative);
 
   std::vector<Root> roots_;     // the first is the directory
-  bool has_hub_blobs_ = false;  // the second are the blobs of a Hub's cache
+  bool has_hub_blobs_ = false;  // the second root holds the blobs of a Hub's cache
 };
 
 }  // namespace modelfs::cas

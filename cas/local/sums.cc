@@ -19,7 +19,7 @@ std::string Sums::Encode() const {
   for (const Checksum128& chunk : chunks) {
     out.Raw(std::string_view(reinterpret_cast<const char*>(chunk.data()), chunk.size()));
   }
-  // Nothing names this file by its content, so it carries its own checksum.
+  // No digest names this file, so it carries its own checksum.
   out.U64(Xxh3_64(out.bytes()));
   return out.Take();
 }

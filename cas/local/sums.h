@@ -1,5 +1,5 @@
-// What lies beside a blob of more than one chunk on this host's disk: a checksum of each chunk, so that
-// a damaged disk is noticed at memory speed, and which chunk list goes with it. Format: docs/formats.md.
+// The data beside a blob of more than one chunk on this host's disk: a checksum of each chunk, so that a
+// damaged disk is noticed at memory speed, and the digest of its chunk list. Format: docs/formats.md.
 #pragma once
 
 #include <string>
@@ -18,7 +18,7 @@ struct Sums {
   std::vector<Checksum128> chunks;  // one for each kChunkBytes begun
 
   std::string Encode() const;
-  // kDataLoss for anything that Encode would not have written.
+  // kDataLoss for anything that Encode would not write.
   static Result<Sums> Decode(std::string_view encoded);
   friend bool operator==(const Sums&, const Sums&) = default;
 };

@@ -30,7 +30,7 @@ Error NotEmpty(const std::string& path) {
                Printable(path) + " exists and is not an empty directory; nothing was written");
 }
 
-// Whether `name` in `parent` is still the directory that is open.
+// Whether `name` in `parent` still is the open directory.
 bool IsStill(int parent, const std::string& name, int directory) {
   struct stat now {};
   struct stat then {};
@@ -38,14 +38,14 @@ bool IsStill(int parent, const std::string& name, int directory) {
          now.st_dev == then.st_dev && now.st_ino == then.st_ino;
 }
 
-// The path of `name` in an open directory, for calls that take paths: no name on the way is looked up again.
+// The path of `name` in an open directory, for calls that take paths: no other name on it is looked up again.
 std::string Through(int directory, const std::string& name) {
   return fmt::format("/proc/self/fd/{}/{}", directory, name);
 }
 
-// The directory that `path` names, open; nothing where there is none. A link of another user's is not
-// followed: a user who can write to the directory above could have put one there, to any place that only
-// the caller can write to.
+// Opens the directory that `path` names; returns nothing if it does not exist. Does not follow a symlink of
+// another user: anyone with write access to the directory above could have created it. It could lead to any
+// place that only the caller can write to.
 Result<std::optional<Fd>> OpenNamed(const std::filesystem::path& path, const std::string& shown) {
   const auto failed = [&shown]() -> Result<std::optional<Fd>> {
     if (errno == ENOENT) return std::optional<Fd>();
@@ -63,11 +63,11 @@ Result<std::optional<Fd>> OpenNamed(const std::filesystem::path& path, const std
   }
   if (info.st_uid != ::geteuid() && info.st_uid != 0) {
     return Error(Code::kPermissionDenied,
-                 fmt::format("{}: is a symlink of another user's (uid {}), and is not followed; name the "
+                 fmt::format("{}: is a symlink of another user (uid {}) and is not followed; name the "
                              "directory itself",
                              Printable(shown), info.st_uid));
   }
-  // As it was when its owner was looked at.
+  // Reads the very link that the owner check saw, through the same descriptor.
   std::string text(PATH_MAX, '\0');
   const ssize_t length = ::readlinkat(named.get(), "", text.data(), text.size());
   if (length < 0) return failed();
@@ -87,7 +87,7 @@ Result<TargetDirectory> TargetDirectory::Open(const std::string& path) {
   }
   ASSIGN_OR_RETURN(const std::optional<Fd> there, OpenNamed(whole, path));
   if (!there) return OpenNew(path, whole);
-  // The names are read through a descriptor of their own, which the listing closes.
+  // The listing closes its descriptor, so it gets one of its own.
   ASSIGN_OR_RETURN(const std::vector<std::string> present,
                    ListDirectory(Fd(::openat(there->get(), ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC)), path));
   if (!present.empty()) return NotEmpty(path);
@@ -137,7 +137,7 @@ Result<Fd> TargetDirectory::CreateFile(const std::string& relative, mode_t mode)
 }
 
 Status TargetDirectory::Enter(std::string_view folder) {
-  size_t level = 1;  // of open_, that the rest of `folder` is in
+  size_t level = 1;  // of open_; the rest of `folder` is below it
   while (!folder.empty() && level < open_.size()) {
     const size_t slash = folder.find('/');
     if (folder.substr(0, slash) != open_[level].name) break;
@@ -155,7 +155,7 @@ Status TargetDirectory::Enter(std::string_view folder) {
 
 Status TargetDirectory::Push(std::string name) {
   const int parent = open_.back().directory.get();
-  // For people, not private like the store's own: what mkdir(1) would give.
+  // For users, so not private like the store's directories: the same mode as from mkdir(1).
   if (::mkdirat(parent, name.c_str(), 0777) != 0) {
     if (errno == EEXIST) return Changed(Shown(name));
     return ErrnoError(errno, "mkdir " + Shown(name));
@@ -181,7 +181,8 @@ Status TargetDirectory::Finish() {
     if (!IsStill(parent_.get(), temporary_, open_.front().directory.get())) return Changed(path_);
     int renamed =
         ::renameat2(parent_.get(), temporary_.c_str(), parent_.get(), name_.c_str(), RENAME_NOREPLACE);
-    // A file system without the flag (renameat2(2)): there, an empty directory may be replaced.
+    // The file system does not support the flag (renameat2(2)); without it, an empty directory may be
+    // replaced.
     if (renamed != 0 && errno == EINVAL)
       renamed = ::renameat(parent_.get(), temporary_.c_str(), parent_.get(), name_.c_str());
     if (renamed != 0 && errno == EEXIST) return NotEmpty(path_);
@@ -191,7 +192,7 @@ Status TargetDirectory::Finish() {
   return OkStatus();
 }
 
-// remove_all follows no symlink below the path that it is given.
+// remove_all follows no symlink below its path.
 void TargetDirectory::Discard() {
   std::error_code failure;
   for (const std::string& name : made_)

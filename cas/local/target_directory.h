@@ -1,6 +1,6 @@
-// A directory of the host that a version is written into. It may lie among the files of another user, so all
-// that is in it is reached by open directories, one component at a time, and through no symlink: nothing
-// outside is ever written or removed, whatever others do to the names meanwhile. Internal to cas/.
+// A directory of the host to which a version is written. It may lie among the files of another user.
+// Therefore everything in it is reached by open directories, one component at a time, and through no symlink.
+// Nothing outside is ever written or removed, whatever others do to the names meanwhile. Internal to cas/.
 #pragma once
 
 #include <sys/types.h>
@@ -16,27 +16,27 @@
 
 namespace modelfs::cas {
 
-// Not thread-safe. A directory that became another one while it was written is kAborted.
+// Not thread-safe. kAborted means that another directory took the place of one that was being written.
 class TargetDirectory {
  public:
-  // A new or an empty directory at `path`. A new one, private as mkdtemp(3) makes it, is written under
-  // another name beside it and is at `path` after Finish only; missing parents are made.
+  // Opens a new or an empty directory at `path`. A new one is private, as from mkdtemp(3). It is written
+  // under another name beside `path`, and only Finish gives it its name. Missing parents are created.
   //   kInvalidArgument   `path` names no directory, "" or "/" for example
-  //   kPermissionDenied  it is a symlink of another user's, and not of root's
-  //   kAlreadyExists     it is there and holds something, or is no directory
+  //   kPermissionDenied  it is a symlink of another user (root excepted)
+  //   kAlreadyExists     it exists and is not empty, or is not a directory
   static Result<TargetDirectory> Open(const std::string& path);
 
   TargetDirectory(TargetDirectory&&) = default;
   TargetDirectory& operator=(TargetDirectory&&) = delete;
-  // Without a Finish: removes what was made here.
+  // Removes everything that was created here, unless Finish succeeded.
   ~TargetDirectory();
 
-  // In the order of a tree's paths: what a directory holds comes behind it, before anything else.
+  // Call these in the order of a tree's paths: the contents of a directory follow directly after it.
   Status MakeDirectory(const std::string& relative);
-  // A new file, open for writing, and the directories on its way that were not made yet.
+  // Creates a file, open for writing, and the directories on its way that were not created yet.
   Result<Fd> CreateFile(const std::string& relative, mode_t mode);
 
-  // Everything is where it was made; a new directory is at its path. Call last.
+  // Checks that everything is still in its place, and gives a new directory its name. Call last.
   Status Finish();
 
  private:
@@ -49,22 +49,22 @@ class TargetDirectory {
 
   static Result<TargetDirectory> OpenNew(const std::string& path, const std::filesystem::path& whole);
   Status MakeNew();
-  // Leaves the open directories that `folder` is not in, and enters those that it is in.
+  // Leaves the open directories that do not lead to `folder`, and creates and enters the rest of its path.
   Status Enter(std::string_view folder);
   Status Push(std::string name);
   Status Pop();
   void Discard();
-  // Of a name in the directory that was entered last, for messages.
+  // The path of a name in the directory that was entered last, for messages.
   std::string Shown(std::string_view name) const;
 
   std::string path_;       // for messages
-  Fd parent_;              // of a new one
-  std::string name_;       // in the parent, at the end
-  std::string temporary_;  // in the parent, until then
+  Fd parent_;              // of a new directory
+  std::string name_;       // in the parent, after Finish
+  std::string temporary_;  // in the parent, before Finish
   bool is_new_;
   bool finished_ = false;
   std::vector<Level> open_;        // from the directory itself to the one entered last
-  std::vector<std::string> made_;  // the names directly in it
+  std::vector<std::string> made_;  // the names that were created directly in it
 };
 
 }  // namespace modelfs::cas

@@ -16,7 +16,7 @@
 namespace modelfs::cas {
 namespace {
 
-// How many blobs are removed under one exclusive lock: readers of the lock wait for a few unlinks.
+// The most blobs that are removed under one exclusive lock, so that others wait for a few unlinks only.
 constexpr size_t kSweepBatch = 32;
 
 bool IsLowerHex(std::string_view text) {
@@ -24,8 +24,8 @@ bool IsLowerHex(std::string_view text) {
                      [](char c) { return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f'); });
 }
 
-// Calls `visit` with the digest, size unknown, of each name in objects/ or sums/. A folder that is not
-// there is empty.
+// Calls `visit` with the digest (size unknown) of each name in objects/ or sums/. A shard that does not exist
+// counts as empty.
 template <typename Visit>
 Status EachName(BlobDirectory& core, std::string_view folder, const Visit& visit) {
   const std::string top = core.root + "/" + std::string(folder);
@@ -38,7 +38,7 @@ Status EachName(BlobDirectory& core, std::string_view folder, const Visit& visit
   return OkStatus();
 }
 
-// The state of a name that may vanish at any time: nothing where it did.
+// The attributes of a name that may vanish at any time; nothing if it has vanished.
 Result<std::optional<FileInfo>> StatIfThere(BlobDirectory& core, const std::string& path) {
   Result<FileInfo> info = core.files.Stat(path);
   if (info.ok()) return std::optional<FileInfo>(*info);
@@ -46,8 +46,8 @@ Result<std::optional<FileInfo>> StatIfThere(BlobDirectory& core, const std::stri
   return info.error();
 }
 
-// The sums of a blob whose sums could not be read: no sweep is between a blob and its sums now. kNotFound
-// where the blob is no longer the file that `info` says.
+// Loads the sums of a blob after a failed attempt, now under the shared lock. So no sweep is between the
+// removals of the blob and of its sums. kNotFound if the blob is no longer the file that `info` describes.
 Result<Sums> LoadSumsAgain(BlobDirectory& core, const Digest& digest, const FileInfo& info) {
   ASSIGN_OR_RETURN(const SweepLock shared, core.LockShared());
   ASSIGN_OR_RETURN(const std::optional<FileInfo> now, StatIfThere(core, core.ObjectPath(digest)));
@@ -59,15 +59,15 @@ Result<Sums> LoadSumsAgain(BlobDirectory& core, const Digest& digest, const File
   return Error(Code::kDataLoss, sums.error().message());
 }
 
-// What is wrong with a blob, or nothing; kNotFound where it was removed meanwhile. `digest.size_bytes` is the
-// file's own.
+// Returns the defect of a blob, or nothing; kNotFound if the blob was removed meanwhile. `digest.size_bytes`
+// is the size of the file.
 Result<std::optional<std::string>> Examine(BlobDirectory& core, const Digest& digest, const FileInfo& info,
                                            bool repair, const std::function<void(uint64_t)>& on_bytes) {
   if (std::optional<std::string> why = WhyNotTheBlob(digest, info)) return why;
   const std::string path = core.ObjectPath(digest);
   ASSIGN_OR_RETURN(const Fd file, core.files.OpenRead(path));
-  // What the page cache has may be better than what the disk has. Not past it, as a scrub reads: this hashes
-  // with several threads, and is not to be slower than the disk.
+  // Drops the cached pages, which may be better than the bytes on the disk. Direct reads, as a scrub makes,
+  // would be slower than the disk, because this hashes with several threads.
   (void)::posix_fadvise(file.get(), 0, 0, POSIX_FADV_DONTNEED);
   HashOptions options;
   options.files = &core.files;
@@ -84,13 +84,13 @@ Result<std::optional<std::string>> Examine(BlobDirectory& core, const Digest& di
     reason = fmt::format("its bytes are good, but not its sums file ({})", sums.error().message());
   if (repair) {
     RETURN_IF_ERROR(core.RepairSums(hashed.large->sums, info));
-    reason += "; it was written anew";
+    reason += "; it was rewritten";
   }
   return std::optional<std::string>(std::move(reason));
 }
 
-// Removes the sums of a blob that is not there, unless somebody relies on them who is about to give the blob
-// its name: sums come first. The caller holds the exclusive sweep lock.
+// Removes the sums of an absent blob if their epoch is before `horizon`. A publisher that is about to name
+// the blob has raised their epoch before, because sums come first. The caller holds the exclusive sweep lock.
 Status RemoveSums(BlobDirectory& core, const Digest& digest, Epoch horizon) {
   ASSIGN_OR_RETURN(const std::optional<FileInfo> info, StatIfThere(core, core.SumsPath(digest)));
   if (!info.has_value() || !SumsAreBefore(*info, horizon)) return OkStatus();
@@ -101,7 +101,7 @@ Status SweepStaging(BlobDirectory& core, Epoch horizon) {
   const std::string staging = core.root + "/staging";
   ASSIGN_OR_RETURN(const std::vector<std::string> names, core.files.List(staging));
   if (names.empty()) return OkStatus();
-  // What is staged under the shared lock belongs to no lease, and its epoch may be any.
+  // A file that RepairSums stages under the shared lock belongs to no lease, and may have any epoch.
   ASSIGN_OR_RETURN(const SweepLock exclusive, core.LockExclusive());
   for (const std::string& name : names) {
     uint64_t revision = 0;
@@ -125,7 +125,7 @@ Result<std::vector<Digest>> NamesIn(BlobDirectory& core, std::string_view folder
   for (const std::string& name : *names) {
     const std::string hex = std::string(shard) + name;
     const Result<Sha256> sha256 = ParseSha256Hex(hex);
-    // Not one of ours; whoever put it there may have a reason.
+    // Not one of ours; a user may have put it there for a reason.
     if (!sha256.ok() || !IsLowerHex(hex)) continue;
     digests.push_back({.sha256 = *sha256, .size_bytes = 0});
   }
@@ -135,7 +135,7 @@ Result<std::vector<Digest>> NamesIn(BlobDirectory& core, std::string_view folder
 
 namespace {
 
-// A whole check counts as a scrub's pass. Where another process scrubs at this moment, its own will do.
+// Counts a whole check as a scrub's pass, unless another process scrubs at this moment: its own pass will do.
 void NotePass(BlobDirectory& core, int64_t began_at_ms, const FsckReport& report) {
   const Result<std::optional<Fd>> alone = BeTheOnlyScrubber(core);
   if (!alone.ok() || !*alone) return;
@@ -209,7 +209,7 @@ Result<SweepReport> SweepStore(BlobDirectory& core, const std::unordered_set<Dig
     ++report.blobs_held_back;
     report.bytes_held_back += info.size_bytes;
   };
-  // Looks again under the lock: whoever used a blob since it was listed has raised its epoch by now.
+  // Checks each blob again under the lock: a process that used it since it was listed has raised its epoch.
   const auto remove_batch = [&]() -> Status {
     if (batch.empty()) return OkStatus();
     ASSIGN_OR_RETURN(const SweepLock exclusive, core.LockExclusive());
@@ -252,8 +252,8 @@ Result<SweepReport> SweepStore(BlobDirectory& core, const std::unordered_set<Dig
   RETURN_IF_ERROR(remove_batch());
   if (dry_run) return report;
   RETURN_IF_ERROR(SweepStaging(core, horizon));
-  // Sums whose blob never came, or which outlived it: left by a crash between the two names, or by a publish
-  // that ended before its blob was there.
+  // Removes sums without a blob. They are left by a crash between the two names, or by a publish that ended
+  // before its blob had its name.
   RETURN_IF_ERROR(EachName(core, "sums", [&](const Digest& digest) -> Status {
     if (stop.stop_requested()) return stopped;
     ASSIGN_OR_RETURN(const std::optional<FileInfo> blob, StatIfThere(core, core.ObjectPath(digest)));

@@ -1,5 +1,5 @@
-// The slow rounds over everything in a local store: fsck and sweep. Internal to cas/; the promises
-// stand in cas/local/local_store.h.
+// Passes over everything in a local store: fsck and sweep. Internal to cas/; cas/local/local_store.h states
+// the contract.
 #pragma once
 
 #include <functional>
@@ -13,11 +13,11 @@
 
 namespace modelfs::cas {
 
-// The digests, sizes unknown, of the names in one shard ("2c") of objects/ or sums/, in order. A shard that
-// is not there is empty.
+// The digests (sizes unknown) of the names in one shard ("2c") of objects/ or sums/, in order. Empty if the
+// shard does not exist.
 Result<std::vector<Digest>> NamesIn(BlobDirectory& core, std::string_view folder, std::string_view shard);
 
-// Every blob is read from the disk, whatever the page cache holds.
+// Reads every blob from the disk, whatever the page cache holds.
 Result<FsckReport> FsckStore(BlobDirectory& core, size_t threads, bool quarantine,
                              const LocalStore::Progress& progress);
 Result<SweepReport> SweepStore(BlobDirectory& core, const std::unordered_set<Digest>& live, Epoch horizon,

@@ -530,7 +530,7 @@ TEST(ImportDirectory, WhatSymlinksUnfoldToIsBounded) {
     EXPECT_EQ(ingested.ok(), most == 9U);
     if (ingested.ok()) continue;
     EXPECT_EQ(ingested.error().code(), Code::kInvalidArgument);
-    EXPECT_EQ(ingested.error().message().find("m: the symlinks by here unfold to more than 8 files"), 0U)
+    EXPECT_EQ(ingested.error().message().find("m: up to here, the symlinks unfold to more than 8 files"), 0U)
         << ingested.error().message();
     EXPECT_TRUE(fs::is_empty(home / "blobs/objects"));
   }
