@@ -10,10 +10,10 @@ namespace modelfs::cas {
 namespace {
 
 constexpr size_t kCopyBytes = size_t{1} << 20U;
-// Written bytes are on their way to the disk once there are this many, so that Seal's fsync is short.
+// Write-back starts each time this many bytes were written, so that Seal's fsync is short.
 constexpr uint64_t kWritebackBytes = uint64_t{8} << 20U;
 
-// Copies a piece of a blob into a file; short only at the blob's end.
+// Copies a part of a blob into a file; short only at the blob's end.
 Result<uint64_t> CopyPiece(OpenBlob& blob, uint64_t from, uint64_t length, EditableFile& out, uint64_t to) {
   const uint64_t size_bytes = blob.digest().size_bytes;
   length = from >= size_bytes ? 0 : std::min(length, size_bytes - from);
@@ -46,8 +46,8 @@ DraftFileImpl::~DraftFileImpl() {
 }
 
 Result<size_t> DraftFileImpl::Read(uint64_t offset_bytes, std::span<std::byte> out) {
-  // Pages that the kernel still has are as they were written; what it asks for may be what was lost, and a
-  // copy of that would be a file that nobody doubts.
+  // The kernel's cached pages are as they were written, but the pages that it reads here may be the lost
+  // ones. A copy of those would look like a good file.
   if (open_->lost_bytes) return LostSomeBytes("read");
   const std::shared_ptr<const Backing> backing = open_->Get();
   if (backing->fd() >= 0) return ReadFully(backing->fd(), "draft", offset_bytes, out);
@@ -88,7 +88,7 @@ Status DraftFileImpl::Sync() {
 Result<std::shared_ptr<const Backing>> DraftImpl::LoadBacking(DraftNode node) {
   const std::string path = NodePath(node);
   auto backing = std::make_shared<Backing>();
-  // Before the mode is looked at: a Seal in between makes this one old.
+  // Before the mode is read: a Seal in between makes this backing outdated.
   backing->seals = seals_.load();
   ASSIGN_OR_RETURN(const FileInfo info, StatNode(node));
   if (S_ISDIR(info.mode)) return Error(Code::kInvalidArgument, "is a directory");
@@ -176,7 +176,7 @@ Result<std::shared_ptr<const Backing>> DraftImpl::EnsureOwnExclusively(OpenNode&
     return files_.Rename(temporary, path);
   }();
   if (!copied.ok()) {
-    files_.Unlink(temporary).IgnoreError("the next copy replaces it");
+    files_.Unlink(temporary).IgnoreError("the next copy removes it");
     return copied.error();
   }
   open.Set(own);
@@ -196,7 +196,7 @@ Status DraftImpl::ShareExclusively(OpenNode& open, const ShareMarker& marker) {
 
 void DraftImpl::LostBytes(DraftNode file) {
   const Result<Change> change = Change::Begin(*this);
-  // Sealed, so it had no writer: these bytes were meant for a draft that had ended before.
+  // The draft is sealed, so the file had no writer: these bytes were meant for an earlier, finished draft.
   if (!change.ok()) return;
   std::shared_ptr<OpenNode> open;
   {
@@ -205,7 +205,7 @@ void DraftImpl::LostBytes(DraftNode file) {
     if (const auto at = open_.find(file); at != open_.end()) open = at->second.lock();
     if (open != nullptr) open->lost_bytes = true;
   }
-  // Nobody puts another file in its place between looking at lost_bytes and this.
+  // Prevents others from replacing the file between their check of lost_bytes and this mark.
   std::optional<OpenNode::Exclusive> exclusive;
   if (open != nullptr) exclusive.emplace(*open);
   MarkLost(NodePath(file));
@@ -227,7 +227,7 @@ void DraftImpl::ForgetLoss(OpenNode& open) {
     open.lost_bytes = false;
   }
   files_.SetTimes(NodePath(open.node), {.atime = timespec{.tv_sec = 0, .tv_nsec = UTIME_NOW}})
-      .IgnoreError("a restart then asks for the file once more");
+      .IgnoreError("after a restart the file must be written once more");
 }
 
 void DraftImpl::CloseWriter(OpenNode& open) {
@@ -263,7 +263,7 @@ Status DraftImpl::SetExecutable(DraftNode file, bool executable) {
     ASSIGN_OR_RETURN(ShareMarker marker, MarkerOf(file));
     marker.executable = executable;
     RETURN_IF_ERROR(ReplaceBySymlink(files_, marker.Encode(), path, path + ".new"));
-    files_.SetTimes(path, {.mtime = MtimeOf(attr)}).IgnoreError("the bit is what was asked for");
+    files_.SetTimes(path, {.mtime = MtimeOf(attr)}).IgnoreError("only the bit was asked for");
     KeepLoss(*open, path);
     return OkStatus();
   }
@@ -316,7 +316,7 @@ Result<uint64_t> DraftImpl::CopyFromBlob(DraftNode file, uint64_t to_offset_byte
   const bool continues = to_offset_bytes == from_offset_bytes && attr.size_bytes == to_offset_bytes;
   const bool shareable = attr.size_bytes == 0 || (attr.shares.has_value() && *attr.shares == blob);
   if (continues && shareable) {
-    // With its epoch raised before the marker names it, no sweep takes the blob in between.
+    // The epoch is raised before the marker names the blob, so that no sweep takes it in between.
     RETURN_IF_ERROR(blobs_.ReuseFile(blob, epoch));
     const ShareMarker marker = {
         .blob = blob, .length_bytes = to_offset_bytes + count, .executable = attr.executable};

@@ -92,7 +92,7 @@ Status DraftImpl::SetLabel(const std::string& label) {
 
 Status DraftImpl::Begin() {
   RETURN_IF_ERROR(ReplaceFile("format", std::string(kDraftFormat), Durability::kRestart));
-  // Last: a draft is one from when it has a label.
+  // Last, because a draft is one once it has a label.
   return SetLabel(label());
 }
 
@@ -116,7 +116,7 @@ Status DraftImpl::ReplaceFile(std::string_view name, const std::string& bytes, D
 // --- recovery ---
 
 Status DraftImpl::Recover() {
-  // Before anything of it is in the draft.
+  // First, before any data of the current format is in the draft.
   constexpr uint64_t kMostFormatBytes = 256;
   const Result<std::string> format = files_.ReadAll(path_ + "/format", kMostFormatBytes);
   if (!format.ok() && format.error().code() != Code::kNotFound) return format.error();
@@ -141,7 +141,7 @@ Status DraftImpl::Recover() {
     const std::optional<uint64_t> node = ParseDecimal(name);
     if (node.has_value() && *node <= UINT32_MAX) highest = std::max(highest, static_cast<DraftNode>(*node));
     if (node.has_value() && names.contains(static_cast<DraftNode>(*node))) continue;
-    files_.RemoveTree(nodes_ + name).IgnoreError("no name leads there: it goes with the draft");
+    files_.RemoveTree(nodes_ + name).IgnoreError("no name leads there; it is removed with the draft");
   }
   next_node_ = highest + 1;
   MutexLock lock(state_mu_);
@@ -152,14 +152,14 @@ Status DraftImpl::Recover() {
 }
 
 Result<DraftTimes> DraftImpl::KeptTimes() {
-  // As many as a draft can have nodes.
+  // Enough for all nodes that a draft can have.
   constexpr uint64_t kMostBytes = uint64_t{1} << 30U;
   const Result<std::string> encoded = files_.ReadAll(path_ + "/times", kMostBytes);
   if (!encoded.ok()) {
     if (encoded.error().code() == Code::kNotFound) return DraftTimes();
     return encoded.error();
   }
-  // A damaged one costs times, which is no reason to withhold the files.
+  // A damaged file costs only times, which is no reason to withhold the files.
   return DecodeTimes(*encoded).value_or(DraftTimes());
 }
 
@@ -179,7 +179,7 @@ Result<bool> DraftImpl::RecoverName(DraftNode directory, const DraftEntry& entry
     }
     return true;
   }
-  // Left behind by a rename that was cut short.
+  // Left behind by an interrupted rename.
   const Result<DraftNode> parent = Parent(entry.node);
   if (!parent.ok() || *parent != directory) RETURN_IF_ERROR(SetParent(entry.node, directory));
   return true;

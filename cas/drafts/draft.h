@@ -1,10 +1,10 @@
-// What the parts of a draft share: its state, and which file its calls are in. Internal to cas/; users
-// see cas/drafts/draft_store.h.
+// The state that the parts of a draft share, and the file of each call. Internal to cas/; other folders use
+// cas/drafts/draft_store.h.
 //
-//   draft_impl.cc    changes under way, the label, bringing what a killed process left into order
-//   draft_names.cc   the tree of names, attributes
-//   draft_bytes.cc   what files hold: sharing blobs, copying at the first write, open files
-//   draft_seal.cc    the draft becomes a tree, and back
+//   draft.cc    changes under way, the label, repairs after a process was killed
+//   names.cc    the tree of names, attributes
+//   bytes.cc    the files' bytes: sharing blobs, copying at the first write, open files
+//   seal.cc     the draft becomes a tree, and back
 #pragma once
 
 #include <atomic>
@@ -40,11 +40,11 @@ inline constexpr uint32_t kOwnExecutableMode = 0700;
 inline constexpr uint32_t kOwnerWrites = 0200;
 inline constexpr uint32_t kOwnerExecutes = 0100;
 
-// The answer to a change of a draft that is sealed.
+// The error of a change to a sealed draft.
 Error Sealed();
-// The answer to whoever wants the bytes of a file that lost some.
+// The error of a read of a file that lost bytes.
 Error LostSomeBytes(std::string_view file);
-// All of `bytes`, or an error.
+// Writes all of `bytes`, or returns an error.
 Status WriteFully(EditableFile& file, uint64_t offset_bytes, std::span<const std::byte> bytes);
 
 class DraftImpl;
@@ -77,15 +77,16 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
     labels_.push_back(std::move(label));
   }
 
-  // Writes the format and the label of a new one; from then on it is a draft.
+  // Writes the format and then the label of a new draft; it is a draft once it has its label.
   Status Begin();
-  // Brings what a killed process left into order (nodes without a name, names without a node), and a draft of
-  // an earlier format to this one.
+  // Repairs what a killed process left: nodes without a name, names without a node. Converts a draft of an
+  // earlier format to the current one.
   Status Recover();
-  // No change from now on, for ever.
+  // Refuses all changes from now on, for ever.
   void Retire();
   const std::string& path() const { return path_; }
-  // The blobs that files of the draft were published as, which are links to the same inode.
+  // Returns and forgets the blobs as which files of the draft were published. Each such file is a link to its
+  // blob's inode.
   std::map<DraftNode, Digest> TakePublished();
 
   DraftNumber number() const override { return number_; }
@@ -121,7 +122,7 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
  private:
   friend class DraftFileImpl;
 
-  // One change under way; Seal waits for all of them. Refused once sealing has begun.
+  // A change under way; Seal waits for all of them. Begin fails once sealing has begun.
   class Change {
    public:
     static Result<Change> Begin(DraftImpl& draft);
@@ -134,7 +135,7 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
     DraftImpl* draft_;
   };
 
-  // A change of a file's bytes: what is known of them no longer holds.
+  // A change of a file's bytes: forgets the digests that were computed before.
   class BytesChange {
    public:
     BytesChange(DraftImpl& draft, DraftNode file) : draft_(draft), file_(file) {
@@ -156,14 +157,14 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
     int64_t mtime_s = 0;
     int64_t mtime_ns = 0;
   };
-  // What a Seal makes a file's entries of.
+  // The input of a Seal for all tree entries of one file.
   struct SealInput {
     DraftAttr attr;
-    std::optional<StoredFile> stored;  // of a file that is a blob already
-    size_t item = 0;                   // else: which one of those that are published
+    std::optional<StoredFile> stored;  // set if the file is a blob already
+    size_t item = 0;                   // otherwise: the index among the published files
   };
-  // What a name in a directory stands for; or, where a name is kept for what was refused, what that was to
-  // be.
+  // The target of a name in a directory. If the name is only kept for a refused file, `refused` describes the
+  // file.
   struct Named {
     std::string name;
     EntryTarget target;
@@ -175,11 +176,11 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
     return NodePath(directory) + "/" + std::string(name);
   }
 
-  // What a file beside the nodes is there to survive.
+  // The event that a file beside the nodes must survive.
   enum class Durability { kRestart, kPowerCut };
   Status ReplaceFile(std::string_view name, const std::string& bytes, Durability durability);
   Result<DraftTimes> KeptTimes();
-  // Counts a name that a walk of Recover's found; whether it is the first of its node.
+  // Counts a name that Recover found; returns whether it is the first one of its node.
   Result<bool> RecoverName(DraftNode directory, const DraftEntry& entry,
                            std::unordered_map<DraftNode, uint32_t>& names);
   Result<FileInfo> StatNode(DraftNode node) const;
@@ -187,17 +188,17 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
   Status CheckDirectory(DraftNode directory) REQUIRES(names_mu_);
   Result<bool> IsEmptyDirectory(DraftNode directory);
   void DropName(DraftNode node);
-  // Gives a new node its name, or removes it again.
+  // Gives a new node its name, or removes the node if that fails.
   Result<DraftEntry> NameNode(DraftNode directory, std::string_view name, const EntryTarget& target);
-  // kAlreadyExists where the name is taken, and not only kept for what was refused.
+  // kAlreadyExists if the name is taken; a name that is only kept for a refused file is free.
   Status AddName(DraftNode directory, std::string_view name, const EntryTarget& target);
   Result<Named> NameAt(DraftNode directory, std::string_view name) const;
-  // All names in a directory, by name, those that are kept for what was refused too.
+  // All names in a directory, sorted, including those that are kept for refused files.
   Result<std::vector<Named>> NamesIn(DraftNode directory) const;
-  // A name of `node` is gone: where it was the last one, nothing leads to it any more.
+  // Called after a name of `node` was removed. If it was the last one, the node becomes nameless.
   void NameGone(DraftNode node) REQUIRES(names_mu_);
   Status SetParent(DraftNode directory, DraftNode parent);
-  // The names of all of the draft. kInvalidArgument where one was refused and is not there.
+  // All names in the draft. kInvalidArgument if the name of a refused file is still free.
   Result<DraftNames> AllNames();
   Status TakeNames(DraftNode directory, const std::string& path, DraftNames& names);
 
@@ -206,21 +207,22 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
     return backing.own != nullptr && backing.seals == seals_.load();
   }
   Result<std::shared_ptr<const Backing>> LoadBacking(DraftNode node);
-  // The node's own file, writable; copies what it shared so far, at most `keep_bytes` of it.
+  // Returns the node's own file, writable. Copies the bytes that the node shared so far, at most
+  // `keep_bytes`.
   Result<std::shared_ptr<const Backing>> EnsureOwn(OpenNode& open, uint64_t keep_bytes);
   Result<std::shared_ptr<const Backing>> EnsureOwnExclusively(OpenNode& open, uint64_t keep_bytes);
   Status ShareExclusively(OpenNode& open, const ShareMarker& marker);
-  // What takes the place of a file that lost bytes has lost them too, ...
+  // Marks the file that replaces one that lost bytes, because it lost them, too.
   void KeepLoss(const OpenNode& open, const std::string& path);
-  // Best effort: this process remembers it in any case.
+  // Best effort: this process remembers the loss in any case.
   void MarkLost(const std::string& path);
-  // ... until nothing is left of it.
+  // Removes the mark after the file was truncated to nothing.
   void ForgetLoss(OpenNode& open);
   void CloseWriter(OpenNode& open);
-  // Whether hashing it now is worth a thread.
+  // Whether the file is large enough for a thread to hash it now.
   static bool IsWorthHashing(const FileInfo& info);
   std::optional<HashedFile> HashEarly(DraftNode file, const std::stop_token& stop);
-  // Whether the file was published, by this process or one before: its inode's times are its blob's.
+  // Whether a Seal published the file, in this process or an earlier one: its inode's times are its blob's.
   static bool IsPublished(const FileInfo& info);
   template <typename Timed>
   static timespec MtimeOf(const Timed& attr) {
@@ -228,17 +230,17 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
   }
   Result<SealInput> InputOf(DraftNode node, const std::string& path, Epoch epoch,
                             const std::stop_token& stop);
-  // Keeps the times that files have now, before they become blobs: durable on OK.
+  // Saves the files' current times before they become blobs. On OK they are durable.
   Status KeepTimes(const std::vector<SealedFile>& files);
-  // No change from now on; waits for those under way.
+  // Refuses changes from now on; waits for those under way.
   Status BeginSeal();
-  // `published`: the files that it gave to the store, or was about to when it failed.
+  // Adds to `published` the files that it gave to the store, or was about to give when it failed.
   Result<SealedDraft> SealFiles(Epoch epoch, const LocalStore::Progress& progress,
                                 const std::stop_token& stop, std::vector<SealedFile>& published);
-  // Makes files of a Seal that failed the draft's own again, with their times.
+  // After a failed Seal: gives the draft its files back, with their times.
   void TakeBack(std::vector<SealedFile>& published);
-  // Makes a file that is a blob now share it like any other. One where this fails stays read-only and is
-  // copied by its first write.
+  // Makes a published file share its blob through a marker. If this fails the file stays read-only, and its
+  // first write copies it.
   void Share(const SealedFile& file);
 
   Files& files_;
@@ -248,9 +250,9 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
   const DraftNumber number_;
 
   mutable Mutex label_mu_;
-  // The last is the label. The others stay, since label() hands out references.
+  // The last one is the label. The others stay, because label() returns references.
   std::deque<std::string> labels_ GUARDED_BY(label_mu_);
-  const Fd lock_;  // flock(2): this process owns the draft
+  const Fd lock_;  // flock(2): shows that this process owns the draft
 
   // Serialises changes of names. Held across calls that change directories on the local disk.
   Mutex names_mu_;
@@ -260,7 +262,7 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
     std::string name;
     std::string what;
   };
-  // Those for which the disk had no room.
+  // Refused files for which the disk had no room to keep the name.
   std::vector<Refusal> refused_ GUARDED_BY(names_mu_);
 
   std::vector<DraftNode> NamedWriters() REQUIRES(names_mu_, state_mu_);
@@ -275,11 +277,11 @@ class DraftImpl : public Draft, public std::enable_shared_from_this<DraftImpl> {
   size_t changes_ GUARDED_BY(state_mu_) = 0;
   std::unordered_map<DraftNode, std::weak_ptr<OpenNode>> open_ GUARDED_BY(state_mu_);
   std::unordered_map<DraftNode, SealedFile> sealed_files_ GUARDED_BY(state_mu_);
-  std::unordered_set<DraftNode> lost_ GUARDED_BY(state_mu_);             // those that lost bytes
-  std::unordered_map<DraftNode, uint32_t> links_ GUARDED_BY(state_mu_);  // names of those that have several
-  DraftTimes times_ GUARDED_BY(state_mu_);                               // of the files that were published
+  std::unordered_set<DraftNode> lost_ GUARDED_BY(state_mu_);             // files that lost bytes
+  std::unordered_map<DraftNode, uint32_t> links_ GUARDED_BY(state_mu_);  // number of names, if several
+  DraftTimes times_ GUARDED_BY(state_mu_);                               // of the published files
 
-  // Last, hence gone first: its thread uses the rest.
+  // Declared last and therefore destroyed first: its thread uses the other members.
   DraftHashes hashes_{[this](DraftNode file, const std::stop_token& stop) { return HashEarly(file, stop); }};
 };
 

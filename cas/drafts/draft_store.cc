@@ -24,13 +24,13 @@ namespace {
 
 constexpr uint64_t kLabelMaxBytes = uint64_t{1} << 20U;
 constexpr uint64_t kFormatMaxBytes = 256;
-// What a draft's directory is called from the moment it is discarded.
+// The prefix of a draft's directory from the moment when it is discarded.
 constexpr std::string_view kGonePrefix = "gone.";
 
-// Asks ext4 to lay out each directory below `path` by itself (chattr(1), attribute T). A draft is made and
-// removed soon; ext4 does not reuse an inode for some seconds after it was freed, and looks at each of them
-// again for every new one nearby, so drafts that follow each other in one place slow down by the square of
-// their files. Elsewhere, and where it fails, nothing is lost.
+// Makes ext4 place each directory below `path` apart from the others (chattr(1), attribute T). A draft is
+// made and removed soon. ext4 does not reuse an inode for some seconds after it was freed, and looks at each
+// of them again for every new one nearby. So drafts that follow each other in one place slow down by the
+// square of their files. On other file systems, and on failure, nothing is lost.
 void SpreadDirectoriesBelow(const std::string& path) {
   const Fd directory(::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
   int flags = 0;
@@ -65,21 +65,21 @@ class DraftStoreImpl : public DraftStore {
 
   std::string PathOf(DraftNumber number) const { return options_.root + "/" + std::to_string(number); }
   Result<std::vector<DraftNumber>> Numbers();
-  // The lock of a draft that no live process holds. kAborted where one does, or it is gone.
+  // Takes the lock of a draft that no live process holds. kAborted if one does, or if the draft is gone.
   Result<Fd> TryLock(DraftNumber number);
-  // Locks a draft whose label `wanted` accepts; nothing where it does not. Counts in `held` where a live
+  // Locks a draft if `wanted` accepts its label; otherwise returns nothing. Counts it in `held` if a live
   // process holds it.
   std::optional<Taken> Take(DraftNumber number, const std::function<bool(std::string_view label)>& wanted,
                             size_t& held);
-  // What its files take that are nobody else's.
+  // The bytes of its files that have no other hard link.
   uint64_t OwnBytes(DraftNumber number);
-  // Takes a draft out of sight in one step, then removes it piece by piece. The caller holds its lock.
+  // Removes a draft from sight in one step, then its files one by one. The caller holds its lock.
   Status Remove(const std::string& path, const std::map<DraftNode, Digest>& published);
-  // Removes what is left of drafts that were discarded, and what a killed Create began with.
+  // Removes the remains of discarded drafts, and of a Create that was killed.
   Status RemoveGone();
-  // Whether it ever became a draft. A Create that is at it holds its lock.
+  // Whether it ever became a draft. A Create that is still at work holds its lock.
   bool HasLabel(DraftNumber number) const { return files_.Stat(PathOf(number) + "/label").ok(); }
-  // Whether a later version of modelfs made it.
+  // Whether a later version of modelfs created it.
   Result<bool> IsNewer(DraftNumber number);
 
   Files& files_;
@@ -102,11 +102,11 @@ Result<std::vector<DraftNumber>> DraftStoreImpl::Numbers() {
 
 Result<Fd> DraftStoreImpl::TryLock(DraftNumber number) {
   const std::string path = PathOf(number) + "/lock";
-  const Error taken(Code::kAborted, path + ": another process has that draft, or had it and removed it");
+  const Error taken(Code::kAborted, path + ": another process holds that draft, or has removed it");
   Result<Fd> fd = files_.OpenLock(path);
   if (!fd.ok()) return fd.error().code() == Code::kNotFound ? taken : fd.error();
   if (::flock(fd->get(), LOCK_EX | LOCK_NB) != 0) return taken;
-  // Discarded by its owner between our open and our lock?
+  // Check that its owner did not discard it between our open and our lock.
   ASSIGN_OR_RETURN(const FileInfo held, InfoOf(fd->get(), path));
   const Result<FileInfo> named = files_.Stat(path);
   if (!named.ok() && named.error().code() != Code::kNotFound) return named.error();
@@ -124,7 +124,7 @@ std::optional<DraftStoreImpl::Taken> DraftStoreImpl::Take(
     ++held;
     return std::nullopt;
   }
-  // Read again: until it was locked, its owner may have changed it, or discarded the draft.
+  // Read it again: before we had the lock, its owner may have changed the label, or discarded the draft.
   Result<std::string> label = files_.ReadAll(path, kLabelMaxBytes);
   if (!label.ok() || !wanted(*label)) return std::nullopt;
   return Taken{*std::move(lock), *std::move(label)};
@@ -146,7 +146,7 @@ Result<std::shared_ptr<Draft>> DraftStoreImpl::Create(const std::string& label) 
       return made.error();
     }
     Result<Fd> lock_fd = TryLock(number);
-    if (!lock_fd.ok() && lock_fd.error().code() == Code::kAborted) continue;  // by whoever clears away
+    if (!lock_fd.ok() && lock_fd.error().code() == Code::kAborted) continue;  // RemoveGone has it
     if (!lock_fd.ok()) {
       files_.RemoveTree(path).IgnoreError("RemoveGone finds it");
       return lock_fd.error();
@@ -205,10 +205,10 @@ Status DraftStoreImpl::Remove(const std::string& path, const std::map<DraftNode,
   FAIL_POINT("discard.renamed");
   for (const auto& [node, blob] : published) {
     options_.blobs->UnlinkOtherName(gone + "/n/" + std::to_string(node), blob)
-        .IgnoreError("what is left goes with the rest");
+        .IgnoreError("RemoveTree removes it");
   }
-  // The draft is gone, whatever becomes of its files.
-  files_.RemoveTree(gone).IgnoreError("what is left is found by its name");
+  // From here on the draft is gone, even if its files stay for now.
+  files_.RemoveTree(gone).IgnoreError("RemoveGone finds the rest by its name");
   return OkStatus();
 }
 
@@ -217,10 +217,10 @@ Status DraftStoreImpl::RemoveGone() {
   for (const std::string& name : names) {
     if (!name.starts_with(kGonePrefix)) continue;
     const std::string gone = options_.root + "/" + name;
-    // Whoever discarded it is at it.
+    // The process that discarded it is still removing it.
     const Result<Fd> lock = files_.OpenRead(gone + "/lock");
     if (lock.ok() && ::flock(lock->get(), LOCK_EX | LOCK_NB) != 0) continue;
-    files_.RemoveTree(gone).IgnoreError("what is left is found by its name");
+    files_.RemoveTree(gone).IgnoreError("the next RemoveGone finds the rest by its name");
   }
   ASSIGN_OR_RETURN(const std::vector<DraftNumber> numbers, Numbers());
   for (const DraftNumber number : numbers) {
@@ -250,16 +250,17 @@ Result<std::vector<Digest>> DraftStoreImpl::SharedBlobs() {
   for (const DraftNumber number : numbers) {
     const std::string nodes = PathOf(number) + "/n";
     const Result<std::vector<std::string>> names = files_.List(nodes);
-    // Discarded since it was listed: then it needs nothing any more.
+    // Discarded since it was listed, so it needs no blob any more.
     if (!names.ok() && names.error().code() == Code::kNotFound) continue;
     if (!names.ok()) return names.error();
     ASSIGN_OR_RETURN(const bool newer, IsNewer(number));
     if (newer) {
       return Error(
           Code::kFailedPrecondition,
-          fmt::format("{} is a draft of a later version of modelfs, which alone knows what it uses: run "
-                      "that version, or remove the draft",
-                      PathOf(number)));
+          fmt::format(
+              "{} is a draft of a later version of modelfs, which alone knows the blobs that it uses: run "
+              "that version, or remove the draft",
+              PathOf(number)));
     }
     for (const std::string& name : *names) {
       const Result<std::string> target = files_.ReadLink(fmt::format("{}/{}", nodes, name));
@@ -310,7 +311,7 @@ Result<uint64_t> DraftStoreImpl::RemoveExpired(std::chrono::seconds unused_for, 
   uint64_t removed = 0;
   for (const DraftNumber number : numbers) {
     const std::string path = PathOf(number);
-    // The newest ctime: mtimes are what `cp -a` makes of them.
+    // The newest ctime, because `cp -a` sets mtimes to any time.
     int64_t last_s = 0;
     const auto look = [&](const std::string& at) {
       const Result<FileInfo> info = files_.Stat(at);

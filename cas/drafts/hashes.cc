@@ -25,7 +25,7 @@ void DraftHashes::Closed(DraftNode file) {
 
 void DraftHashes::StartThread() {
   if (running_ || queue_.empty()) return;
-  if (thread_.joinable()) thread_.join();  // it needs the lock no more
+  if (thread_.joinable()) thread_.join();  // it does not need the lock any more
   running_ = true;
   thread_ = TryStartThread([this] { Run(); });
   if (thread_.joinable()) return;
@@ -56,7 +56,8 @@ void DraftHashes::Stop() {
 }
 
 std::unordered_map<DraftNode, HashedFile> DraftHashes::Settle(const std::stop_token& stop) {
-  // Made before the lock is taken and gone after it: it takes the lock itself, here or on another thread.
+  // Constructed before the lock is taken and destroyed after its release, because the callback takes the lock
+  // itself, on this thread or another.
   const std::stop_callback wake(stop, [this] {
     MutexLock lock(mu_);
     idle_.NotifyAll();

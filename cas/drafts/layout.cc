@@ -16,10 +16,10 @@ constexpr size_t kChecksumBytes = 8;
 constexpr uint32_t kNanosecondsPerSecond = 1'000'000'000;
 
 Error Damaged(std::string_view what, std::string_view text) {
-  return {Code::kDataLoss, fmt::format("draft: \"{}\" is no {}", text, what)};
+  return {Code::kDataLoss, fmt::format("draft: \"{}\" is not a {}", text, what)};
 }
 
-// The text up to the next ':', which is removed with it.
+// Returns the text up to the next ':', and removes both from `rest`.
 std::string_view NextField(std::string_view& rest) {
   const size_t colon = rest.find(':');
   const std::string_view field = rest.substr(0, colon);
@@ -121,7 +121,7 @@ Status ReplaceBySymlink(Files& files, const std::string& target, const std::stri
   }
   RETURN_IF_ERROR(made);
   Status renamed = files.Rename(temporary, path);
-  if (!renamed.ok()) files.Unlink(temporary).IgnoreError("the next one replaces it");
+  if (!renamed.ok()) files.Unlink(temporary).IgnoreError("the next call removes it");
   return renamed;
 }
 

@@ -25,26 +25,26 @@ class Unfolder {
   }
 
  private:
-  // What a link leads to in the end.
+  // The final target of a link.
   struct Target {
     DraftNode node = 0;
     bool directory = false;
-    int followed = 0;  // links on the way, itself among them
+    int followed = 0;  // links on the way, this one included
   };
-  // How deep something lies, or how deep what is in it goes.
+  // The depth of an entry, or the greatest depth below it.
   struct Depth {
     size_t levels = 0;
-    int links = 0;     // to directories
+    int links = 0;     // links to directories
     size_t bytes = 0;  // of the path
   };
-  // Files and directories, and the paths to them.
+  // The number of files and directories, and the bytes in their paths.
   struct Size {
     uint64_t entries = 0;
     uint64_t path_bytes = 0;
   };
   struct Measured {
-    Size all;  // with what links unfold to
-    Size own;  // without
+    Size all;  // including the targets of links
+    Size own;  // without them
     Depth depth;
   };
 
@@ -65,7 +65,7 @@ class Unfolder {
     return at != entries.end() && at->name == name ? &*at : nullptr;
   }
 
-  // `path` is that of the link which the messages are about, `depth` counts those that led here.
+  // `path` is the path of the link for messages; `depth` is the number of links that led here.
   Result<Target> Follow(DraftNode directory, DraftNode link, const std::string& path, int depth) {
     const uint64_t key = (uint64_t{directory} << 32U) | link;
     if (const auto known = followed_.find(key); known != followed_.end()) return known->second;
@@ -92,7 +92,7 @@ class Unfolder {
       const size_t slash = rest.find('/');
       const std::string_view name = rest.substr(0, slash);
       rest.remove_prefix(slash == std::string_view::npos ? rest.size() : slash + 1);
-      // Also where a slash is all that follows a file's name.
+      // Also if only a slash follows a file's name.
       if (!at.directory) return nowhere();
       if (!name.empty() && name != ".") {
         RETURN_IF_ERROR(Step(at, name, path, text, depth));
@@ -108,7 +108,7 @@ class Unfolder {
     return at;
   }
 
-  // One component further.
+  // Goes one component further.
   Status Step(Target& at, std::string_view name, const std::string& path, const std::string& text,
               int depth) {
     if (name == "..") {
@@ -123,10 +123,11 @@ class Unfolder {
     }
     const DraftEntry* entry = Find(at.node, name);
     if (entry == nullptr) {
-      return Refuse(path,
-                    fmt::format("is a symbolic link to {}, which leads nowhere: there is no {} on the way; "
-                                "put it there, or remove the link",
-                                Printable(text), Printable(name)));
+      return Refuse(
+          path,
+          fmt::format("is a symbolic link to {}, which leads nowhere, because {} does not exist on the way; "
+                      "put it there, or remove the link",
+                      Printable(text), Printable(name)));
     }
     if (entry->kind != DraftKind::kLink) {
       at.node = entry->node;
@@ -140,8 +141,8 @@ class Unfolder {
     return OkStatus();
   }
 
-  // How much is in a directory, what its links unfold to included: each directory is looked at once. So
-  // nothing is made of links that unfold to too much.
+  // Measures a directory with all to which its links unfold; looks at each directory once. So too large an
+  // unfolding is refused before any of it exists.
   Result<Measured> Measure(DraftNode directory, const std::string& path, Depth at) {
     if (const auto known = measured_.find(directory); known != measured_.end()) {
       if (!known->second.has_value()) {
@@ -219,7 +220,7 @@ class Unfolder {
     return OkStatus();
   }
 
-  // After Measure, so every link leads somewhere and all of it ends. `own`: no link led here.
+  // Call after Measure, so that every link leads somewhere and the recursion ends. `own`: no link led here.
   void Emit(DraftNode directory, const std::string& path, bool own) {
     const std::vector<DraftEntry>& entries = names_.directories.at(directory).entries;
     if (own) out_.directories.push_back({.path = path, .node = directory, .directory = true});
@@ -240,9 +241,9 @@ class Unfolder {
   }
 
   const DraftNames& names_;
-  uint64_t entries_ = 0;                           // of all directories, each once
+  uint64_t entries_ = 0;                           // in all directories; each directory counts once
   std::unordered_map<uint64_t, Target> followed_;  // by directory and link
-  // Nothing: it is being measured.
+  // Nothing: the directory is being measured.
   std::unordered_map<DraftNode, std::optional<Measured>> measured_;
   UnfoldedNames out_;
 };

@@ -1,10 +1,9 @@
-// What a draft's names come to once its symbolic links are followed: the files and empty directories of a
-// tree.
+// Follows the symbolic links among a draft's names, and returns the files and empty directories of a tree.
 //
-// Links are resolved here, by names alone and component by component, so that nothing outside of the draft is
-// ever looked at and nobody can exchange a component meanwhile. A link to a file is that file under another
-// name; a link to a directory unfolds to what is in it. Pure functions: the names are a snapshot in memory.
-// Internal to cas/.
+// Links are resolved here, by names alone and component by component. So nothing outside of the draft is ever
+// looked up, and no other process can exchange a component meanwhile. A link to a file is that file under
+// another name; a link to a directory unfolds to the directory's contents. Pure functions: the names are a
+// snapshot in memory. Internal to cas/.
 #pragma once
 
 #include <cstdint>
@@ -35,12 +34,13 @@ struct UnfoldedEntry {
 
 struct UnfoldedNames {
   std::vector<UnfoldedEntry> leaves;  // files, and directories that are empty
-  // The draft's own directories, the root with an empty path: not those that a link unfolded to.
+  // The draft's own directories, the root with an empty path. Directories to which links unfolded are not
+  // listed.
   std::vector<UnfoldedEntry> directories;
 };
 
-// kInvalidArgument names the link: it leads nowhere, out of the draft (an absolute path does, wherever it
-// leads), in a circle, or over too many others; or what is to be unfolded is too much or too deep.
+// kInvalidArgument names the link. It leads nowhere, out of the draft (every absolute path does), in a
+// circle, or over too many others; or it unfolds to too much or too deep.
 Result<UnfoldedNames> Unfold(const DraftNames& names);
 
 }  // namespace modelfs::cas

@@ -10,7 +10,7 @@
 namespace modelfs::cas {
 namespace {
 
-// In a directory, for a name that replaces another; no file can have it, as with kParentName.
+// A temporary name in a directory; it then replaces another. No file can have it, like kParentName.
 constexpr std::string_view kTemporaryName = "\x01new";
 
 uint64_t Blocks512(uint64_t bytes) { return (bytes + 511) / 512; }
@@ -40,7 +40,7 @@ Result<DraftAttr> DraftImpl::GetAttr(DraftNode node) {
   std::optional<std::string> target;
   if (S_ISLNK(info.mode)) {
     Result<std::string> read = files_.ReadLink(NodePath(node));
-    // Copied by a write since the stat: look again.
+    // A write has copied it since the stat: look again.
     if (!read.ok() && read.error().code() == Code::kNotFound) return GetAttr(node);
     if (!read.ok()) return read.error();
     target = *std::move(read);
@@ -66,7 +66,7 @@ Result<DraftAttr> DraftImpl::GetAttr(DraftNode node) {
   attr.blocks_512 = info.blocks_512;
   if (IsPublished(info)) {
     const auto kept = times_.find(node);
-    // Published by a build that kept no times: about then, it was there.
+    // Published by a build that saved no times: the ctime is close to the time of publishing.
     attr.mtime_s = kept == times_.end() ? info.ctime_s : kept->second.tv_sec;
     attr.mtime_ns = kept == times_.end() ? info.ctime_ns : kept->second.tv_nsec;
   }
@@ -100,7 +100,7 @@ Result<std::vector<DraftImpl::Named>> DraftImpl::NamesIn(DraftNode directory) co
   std::vector<Named> found;
   found.reserve(names.size());
   for (const std::string& name : names) {
-    // The link to its parent, or a temporary one.
+    // The link to the parent, or a temporary one.
     if (name.starts_with(kParentName)) continue;
     Result<Named> named = NameAt(directory, name);
     if (!named.ok() && named.error().code() == Code::kNotFound) continue;  // removed since it was listed
@@ -114,7 +114,7 @@ Result<std::vector<DraftImpl::Named>> DraftImpl::NamesIn(DraftNode directory) co
 Result<DraftEntry> DraftImpl::Lookup(DraftNode directory, std::string_view name) {
   ASSIGN_OR_RETURN(Named named, NameAt(directory, name));
   if (!named.refused.empty()) {
-    return Error(Code::kNotFound, fmt::format("{}: {} was refused here, and nothing has the name",
+    return Error(Code::kNotFound, fmt::format("{}: {} was refused here, and no file has the name",
                                               Printable(name), named.refused));
   }
   return DraftEntry{.name = std::move(named.name), .node = named.target.node, .kind = named.target.kind};
@@ -189,7 +189,7 @@ Result<DraftEntry> DraftImpl::MakeFile(DraftNode directory, std::string_view nam
 Result<DraftEntry> DraftImpl::NameNode(DraftNode directory, std::string_view name,
                                        const EntryTarget& target) {
   if (Status named = AddName(directory, name, target); !named.ok()) {
-    files_.RemoveTree(NodePath(target.node)).IgnoreError("no name leads there: it goes at the next start");
+    files_.RemoveTree(NodePath(target.node)).IgnoreError("no name leads there; the next start removes it");
     return named.error();
   }
   return DraftEntry{.name = std::string(name), .node = target.node, .kind = target.kind};
@@ -204,7 +204,7 @@ Result<DraftEntry> DraftImpl::MakeDirectory(DraftNode directory, std::string_vie
   const std::string path = NodePath(node);
   RETURN_IF_ERROR(files_.MakeDirectory(path));
   if (Status up = files_.Symlink(std::to_string(directory), NamePath(node, kParentName)); !up.ok()) {
-    files_.RemoveDirectory(path).IgnoreError("no name leads there: it goes at the next start");
+    files_.RemoveDirectory(path).IgnoreError("no name leads there; the next start removes it");
     return up.error();
   }
   return NameNode(directory, name, {.node = node, .kind = DraftKind::kDirectory});
@@ -237,7 +237,7 @@ Result<DraftEntry> DraftImpl::AddLink(DraftNode node, DraftNode directory, std::
   if (nameless_.contains(node)) return Error(Code::kNotFound, "the file was removed");
   ASSIGN_OR_RETURN(const DraftAttr attr, GetAttr(node));
   if (attr.kind == DraftKind::kDirectory) {
-    return Error(Code::kInvalidArgument, "a directory has one name: there are no hard links to directories");
+    return Error(Code::kInvalidArgument, "a directory cannot have a second name (hard link)");
   }
   RETURN_IF_ERROR(AddName(directory, name, {.node = node, .kind = attr.kind}));
   MutexLock state(state_mu_);
@@ -342,8 +342,8 @@ Status DraftImpl::Rename(DraftNode from_directory, std::string_view from_name, D
         return Error(Code::kFailedPrecondition, Printable(to_name) + ": the directory is not empty");
     }
   }
-  // Before the names move, so that a full disk is met while nothing has changed; what a kill leaves of it,
-  // Recover puts right.
+  // Before the names move, so that a full disk is noticed before anything changed. If the process is killed
+  // here, Recover repairs the parents.
   const bool moves = from_directory != to_directory;
   const auto set_parents = [&](DraftNode of_from, DraftNode of_to) -> Status {
     if (moves && from_directory_moves) RETURN_IF_ERROR(SetParent(from.node, of_from));
@@ -358,7 +358,7 @@ Status DraftImpl::Rename(DraftNode from_directory, std::string_view from_name, D
                                             : files_.Rename(from_path, to_path);
   }
   if (!renamed.ok()) {
-    set_parents(from_directory, to_directory).IgnoreError("the next start of the draft puts it right");
+    set_parents(from_directory, to_directory).IgnoreError("the next start repairs it");
     return renamed.error().Wrap("rename " + Printable(from_name));
   }
   if (mode == RenameMode::kReplace && to.ok()) NameGone(to->node);
@@ -370,7 +370,7 @@ void DraftImpl::Forget(DraftNode node) {
   if (nameless_.erase(node) == 0) return;
   DropName(node);
   files_.RemoveTree(NodePath(node))
-      .IgnoreError("it is unreachable, and goes with the draft or at its next start");
+      .IgnoreError("it is unreachable; the next start or the end of the draft removes it");
 }
 
 }  // namespace modelfs::cas

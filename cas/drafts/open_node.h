@@ -1,4 +1,4 @@
-// A draft's file while it is open or being changed: where its bytes are, and who may exchange that.
+// A draft's file while it is open or being changed: the place of its bytes, and the lock for replacing it.
 // Internal to cas/.
 #pragma once
 
@@ -15,23 +15,22 @@
 
 namespace modelfs::cas {
 
-// Where an open file's bytes are at the moment. Replaced as a whole, never changed.
+// The current place of an open file's bytes. Replaced as a whole, never changed.
 struct Backing {
-  // A file of the draft's own, which may be written to until the next Seal: from then on it may be shared
-  // with the store.
+  // A file of the draft's own. It may be written to until the next Seal, which may share it with the store.
   std::unique_ptr<EditableFile> own;
-  uint64_t seals = 0;  // how many there had been when this was looked up
-  // Or one that was published, hence is read-only.
+  uint64_t seals = 0;  // the number of seals when this was looked up
+  // Or a published file, which is read-only.
   Fd published;
   // Or the first bytes of a blob.
   std::shared_ptr<OpenBlob> blob;
   uint64_t length_bytes = 0;
 
-  // Of the file, where the bytes are in one; else -1.
+  // The descriptor of the file that holds the bytes; -1 if they are in a blob.
   int fd() const { return own != nullptr ? own->fd() : published.get(); }
 };
 
-// A node while it is open or being changed; the handles of one node share one. Thread-safe.
+// A node while it is open or being changed; all handles of a node share one OpenNode. Thread-safe.
 class OpenNode {
  public:
   explicit OpenNode(DraftNode node_in) : node(node_in) {}
@@ -46,7 +45,7 @@ class OpenNode {
     backing_ = std::move(backing);
   }
 
-  // Held by whoever exchanges the backing, while files are copied; readers go on with the old one.
+  // Held by the thread that replaces the backing, while it copies; readers use the old one meanwhile.
   class Exclusive {
    public:
     explicit Exclusive(OpenNode& open) : open_(open) {
@@ -67,8 +66,8 @@ class OpenNode {
   };
 
   std::atomic<size_t> writers = 0;
-  std::atomic<bool> lost_bytes = false;  // Draft::LostBytes
-  // Written since writing to the disk was last begun.
+  std::atomic<bool> lost_bytes = false;  // see Draft::LostBytes
+  // Bytes that were written since write-back was last started.
   std::atomic<uint64_t> unwritten_bytes = 0;
 
  private:

@@ -11,15 +11,16 @@
 namespace modelfs::cas {
 namespace {
 
-// Smaller files are hashed by Seal, several at once: that is no slower, and leaves the writer the cores.
+// Seal hashes smaller files itself, several at once. That is not slower, and leaves the cores to the writer.
 constexpr uint64_t kHashEarlyBytes = uint64_t{1} << 20U;
 
 Error StillRefused(const std::string& path, std::string_view what) {
-  return {Code::kInvalidArgument,
-          fmt::format(
-              "{0}: a program wanted to make {1} here, which was refused, and nothing has that name since: a "
-              "version would lack it; make the file, or give the name up (touch it, then rm it)",
-              Printable(path), what)};
+  return {
+      Code::kInvalidArgument,
+      fmt::format(
+          "{0}: a program wanted to make {1} here, which was refused, and no file has got that name since: a "
+          "version would lack it; make the file, or give the name up (touch it, then rm it)",
+          Printable(path), what)};
 }
 
 }  // namespace
@@ -31,13 +32,12 @@ bool DraftImpl::IsWorthHashing(const FileInfo& info) {
 std::optional<HashedFile> DraftImpl::HashEarly(DraftNode file, const std::stop_token& stop) {
   {
     MutexLock lock(names_mu_);
-    if (nameless_.contains(file)) return std::nullopt;  // removed, then closed: no Seal will ask for it
+    if (nameless_.contains(file)) return std::nullopt;  // removed, then closed: no Seal needs it
   }
   const Result<FileInfo> info = StatNode(file);
   if (!info.ok() || !IsWorthHashing(*info)) return std::nullopt;
   Result<HashedFile> hashed = blobs_.HashFile(NodePath(file), stop);
-  if (!hashed.ok())
-    return std::nullopt;  // changed, removed or stopped meanwhile: Seal says what is wrong, if anything
+  if (!hashed.ok()) return std::nullopt;  // changed, removed or stopped meanwhile: Seal reports errors
   return *std::move(hashed);
 }
 
@@ -89,7 +89,7 @@ Status DraftImpl::BeginSeal() {
     }
     sealed_ = true;
   }
-  // Those under way may need the names.
+  // The changes under way may need `names_mu_`, so it is released before this wait.
   MutexLock lock(state_mu_);
   while (changes_ > 0) state_changed_.Wait(state_mu_);
   return OkStatus();
@@ -101,14 +101,14 @@ Result<SealedDraft> DraftImpl::Seal(Epoch epoch, const LocalStore::Progress& pro
   std::vector<SealedFile> published;
   Result<SealedDraft> sealed = SealFiles(epoch, progress, stop, published);
   if (!sealed.ok()) TakeBack(published);
-  // Files may be blobs now, whether all went well or not: nobody writes through a descriptor from before.
+  // Files may be blobs now, even after a failure, so no descriptor from before may be written to.
   ++seals_;
   if (!sealed.ok()) {
     MutexLock lock(state_mu_);
     sealed_ = retired_;
   }
   if (!sealed.ok() && sealed.error().code() == Code::kCancelled) {
-    // Whoever tries again, perhaps between two signals, finds more of it done.
+    // A new attempt, perhaps between two signals, then finds more of it done.
     for (const SealedFile& file : published) hashes_.Closed(file.node);
   }
   return sealed;
@@ -124,7 +124,7 @@ Result<SealedDraft> DraftImpl::SealFiles(Epoch epoch, const LocalStore::Progress
   std::unordered_map<std::string, FileTime> mtimes;  // by path
   std::vector<PublishItem> items;
   std::unordered_map<DraftNode, SealInput> inputs;
-  std::vector<DraftNode> file_nodes;  // of the entries that are files
+  std::vector<DraftNode> file_nodes;  // of the entries for files
   for (UnfoldedEntry& at : unfolded.leaves) {
     TreeEntry& entry = entries.emplace_back();
     entry.path = std::move(at.path);
@@ -230,10 +230,10 @@ void DraftImpl::Share(const SealedFile& file) {
   const ShareMarker marker = {
       .blob = file.blob, .length_bytes = file.blob.size_bytes, .executable = file.executable};
   const std::string path = NodePath(file.node);
-  // The old name is a link of the blob's file, so it goes in a way that keeps the blob verified.
+  // The old name is a link of the blob's file; UnlinkOtherName removes it so that the blob stays verified.
   const std::string other = path + ".new";
   if (!files_.Symlink(marker.Encode(), other).ok()) return;
-  // In two steps that a kill between them leaves whole: Recover finishes the exchange.
+  // Two steps; a kill between them breaks nothing, because Recover finishes the exchange.
   Status exchanged = files_.SetTimes(other, {.mtime = MtimeOf(file)});
   if (exchanged.ok()) exchanged = files_.Exchange(other, path);
   if (!exchanged.ok()) {
@@ -247,7 +247,7 @@ void DraftImpl::TakeBack(std::vector<SealedFile>& published) {
   for (SealedFile& file : published) {
     const std::string path = NodePath(file.node);
     const Result<FileInfo> info = StatNode(file.node);
-    // Publishing made it read-only, and its time the epoch, before it gave it a name in the store.
+    // Publishing makes a file read-only and sets its mtime to the epoch, before it adds a name in the store.
     if (!info.ok() || !IsPublished(*info)) continue;
     if (info->links > 1) {
       const Result<HashedFile> hashed = blobs_.HashFile(path);
@@ -259,7 +259,8 @@ void DraftImpl::TakeBack(std::vector<SealedFile>& published) {
         continue;
       }
     }
-    files_.SetTimes(path, {.mtime = MtimeOf(file)}).IgnoreError("where it stays read-only, its time is kept");
+    files_.SetTimes(path, {.mtime = MtimeOf(file)})
+        .IgnoreError("if it stays read-only, `times` has its time");
     files_.SetMode(path, file.executable ? kOwnExecutableMode : kOwnMode)
         .IgnoreError("the first write copies it");
   }
