@@ -19,7 +19,7 @@ TEST(ChunkList, EncodingMatchesTheDocumentedBytes) {
   EXPECT_EQ(ChunkList::Decode(Sample().Encode()).value(), Sample());
 }
 
-TEST(ChunkList, RefusesWhatDoesNotFitTheBlobsSize) {
+TEST(ChunkList, RefusesAListThatDoesNotFitTheBlobsSize) {
   for (const uint64_t blob_bytes : {uint64_t{0}, kChunkBytes, 2 * kChunkBytes + 1, ~uint64_t{0}}) {
     ChunkList list = Sample();
     list.blob_bytes = blob_bytes;
@@ -29,7 +29,7 @@ TEST(ChunkList, RefusesWhatDoesNotFitTheBlobsSize) {
   }
 }
 
-TEST(ChunkList, EveryMutationIsRefusedOrIsTheOneEncodingOfAnotherList) {
+TEST(ChunkList, EveryMutationIsRefusedOrEncodesAnotherList) {
   const std::string encoded = Sample().Encode();
   std::mt19937_64 random(TestSeed());
   for (int round = 0; round < 20000; ++round) {

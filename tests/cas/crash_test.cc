@@ -34,7 +34,7 @@ const std::string& LargeBytes() {
   return bytes;
 }
 
-// One line for each thing that the store said OK to, written through to the file at once.
+// Appends a line for each operation for which the store returned OK. The line reaches the file at once.
 void Acknowledge(const std::string& home, const std::string& line) {
   std::ofstream(home + "/acknowledged", std::ios::app) << line << "\n";
 }
@@ -68,7 +68,7 @@ void RunScript(const std::string& home) {
   Acknowledge(home, "end");
 }
 
-// Run by Crash tests in a process of its own, never by itself.
+// Crash tests run this in a process of its own; it never runs by itself.
 TEST(CrashChild, DISABLED_RunsTheScript) {
   const char* home = std::getenv("MODELFS_TEST_HOME");
   ASSERT_NE(home, nullptr);
@@ -119,7 +119,7 @@ void CheckInvariants(const std::string& home) {
   const auto drafts =
       std::move(DraftStore::Open(RealFiles(), {.root = home + "/drafts", .blobs = blobs.get()}).value());
   const auto loaded = drafts->Load([](std::string_view) { return true; }).value().drafts;
-  EXPECT_EQ(RealFiles().List(home + "/drafts").value().size(), loaded.size()) << "leftovers are taken away";
+  EXPECT_EQ(RealFiles().List(home + "/drafts").value().size(), loaded.size()) << "leftovers are removed";
   if (acknowledged.contains("draft") && !acknowledged.contains("sealed")) {
     EXPECT_EQ(loaded.size(), 1U);
   }
@@ -134,14 +134,14 @@ void CheckInvariants(const std::string& home) {
       const auto file = loaded[0]->Open(node, Draft::Access::kRead).value();
       EXPECT_EQ(file->Read(0, std::as_writable_bytes(std::span(bytes))).value(), 7U);
       EXPECT_EQ(bytes, std::string("draft ") + name);
-      // Written to again, it never reaches what may have been published.
+      // If it is written to again, no byte reaches the blob that may have been published.
       EXPECT_TRUE(loaded[0]->Open(node, Draft::Access::kWrite).value()->Write(0, Bytes("DRAFT")).ok());
     }
     EXPECT_TRUE(blobs->Fsck(false, nullptr).value().damaged.empty());
     expect("draft a", acknowledged.contains("sealed"));
   }
   ASSERT_TRUE(blobs->Sweep({}, {.revision = 1000}, false).ok());
-  EXPECT_TRUE(RealFiles().List(home + "/blobs/staging").value().empty()) << "leftovers are taken away";
+  EXPECT_TRUE(RealFiles().List(home + "/blobs/staging").value().empty()) << "leftovers are removed";
 }
 
 TEST(Crash, AKillAtAnyPointLeavesTheStoreWholeAndUsable) {
@@ -157,7 +157,7 @@ TEST(Crash, AKillAtAnyPointLeavesTheStoreWholeAndUsable) {
       ASSERT_TRUE(killed || (WIFEXITED(status) && WEXITSTATUS(status) == 0)) << "status " << status;
       CheckInvariants(home.path());
       fs::remove(home / "acknowledged");
-      ASSERT_EQ(RunChild(home.path(), "none"), 0) << "the next process goes on";
+      ASSERT_EQ(RunChild(home.path(), "none"), 0) << "the next process can continue";
       CheckInvariants(home.path());
       if (HasFailure()) return;
       if (!killed) break;
@@ -186,7 +186,7 @@ class SmallDisk {
   bool mounted_ = false;
 };
 
-TEST(DiskFull, IsNoSpaceAndLeavesNothingHalfThere) {
+TEST(DiskFull, AFullDiskReturnsNoSpaceAndLeavesNothingPartial) {
   const SmallDisk disk("6m");
   if (!disk.mounted()) GTEST_SKIP() << "mounting a small tmpfs needs root";
   const auto blobs = std::move(LocalStore::Open(RealFiles(), {.root = disk.path() + "/blobs"}).value());
@@ -211,7 +211,7 @@ TEST(DiskFull, IsNoSpaceAndLeavesNothingHalfThere) {
   EXPECT_EQ(import.error().code(), Code::kNoSpace);
   EXPECT_TRUE(RealFiles().List(disk.path() + "/blobs/staging").value().empty());
 
-  // A draft that shares a blob stays as it is when the copy does not fit.
+  // A draft that shares a blob stays unchanged if the copy does not fit.
   const auto draft = drafts->Create("draft").value();
   const DraftNode node = draft->MakeFile(kDraftRoot, "f", false).value().node;
   ASSERT_TRUE(draft->CopyFromBlob(node, 0, DigestOf(stored[0]), 0, 1000000, {.revision = 1}).ok());
@@ -224,7 +224,7 @@ TEST(DiskFull, IsNoSpaceAndLeavesNothingHalfThere) {
     EXPECT_EQ(writer->Read(0, std::as_writable_bytes(std::span(first))).value(), 10U);
     EXPECT_EQ(first, stored[0].substr(0, 10));
   }
-  // A write of which only a part fits says how much of it did.
+  // A write that fits only in part returns how many bytes were written.
   {
     const DraftNode part = draft->MakeFile(kDraftRoot, "part", false).value().node;
     const auto writer = draft->Open(part, Draft::Access::kWrite).value();
@@ -245,13 +245,13 @@ TEST(DiskFull, IsNoSpaceAndLeavesNothingHalfThere) {
 
 // --- a sweep against writers in other processes ---
 
-// As the registry keeps leases: an epoch is given and a horizon is read in one transaction.
+// Leases as the registry keeps them: an epoch is given, and a horizon is read, in one transaction.
 struct Leases {
   static constexpr int kWriters = 3;
   pthread_mutex_t mu;
   uint64_t revision;
   uint64_t live[kWriters];  // 0: none
-  uint64_t lost;            // blobs that were gone while their lease lived
+  uint64_t lost;            // blobs that disappeared while their lease lived
   bool stop;
 };
 
@@ -267,7 +267,7 @@ void ReleaseLease(Leases& leases, int writer) {
   pthread_mutex_unlock(&leases.mu);
 }
 
-// One turn of a writer under one lease: each way of getting a blob, most of them present or just swept.
+// One turn of a writer under one lease: gets blobs in every way; most of them are present or were just swept.
 bool WriterTurn(LocalStore& store, const std::string& home, int writer, Epoch epoch,
                 std::mt19937_64& random) {
   std::vector<std::string> mine;
@@ -303,13 +303,13 @@ bool WriterTurn(LocalStore& store, const std::string& home, int writer, Epoch ep
   return true;
 }
 
-TEST(SweepRace, NoSweepTakesWhatALiveLeaseUses) {
+TEST(SweepRace, NoSweepRemovesABlobUnderALiveLease) {
 #ifdef __SANITIZE_THREAD__
   GTEST_SKIP() << "the race is between processes, and ThreadSanitizer does not follow a fork";
 #endif
   const TempDirectory home;
   const uint64_t seed = TestSeed();
-  // Blobs that live give the sweep something to look at between seeing a dead one and removing it.
+  // Live blobs make the sweep look at other blobs between finding a dead one and removing it.
   std::unordered_set<Digest> live;
   {
     const auto store = std::move(LocalStore::Open(RealFiles(), {.root = home / "blobs"}).value());

@@ -288,7 +288,7 @@ void FakeFiles::PowerCut(UnsyncedNames names) {
   };
   std::map<std::string, Survivor> files;
   std::map<std::string, Name> links;
-  std::vector<std::string> folders;  // parents first, since a map is in order
+  std::vector<std::string> folders;  // parents first, because a map is sorted
   for (const auto& [path, name] : survivors) {
     const std::string folder = FolderOf(path);
     const auto parent = survivors.find(folder);

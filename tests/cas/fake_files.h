@@ -1,8 +1,8 @@
-// A file system that fails on demand and remembers what would survive a power cut.
+// A file system that fails on demand and remembers the state that would survive a power cut.
 //
-// It works on a real directory, so that blobs can be opened, linked and read as always; beside it, it
-// keeps which bytes were synced by fsync(2) and which names by fsync(2) of their directory. PowerCut
-// makes the directory what a disk could hold then.
+// It works on a real directory, so that blobs can be opened, linked and read as usual. It also records the
+// bytes that fsync(2) has synced, and the names that an fsync(2) of their directory has synced. PowerCut
+// changes the directory to a state that a disk could hold then.
 #pragma once
 
 #include <functional>
@@ -20,24 +20,25 @@
 namespace modelfs::cas {
 
 enum class UnsyncedNames {
-  kLost,  // each directory is as it was when it was synced last
-  kKept,  // renames and unlinks reached the disk though nobody asked for it
+  kLost,  // each directory is as it was when it was last synced
+  kKept,  // renames and unlinks reached the disk without an fsync
 };
 
 // Thread-safe, but for FailCall, BeforeCall and PowerCut.
 class FakeFiles : public Files {
  public:
-  // `root` must exist; what is in it now counts as synced. A folder "<root>.pins" is used as well.
+  // `root` must exist; its present contents count as synced. Also uses a folder "<root>.pins".
   explicit FakeFiles(std::string root);
 
-  // Fails the n-th call from now on, counting from 1, with kNoSpace and without effect. 0: none.
+  // Makes the n-th call from now on fail with kNoSpace and without effect, counting from 1. 0 means none.
   void FailCall(int n);
   bool fault_fired() const { return fault_fired_; }
 
-  // Called before each call, by the thread that makes it: what others do meanwhile. Null: nothing.
+  // `hook` is called before each call, on the calling thread, to act like other processes meanwhile. May be
+  // null.
   void BeforeCall(std::function<void(std::string_view call, const std::string& path)> hook);
 
-  // Bytes that were not synced are torn: only half of them are there.
+  // Bytes that were not synced are torn: only half of them survive.
   void PowerCut(UnsyncedNames names);
 
   Result<std::unique_ptr<WritableFile>> Create(const std::string& path, uint32_t mode) override;
@@ -69,11 +70,11 @@ class FakeFiles : public Files {
   Status EnableVerity(const std::string& path) override;
   bool HasVerity(const std::string& path) override;
 
-  // Whether the file system has fs-verity; at first it has none. Reads of a file that has it and whose bytes
-  // changed since then fail as the kernel fails them.
+  // Whether the file system has fs-verity; at first it does not. A read of a file with fs-verity fails, as
+  // the kernel's does, if the bytes have changed since fs-verity was enabled.
   enum class Verity { kNone, kSupported, kOpenForWriting };
   void SetVerity(Verity verity) { verity_ = verity; }
-  // As a disk that cannot read this file any more, where `path` is not empty.
+  // Makes reads of this file fail, as on a broken disk; an empty `path` ends that.
   void BreakReadsOf(std::string path) { unreadable_ = std::move(path); }
 
  private:
@@ -88,7 +89,7 @@ class FakeFiles : public Files {
   using Names = std::map<std::string, Name>;  // by path
 
   Status Call(const char* call, const std::string& path);
-  // Gives a file a second name, so that its inode stays its own even when it is unlinked.
+  // Gives a file a second name, so that no other file gets its inode number even after an unlink.
   void Pin(const std::string& path);
   void MarkSynced(const std::string& path);
   void PinAllBelow(const std::string& path);

@@ -1,4 +1,4 @@
-// A host that has no thread to give, for as long as one of these lives.
+// For its lifetime, the host has no thread left.
 #pragma once
 
 #include <sys/resource.h>
@@ -14,9 +14,9 @@
 
 namespace modelfs {
 
-// By the address space: a stack no longer fits (pthread_create(3), EAGAIN), what malloc wants does. Stacks
-// that the C library has kept of earlier threads are taken first. Not under a sanitizer, which needs more of
-// it.
+// Limits the address space: a thread's stack no longer fits (pthread_create(3), EAGAIN), but small
+// allocations do. First uses up the stacks that the C library has kept of earlier threads. Does not work
+// under a sanitizer, which needs more address space.
 class NoMoreThreads {
  public:
   NoMoreThreads() {

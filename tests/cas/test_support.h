@@ -1,4 +1,4 @@
-// What the tests of cas/ share.
+// Helpers that the tests of cas/ share.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@
 
 namespace modelfs::cas {
 
-// A new directory below the system's temporary one, removed with all that is in it at the end.
+// A new directory below the system's temporary one. The destructor removes it with all that is in it.
 class TempDirectory {
  public:
   TempDirectory();
@@ -25,31 +25,32 @@ class TempDirectory {
   std::string path_;
 };
 
-// From the environment's TEST_SEED, else new each time; printed, so that a failure can be replayed.
+// The seed from TEST_SEED in the environment, otherwise a new one. It is printed, so that a failure can be
+// replayed.
 uint64_t TestSeed();
 
 std::string Hex(std::string_view bytes);
 
-// The bytes of the worked example in docs/formats.md that stands under "## <section>": the hexadecimal
-// digits in its first ```hex block, without blanks and comments.
+// The bytes of the worked example under "## <section>" in docs/formats.md: the hexadecimal digits in its
+// first ```hex block, without blanks and comments.
 std::string DocumentedBytes(std::string_view section);
 // The same for text: the first line of the first ```json block.
 std::string DocumentedText(std::string_view section);
 
-// `bytes` with one to three random edits: a bit flipped, a byte replaced, inserted or removed, a piece
-// doubled, the end cut off. Never equal to `bytes`.
+// Returns `bytes` with one to three random edits: a bit flipped, a byte replaced, inserted or removed, a
+// piece doubled, the end cut off. Never returns the same bytes.
 std::string Mutate(const std::string& bytes, std::mt19937_64& random);
 
-// That many bytes, the same for the same seed.
+// Random bytes; the same seed gives the same bytes.
 std::string RandomBytes(size_t size_bytes, uint64_t seed);
 
 size_t ThreadsOfThisProcess();
 
-// Plain files, for what a test compares with. They abort the test program where they fail.
+// Plain files, to compare with. These functions abort the test program if they fail.
 void WriteFile(const std::string& path, std::string_view bytes);
 std::string ReadFile(const std::string& path);
 
-// A directory of the host's to import from. Aborts the test program where there is none.
+// Opens a directory of the host to import from. Aborts the test program if it does not exist.
 SourceDirectory Source(const std::string& path);
 
 }  // namespace modelfs::cas

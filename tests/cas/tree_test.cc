@@ -90,8 +90,9 @@ TEST(Tree, RefusesPathsThatCannotBeStored) {
   }
 }
 
-// Ordinary text of people: emoji of several, flags, Persian, characters that no table of ours knows.
-TEST(Tree, NamesThatNeedVersion2GetItAndNoOthers) {
+// Ordinary text of users: emoji of several code points, flags, Persian, characters that our tables do not
+// have.
+TEST(Tree, OnlyNamesThatNeedVersion2GetIt) {
   const struct {
     const char* name;
     const char* path;
@@ -123,7 +124,7 @@ TEST(Tree, NamesThatNeedVersion2GetItAndNoOthers) {
   }
 }
 
-TEST(Tree, LeftoversAreDirectoriesOfTheirNames) {
+TEST(Tree, LeftoversAreDirectoriesWithTheListedNames) {
   const Tree tree = Tree::Make({File(".gitignore"), File("a/.git/config"), File("b/.git/config"),
                                 File("x.__pycache__"), File(".cache/other"), EmptyDirectory("__pycache__")})
                         .value();
@@ -170,7 +171,7 @@ TEST(Tree, EncodingMatchesTheDocumentedBytes) {
   EXPECT_EQ(tree.file_count(), 2U);
 }
 
-TEST(Tree, DecodesWhatItEncoded) {
+TEST(Tree, DecodesItsOwnEncoding) {
   const Tree tree = Sample();
   const Tree again = Tree::Decode(tree.Encode()).value();
   EXPECT_EQ(again.entries(), tree.entries());
@@ -178,9 +179,9 @@ TEST(Tree, DecodesWhatItEncoded) {
   EXPECT_TRUE(Tree::Decode(Tree::Make({}).value().Encode()).ok());
 }
 
-// A digest inside a tree is any 32 bytes, so some mutations are other trees; but no two encodings are
-// the same tree, and nothing malformed gets through.
-TEST(Tree, EveryMutationIsRefusedOrIsTheOneEncodingOfAnotherTree) {
+// A digest inside a tree is any 32 bytes, so some mutations are other trees. But no two encodings give the
+// same tree, and no malformed encoding is accepted.
+TEST(Tree, EveryMutationIsRefusedOrEncodesAnotherTree) {
   const std::string encoded = Sample().Encode();
   std::mt19937_64 random(TestSeed());
   for (int round = 0; round < 20000; ++round) {
@@ -209,7 +210,7 @@ TEST(TreeIndex, NumbersNodesInPathOrder) {
   EXPECT_EQ(index.Get(3)->file, index.tree().Find("bin/run.sh"));
   EXPECT_EQ(index.Get(4)->file, nullptr);
   EXPECT_EQ(index.Get(1)->file_number, 0U);
-  EXPECT_EQ(index.Get(6)->file_number, 2U) << "directories are not counted, nor is the empty one";
+  EXPECT_EQ(index.Get(6)->file_number, 2U) << "directories are not counted, not even the empty one";
   EXPECT_EQ(index.Get(7)->file_number, 3U);
   EXPECT_EQ(index.Get(8), nullptr);
   EXPECT_EQ(index.Child(0, "weights-b"), 7U);

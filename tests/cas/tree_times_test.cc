@@ -21,7 +21,7 @@ TEST(TreeTimes, EncodingMatchesTheDocumentedBytes) {
   EXPECT_EQ(Hex(Sample().Encode()), DocumentedBytes("tree times"));
 }
 
-TEST(TreeTimes, DecodesWhatItEncoded) {
+TEST(TreeTimes, DecodesItsOwnEncoding) {
   const TreeTimes rows[] = {
       Times({}),
       Sample(),
@@ -31,7 +31,7 @@ TEST(TreeTimes, DecodesWhatItEncoded) {
   for (const TreeTimes& times : rows) EXPECT_EQ(TreeTimes::Decode(times.Encode()).value(), times);
 }
 
-TEST(TreeTimes, TimesThatAreCloseToEachOtherTakeFewBytes) {
+TEST(TreeTimes, CloseTimesTakeFewBytes) {
   EXPECT_EQ(Times(std::vector<FileTime>(1000, {1767225600, 0})).Encode().size(), 4U + 2 + 6 + 999 * 2);
 }
 
@@ -42,7 +42,7 @@ TEST(TreeTimes, ATimeHasLessThanASecondOfNanoseconds) {
   EXPECT_EQ(TreeTimes::Decode("MFM\x01\x01\x02\x80\x94\xeb\xdc\x03").error().code(), Code::kDataLoss);
 }
 
-TEST(TreeTimes, EveryMutationIsRefusedOrIsTheOneEncodingOfOtherTimes) {
+TEST(TreeTimes, EveryMutationIsRefusedOrEncodesOtherTimes) {
   const std::string encoded = Sample().Encode();
   std::mt19937_64 random(TestSeed());
   for (int round = 0; round < 20000; ++round) {
@@ -60,7 +60,7 @@ TEST(TreeTimes, HostileCountsAllocateNothing) {
   EXPECT_FALSE(TreeTimes::Decode(std::string("MFM\x01\xff\xff\xff\xff\x0f", 9)).ok());
 }
 
-TEST(TreeTimes, AreABlobThatIsReadForSoManyFilesAsItIsOf) {
+TEST(TreeTimes, ReadRequiresTheTreesNumberOfFiles) {
   const TempDirectory directory;
   const auto store = LocalStore::Open(RealFiles(), {.root = directory.path()}).value();
   const Digest digest = PutTreeTimes(*store, Sample(), Epoch{1}).value();

@@ -7,7 +7,7 @@
 namespace modelfs {
 namespace {
 
-TEST(Base64, WritesTheVectorsOfItsStandard) {  // RFC 4648, section 10
+TEST(Base64, EncodesTheVectorsOfTheStandard) {  // RFC 4648, section 10
   const std::pair<const char*, const char*> rows[] = {{"", ""},
                                                       {"f", "Zg=="},
                                                       {"fo", "Zm8="},
@@ -22,7 +22,7 @@ TEST(Base64, WritesTheVectorsOfItsStandard) {  // RFC 4648, section 10
   EXPECT_EQ(EncodeBase64("\xfb\xff\xfe"), "+//+");
 }
 
-TEST(Base64, ReadsBackWhatItWrote) {
+TEST(Base64, DecodesItsOwnEncoding) {
   std::mt19937_64 random(1);
   for (size_t size = 0; size < 300; ++size) {
     std::string bytes;
@@ -31,7 +31,7 @@ TEST(Base64, ReadsBackWhatItWrote) {
   }
 }
 
-TEST(Base64, TakesOneSpellingOnly) {
+TEST(Base64, AcceptsOnlyTheCanonicalEncoding) {
   for (const char* text :
        {"Zg", "Zg=", "Zg===", "Zh==", "Zm9=", "Zg==Zg==", "Z===", "====", "Zm9v\n", "Zm-v", "Z=9v"}) {
     EXPECT_FALSE(DecodeBase64(text).has_value()) << text;

@@ -32,7 +32,7 @@ namespace {
 namespace fs = std::filesystem;
 constexpr Epoch kNow{.revision = 100};
 
-// A home with its blobs and drafts, which can be closed and opened again as after a restart.
+// A home with its blobs and drafts. It can be closed and opened again, as after a restart.
 class Home {
  public:
   Home() { Reopen(); }
@@ -77,7 +77,7 @@ std::string Contents(LocalStore& store, const Tree& tree, std::string_view path)
   return entry == nullptr ? "absent" : store.ReadAll(entry->blob, uint64_t{1} << 30U).value();
 }
 
-TEST(Draft, WhatIsWrittenReadsBackAndBecomesATree) {
+TEST(Draft, WrittenFilesReadBackAndBecomeATree) {
   Home home;
   const auto draft = home.drafts->Create("{}").value();
   const DraftNode sub = draft->MakeDirectory(kDraftRoot, "weights").value().node;
@@ -100,14 +100,14 @@ TEST(Draft, WhatIsWrittenReadsBackAndBecomesATree) {
   EXPECT_TRUE(home.blobs->IsNative(DigestOf(large)));
 
   ASSERT_TRUE(home.drafts->Discard(draft).ok());
-  EXPECT_TRUE(home.blobs->IsNative(DigestOf(large))) << "our own unlink is no reason to verify again";
+  EXPECT_TRUE(home.blobs->IsNative(DigestOf(large))) << "our own unlink does not make the blob unverified";
   EXPECT_EQ(RealFiles().List(home.directory / "drafts").value().size(), 0U);
 }
 
-// Hashing such a file takes the better part of an hour: only a stop ends it while somebody waits.
+// Hashing such a file takes the better part of an hour: only a stop ends it in a test's time.
 constexpr uint64_t kHugeBytes = uint64_t{1} << 40U;
 
-// Waits until this process has the file open: where nobody else does, it is being hashed.
+// Waits until this process has the file open. If nothing else opens it, it is being hashed then.
 bool WaitUntilOpen(const fs::path& file) {
   for (const Deadline deadline = Deadline::After(std::chrono::minutes(1)); !deadline.Passed();) {
     for (const auto& entry : fs::directory_iterator("/proc/self/fd")) {
@@ -119,7 +119,7 @@ bool WaitUntilOpen(const fs::path& file) {
   return false;
 }
 
-TEST(Draft, HashingAHugeFileEndsWithTheFileOrTheDraft) {
+TEST(Draft, RemovingAHugeFileOrItsDraftStopsHashingIt) {
   const std::pair<const char*, std::function<void(Home&, const std::shared_ptr<Draft>&)>> rows[] = {
       {"closed with the store", [](Home&, const std::shared_ptr<Draft>&) {}},
       {"removed, then sealed",
@@ -166,7 +166,7 @@ TEST(Draft, SealingCanBeStoppedAndLeavesTheDraftAsItWas) {
   const DraftNode huge = Make(*draft, kDraftRoot, "huge", "x");
   if (!draft->Truncate(huge, kHugeBytes).ok()) GTEST_SKIP() << "no file of 1 TiB fits this file system";
   std::stop_source stop;
-  // Called while the huge file is being hashed: all the others come first.
+  // Called while the huge file is being hashed, because all the others come first.
   const auto stop_in_the_huge_one = [&stop](uint64_t done) {
     if (done > kChunkBytes) stop.request_stop();
   };
@@ -179,7 +179,7 @@ TEST(Draft, SealingCanBeStoppedAndLeavesTheDraftAsItWas) {
   EXPECT_EQ(Contents(*home.blobs, tree, "huge"), "x");
 }
 
-TEST(Draft, ASealedDraftTakesNoChange) {
+TEST(Draft, ASealedDraftRefusesChanges) {
   Home home;
   const auto draft = home.drafts->Create("{}").value();
   const DraftNode node = Make(*draft, kDraftRoot, "f", "bytes");
@@ -204,7 +204,7 @@ TEST(Draft, ASealedDraftTakesNoChange) {
   EXPECT_EQ(ReadNode(*draft, node), "bytes");
 }
 
-TEST(Draft, AnOpenWriterHoldsTheSealBack) {
+TEST(Draft, SealIsRefusedWhileAFileIsOpenForWriting) {
   Home home;
   const auto draft = home.drafts->Create("{}").value();
   const DraftNode node = draft->MakeFile(kDraftRoot, "f", false).value().node;
@@ -217,7 +217,7 @@ TEST(Draft, AnOpenWriterHoldsTheSealBack) {
   EXPECT_TRUE(draft->Seal(kNow, nullptr, {}).ok());
 }
 
-TEST(Draft, WhatHasNoNameHoldsNothingBackAndIsWrittenToNoMoreAfterTheSeal) {
+TEST(Draft, ANamelessFileDoesNotPreventSealAndCannotBeWrittenAfterIt) {
   Home home;
   const auto draft = home.drafts->Create("{}").value();
   Make(*draft, kDraftRoot, "kept", "bytes");
@@ -232,8 +232,8 @@ TEST(Draft, WhatHasNoNameHoldsNothingBackAndIsWrittenToNoMoreAfterTheSeal) {
   EXPECT_EQ(ReadNode(*draft, node), "new") << "it can still be read";
 }
 
-// The promise that a commit rests on: whatever was open before, a published byte never changes.
-TEST(Draft, AfterUnsealNoDescriptorFromBeforeReachesTheBlobs) {
+// A commit relies on this: a published byte never changes, whatever was open before.
+TEST(Draft, AfterUnsealNoEarlierHandleWritesToABlob) {
   Home home;
   const auto draft = home.drafts->Create("{}").value();
   const DraftNode node = Make(*draft, kDraftRoot, "f", "first");
@@ -247,15 +247,16 @@ TEST(Draft, AfterUnsealNoDescriptorFromBeforeReachesTheBlobs) {
   ASSERT_TRUE(draft->Open(node, Draft::Access::kWrite).value()->Write(0, Bytes("FIRST and more")).ok());
   std::string seen(14, '\0');
   EXPECT_EQ(reader->Read(0, std::as_writable_bytes(std::span(seen))).value(), 14U);
-  EXPECT_EQ(seen, "FIRST and more") << "a handle from before sees the write";
+  EXPECT_EQ(seen, "FIRST and more") << "an earlier handle sees the write";
   EXPECT_EQ(home.blobs->ReadAll(DigestOf("first"), 100).value(), "first");
   const Digest second = draft->Seal(kNow, nullptr, {}).value().tree;
   EXPECT_NE(first, second);
   EXPECT_TRUE(home.blobs->Fsck(false, nullptr).value().damaged.empty());
 }
 
-// At every call of the store's that a full disk can fail: what was being published is the draft's own again.
-TEST(Draft, ASealThatFailsLeavesFilesWritableAndTheirTimesAsTheyWere) {
+// At every call of the store that can fail on a full disk: the files that were being published belong to the
+// draft again.
+TEST(Draft, AFailedSealLeavesFilesWritableWithTheirTimes) {
   for (int n = 1;; ++n) {
     SCOPED_TRACE(testing::Message() << "failing call " << n);
     const TempDirectory directory;
@@ -273,13 +274,13 @@ TEST(Draft, ASealThatFailsLeavesFilesWritableAndTheirTimesAsTheyWere) {
     const bool sealed = draft->Seal(kNow, nullptr, {}).ok();
     const bool fault_fired = files.fault_fired();
     files.FailCall(0);
-    EXPECT_TRUE(sealed || fault_fired) << "only a fault is an error";
+    EXPECT_TRUE(sealed || fault_fired) << "only a fault may cause an error";
     for (const DraftNode node : {small, big}) {
       EXPECT_EQ(draft->GetAttr(node).value().mtime_s, 1234);
       EXPECT_EQ(draft->GetAttr(node).value().mtime_ns, 5678);
     }
     if (!fault_fired) break;
-    if (sealed) continue;  // the store does without that call
+    if (sealed) continue;  // the store can do without that call
     ASSERT_TRUE(draft->Open(small, Draft::Access::kWrite).value()->Write(0, Bytes("BYTES")).ok());
     const Digest tree = draft->Seal(kNow, nullptr, {}).value().tree;
     EXPECT_EQ(ReadTree(*blobs, tree).value().Find("small")->blob, DigestOf("BYTES"));
@@ -288,13 +289,13 @@ TEST(Draft, ASealThatFailsLeavesFilesWritableAndTheirTimesAsTheyWere) {
   }
 }
 
-TEST(Draft, MoreThanTheFileSystemHoldsInOneFileIsTooLarge) {
+TEST(Draft, AFileLargerThanTheFileSystemAllowsIsTooLarge) {
   Home home;
   const auto draft = home.drafts->Create("{}").value();
   const DraftNode node = Make(*draft, kDraftRoot, "f", "bytes");
   const uint64_t huge = static_cast<uint64_t>(std::numeric_limits<off_t>::max()) - 1;
   const auto file = draft->Open(node, Draft::Access::kWrite).value();
-  // Of this process alone: what the file system itself refuses differs from one to the next.
+  // Limits this process alone, because file systems have different limits.
   rlimit before{};
   ASSERT_EQ(::getrlimit(RLIMIT_FSIZE, &before), 0);
   const rlimit small = {.rlim_cur = 100, .rlim_max = before.rlim_max};
@@ -312,10 +313,10 @@ TEST(Draft, MoreThanTheFileSystemHoldsInOneFileIsTooLarge) {
   EXPECT_EQ(ReadNode(*draft, node), "bytes");
 }
 
-TEST(Draft, FilesThatChangeWhileTheyAreHashedEarlySealAsTheyAreNow) {
+TEST(Draft, FilesChangedDuringHashingSealWithTheirNewBytes) {
   Home home;
   const auto draft = home.drafts->Create("{}").value();
-  // Large enough to be hashed as soon as nobody writes to them.
+  // Large enough to be hashed as soon as no handle writes to them.
   std::vector<std::string> want;
   std::vector<DraftNode> nodes;
   for (uint64_t i = 0; i < 8; ++i) {
@@ -337,13 +338,13 @@ TEST(Draft, FilesThatChangeWhileTheyAreHashedEarlySealAsTheyAreNow) {
   }
 }
 
-// What was known of a file from before it shared a blob is nothing that is known of a piece of the blob.
-TEST(Draft, AFileThatIsCutShortAfterUnsealSealsAsItIsNow) {
+// The digest that was known before a file shared a blob is not the digest of a part of the blob.
+TEST(Draft, AFileTruncatedAfterUnsealSealsWithItsNewBytes) {
   Home home;
   const auto draft = home.drafts->Create("{}").value();
   std::vector<std::string> want;
   std::vector<DraftNode> nodes;
-  for (uint64_t i = 0; i < 8; ++i) {  // hashed as soon as nobody writes to them, some of them by now
+  for (uint64_t i = 0; i < 8; ++i) {  // hashed as soon as no handle writes to them, some of them by now
     want.push_back(RandomBytes(kChunkBytes / 2, i));
     nodes.push_back(Make(*draft, kDraftRoot, std::to_string(i), want.back()));
   }
@@ -360,8 +361,8 @@ TEST(Draft, AFileThatIsCutShortAfterUnsealSealsAsItIsNow) {
   }
 }
 
-// Neither does a full disk leave a draft behind that nobody has.
-TEST(Draft, OneThatCannotBeMadeLeavesNothing) {
+// A full disk does not leave an ownerless draft behind, either.
+TEST(Draft, AFailedCreateLeavesNothing) {
   const TempDirectory directory;
   std::filesystem::create_directories(directory / "blobs");
   const auto blobs = std::move(LocalStore::Open(RealFiles(), {.root = directory / "blobs"}).value());
@@ -381,7 +382,7 @@ TEST(Draft, OneThatCannotBeMadeLeavesNothing) {
   }
 }
 
-TEST(Draft, WhatNeverBecameOneIsClearedAwayUnlessItIsBeingMade) {
+TEST(Draft, AnUnfinishedDraftIsRemovedUnlessACreateHoldsIt) {
   Home home;
   const std::string root = home.directory / "drafts";
   for (const char* number : {"7", "8"}) std::filesystem::create_directories(root + "/" + number + "/n/0");
@@ -394,7 +395,7 @@ TEST(Draft, WhatNeverBecameOneIsClearedAwayUnlessItIsBeingMade) {
   EXPECT_TRUE(std::filesystem::exists(root + "/" + std::to_string(draft->number())));
 }
 
-TEST(Draft, SmallFilesTakeNoThread) {
+TEST(Draft, SmallFilesNeedNoThread) {
   Home home;
   const size_t before = ThreadsOfThisProcess();
   std::vector<std::shared_ptr<Draft>> drafts;
@@ -429,7 +430,7 @@ TEST(Draft, CopiesOfABlobShareItUntilTheFirstWrite) {
   const auto draft = home.drafts->Create("{}").value();
   const DraftNode node = draft->MakeFile(kDraftRoot, "f", true).value().node;
   const auto writer = draft->Open(node, Draft::Access::kWrite).value();
-  // As cp does it: piece after piece.
+  // Like cp: piece after piece.
   for (uint64_t at = 0; at < bytes.size();) {
     at += draft->CopyFromBlob(node, at, blob, at, 1 << 20U, {.revision = 60}).value();
   }
@@ -452,7 +453,7 @@ TEST(Draft, CopiesOfABlobShareItUntilTheFirstWrite) {
   EXPECT_EQ(home.blobs->ReadAll(blob, bytes.size()).value(), bytes);
 }
 
-TEST(Draft, ThePartOfABlobIsAFileOfItsOwnWhenSealed) {
+TEST(Draft, APartOfABlobIsSealedAsABlobOfItsOwn) {
   Home home;
   ASSERT_TRUE(home.blobs->Put(DigestOf("hello world"), "hello world", kNow).ok());
   const auto draft = home.drafts->Create("{}").value();
@@ -493,7 +494,7 @@ TEST(Draft, NamesFollowTheRulesOfADirectory) {
   EXPECT_EQ(draft->Lookup(kDraftRoot, "a").value().node, b);
   ASSERT_TRUE(draft->RemoveDirectory(kDraftRoot, "moved").ok());
   EXPECT_EQ(draft->MakeFile(a, "x", false).error().code(), Code::kNotFound) << "removed";
-  EXPECT_EQ(draft->Parent(a).value(), kDraftRoot) << "but still there for those inside";
+  EXPECT_EQ(draft->Parent(a).value(), kDraftRoot) << "but its open descendants still see it";
   draft->Forget(a);
   EXPECT_FALSE(draft->GetAttr(a).ok());
   draft->Forget(b);
@@ -503,7 +504,7 @@ TEST(Draft, NamesFollowTheRulesOfADirectory) {
   }
 }
 
-TEST(Draft, ARemovedFileReadsOnThroughItsHandle) {
+TEST(Draft, ARemovedFileStaysReadableThroughItsHandle) {
   Home home;
   const auto draft = home.drafts->Create("{}").value();
   const DraftNode node = Make(*draft, kDraftRoot, "f", "bytes");
@@ -544,16 +545,16 @@ TEST(DraftStore, DraftsSurviveARestartAndBelongToOneProcess) {
   const DraftNode d = draft->Lookup(kDraftRoot, "d").value().node;
   EXPECT_EQ(ReadNode(*draft, draft->Lookup(d, "g").value().node), "other");
   EXPECT_EQ(RealFiles().List(home.directory / ("drafts/" + std::to_string(number) + "/n")).value().size(), 3U)
-      << "the removed file's node is cleared away";
+      << "the removed file's node is gone";
   EXPECT_NE(home.drafts->Create("another").value()->number(), number);
 }
 
-TEST(DraftStore, RemovesDraftsThatNobodyHoldsAndNobodyUsed) {
+TEST(DraftStore, RemovesUnheldDraftsThatWereNotUsed) {
   Home home;
   {
     const auto draft = home.drafts->Create("old").value();
     const DraftNode node = Make(*draft, kDraftRoot, "f", "bytes");
-    ASSERT_TRUE(draft->SetMtime(node, 1, 0).ok()) << "an old mtime alone is no sign of age";
+    ASSERT_TRUE(draft->SetMtime(node, 1, 0).ok()) << "an old mtime alone does not make a draft old";
   }
   home.Reopen();
   const int64_t now_s = std::time(nullptr);
@@ -562,8 +563,9 @@ TEST(DraftStore, RemovesDraftsThatNobodyHoldsAndNobodyUsed) {
   EXPECT_TRUE(RealFiles().List(home.directory / "drafts").value().empty());
 }
 
-// Another mount that starts clears away what was discarded while the one that discarded it is at it.
-TEST(DraftStore, ADiscardSucceedsWhileOthersClearAway) {
+// Another mount that starts removes the remains of discarded drafts while the mount that discarded them does
+// so.
+TEST(DraftStore, ADiscardSucceedsWhileOthersRemoveDiscardedDrafts) {
   Home home;
   std::atomic<bool> over = false;
   std::thread others([&] {
@@ -584,7 +586,7 @@ TEST(DraftStore, ADiscardSucceedsWhileOthersClearAway) {
   EXPECT_TRUE(RealFiles().List(home.directory / "drafts").value().empty());
 }
 
-TEST(DraftStore, RemovesUnwantedDraftsThatNobodyHolds) {
+TEST(DraftStore, RemovesUnwantedDraftsThatAreNotHeld) {
   Home home;
   {
     const auto draft = home.drafts->Create("unwanted").value();
@@ -617,7 +619,7 @@ struct World : Home {
   std::shared_ptr<Draft> draft;
 };
 
-TEST(Draft, ASymbolicLinkReadsAsItsTextAndIsStoredAsWhatItLeadsTo) {
+TEST(Draft, ASymbolicLinkReadsAsItsTextAndIsStoredAsItsTarget) {
   World world;
   const DraftNode d = world.draft->MakeDirectory(kDraftRoot, "d").value().node;
   Make(*world.draft, d, "f", "bytes");
@@ -639,7 +641,7 @@ TEST(Draft, ASymbolicLinkReadsAsItsTextAndIsStoredAsWhatItLeadsTo) {
   }
 }
 
-TEST(Draft, ALinkThatLeadsNowhereHoldsTheSealBackUntilItDoes) {
+TEST(Draft, SealIsRefusedUntilALinkHasATarget) {
   World world;
   ASSERT_TRUE(world.draft->MakeLink(kDraftRoot, "l", "f").ok());
   const Error refused = world.draft->Seal(kNow, nullptr, {}).error();
@@ -649,7 +651,7 @@ TEST(Draft, ALinkThatLeadsNowhereHoldsTheSealBackUntilItDoes) {
   EXPECT_EQ(Contents(*world.blobs, world.Sealed(), "l"), "bytes");
 }
 
-TEST(Draft, HardLinksAreOneFileUntilTheLastNameGoes) {
+TEST(Draft, HardLinksAreOneFileUntilTheLastNameIsRemoved) {
   World world;
   const DraftNode file = Make(*world.draft, kDraftRoot, "a", "first");
   const DraftNode d = world.draft->MakeDirectory(kDraftRoot, "d").value().node;
@@ -663,7 +665,7 @@ TEST(Draft, HardLinksAreOneFileUntilTheLastNameGoes) {
   EXPECT_EQ(ReadNode(*world.draft, world.draft->Lookup(d, "b").value().node), "FIRST");
   ASSERT_TRUE(world.draft->RemoveFile(kDraftRoot, "a").ok());
   world.draft->Forget(file);
-  EXPECT_EQ(ReadNode(*world.draft, file), "FIRST") << "it has a name still";
+  EXPECT_EQ(ReadNode(*world.draft, file), "FIRST") << "it still has a name";
   ASSERT_TRUE(world.draft->AddLink(file, kDraftRoot, "c").ok());
   const Tree tree = world.Sealed();
   EXPECT_EQ(Contents(*world.blobs, tree, "c"), "FIRST");
@@ -676,7 +678,7 @@ TEST(Draft, HardLinksAreOneFileUntilTheLastNameGoes) {
   EXPECT_FALSE(world.draft->GetAttr(file).ok());
 }
 
-TEST(Draft, ANameThatWasRefusedHoldsTheSealBackUntilItExistsOrIsGivenUp) {
+TEST(Draft, SealIsRefusedUntilARefusedNameExistsOrIsGivenUp) {
   for (const bool given_up : {false, true}) {
     SCOPED_TRACE(given_up);
     World world;
@@ -697,7 +699,7 @@ TEST(Draft, ANameThatWasRefusedHoldsTheSealBackUntilItExistsOrIsGivenUp) {
     }
     EXPECT_EQ(Contents(*world.blobs, world.Sealed(), "d/pipe"), given_up ? "absent" : "no FIFO");
   }
-  // With its directory, or by a rename to the name.
+  // Given up with its directory, or by a rename to the name.
   World world;
   Make(*world.draft, kDraftRoot, "f", "bytes");
   const DraftNode d = world.draft->MakeDirectory(kDraftRoot, "d").value().node;
@@ -711,7 +713,7 @@ TEST(Draft, ANameThatWasRefusedHoldsTheSealBackUntilItExistsOrIsGivenUp) {
 
 // --- times ---
 
-TEST(Draft, TimesSurviveSealingUnsealingAndARestartWhileItWasSealed) {
+TEST(Draft, TimesSurviveSealUnsealAndARestartOfASealedDraft) {
   for (const bool restart : {false, true}) {
     SCOPED_TRACE(restart);
     World world;
@@ -720,7 +722,7 @@ TEST(Draft, TimesSurviveSealingUnsealingAndARestartWhileItWasSealed) {
     const DraftNode shared = world.draft->MakeFile(kDraftRoot, "shared", false).value().node;
     ASSERT_TRUE(world.blobs->Put(DigestOf("blob"), "blob", kNow).ok());
     ASSERT_EQ(world.draft->CopyFromBlob(shared, 0, DigestOf("blob"), 0, 4, kNow).value(), 4U);
-    int64_t second = -5;  // before 1970 too
+    int64_t second = -5;  // also before 1970
     for (const DraftNode node : {own, program, shared}) {
       ASSERT_TRUE(world.draft->SetMtime(node, second++, 987654321).ok());
     }
@@ -733,7 +735,7 @@ TEST(Draft, TimesSurviveSealingUnsealingAndARestartWhileItWasSealed) {
     if (restart) world.Restart();
     if (!restart) world.draft->Unseal();
     EXPECT_EQ(world.draft->GetAttr(program).value().mtime_s, -4);
-    // What is changed in one of a process before keeps its time, or gets the one that is set.
+    // A changed file of an earlier process keeps its time, or gets the time that is set.
     ASSERT_TRUE(world.draft->SetExecutable(program, false).ok());
     ASSERT_TRUE(world.draft->SetMtime(own, 99, 1).ok());
     const SealedDraft again = world.draft->Seal(kNow, nullptr, {}).value();
@@ -746,7 +748,7 @@ TEST(Draft, TimesSurviveSealingUnsealingAndARestartWhileItWasSealed) {
 
 // --- formats ---
 
-// Laid out by hand as the build before links did it, in each way in which a file can lie there.
+// Laid out by hand as the build before links did it, with a file in each possible form.
 TEST(DraftStore, ADraftOfTheFirstFormatOpensAndSeals) {
   Home home;
   ASSERT_TRUE(home.blobs->Put(DigestOf("hello"), "hello", kNow).ok());
@@ -764,13 +766,13 @@ TEST(DraftStore, ADraftOfTheFirstFormatOpensAndSeals) {
   link("0", "2/\x01");
   link("2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824:5:4:x", "3");
   link("3f", "2/shared");
-  // Sealed, when its process was killed: its inode is a blob's.
+  // The process was killed after the Seal: the file's inode is a blob's.
   fs::create_hard_link(home.blobs->ObjectPath(DigestOf("hello")), draft + "/n/4");
   link("4f", "0/sealed");
 
   const auto opened = home.Load();
   ASSERT_NE(opened, nullptr);
-  EXPECT_GT(opened->GetAttr(4).value().mtime_s, 1'000'000'000) << "its blob's epoch is no time";
+  EXPECT_GT(opened->GetAttr(4).value().mtime_s, 1'000'000'000) << "its blob's epoch is not its time";
   ASSERT_TRUE(opened->MakeLink(kDraftRoot, "l", "own").ok());
   const Tree tree = ReadTree(*home.blobs, opened->Seal(kNow, nullptr, {}).value().tree).value();
   ASSERT_EQ(tree.entries().size(), 4U);
@@ -782,7 +784,7 @@ TEST(DraftStore, ADraftOfTheFirstFormatOpensAndSeals) {
   EXPECT_EQ(ReadFile(draft + "/format"), kDraftFormat);
 }
 
-TEST(DraftStore, ADraftOfALaterFormatIsLeftAlone) {
+TEST(DraftStore, ADraftOfALaterFormatStaysUnchanged) {
   Home home;
   const DraftNumber number = home.drafts->Create("{}").value()->number();
   const std::string format = home.directory / ("drafts/" + std::to_string(number) + "/format");
@@ -793,7 +795,7 @@ TEST(DraftStore, ADraftOfALaterFormatIsLeftAlone) {
   EXPECT_TRUE(loaded.drafts.empty());
   EXPECT_EQ(loaded.newer, 1U);
   EXPECT_EQ(home.drafts->SharedBlobs().error().code(), Code::kFailedPrecondition)
-      << "what it shares is not known";
+      << "the blobs that it shares are not known";
 }
 
 TEST(DraftLayout, TimesMatchTheDocumentedBytes) {
@@ -808,7 +810,7 @@ TEST(DraftLayout, TimesMatchTheDocumentedBytes) {
   }
 }
 
-TEST(DraftLayout, LinksAndRefusedNamesAreNothingElse) {
+TEST(DraftLayout, LinksAndRefusedNamesDecodeOnlyAsThemselves) {
   EXPECT_EQ(EncodeLinkNode("../a"), ">../a");
   EXPECT_EQ(DecodeLinkNode(">../a"), "../a");
   EXPECT_EQ(EncodeRefused("a FIFO"), "!a FIFO");
@@ -998,7 +1000,7 @@ class DraftModel {
       ASSERT_EQ(Contents(*home_.blobs, tree, name), file.bytes);
       ASSERT_EQ(tree.Find(name)->executable, file.executable);
     }
-    // Sealed, it may be unsealed, or the process may be killed.
+    // A sealed draft may be unsealed, or its process may be killed.
     if (random_() % 2 == 0) return Restart();
     draft_->Unseal();
   }

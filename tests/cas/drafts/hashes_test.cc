@@ -19,7 +19,7 @@ namespace {
 
 HashedFile HashOf(const std::string& bytes) { return HashBytes(std::as_bytes(std::span(bytes))); }
 
-// A hash that has begun stays under way until the test lets it end.
+// A hash that, once begun, does not end until the test permits it.
 class HeldHash {
  public:
   DraftHashes::Hash AsFunction() {
@@ -37,7 +37,7 @@ class HeldHash {
   std::promise<void> may_end_;
 };
 
-// A hash of a file without end: only a stop ends it.
+// A hash of an endless file: only a stop ends it.
 class EndlessHash {
  public:
   DraftHashes::Hash AsFunction() {
@@ -58,7 +58,7 @@ class EndlessHash {
   std::promise<void> ended_;
 };
 
-TEST(DraftHashes, SettleWaitsForTheFileUnderWayAndKnowsIt) {
+TEST(DraftHashes, SettleWaitsForTheFileUnderWayAndReturnsIt) {
   HeldHash held;
   DraftHashes hashes(held.AsFunction());
   hashes.Closed(7);
@@ -70,7 +70,7 @@ TEST(DraftHashes, SettleWaitsForTheFileUnderWayAndKnowsIt) {
   EXPECT_EQ(known.at(7).stored.blob, DigestOf("bytes"));
 }
 
-TEST(DraftHashes, AChangeWhileItIsHashedDoesNotCount) {
+TEST(DraftHashes, AChangeDuringHashingDiscardsTheResult) {
   HeldHash held;
   DraftHashes hashes(held.AsFunction());
   hashes.Closed(7);
@@ -80,7 +80,7 @@ TEST(DraftHashes, AChangeWhileItIsHashedDoesNotCount) {
   EXPECT_FALSE(hashes.Settle({}).contains(7));
 }
 
-TEST(DraftHashes, AChangeAfterwardsForgetsThatFileOnly) {
+TEST(DraftHashes, AChangeAfterHashingForgetsOnlyThatFile) {
   std::promise<void> second_begun;
   DraftHashes hashes([&](DraftNode file, const std::stop_token&) -> std::optional<HashedFile> {
     if (file == 2) second_begun.set_value();
@@ -88,7 +88,7 @@ TEST(DraftHashes, AChangeAfterwardsForgetsThatFileOnly) {
   });
   hashes.Closed(1);
   hashes.Closed(2);
-  second_begun.get_future().wait();  // so the first is known
+  second_begun.get_future().wait();  // so the digest of the first is known
   ASSERT_EQ(hashes.Settle({}).size(), 2U);
   hashes.Changed(1);
   const auto known = hashes.Settle({});
@@ -96,7 +96,7 @@ TEST(DraftHashes, AChangeAfterwardsForgetsThatFileOnly) {
   EXPECT_TRUE(known.contains(2));
 }
 
-TEST(DraftHashes, WhatIsNotWorthHashingStaysUnknown) {
+TEST(DraftHashes, AFileNotWorthHashingStaysUnknown) {
   std::promise<void> asked;
   DraftHashes hashes([&](DraftNode, const std::stop_token&) -> std::optional<HashedFile> {
     asked.set_value();
@@ -108,8 +108,8 @@ TEST(DraftHashes, WhatIsNotWorthHashingStaysUnknown) {
 }
 
 // A mount may have thousands of drafts.
-TEST(DraftHashes, TheThreadGoesWhenNothingIsLeftAndComesBack) {
-  std::thread([] {}).join();  // with the first one a sanitizer starts its own
+TEST(DraftHashes, TheThreadEndsWhenIdleAndStartsAgain) {
+  std::thread([] {}).join();  // a sanitizer starts its own thread with the first one
   const size_t before = ThreadsOfThisProcess();
   DraftHashes hashes(
       [](DraftNode file, const std::stop_token&) { return std::optional(HashOf(std::to_string(file))); });
@@ -120,7 +120,7 @@ TEST(DraftHashes, TheThreadGoesWhenNothingIsLeftAndComesBack) {
   }
 }
 
-TEST(DraftHashes, WhereTheHostHasNoThreadAFileStaysUnknown) {
+TEST(DraftHashes, AFileStaysUnknownIfTheHostHasNoThread) {
   SKIP_UNDER_SANITIZERS();
   DraftHashes hashes([](DraftNode, const std::stop_token&) { return std::optional(HashOf("bytes")); });
   {
@@ -132,13 +132,13 @@ TEST(DraftHashes, WhereTheHostHasNoThreadAFileStaysUnknown) {
                   ++done;
                   return OkStatus();
                 }).ok());
-    EXPECT_EQ(done, 100U) << "and others do what they can alone";
+    EXPECT_EQ(done, 100U) << "ParallelFor works on the caller's thread alone";
   }
   hashes.Closed(7);
   while (hashes.Settle({}).empty()) hashes.Closed(7);
 }
 
-TEST(DraftHashes, TheFileUnderWayIsStoppedByTheEnd) {
+TEST(DraftHashes, TheDestructorStopsTheFileUnderWay) {
   EndlessHash endless;
   {
     DraftHashes hashes(endless.AsFunction());
@@ -148,7 +148,7 @@ TEST(DraftHashes, TheFileUnderWayIsStoppedByTheEnd) {
   endless.WaitUntilEnded();
 }
 
-TEST(DraftHashes, TheFileUnderWayIsStoppedByWhateverMakesItVain) {
+TEST(DraftHashes, AChangeARemovalAndStopEndTheFileUnderWay) {
   const std::pair<const char*, void (*)(DraftHashes&)> rows[] = {
       {"changed", [](DraftHashes& hashes) { hashes.Changed(7); }},
       {"removed", [](DraftHashes& hashes) { hashes.Removed(7); }},
@@ -166,7 +166,7 @@ TEST(DraftHashes, TheFileUnderWayIsStoppedByWhateverMakesItVain) {
   }
 }
 
-TEST(DraftHashes, SettleStopsWaitingAndTheFilesGoOn) {
+TEST(DraftHashes, AStoppedSettleReturnsAndHashingContinues) {
   HeldHash held;
   std::promise<void> next;
   DraftHashes hashes([&, first = held.AsFunction()](DraftNode file, const std::stop_token& stop) {

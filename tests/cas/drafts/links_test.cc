@@ -14,7 +14,7 @@
 namespace modelfs::cas {
 namespace {
 
-// Names as a draft would hold them, from paths: "d/" is a directory, "f" a file, "l>text" a link. Parents
+// The names of a draft, made from paths: "d/" is a directory, "f" a file, "l>text" a link. Parents come
 // first.
 DraftNames NamesOf(const std::vector<std::string>& paths) {
   DraftNames names;
@@ -45,7 +45,7 @@ DraftNames NamesOf(const std::vector<std::string>& paths) {
   return names;
 }
 
-// "path=node" each, in order; a directory's with a slash.
+// "path=node" for each leaf, in order; a directory's path ends with a slash.
 std::string Leaves(const std::vector<std::string>& paths) {
   const Result<UnfoldedNames> unfolded = Unfold(NamesOf(paths));
   if (!unfolded.ok()) {
@@ -76,8 +76,8 @@ TEST(DraftLinks, LeadToFilesAndFoldersOfTheDraft) {
       {"an empty folder", {"d/", "l>d"}, "d/=1 l/=1"},
       {"a link", {"a", "l>m", "m>a"}, "a=1 l=1 m=1"},
       {"through a link to a folder", {"d/", "d/e/", "d/e/a", "l>d/e", "m>l/a"}, "d/e/a=3 l/a=3 m=3"},
-      // ".." is the parent of where the link led, not of where it lies.
-      {"up from where a link led",
+      // ".." is the parent of the link's target, not of the link's folder.
+      {"up from the target of a link",
        {"a", "d/", "d/e/", "d/b", "l>d/e", "m>l/../b"},
        "a=1 d/b=4 d/e/=3 l/=3 m=4"},
       {"a link in a folder that a link leads to", {"a", "d/", "d/l>../a", "m>d"}, "a=1 d/l=1 m/l=1"},
@@ -85,7 +85,7 @@ TEST(DraftLinks, LeadToFilesAndFoldersOfTheDraft) {
   for (const auto& row : rows) EXPECT_EQ(Leaves(row.paths), row.want) << row.name;
 }
 
-TEST(DraftLinks, AreRefusedByNameWhereTheyLeadNowhereOutOrInACircle) {
+TEST(DraftLinks, LinksNowhereOutOrInACircleAreRefusedByName) {
   const struct {
     std::vector<std::string> paths;
     const char* why;
@@ -111,7 +111,7 @@ TEST(DraftLinks, AreRefusedByNameWhereTheyLeadNowhereOutOrInACircle) {
   }
 }
 
-TEST(DraftLinks, FortyMayFollowEachOtherAndLieWithinEachOther) {
+TEST(DraftLinks, ChainsAndNestsOfFortyLinksAreAllowed) {
   for (const int count : {kMostLinksFollowed, kMostLinksFollowed + 1}) {
     SCOPED_TRACE(count);
     std::vector<std::string> chain = {"a"};
@@ -131,8 +131,8 @@ TEST(DraftLinks, FortyMayFollowEachOtherAndLieWithinEachOther) {
   }
 }
 
-// Thirty pairs of links, each pair to the folder of the next, stand for a thousand million directories.
-TEST(DraftLinks, WhatTheyUnfoldToIsCountedBeforeItIsMade) {
+// Thirty pairs of links, each pair to the folder of the next, unfold to a thousand million directories.
+TEST(DraftLinks, TheUnfoldedNamesAreCountedBeforeTheyAreCreated) {
   std::vector<std::string> paths;
   constexpr int kLevels = 30;
   for (int level = 0; level < kLevels; ++level) paths.push_back(std::to_string(level) + "/");
@@ -146,8 +146,8 @@ TEST(DraftLinks, WhatTheyUnfoldToIsCountedBeforeItIsMade) {
       << said.substr(0, 300);
 }
 
-// A thousand links to a folder of eighty files, which lie as deep as paths go.
-TEST(DraftLinks, ThePathsThatTheyUnfoldToAreCountedBeforeTheyAreMade) {
+// A thousand links to a folder of eighty files, with paths of the greatest depth.
+TEST(DraftLinks, TheUnfoldedPathsAreMeasuredBeforeTheyAreCreated) {
   std::string deep = std::string(kNameMaxBytes, 'd') + "/";
   std::vector<std::string> paths = {deep};
   for (int level = 1; level < 14; ++level) {
@@ -161,7 +161,7 @@ TEST(DraftLinks, ThePathsThatTheyUnfoldToAreCountedBeforeTheyAreMade) {
   EXPECT_NE(Leaves(paths).find("longer than 256 MiB together"), std::string::npos);
 }
 
-TEST(DraftLinks, APathIsNotLongerThanAnyThatCanBeOpened) {
+TEST(DraftLinks, APathTooLongToBeOpenedIsRefused) {
   std::string deep;
   std::vector<std::string> paths;
   for (int level = 0; level < 15; ++level) {
@@ -178,8 +178,8 @@ TEST(DraftLinks, APathIsNotLongerThanAnyThatCanBeOpened) {
   EXPECT_NE(Leaves(paths).find("longer than 4095 bytes"), std::string::npos);
 }
 
-// A draft of a million files has no links that unfold to anything.
-TEST(DraftLinks, OnlyWhatIsUnfoldedCounts) {
+// The draft's own million files do not count; the million to which its link unfolds are just allowed.
+TEST(DraftLinks, OnlyUnfoldedNamesCount) {
   DraftNames names = NamesOf({"d/", "l>d"});
   for (DraftNode i = 0; i < kMostUnfolded; ++i) {
     names.directories[1].entries.push_back({.name = std::to_string(1'000'000 + i), .node = 10 + i});
@@ -189,7 +189,7 @@ TEST(DraftLinks, OnlyWhatIsUnfoldedCounts) {
   EXPECT_FALSE(Unfold(names).ok());
 }
 
-TEST(DraftLinks, TheDraftsOwnFoldersAreNamed) {
+TEST(DraftLinks, UnfoldReturnsTheDraftsOwnFolders) {
   const UnfoldedNames unfolded = Unfold(NamesOf({"d/", "d/e/", "l>d"})).value();
   std::string paths;
   for (const UnfoldedEntry& directory : unfolded.directories) paths += directory.path + ";";

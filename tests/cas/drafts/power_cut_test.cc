@@ -1,4 +1,4 @@
-// Fails each call that a draft makes in turn, cuts the power, and looks at what is left.
+// Makes each call of a draft's operations fail in turn, cuts the power, and checks the state after it.
 
 #include <gtest/gtest.h>
 
@@ -28,7 +28,7 @@ Result<DraftNode> Write(Draft& draft, DraftNode directory, const std::string& na
   return entry.node;
 }
 
-// Every name of a draft with its kind and what a link says, or "error: …".
+// Every name of a draft with its kind and a link's text, or "error: …".
 std::string Names(Draft& draft, DraftNode directory = kDraftRoot) {
   const Result<std::vector<DraftEntry>> entries = draft.List(directory);
   if (!entries.ok()) return "error: " + entries.error().message();
@@ -65,10 +65,10 @@ class DraftPowerCut : public testing::TestWithParam<UnsyncedNames> {
  protected:
   using Prepare = std::function<Status(Draft&)>;
   using Operation = std::function<Status(Stores&, const std::shared_ptr<Draft>&)>;
-  // The draft as this process has it, once the operation has ended and calls work again.
+  // The draft in this process, after the operation has ended and calls succeed again.
   using Look = std::function<void(Draft&, bool promised)>;
   using Check = std::function<void(Stores&, bool promised)>;
-  // As PowerCut::FailEachCall. What `prepare` made of a new draft is on the disk when it begins.
+  // Like PowerCut::FailEachCall. The changes of `prepare` to a new draft are on the disk at the beginning.
   void FailEachCall(const Prepare& prepare, const Operation& operation, const Look& look,
                     const Check& check) {
     for (int n = 1; n < 2000; ++n) {
@@ -87,7 +87,7 @@ class DraftPowerCut : public testing::TestWithParam<UnsyncedNames> {
         const Status status = operation(stores, draft);
         promised = status.ok();
         fired = files.fault_fired();
-        EXPECT_TRUE(status.ok() || fired) << "only a fault is an error: " << status.error().message();
+        EXPECT_TRUE(status.ok() || fired) << "only a fault may cause an error: " << status.error().message();
         files.FailCall(0);
         if (look) look(*draft, promised);
       }
@@ -110,8 +110,8 @@ INSTANTIATE_TEST_SUITE_P(Names, DraftPowerCut, testing::Values(UnsyncedNames::kL
                            return param.param == UnsyncedNames::kLost ? "Lost" : "Kept";
                          });
 
-// What is in it, nobody promised; but it opens, and can be worked with or removed.
-TEST_P(DraftPowerCut, ADraftIsADraftStillOrAbsent) {
+// Its contents are not guaranteed, but it opens, and can be used or removed.
+TEST_P(DraftPowerCut, ANewDraftIsUsableOrAbsent) {
   const auto none = [](Draft&) { return OkStatus(); };
   FailEachCall(
       none,
@@ -133,7 +133,7 @@ TEST_P(DraftPowerCut, ADraftIsADraftStillOrAbsent) {
       });
 }
 
-// A call that fails has changed no name, and neither has what a power cut makes of it.
+// A failed call has not changed any name, and neither has a power cut after it.
 TEST_P(DraftPowerCut, AChangeOfNamesIsAllOrNothing) {
   using Mode = Draft::RenameMode;
   const auto nothing = [](const DraftEntry&) {};
@@ -204,8 +204,8 @@ TEST_P(DraftPowerCut, AChangeOfNamesIsAllOrNothing) {
   }
 }
 
-// With what a commit does after it, too.
-TEST_P(DraftPowerCut, ASealIsAllOrNothingAndKeepsTheTimesOfTheDraft) {
+// Includes the steps of a commit after the seal.
+TEST_P(DraftPowerCut, ASealIsAllOrNothingAndKeepsTheDraftsTimes) {
   const std::string names = "a b d(c ) l>d ";
   DraftNode nodes[3] = {};
   Digest tree;
@@ -246,7 +246,7 @@ TEST_P(DraftPowerCut, ASealIsAllOrNothingAndKeepsTheTimesOfTheDraft) {
       });
 }
 
-TEST_P(DraftPowerCut, ADiscardedDraftIsADraftOrGone) {
+TEST_P(DraftPowerCut, ADiscardedDraftIsWholeOrGone) {
   DraftNumber number = 0;
   FailEachCall(
       [&](Draft& draft) -> Status {
@@ -265,7 +265,7 @@ TEST_P(DraftPowerCut, ADiscardedDraftIsADraftOrGone) {
       });
 }
 
-// A write that fails leaves what was there, of a file that shares a blob too, and its time.
+// A failed write leaves the old bytes and the old time, also of a file that shares a blob.
 TEST_P(DraftPowerCut, AFileThatSharesABlobIsCopiedWholeOrNotAtAll) {
   DraftNode node = 0;
   FailEachCall(

@@ -30,7 +30,7 @@ std::unique_ptr<LocalStore> OpenStore(const TempDirectory& home) {
   return std::move(LocalStore::Open(RealFiles(), {.root = home / "blobs"}).value());
 }
 
-TEST(ImportDirectory, ADirectoryGoesInAndComesOutTheSame) {
+TEST(ImportDirectory, ADirectoryIsExportedAsItWasImported) {
   const TempDirectory home;
   const auto store = OpenStore(home);
   fs::create_directories(home / "model/weights/empty");
@@ -63,7 +63,7 @@ TEST(ImportDirectory, ADirectoryGoesInAndComesOutTheSame) {
   EXPECT_EQ(again.error().code(), Code::kAlreadyExists);
 }
 
-TEST(ImportDirectory, TheSameFilesAreTheSameTree) {
+TEST(ImportDirectory, TheSameFilesGiveTheSameTree) {
   const TempDirectory home;
   const auto store = OpenStore(home);
   for (const char* name : {"a", "b"}) {
@@ -75,7 +75,7 @@ TEST(ImportDirectory, TheSameFilesAreTheSameTree) {
             ImportDirectory(*store, home / "b", kNow, nullptr).value().digest);
 }
 
-TEST(ImportDirectory, FollowsSymlinksInsideOnly) {
+TEST(ImportDirectory, FollowsOnlySymlinksThatStayInside) {
   const TempDirectory home;
   const auto store = OpenStore(home);
   fs::create_directories(home / "model/blobs");
@@ -100,8 +100,8 @@ TEST(ImportDirectory, FollowsSymlinksInsideOnly) {
   }
 }
 
-// …/models--o--n/{blobs,snapshots/<commit>}, with what a link of a snapshot may and may not say.
-TEST(ImportDirectory, ASnapshotOfTheHubsCacheIsStoredWithItsBlobs) {
+// …/models--o--n/{blobs,snapshots/<commit>}, with link texts that a snapshot may and may not have.
+TEST(ImportDirectory, ASnapshotInAHubCacheIsStoredWithItsBlobs) {
   const TempDirectory home;
   const auto store = OpenStore(home);
   const std::string repo = home / "models--o--n";
@@ -128,13 +128,13 @@ TEST(ImportDirectory, ASnapshotOfTheHubsCacheIsStoredWithItsBlobs) {
     EXPECT_EQ(store->LocalBytes(DigestOf("secret")), 0U);
     fs::remove(snapshot + "/bad");
   }
-  // Elsewhere such a link is one that leads out.
+  // In any other place such a link leads out.
   fs::create_directories(home / "models--o--n/other/c0ffee");
   fs::create_symlink("../../blobs/0f", home / "models--o--n/other/c0ffee/model.bin");
   EXPECT_FALSE(ImportDirectory(*store, home / "models--o--n/other/c0ffee", kNow, nullptr).ok());
 }
 
-TEST(ImportDirectory, DereferencingFollowsLinksOutToFilesAndFolders) {
+TEST(ImportDirectory, DereferenceFollowsLinksOutToFilesAndFolders) {
   const TempDirectory home;
   const auto store = OpenStore(home);
   fs::create_directories(home / "model/sub");
@@ -172,8 +172,9 @@ TEST(ImportDirectory, DereferencingFollowsLinksOutToFilesAndFolders) {
   }
 }
 
-// Whoever may write there could else have somebody with more rights store what they cannot read.
-TEST(ImportDirectory, DereferencingFollowsALinkToWhatItsOwnerMayReadOnly) {
+// Otherwise a user with write access to the directory could make a more privileged user store unreadable
+// files.
+TEST(ImportDirectory, DereferenceFollowsALinkOnlyToFilesItsOwnerMayRead) {
   if (::geteuid() != 0) GTEST_SKIP() << "only root can give files away";
   constexpr uid_t kEve = 54321;
   const struct {
@@ -182,9 +183,9 @@ TEST(ImportDirectory, DereferencingFollowsALinkToWhatItsOwnerMayReadOnly) {
     bool allowed;
   } rows[] = {{"for all to read", "out/open", true},
               {"root's own", "out/private", false},
-              {"in a folder of root's", "out/closed/open", false},
+              {"in root's folder", "out/closed/open", false},
               {"her own", "out/hers", true},
-              {"a folder of which a file is root's", "out/folder", false}};
+              {"a folder with a file of root", "out/folder", false}};
   for (const auto& row : rows) {
     SCOPED_TRACE(row.what);
     const TempDirectory home;
@@ -249,12 +250,12 @@ TEST(ImportDirectory, ExcludesByNameAndByPath) {
   }
 }
 
-TEST(ImportDirectory, AnswersTheTimesOfFilesInTheTreesOrder) {
+TEST(ImportDirectory, ReturnsTheTimesOfFilesInTheTreesOrder) {
   const TempDirectory home;
   const auto store = OpenStore(home);
   fs::create_directories(home / "model/a");
   int64_t second = 100;
-  for (const char* name : {"a/z", "a-b", "b"}) {  // as a tree sorts
+  for (const char* name : {"a/z", "a-b", "b"}) {  // in a tree's order
     WriteFile(home / "model/" + name, name);
     const NewTimes times = {.mtime = timespec{.tv_sec = second++, .tv_nsec = 7}};
     ASSERT_TRUE(RealFiles().SetTimes(home / "model/" + name, times).ok());
@@ -345,8 +346,7 @@ TEST(ImportDirectory, TheDirectoryItselfMayBeReachedThroughSymlinks) {
   }
 }
 
-// Thirty pairs of symlinks, each pair to the folder of the next, stand for a thousand million directories.
-// Of a directory that another user can write into: `swap` is what they do after the first file.
+// Exports to a directory that another user can write into: `swap` is that user's action after the first file.
 Status ExportWhile(const TempDirectory& home, const std::function<void()>& swap) {
   const auto store = OpenStore(home);
   fs::create_directories(home / "model/sub/deep");
@@ -358,7 +358,7 @@ Status ExportWhile(const TempDirectory& home, const std::function<void()>& swap)
   const ImportedTree ingested = ImportDirectory(*store, home / "model", kNow, nullptr).value();
   bool swapped = false;
   return ExportTree(*store, ingested.tree, ingested.times, home / "out", [&](uint64_t done_bytes) {
-    // By then a file is in "sub".
+    // By now a file is in "sub".
     if (done_bytes > 5 && !std::exchange(swapped, true)) swap();
   });
 }
@@ -375,7 +375,7 @@ std::set<std::string> NamesBelow(const std::string& directory) {
   return names;
 }
 
-TEST(ImportDirectory, WritesNothingOutsideWhenAFolderBecomesASymlinkMeanwhile) {
+TEST(ExportTree, WritesNothingOutsideWhenAFolderBecomesASymlinkMeanwhile) {
   const TempDirectory home;
   fs::create_directory(home / "out");
   const Status refused = ExportWhile(home, [&] { SwapForLink(home, "out/sub", "outside"); });
@@ -384,10 +384,10 @@ TEST(ImportDirectory, WritesNothingOutsideWhenAFolderBecomesASymlinkMeanwhile) {
   EXPECT_EQ(refused.error().message(),
             home / "out/sub: changed while it was written; try again where nobody else writes");
   EXPECT_EQ(NamesBelow(home / "outside"), (std::set<std::string>{"deep", "deep/kept"}));
-  EXPECT_TRUE(fs::is_empty(home / "out")) << "nothing is left of what was written";
+  EXPECT_TRUE(fs::is_empty(home / "out")) << "all written files are removed";
 }
 
-TEST(ImportDirectory, ADirectoryThatBecameASymlinkIsNeitherWrittenNorEmptied) {
+TEST(ExportTree, ADirectoryThatBecameASymlinkIsNeitherWrittenNorEmptied) {
   for (const bool is_new : {false, true}) {
     SCOPED_TRACE(is_new);
     const TempDirectory home;
@@ -397,7 +397,7 @@ TEST(ImportDirectory, ADirectoryThatBecameASymlinkIsNeitherWrittenNorEmptied) {
     const Status refused = ExportWhile(home, [&] {
       const std::string name = is_new ? fmt::format("out.download-{}", ::getpid()) : "out";
       SwapForLink(home, name, "precious");
-      fs::rename(home / "was/sub", home / "gone");  // so that it fails, and clears up
+      fs::rename(home / "was/sub", home / "gone");  // so that the export fails, and cleans up
     });
     ASSERT_FALSE(refused.ok());
     EXPECT_EQ(refused.error().code(), Code::kAborted);
@@ -407,8 +407,8 @@ TEST(ImportDirectory, ADirectoryThatBecameASymlinkIsNeitherWrittenNorEmptied) {
   }
 }
 
-// Who can write to the directory above had it ready before the command began.
-TEST(ImportDirectory, IsNotWrittenThroughASymlinkOfAnotherUsers) {
+// A user with write access to the directory above has created it before the command begins.
+TEST(ExportTree, DoesNotFollowASymlinkOfAnotherUser) {
   constexpr uid_t kEve = 60001;
   const TempDirectory home;
   const auto store = OpenStore(home);
@@ -428,12 +428,12 @@ TEST(ImportDirectory, IsNotWrittenThroughASymlinkOfAnotherUsers) {
     }
     ASSERT_EQ(::lchown((home / "out").c_str(), 0, 0), 0);
   }
-  // One's own is.
+  // The caller's own symlink is followed.
   ASSERT_TRUE(ExportTree(*store, ingested.tree, ingested.times, home / "out", nullptr).ok());
   EXPECT_EQ(ReadFile(home / "precious/a"), "first");
 }
 
-TEST(ImportDirectory, ANewDirectoryIsNotPutWhereASymlinkCameMeanwhile) {
+TEST(ExportTree, ANewDirectoryDoesNotReplaceASymlinkThatCameMeanwhile) {
   const TempDirectory home;
   const Status refused =
       ExportWhile(home, [&] { fs::create_directory_symlink(home / "outside", home / "out"); });
@@ -444,8 +444,8 @@ TEST(ImportDirectory, ANewDirectoryIsNotPutWhereASymlinkCameMeanwhile) {
   EXPECT_FALSE(fs::exists(home / fmt::format("out.download-{}", ::getpid())));
 }
 
-// Between the mkdir of a folder and its opening, too: as fast as another process can do it.
-TEST(ImportDirectory, WritesNothingOutsideWhateverOthersSwapMeanwhile) {
+// Also between the mkdir of a folder and its open: another process swaps as fast as it can.
+TEST(ExportTree, WritesNothingOutsideWhateverOthersSwapMeanwhile) {
   const TempDirectory home;
   const auto store = OpenStore(home);
   constexpr int kFolders = 20;
@@ -472,6 +472,7 @@ TEST(ImportDirectory, WritesNothingOutsideWhateverOthersSwapMeanwhile) {
   }
 }
 
+// Thirty pairs of symlinks, each pair to the folder of the next, lead to a thousand million directories.
 TEST(ImportDirectory, SymlinksThatMultiplyAreNotFollowedForEver) {
   const TempDirectory home;
   const auto store = OpenStore(home);
@@ -513,8 +514,8 @@ TEST(ImportDirectory, FortySymlinksToDirectoriesMayLieWithinEachOther) {
   }
 }
 
-// Nothing is stored before that is known.
-TEST(ImportDirectory, WhatSymlinksUnfoldToIsBounded) {
+// The number is known before anything is stored.
+TEST(ImportDirectory, TheNumberOfUnfoldedNamesIsBounded) {
   const TempDirectory home;
   const auto store = OpenStore(home);
   fs::create_directories(home / "model/d");
@@ -522,8 +523,8 @@ TEST(ImportDirectory, WhatSymlinksUnfoldToIsBounded) {
   for (const char* name : {"l1", "l2"}) fs::create_symlink("d", home / ("model/" + std::string(name)));
   fs::create_symlink("d/1", home / "model/m");
   ImportOptions options;
-  EXPECT_EQ(options.most_unfolded, kMostUnfolded) << "as of a draft";
-  for (const uint64_t most : {8U, 9U}) {  // each directory and what is in it, and the file
+  EXPECT_EQ(options.most_unfolded, kMostUnfolded) << "the limit of a draft";
+  for (const uint64_t most : {8U, 9U}) {  // each directory with its entries, and the file
     SCOPED_TRACE(most);
     options.most_unfolded = most;
     const auto ingested = ImportDirectory(*store, home / "model", kNow, nullptr, options);
@@ -536,7 +537,7 @@ TEST(ImportDirectory, WhatSymlinksUnfoldToIsBounded) {
   }
 }
 
-TEST(ImportDirectory, AVersionMissingABlobIsNotReadAsEmpty) {
+TEST(ImportDirectory, AMissingOrMalformedTreeIsNotReadAsEmpty) {
   const TempDirectory home;
   const auto store = OpenStore(home);
   EXPECT_EQ(ReadTree(*store, DigestOf("no tree")).error().code(), Code::kNotFound);

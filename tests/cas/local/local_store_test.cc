@@ -34,7 +34,7 @@ int64_t EpochOf(LocalStore& store, const Digest& digest) {
   return RealFiles().Stat(store.ObjectPath(digest)).value().mtime_s;
 }
 
-// Changes one bit of a stored blob the way a failing disk would, or a careless person.
+// Changes one bit of a stored blob, like a failing disk or a careless user.
 void FlipBit(LocalStore& store, const Digest& digest, uint64_t offset_bytes) {
   const std::string path = store.ObjectPath(digest);
   ASSERT_EQ(::chmod(path.c_str(), 0600), 0);
@@ -74,7 +74,7 @@ class NativeBell {
   std::unordered_set<Digest> rung_ GUARDED_BY(mu_);
 };
 
-TEST(LocalStore, WhatWasPutReadsBackAndIsNativeAtOnce) {
+TEST(LocalStore, APutBlobReadsBackAndIsNativeAtOnce) {
   const TempDirectory home;
   const auto store = OpenStore(home / "blobs");
   for (const size_t size :
@@ -118,13 +118,13 @@ TEST(LocalStore, PuttingAgainRaisesTheEpochAndNeverLowersIt) {
   EXPECT_EQ(EpochOf(*store, digest), 9);
   ASSERT_TRUE(store->Reuse(digest, {.revision = 12}).ok());
   EXPECT_EQ(EpochOf(*store, digest), 12);
-  EXPECT_TRUE(store->IsNative(digest)) << "our own change of the mtime is no reason to verify again";
+  EXPECT_TRUE(store->IsNative(digest)) << "our own change of the mtime does not make the blob unverified";
   const Status gone = store->Reuse(DigestOf("never seen"), kNow);
   ASSERT_FALSE(gone.ok());
   EXPECT_EQ(gone.error().code(), Code::kNotFound);
 }
 
-TEST(LocalStore, ANewProcessVerifiesSmallBlobsWhileOpening) {
+TEST(LocalStore, ANewProcessVerifiesSmallBlobsAtOpen) {
   const TempDirectory home;
   for (const size_t size : {size_t{1000}, size_t{kChunkBytes + 5}}) {
     const std::string bytes = RandomBytes(size, 1);
@@ -137,7 +137,7 @@ TEST(LocalStore, ANewProcessVerifiesSmallBlobsWhileOpening) {
   }
 }
 
-TEST(LocalStore, ANewProcessVerifiesLargeBlobsInTheBackgroundAndSaysWhenItIsDone) {
+TEST(LocalStore, ANewProcessVerifiesLargeBlobsInTheBackgroundAndNotifies) {
   const TempDirectory home;
   const std::string bytes = RandomBytes(kVerifyAtOpenBytes + 12345, 2);
   const Digest digest = DigestOf(bytes);
@@ -151,7 +151,7 @@ TEST(LocalStore, ANewProcessVerifiesLargeBlobsInTheBackgroundAndSaysWhenItIsDone
   EXPECT_TRUE(store->IsNative(digest));
 }
 
-TEST(LocalStore, ALargeBlobWithoutItsSumsIsVerifiedAsAWholeAndGetsThemBack) {
+TEST(LocalStore, ALargeBlobWithoutSumsIsVerifiedAsAWholeAndGetsNewSums) {
   const TempDirectory home;
   const std::string bytes = RandomBytes(kVerifyAtOpenBytes + 1, 3);
   const Digest digest = DigestOf(bytes);
@@ -168,7 +168,7 @@ TEST(LocalStore, ALargeBlobWithoutItsSumsIsVerifiedAsAWholeAndGetsThemBack) {
   }
 }
 
-TEST(LocalStore, ADamagedBlobIsNeverReadAsData) {
+TEST(LocalStore, ADamagedBlobIsNeverRead) {
   struct Row {
     const char* name;
     size_t size_bytes;
@@ -195,7 +195,8 @@ TEST(LocalStore, ADamagedBlobIsNeverReadAsData) {
       EXPECT_TRUE(std::filesystem::exists(home / ("blobs/quarantine/" + digest.Hex())));
       const auto again = store->Open(digest);
       ASSERT_FALSE(again.ok());
-      EXPECT_EQ(again.error().code(), Code::kDataLoss) << "not \"not found\": its readers deserve the truth";
+      EXPECT_EQ(again.error().code(), Code::kDataLoss)
+          << "not \"not found\": its readers must learn of the damage";
 
       ASSERT_TRUE(store->Put(digest, bytes, kNow).ok()) << "a good copy replaces it";
       EXPECT_EQ(Everything(*store, digest), bytes);
@@ -203,7 +204,7 @@ TEST(LocalStore, ADamagedBlobIsNeverReadAsData) {
   }
 }
 
-TEST(LocalStore, WhatIsNoRegularFileIsDamageAndNobodyWaitsForIt) {
+TEST(LocalStore, AnIrregularFileIsDamageAndIsNotWaitedFor) {
   struct Row {
     const char* name;
     std::function<void(const std::string&)> make;
@@ -217,7 +218,8 @@ TEST(LocalStore, WhatIsNoRegularFileIsDamageAndNobodyWaitsForIt) {
     const auto store = OpenStore(home / "blobs");
     const Digest digest = DigestOf(bytes);
     ASSERT_TRUE(store->Put(digest, bytes, kNow).ok());
-    // Each kind meets those before it in quarantine, under the same name, and each is met by all three.
+    // Each type meets the earlier ones in quarantine, under the same name. Open, fsck and Put each meet every
+    // type.
     for (size_t first_met_by = 0; first_met_by < 3; ++first_met_by) {
       for (const Row& row : rows) {
         SCOPED_TRACE(testing::Message() << row.name << ", " << bytes.size() << " bytes, " << first_met_by);
@@ -232,7 +234,7 @@ TEST(LocalStore, WhatIsNoRegularFileIsDamageAndNobodyWaitsForIt) {
             EXPECT_EQ(store->Fsck(true, nullptr).value().damaged.size(), 1U);
             break;
           default:
-            break;  // the Put below
+            break;  // the Put below meets it
         }
         ASSERT_TRUE(store->Put(digest, bytes, kNow).ok()) << "a good copy replaces it";
         EXPECT_EQ(Everything(*store, digest), bytes);
@@ -241,7 +243,7 @@ TEST(LocalStore, WhatIsNoRegularFileIsDamageAndNobodyWaitsForIt) {
   }
 }
 
-TEST(LocalStore, StoringTheTrueBytesAgainMendsDamageThatNobodyNoticed) {
+TEST(LocalStore, StoringTheTrueBytesAgainRepairsUnnoticedDamage) {
   for (const size_t size_bytes : {size_t{5000}, size_t{kChunkBytes + 100}}) {
     const TempDirectory home;
     const std::string bytes = RandomBytes(size_bytes, 6);
@@ -265,7 +267,7 @@ TEST(LocalStore, StoringTheTrueBytesAgainMendsDamageThatNobodyNoticed) {
   }
 }
 
-TEST(LocalStore, ABlobThatWasCutShortIsDataLoss) {
+TEST(LocalStore, ReadingATruncatedBlobReturnsDataLoss) {
   const TempDirectory home;
   const std::string bytes = RandomBytes(5000, 5);
   const Digest digest = DigestOf(bytes);
@@ -280,7 +282,7 @@ TEST(LocalStore, ABlobThatWasCutShortIsDataLoss) {
   EXPECT_EQ(read.error().code(), Code::kDataLoss);
 }
 
-TEST(LocalStore, AnOpenBlobOutlivesASweepAndTheStore) {
+TEST(LocalStore, AnOpenBlobStaysReadableAfterASweepAndWithoutTheStore) {
   const TempDirectory home;
   auto store = OpenStore(home / "blobs");
   const std::string bytes = RandomBytes(kVerifyAtOpenBytes + 1, 6);
@@ -295,7 +297,7 @@ TEST(LocalStore, AnOpenBlobOutlivesASweepAndTheStore) {
   EXPECT_EQ(out, bytes);
 }
 
-TEST(LocalStore, ImportsManyFilesInTheirOrderAndKeepsEachOnce) {
+TEST(LocalStore, ImportsManyFilesInOrderAndStoresEqualOnesOnce) {
   const TempDirectory home;
   const auto store = OpenStore(home / "blobs");
   std::vector<std::string> paths;
@@ -328,7 +330,7 @@ TEST(LocalStore, ImportsManyFilesInTheirOrderAndKeepsEachOnce) {
   EXPECT_TRUE(store->Fsck(false, nullptr).value().damaged.empty());
 }
 
-TEST(LocalStore, ImportRefusesWhatIsNotARegularFile) {
+TEST(LocalStore, ImportRefusesIrregularFiles) {
   const TempDirectory home;
   const auto store = OpenStore(home / "blobs");
   WriteFile(home / "good", "good");
@@ -340,7 +342,7 @@ TEST(LocalStore, ImportRefusesWhatIsNotARegularFile) {
   EXPECT_EQ(NamesIn(home / "blobs/staging"), 0U);
 }
 
-TEST(LocalStore, PublishesAgainWhatAPublishThatDidNotEndHasLinkedAlready) {
+TEST(LocalStore, PublishesFilesThatAnInterruptedPublishHasLinked) {
   const TempDirectory home;
   const auto store = OpenStore(home / "blobs");
   const std::string bytes = RandomBytes(100'000, 7);
@@ -349,7 +351,7 @@ TEST(LocalStore, PublishesAgainWhatAPublishThatDidNotEndHasLinkedAlready) {
     items.push_back({.source_path = home / std::to_string(i)});
     WriteFile(items.back().source_path, bytes);
   }
-  // One of them is the blob from now on, and whichever is hashed first raises its epoch while others are
+  // One of the files becomes the blob. The first one that is hashed raises its epoch while the others are
   // read.
   for (uint64_t revision = 1; revision <= 200; ++revision) {
     const auto stored = store->PublishAll(items, {.revision = revision}, nullptr);
@@ -379,12 +381,12 @@ TEST(LocalStore, PublishesFilesWithoutCopyingThem) {
     EXPECT_EQ(source.mode & 07777U, i == 3 ? 0544U : 0444U);
     EXPECT_TRUE(store->IsNative(digest));
     ASSERT_TRUE(store->UnlinkOtherName(items[i].source_path, digest).ok());
-    EXPECT_TRUE(store->IsNative(digest)) << "our own unlink is no reason to verify again";
+    EXPECT_TRUE(store->IsNative(digest)) << "our own unlink does not make the blob unverified";
   }
   EXPECT_TRUE(store->Fsck(false, nullptr).value().damaged.empty());
 }
 
-TEST(LocalStore, ReusingAFileBringsItsChunkListAlong) {
+TEST(LocalStore, ReuseOfAFileIncludesItsChunkList) {
   const TempDirectory home;
   const auto store = OpenStore(home / "blobs");
   const std::string bytes = RandomBytes(kChunkBytes + 1, 8);
@@ -399,7 +401,7 @@ TEST(LocalStore, ReusingAFileBringsItsChunkListAlong) {
   EXPECT_EQ(EpochOf(*store, *first.chunk_list), 400);
 }
 
-TEST(LocalStore, SweepTakesOnlyWhatIsDeadAndOld) {
+TEST(LocalStore, SweepRemovesOnlyDeadAndOldBlobs) {
   const TempDirectory home;
   const auto store = OpenStore(home / "blobs");
   ASSERT_TRUE(store->Put(DigestOf("live"), "live", {.revision = 1}).ok());
@@ -414,7 +416,7 @@ TEST(LocalStore, SweepTakesOnlyWhatIsDeadAndOld) {
   const auto swept = store->Sweep({DigestOf("live")}, {.revision = 10}, false).value();
   EXPECT_EQ(swept.blobs_removed, 1U);
   EXPECT_EQ(swept.blobs_kept, 2U);
-  EXPECT_EQ(swept.blobs_held_back, 1U) << "by its epoch";
+  EXPECT_EQ(swept.blobs_held_back, 1U) << "because of its epoch";
   EXPECT_EQ(swept.bytes_held_back, 5U);
   EXPECT_EQ(store->Open(DigestOf("dead")).error().code(), Code::kNotFound);
   EXPECT_EQ(Everything(*store, DigestOf("live")), "live");
@@ -436,9 +438,9 @@ TEST(LocalStore, FsckFindsEveryKindOfDamage) {
   std::filesystem::remove(home / ("blobs/sums/" + hex.substr(0, 2) + "/" + hex.substr(2)));
 
   const FsckReport report = store->Fsck(false, nullptr).value();
-  EXPECT_EQ(report.blobs_checked, 5U) << "with the chunk list";
+  EXPECT_EQ(report.blobs_checked, 5U) << "including the chunk list";
   EXPECT_EQ(report.damaged.size(), 3U);
-  EXPECT_EQ(NamesIn(home / "blobs/objects/" + hex.substr(0, 2)), 1U) << "looking changes nothing";
+  EXPECT_EQ(NamesIn(home / "blobs/objects/" + hex.substr(0, 2)), 1U) << "a check alone changes nothing";
 
   EXPECT_EQ(store->Fsck(true, nullptr).value().damaged.size(), 3U);
   EXPECT_EQ(NamesIn(home / "blobs/quarantine"), 2U);
@@ -455,7 +457,7 @@ TEST(LocalStore, RefusesAStoreOfAnotherFormat) {
   EXPECT_EQ(store.error().code(), Code::kFailedPrecondition);
 }
 
-TEST(LocalStore, SaysThatAFormatWhichNoVersionWroteIsDamaged) {
+TEST(LocalStore, ReportsAFormatOfNoVersionAsDamaged) {
   for (const std::string& damaged : {std::string("modelfs objects 1"), std::string("modelfs objects \n"),
                                      std::string("modelfs objects 1a\n"), std::string("modelfs obkects 1\n"),
                                      std::string(18, '\0'), std::string(300, '1')}) {

@@ -1,4 +1,4 @@
-// Fails each call of an operation in turn, cuts the power, and looks at what is left.
+// Makes each call of an operation fail in turn, cuts the power, and checks the state after it.
 
 #include <gtest/gtest.h>
 
@@ -15,7 +15,7 @@ namespace {
 
 constexpr Epoch kNow{.revision = 100};
 
-// A store on a FakeFiles, synced as it is, and afterwards again on the real file system.
+// A store on a FakeFiles that counts everything as synced, and later on the real file system.
 struct Rig {
   Rig() {
     std::filesystem::create_directory(home / "blobs");
@@ -33,21 +33,21 @@ struct Rig {
   std::unique_ptr<FakeFiles> files;
 };
 
-// What a reader of a blob may see, at any time: its bytes, or that it is not there.
+// At any time, a reader of a blob either gets its bytes or learns that it is absent.
 void ExpectWholeOrAbsent(LocalStore& store, const std::string& bytes, bool promised) {
   const Result<std::string> got = store.ReadAll(DigestOf(bytes), bytes.size());
   if (got.ok()) {
     EXPECT_TRUE(*got == bytes) << "wrong bytes";
   } else {
     EXPECT_EQ(got.error().code(), Code::kNotFound) << got.error().message();
-    EXPECT_FALSE(promised) << "OK was said, and the blob is gone";
+    EXPECT_FALSE(promised) << "the store returned OK, but the blob is gone";
   }
 }
 
 class PowerCut : public testing::TestWithParam<UnsyncedNames> {
  protected:
-  // Runs `operation` with call 1 failing, then call 2, ..., until it no longer has that many calls.
-  // `check` gets the store as it is after the power came back, and whether OK was said.
+  // Runs `operation` with call 1 failing, then call 2, ..., until it makes fewer calls than that. `check`
+  // gets the store after the power is back, and whether the operation returned OK.
   using Operation = std::function<Status(LocalStore&, const TempDirectory&)>;
   using Check = std::function<void(LocalStore&, bool promised)>;
   void FailEachCall(const std::function<void(Rig&)>& prepare, const Operation& operation, const Check& check,
@@ -64,7 +64,7 @@ class PowerCut : public testing::TestWithParam<UnsyncedNames> {
         const Status status = operation(*store, rig.home);
         promised = status.ok();
         fired = rig.files->fault_fired();
-        EXPECT_TRUE(status.ok() || fired) << "only a fault is an error: " << status.error().message();
+        EXPECT_TRUE(status.ok() || fired) << "only a fault may cause an error: " << status.error().message();
       }
       rig.files->PowerCut(GetParam());
       const auto store = rig.Reopened();
@@ -119,7 +119,7 @@ TEST_P(PowerCut, ImportOfAFewFilesIsAllOrNothingEach) {
 }
 
 TEST_P(PowerCut, ImportOfManyFilesIsAllOrNothingEach) {
-  constexpr size_t kFiles = 70;  // more than are synced one by one
+  constexpr size_t kFiles = 70;  // more than the batch syncs one by one
   FailEachCall([](Rig&) {},
                [](LocalStore& store, const TempDirectory& home) {
                  std::vector<std::string> paths;
@@ -153,12 +153,12 @@ TEST_P(PowerCut, PublishIsAllOrNothingEach) {
                });
 }
 
-// The first Put's process died before its directory was synced; the second may not build on that.
-TEST_P(PowerCut, PuttingABlobWhoseNameIsNotDurableYetMakesItSo) {
+// The process of the first Put died before it synced the directory; the second Put must sync it.
+TEST_P(PowerCut, APutMakesAnExistingNameDurable) {
   FailEachCall(
       [](Rig& rig) {
         const auto store = rig.Faulty();
-        // Everything but the last call, the directory's fsync.
+        // All but the last call, the fsync of the directory.
         int calls = 1;
         for (;; ++calls) {
           Rig probe;
@@ -174,7 +174,7 @@ TEST_P(PowerCut, PuttingABlobWhoseNameIsNotDurableYetMakesItSo) {
       [](LocalStore& store, bool promised) { ExpectWholeOrAbsent(store, "hello", promised); });
 }
 
-TEST_P(PowerCut, SweepNeverTakesWhatLives) {
+TEST_P(PowerCut, SweepNeverRemovesLiveBlobs) {
   const std::string large = RandomBytes(kChunkBytes + 1, 4);
   FailEachCall(
       [&](Rig& rig) {

@@ -46,7 +46,7 @@ TEST(ScrubState, EncodingMatchesTheDocumentedBytes) {
   EXPECT_EQ(ScrubState::Decode(ScrubState().Encode())->Encode(), ScrubState().Encode());
 }
 
-TEST(ScrubState, WhatIsDamagedIsRefused) {
+TEST(ScrubState, ADamagedStateIsRefused) {
   std::mt19937_64 random(TestSeed());
   for (int i = 0; i < 500; ++i) {
     const auto decoded = ScrubState::Decode(Mutate(Example().Encode(), random));
@@ -55,7 +55,7 @@ TEST(ScrubState, WhatIsDamagedIsRefused) {
   }
 }
 
-TEST(ScrubState, TheFractionIsWhereADigestIsAmongAll) {
+TEST(ScrubState, TheFractionIsTheDigestsPlaceAmongAllDigests) {
   Sha256 digest{};
   EXPECT_EQ(FractionOf(digest), 0);
   digest[0] = 0x80;
@@ -75,7 +75,7 @@ class SteppedClock : public Clock {
   int64_t now_ms_ = kStartMs;
 };
 
-// A store whose scrub takes no time but what it waits, which the clock is moved by.
+// A store with a scrub that takes no time but its waits; each wait moves the clock.
 struct World {
   World() {
     std::filesystem::create_directory(home / "blobs");
@@ -92,7 +92,7 @@ struct World {
     return digest;
   }
 
-  // Flips a bit in the file, behind the store's back.
+  // Flips a bit in the file, without the store's knowledge.
   void Rot(const Digest& digest) {
     const std::string path = store->ObjectPath(digest);
     const FileInfo before = RealFiles().Stat(path).value();
@@ -127,7 +127,7 @@ struct World {
   std::unique_ptr<LocalStore> store;
 };
 
-TEST(Scrub, ReadsEachBlobOnceInAPeriodSpreadOverIt) {
+TEST(Scrub, ReadsEachBlobOnceInAPeriodEvenlySpread) {
   World world;
   std::map<Digest, std::vector<int64_t>> checks;
   std::map<std::string, Digest> by_path;
@@ -151,14 +151,14 @@ TEST(Scrub, ReadsEachBlobOnceInAPeriodSpreadOverIt) {
     }
     firsts.insert((times.front() - kStartMs) / kDayMs);
   }
-  EXPECT_GE(firsts.size(), 5U) << "not all of them at once";
+  EXPECT_GE(firsts.size(), 5U) << "the reads are spread";
   const ScrubState state = world.store->Scrubbed();
   EXPECT_EQ(state.last.blobs, 40U);
   EXPECT_GT(state.last.bytes, 0U);
   EXPECT_EQ(state.last.damaged, 0U);
 }
 
-TEST(Scrub, WhatIsStoredMeanwhileIsReadWithinAPeriodToo) {
+TEST(Scrub, ABlobStoredMeanwhileIsAlsoReadWithinAPeriod) {
   World world;
   world.Put("the first");
   std::set<std::string> read;
@@ -173,14 +173,14 @@ TEST(Scrub, WhatIsStoredMeanwhileIsReadWithinAPeriodToo) {
   for (const Digest& digest : later) EXPECT_TRUE(read.contains(world.store->ObjectPath(digest)));
 }
 
-TEST(Scrub, ABlobThatRottedIsMovedAsideAndItsReadersAreToldSo) {
+TEST(Scrub, ARottenBlobIsQuarantinedAndItsReadersGetDataLoss) {
   for (const size_t size : {size_t{5}, kChunkBytes + 12345}) {
     World world;
     const std::string bytes = RandomBytes(size, size);
     const Digest rotten = world.Put(bytes);
     const Digest sound = world.Put("sound");
     const std::shared_ptr<OpenBlob> open = world.store->Open(rotten).value();
-    ASSERT_TRUE(open->NativeFd().has_value()) << "what was just stored is verified";
+    ASSERT_TRUE(open->NativeFd().has_value()) << "a blob that was just stored is verified";
     world.Rot(rotten);
     world.ScrubUntil(kStartMs + kWeek.count());
     EXPECT_FALSE(world.IsThere(rotten));
@@ -193,14 +193,14 @@ TEST(Scrub, ABlobThatRottedIsMovedAsideAndItsReadersAreToldSo) {
     std::byte byte{};
     EXPECT_EQ(open->Read(0, {&byte, 1}, Deadline::Never()).error().code(), Code::kDataLoss);
     EXPECT_FALSE(open->NativeFd().has_value());
-    // The same content again: whole, and as it was.
+    // The same content again: it is whole, and can be read.
     EXPECT_EQ(world.Put(bytes), rotten);
     EXPECT_EQ(world.store->ReadAll(rotten, bytes.size()).value(), bytes);
   }
 }
 
-// The XXH3 sums are of the file, too: only its SHA-256 says that it is the blob.
-TEST(Scrub, ATwinThatHasItsSumsIsFound) {
+// The XXH3 sums fit the file, too: only its SHA-256 shows that it is not the blob.
+TEST(Scrub, AnotherFileWithMatchingSumsIsFound) {
   World world;
   const std::string large = RandomBytes(kChunkBytes + 1, 3);
   const std::string other = RandomBytes(kChunkBytes + 1, 4);
@@ -218,13 +218,13 @@ TEST(Scrub, ATwinThatHasItsSumsIsFound) {
   std::filesystem::remove(path);
   WriteFile(path, other);
   world.Open();
-  EXPECT_EQ(world.store->ReadAll(digest, other.size()).value(), other) << "what the sums cannot tell";
+  EXPECT_EQ(world.store->ReadAll(digest, other.size()).value(), other) << "the sums do not show the damage";
   world.ScrubUntil(kStartMs + kWeek.count());
   EXPECT_FALSE(world.IsThere(digest));
   EXPECT_EQ(world.store->Scrubbed().last.damaged, 1U);
 }
 
-TEST(Scrub, GoesOnWhereItWasAfterARestart) {
+TEST(Scrub, ContinuesAtItsPositionAfterARestart) {
   World world;
   for (int i = 0; i < 40; ++i) world.Put("blob " + std::to_string(i));
   std::vector<std::string> read;
@@ -237,8 +237,8 @@ TEST(Scrub, GoesOnWhereItWasAfterARestart) {
     world.ScrubUntil(kStartMs + pass_ms * part / 7);
   }
   EXPECT_EQ(std::set<std::string>(read.begin(), read.end()).size(), 40U);
-  EXPECT_EQ(read.size(), 40U) << "none twice";
-  // After a long time away all that was due is done at once.
+  EXPECT_EQ(read.size(), 40U) << "each once";
+  // After a long pause all due blobs are checked at once.
   read.clear();
   world.ScrubUntil(kStartMs + pass_ms + 3 * kDayMs);
   EXPECT_LT(read.size(), 40U);
@@ -246,16 +246,16 @@ TEST(Scrub, GoesOnWhereItWasAfterARestart) {
   world.Open();
   world.ScrubUntil(kStartMs + 100 * kDayMs + 1000);
   EXPECT_EQ(std::set<std::string>(read.begin(), read.end()).size(), 40U);
-  EXPECT_LE(read.size(), 41U) << "none twice, but for the first of the next pass";
+  EXPECT_LE(read.size(), 41U) << "each once, and possibly the first one of the next pass";
 }
 
-TEST(Scrub, ReadsNoFasterThanItNeedsTo) {
+TEST(Scrub, ReadsNoFasterThanNecessary) {
   World world;
   const uint64_t size_bytes = uint64_t{40} << 20U;
   const Digest large = world.Put(RandomBytes(size_bytes, 5));
   world.ScrubUntil(kStartMs + kDayMs / 2);
   ASSERT_GT(FractionOf(large.sha256), 0.1) << "it is still to be read";
-  world.clock.Set(kStartMs + 100 * kDayMs);  // behind: it catches up
+  world.clock.Set(kStartMs + 100 * kDayMs);  // it is behind, and catches up
   int64_t began_ms = 0;
   int64_t ended_ms = 0;
   const uint64_t before = world.store->Scrubbed().pass.bytes;
@@ -268,7 +268,7 @@ TEST(Scrub, ReadsNoFasterThanItNeedsTo) {
   EXPECT_GE(ended_ms - began_ms, 200) << "40 MiB; a full disk of this size is read in half a week";
 }
 
-TEST(Scrub, OneProcessScrubs) {
+TEST(Scrub, OnlyOneProcessScrubs) {
   World world;
   const Digest digest = world.Put("blob");
   world.Rot(digest);
@@ -281,7 +281,7 @@ TEST(Scrub, OneProcessScrubs) {
   EXPECT_FALSE(world.IsThere(digest));
 }
 
-TEST(Scrub, WhatTheDiskCannotReadIsReportedAndStays) {
+TEST(Scrub, AnUnreadableBlobIsReportedAndStays) {
   World world;
   const Digest bad = world.Put("a bad sector");
   world.files->BreakReadsOf(world.store->ObjectPath(bad));
@@ -292,7 +292,7 @@ TEST(Scrub, WhatTheDiskCannotReadIsReportedAndStays) {
   EXPECT_TRUE(world.store->Open(bad).ok()) << "the disk is back";
 }
 
-TEST(Scrub, AFullDiskDoesNotMakeItReadTheSameAgainAndAgain) {
+TEST(Scrub, AFullDiskDoesNotMakeItReadABlobTwice) {
   World world;
   for (int i = 0; i < 10; ++i) world.Put("blob " + std::to_string(i));
   size_t read = 0;
@@ -305,7 +305,7 @@ TEST(Scrub, AFullDiskDoesNotMakeItReadTheSameAgainAndAgain) {
   EXPECT_LE(read, 12U);
 }
 
-TEST(Scrub, BlobsGetFsVerityWhereThereIsSuch) {
+TEST(Scrub, BlobsGetFsVerityIfTheFileSystemHasIt) {
   World world;
   const Digest digest = world.Put(RandomBytes(kChunkBytes + 1, 6));
   const std::string path = world.store->ObjectPath(digest);
@@ -315,7 +315,7 @@ TEST(Scrub, BlobsGetFsVerityWhereThereIsSuch) {
   world.Put("another");
   world.Put("and another");
   world.ScrubUntil(kStartMs + 6 * kDayMs);
-  EXPECT_EQ(asked, 1) << "once a pass, of a file system that has none";
+  EXPECT_EQ(asked, 1) << "once in a pass, if the file system does not support it";
   EXPECT_EQ(world.store->Scrubbed().verity, ScrubState::Verity::kNotSupported);
 
   world.files->SetVerity(FakeFiles::Verity::kOpenForWriting);
@@ -334,7 +334,7 @@ TEST(Scrub, BlobsGetFsVerityWhereThereIsSuch) {
   EXPECT_TRUE(world.store->Open(digest).ok());
 }
 
-// What the kernel finds by fs-verity is damage, whichever read meets it.
+// An error from fs-verity is damage, whichever reader meets it.
 TEST(Scrub, AnErrorOfFsVerityIsDamage) {
   enum class Reader { kScrub, kOpenSmall, kRead, kFsck };
   for (const Reader reader : {Reader::kScrub, Reader::kOpenSmall, Reader::kRead, Reader::kFsck}) {
@@ -369,7 +369,7 @@ TEST(Scrub, AnErrorOfFsVerityIsDamage) {
   }
 }
 
-TEST(Scrub, AWholeCheckByHandCountsAsAPass) {
+TEST(Scrub, AWholeFsckCountsAsAPass) {
   World world;
   world.Put("blob");
   ASSERT_TRUE(world.store->Fsck(false, nullptr).ok());
@@ -378,7 +378,7 @@ TEST(Scrub, AWholeCheckByHandCountsAsAPass) {
   EXPECT_EQ(world.store->Scrubbed().pass.began_at_ms, 0);
 }
 
-// The real wait: ends when it is told to.
+// With the real wait, which ends as soon as a stop is requested.
 TEST(Scrub, StopsAtOnce) {
   World world;
   world.Put("blob");

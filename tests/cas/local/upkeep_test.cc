@@ -21,7 +21,7 @@ namespace {
 constexpr Epoch kNow{.revision = 100};
 constexpr Epoch kLater{.revision = 1000};
 
-// One directory as two processes have it: `store`, whose calls a test watches, and `other`.
+// One directory in the view of two processes: a test watches the calls of `store`, but not those of `other`.
 struct TwoStores {
   TwoStores() {
     std::filesystem::create_directory(home / "blobs");
@@ -30,7 +30,7 @@ struct TwoStores {
     other = LocalStore::Open(RealFiles(), {.root = home / "blobs"}).value();
   }
 
-  // `act` happens when `store` first makes that call on a path with `part` in it.
+  // Calls `act` before the first such call of `store` on a path with `part` in it.
   void Before(std::string_view call, std::string_view part, std::function<void()> act) {
     files->BeforeCall([this, call = std::string(call), part = std::string(part), act = std::move(act)](
                           std::string_view made, const std::string& path) {
@@ -57,7 +57,7 @@ struct TwoStores {
   std::unique_ptr<LocalStore> other;
 };
 
-TEST(Upkeep, WhatIsSweptWhileItIsReadIsNotDamagedAndLeavesNoSums) {
+TEST(Upkeep, ABlobSweptDuringAReadIsNotDamagedAndLeavesNoSums) {
   const std::string large = RandomBytes(kChunkBytes + 1, 1);
   const Digest digest = DigestOf(large);
   struct Reader {
@@ -85,7 +85,7 @@ TEST(Upkeep, WhatIsSweptWhileItIsReadIsNotDamagedAndLeavesNoSums) {
   }
 }
 
-TEST(Upkeep, ASumsFileThatIsWrittenAnewHasItsBlobsEpoch) {
+TEST(Upkeep, ARewrittenSumsFileHasItsBlobsEpoch) {
   TwoStores stores;
   const std::string large = RandomBytes(kChunkBytes + 1, 2);
   const Digest digest = DigestOf(large);
@@ -98,7 +98,7 @@ TEST(Upkeep, ASumsFileThatIsWrittenAnewHasItsBlobsEpoch) {
   EXPECT_TRUE(stores.store->Fsck(false, nullptr).value().damaged.empty());
 }
 
-TEST(Upkeep, ASweepTakesSumsWithoutABlobUnlessTheirBlobMayBeOnItsWay) {
+TEST(Upkeep, ASweepRemovesSumsWithoutABlobUnlessTheBlobMayStillCome) {
   TwoStores stores;
   const Digest old = DigestOf("old");
   const Digest young = DigestOf("young");
@@ -116,9 +116,9 @@ TEST(Upkeep, ASweepTakesSumsWithoutABlobUnlessTheirBlobMayBeOnItsWay) {
   EXPECT_FALSE(std::filesystem::exists(stores.SumsPath(without_epoch)));
 }
 
-// A publish that finds sums which a crash left relies on them, so no sweep may take them before the blob has
-// its name.
-TEST(Upkeep, SumsThatAPublishFoundStayUntilTheirBlobIsThere) {
+// A publish relies on the sums that a crash left and that it found. So no sweep may remove them before their
+// blob has its name.
+TEST(Upkeep, SumsThatAPublishFoundStayUntilTheirBlobExists) {
   TwoStores stores;
   const std::string large = RandomBytes(kChunkBytes + 1, 3);
   const Digest digest = DigestOf(large);
@@ -130,7 +130,7 @@ TEST(Upkeep, SumsThatAPublishFoundStayUntilTheirBlobIsThere) {
   EXPECT_TRUE(stores.store->Fsck(false, nullptr).value().damaged.empty());
 }
 
-TEST(Upkeep, FsckBesidePublishesAndSweepsFindsNothing) {
+TEST(Upkeep, FsckDuringPublishesAndSweepsFindsNoDamage) {
   const TempDirectory home;
   const auto store = LocalStore::Open(RealFiles(), {.root = home / "blobs"}).value();
   const auto other = LocalStore::Open(RealFiles(), {.root = home / "blobs"}).value();
