@@ -32,7 +32,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kReclaimPause{3000};
 
-// Some 150 bytes each: what a warm walk over two versions of 100,000 files needs.
+// Some 150 bytes each: a warm walk over two versions of 100,000 files needs that many.
 constexpr size_t kCachedTreeNodes = 250'000;
 
 class Daemon : public MountDaemon {

@@ -162,7 +162,7 @@ class Watcher::Impl {
     size_t room = kResyncNames;
     TellChildren(store::kMetastoreId, stop, room);
     if (context_.log != nullptr) {
-      context_.log->warn("events_were_trimmed after_revision={} names_told={}", revision_.load(),
+      context_.log->warn("events_were_trimmed after_revision={} names_invalidated={}", revision_.load(),
                          kResyncNames - room);
     }
     revision_ = *now;

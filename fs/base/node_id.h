@@ -40,8 +40,8 @@ enum class NodeKind : uint8_t {
   kHeld = 9,
 };
 
-// How a file's bytes reach its readers. The kernel allows one way at a time for a nodeid, so a blob that
-// becomes whole and verified is served under another nodeid; handles on the old one go on unchanged.
+// How a file's bytes reach its readers. The kernel allows one way at a time for a nodeid. So a blob that
+// becomes whole and verified is served under another nodeid, and handles on the old one go on unchanged.
 enum class Flavour : uint8_t { kCached = 0, kNative = 1 };
 
 inline constexpr NodeId kRootNode = 1;

@@ -1,5 +1,5 @@
 // Errors that no rename(2) on the mount may return: for these `mv` prints nonsense, asks twice, or falls back
-// to copying, which is right between two drafts alone (fs/zones/drafts.cc). EEXIST is right for
+// to copying. A fall-back is right between two drafts alone (fs/zones/drafts.cc). EEXIST is right for
 // RENAME_NOREPLACE alone, for which VFS itself returns it.
 #pragma once
 

@@ -66,8 +66,8 @@ class DraftTable {
     std::multimap<cas::DraftNode, pid_t> writers_;  // one for each handle for writing
     int64_t used_ms_ = 0;
     int64_t saved_used_ms_ = 0;
-    // By the clock that never jumps: the time of its last use or, if it was not used since, the time it was
-    // found; and how long it had been unused by then, according to the label.
+    // The time of its last use by the clock that never jumps; if it was not used since the start, the time it
+    // was found. And how long it had been unused by then, according to the label.
     int64_t seen_ms_ = 0;
     int64_t unused_before_ms_ = 0;
     std::set<cas::DraftNode> unlinked_;  // nameless, but still known to the kernel
@@ -79,7 +79,7 @@ class DraftTable {
 
   // Loads this mount's drafts. The context's registry and drafts must be set, and with `clock` outlive the
   // table. Waits up to two seconds for drafts that another process still holds, such as a daemon that was
-  // killed a moment ago; drafts that are held for longer appear once they are free.
+  // killed a moment ago. Drafts that are held for longer appear once they are free.
   static Result<std::unique_ptr<DraftTable>> Open(Context& context, const Clock& clock);
   ~DraftTable();
 

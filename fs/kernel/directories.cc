@@ -50,7 +50,7 @@ void Dispatcher::ReadDir(Call& call, NodeId node, size_t size_bytes, uint64_t of
   const Outcome<std::shared_ptr<OpenDirectory>> directory = DirectoryOf(call.request(), node, serial);
   if (!directory) return Answer(call, directory.error());
   // A listing is as old as its open, and a reader may hold the directory open and read it again. The kernel
-  // would take an owner from that time for the present one and cache it: so an old listing leaves out the
+  // would take an owner from that time for the present one and cache it. So an old listing leaves out the
   // attributes, and the kernel looks up those that it needs.
   const bool with_attrs = plus && !IsOld((*directory)->epoch);
 

@@ -21,8 +21,8 @@ constexpr size_t kNamesForMessages = 16384;
 constexpr size_t kRenameThreads = 4;
 constexpr size_t kMaxQueuedRenames = 1024;
 // A commit keeps its thread for as long as it hashes or waits for its turn (fs/zones/zones.h,
-// kCommitsAtOnce), because a signal must find it there; no other request may have to wait for one of these
-// threads.
+// kCommitsAtOnce), because a signal must find it there. So these threads are many, and no other request waits
+// for one of them.
 constexpr size_t kCommitThreads = 256;
 
 // Serial numbers go on rising over restarts, so that a handle of an earlier process is never taken for

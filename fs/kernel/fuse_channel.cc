@@ -122,13 +122,13 @@ void OnInit(void* /*userdata*/, fuse_conn_info* connection) noexcept {
   // kernel's heuristic takes that for a plain listing, and each entry then costs a LOOKUP.
   want &= ~unsigned{FUSE_CAP_READDIRPLUS_AUTO};
   ask(FUSE_CAP_PARALLEL_DIROPS);
-  // Not on a shared mount: the kernel would show a link that one user has read to every user that it lets
-  // look at it, although the registry decides that at each READLINK.
+  // Not on a shared mount. The kernel would show a link that one user has read to every user that it lets
+  // look at it, but the registry decides at each READLINK.
   want &= ~unsigned{FUSE_CAP_CACHE_SYMLINKS};
   if (init_exchange->want_links_kept) ask(FUSE_CAP_CACHE_SYMLINKS);
   ask(FUSE_CAP_HANDLE_KILLPRIV);
-  // Only on a shared mount: on a private one the kernel checks mode bits by the mount option
-  // default_permissions, and `ls -l` needs to learn only once that there are no ACLs.
+  // Only on a shared mount. On a private one the kernel checks mode bits by the mount option
+  // default_permissions, and `ls -l` needs to learn only once that ACLs do not exist here.
   want &= ~unsigned{FUSE_CAP_POSIX_ACL};
   init_exchange->kernel_has_acls = (capable & FUSE_CAP_POSIX_ACL) != 0;
   if (init_exchange->want_acls) ask(FUSE_CAP_POSIX_ACL);

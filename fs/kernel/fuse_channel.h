@@ -2,8 +2,8 @@
 // dispatcher hide all peculiarities of libfuse and the kernel.
 //
 // Passthrough (the kernel reads a backing file by itself) is official in libfuse 3.17. With 3.14 this code
-// speaks the same protocol by hand: mount(2) mounts /dev/fuse, a writev of ours adds FUSE_INIT_EXT,
-// FUSE_PASSTHROUGH and max_stack_depth 1 to the INIT reply, ioctl(FUSE_DEV_IOC_BACKING_OPEN) returns backing
+// speaks the same protocol by hand. mount(2) mounts /dev/fuse. A writev of ours adds FUSE_INIT_EXT,
+// FUSE_PASSTHROUGH and max_stack_depth 1 to the INIT reply. ioctl(FUSE_DEV_IOC_BACKING_OPEN) returns backing
 // ids, and the reply to OPEN is a fuse_open_out of ours (linux/fuse.h). It needs CAP_SYS_ADMIN and Linux 6.9:
 // Mount probes it once, and `passthrough()` returns the result.
 #pragma once
@@ -31,7 +31,7 @@ class FuseChannel {
  public:
   struct Options {
     std::string mount_point;         // canonical, free (fs/kernel/mount_point.h)
-    std::string source = "modelfs";  // what mountinfo shows as the device
+    std::string source = "modelfs";  // the device in mountinfo
     bool allow_other = false;
     bool posix_acls = false;     // the kernel asks for system.posix_acl_access and enforces it
     std::shared_ptr<Fd> device;  // as in MountOptions
@@ -72,8 +72,8 @@ class FuseChannel {
   // cannot expire) and _inval_inode(ino, -1, 0). Never call them from a thread that answers requests.
   virtual void InvalidateEntry(NodeId parent, std::string_view name) = 0;
   // Never invalidates the root. The kernel lets no user into it before it has its attributes, and drops
-  // attributes that an invalidation overtook on their way (Linux fs/fuse/inode.c, attr_version): so the first
-  // user of a new mount would be refused.
+  // attributes that an invalidation overtook on their way (Linux fs/fuse/inode.c, attr_version). So an
+  // invalidation would refuse the first user of a new mount.
   virtual void InvalidateAttr(NodeId node) = 0;
 };
 

@@ -1,5 +1,5 @@
-// Notifies the kernel of entries and attributes that it must drop, from a thread of its own: a notification
-// waits for locks that a request in flight may hold, so it is never sent from a thread that answers requests
+// Notifies the kernel of entries and attributes that it must drop, from a thread of its own. A notification
+// waits for locks that a request in flight may hold, so a thread that answers requests must never send one
 // (libfuse fuse_lowlevel.h, fuse_lowlevel_notify_inval_entry).
 #pragma once
 
@@ -24,7 +24,7 @@ class KernelNotifier : public Notifier {
   ~KernelNotifier() override { Stop(); }
 
   void Start(FuseChannel& channel);
-  // Drops what is queued; returns when the thread has ended.
+  // Drops queued notifications; returns when the thread has ended.
   void Stop();
 
   void EntryChanged(NodeId parent, std::string_view name) override;

@@ -224,8 +224,8 @@ std::optional<MountEntry> FindMount(const std::string& mount_point) {
 }
 
 // Asks by statfs(2), the one call that FUSE always sends to its daemon, so it distinguishes the living from
-// the dead. If the daemon hangs, the call does, too, and once the daemon has read the request not even
-// SIGKILL ends it: so a child process asks, which can be left behind.
+// the dead. If the daemon hangs, the call does, too. Once the daemon has read the request, not even SIGKILL
+// ends it. So a child process asks, which can be left behind.
 Result<Health> HealthOf(const std::string& path) {
   constexpr int kExitDead = 1;
   const pid_t child = ::fork();
@@ -238,7 +238,7 @@ Result<Health> HealthOf(const std::string& path) {
     const bool dead = ::statfs(path.c_str(), &numbers) != 0 && IsDeadErrno(errno);
     ::_exit(dead ? kExitDead : 0);
   }
-  // By number: glibc 2.36 declares pidfd_open() for C only.
+  // Called by number: glibc 2.36 declares pidfd_open() for C only.
   const Fd process(static_cast<int>(::syscall(SYS_pidfd_open, child, 0)));
   const int errno_value = process.valid() ? 0 : errno;
   int status = 0;

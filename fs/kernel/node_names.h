@@ -1,6 +1,6 @@
 // The place at which the kernel last met a node, for nodes that do not know their place or find it only
-// slowly (fs/base/zone.h, Zone::PlaceOf): files of drafts, and held names. Places are hints for messages, and
-// bounded: the least recently used is dropped.
+// slowly (fs/base/zone.h, Zone::PlaceOf). These are files of drafts, and held names. Places are hints for
+// messages, and bounded: the least recently used is dropped.
 #pragma once
 
 #include <cstddef>

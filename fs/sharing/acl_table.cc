@@ -19,9 +19,9 @@ bool IsInfoDirectory(InfoFile file) {
          file == InfoFile::kLineageDirectory;
 }
 
-// Whether the kernel caches the node's owner for long. Nodes in a READY version show no owner; .info, and
-// names that move in versions/ and aliases/, are asked for again; a draft shows its creator's uid, which no
-// change of principals alters.
+// Whether the kernel caches the node's owner for long. Nodes in a READY version show no owner. The kernel
+// asks again for .info, and for names that move in versions/ and aliases/. A draft shows its creator's uid,
+// which no change of principals alters.
 bool KeepsOwner(NodeId node) {
   const NodeKind kind = Parse(node).kind;
   return kind == NodeKind::kObject || kind == NodeKind::kVersions || kind == NodeKind::kAliases;

@@ -44,7 +44,7 @@ class AclTable {
   Outcome<std::optional<std::string>> AclOf(NodeId node) EXCLUDES(mu_);
 
   // The kernel was given attributes of these nodes. It caches them for long, and treats the uid that they
-  // show as the owner: when uids come to mean other users, it is notified of each node that shows an owner.
+  // show as the owner. When uids come to mean other users, it is notified of each node that shows an owner.
   // Call this before comparing epoch().
   void GaveAttrs(std::span<const NodeId> nodes) EXCLUDES(mu_);
 

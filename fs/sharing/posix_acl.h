@@ -43,10 +43,10 @@ enum class AccessClass : uint8_t {
 };
 
 // rwx, as in a mode's lowest three bits. `w` lets a user set tags, or make and remove names. In a container,
-// every user with entry has `w`: something in it may be the user's own to delete, whatever the user may
-// create there, and the daemon explains a refusal, where the kernel would only return EACCES. For the same
-// reason every reader of a version has `w` in it, although nothing in it can be changed. `w` alone lets a
-// user set tags without looking inside.
+// every user with entry has `w`: the user may own something in it and delete that, without the right to
+// create. The daemon explains each refusal, where the kernel would only return EACCES. For the same reason
+// every reader of a version has `w` in it, although nothing in it can be changed. `w` alone lets a user set
+// tags without looking inside.
 unsigned PermissionsFor(AccessClass part, const store::ObjectRights& rights);
 
 // An ACL of more than 507 named entries does not fit the kernel's buffer: it returns E2BIG to every user but

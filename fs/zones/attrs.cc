@@ -131,8 +131,8 @@ Entry VersionEntry(const Context& context, const store::VersionInfo& version) {
   entry.node = TreeNode(version.id, 0, Flavour::kCached);
   entry.attr = VersionRootStat(context, version);
   entry.attr_ttl_s = kForever;
-  // A deletion notifies the kernel of the inode (fs/watcher.h), which does not reach a lookup that is under
-  // way at that moment: so the name is cached for a while only.
+  // A deletion notifies the kernel of the inode (fs/watcher.h). That does not reach a lookup under way at the
+  // same moment, so the name is cached for a while only.
   entry.entry_ttl_s = kNamesTtlS;
   return entry;
 }

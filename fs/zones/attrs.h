@@ -2,9 +2,9 @@
 // READDIRPLUS or by its nodeid.
 //
 // On a private mount everything belongs to the mount's user; on a shared one, to the owner that
-// fs/sharing/posix_acl.h defines. Directories whose children are not counted (catalogs, schemas, `versions`,
-// a version's root) show one link, as other file systems do that do not count them; the others show two and
-// one for each subdirectory. The dispatcher sets st_ino.
+// fs/sharing/posix_acl.h defines. Catalogs, schemas, `versions` and a version's root do not count their
+// children and show one link, as other file systems do in that case. The other directories show two, and one
+// for each subdirectory. The dispatcher sets st_ino.
 #pragma once
 
 #include <sys/stat.h>

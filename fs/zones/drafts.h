@@ -9,8 +9,8 @@
 namespace modelfs::fs {
 
 // A draft is open to its creator alone. For everybody else, root included, this returns EACCES and writes a
-// record to the audit log: a refused `operation` on the model (kReadFiles for looking into the draft,
-// kCreateVersion for changing or committing it), with the draft's name.
+// record to the audit log. The record shows a refused `operation` on the model and the draft's name:
+// kReadFiles for looking into the draft, kCreateVersion for changing or committing it.
 Outcome<void> PermitDraft(const Context& context, const Request& request, DraftTable& drafts,
                           const DraftTable::Record& record, store::Operation operation);
 

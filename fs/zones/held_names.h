@@ -1,5 +1,5 @@
-// The names in aliases/ that are not aliases: names that programs make on the way to one (the temporary link
-// of `ln -sfn` or rsync, tar's empty placeholder), and backups that `mv -b` keeps. They live in this mount's
+// The names in aliases/ that are not aliases. Programs make some on the way to one (the temporary link of `ln
+// -sfn` or rsync, tar's empty placeholder); others are backups that `mv -b` keeps. They live in this mount's
 // memory and go with it, with their model, or by age; see "Held names" in docs/mount.md.
 //
 // Users share a mount, so names that one user piles up must never stand in another's way: each user has a

@@ -122,7 +122,7 @@ class ChildrenHandle : public DirectoryHandle {
 };
 
 // Recognises threads that copy a whole model into a new one, as `cp -r` and shutil.copytree do, by their
-// requests: they list a model, make another, and look for `versions` and `aliases` in it to make those, too.
+// requests. They list a model, make another, and look for `versions` and `aliases` in it to make those, too.
 // Both exist already, so the kernel refuses that mkdir by itself, and nothing else shows the attempt.
 // Bounded; thread-safe.
 class ModelCopies {

@@ -38,8 +38,8 @@ inline constexpr size_t kCommitsAtOnce = 8;
 // one over it moves it, removing it deletes it, each in one commit. versions/latest is such a link, too, but
 // it cannot be changed.
 //
-// Some names are held (fs/zones/held_names.h): names that programs make on the way to an alias (the temporary
-// names of `ln -sfn` and rsync, tar's empty placeholder), and names that can never be an alias. A held link
+// Some names are held (fs/zones/held_names.h). Programs make some of them on the way to an alias: the
+// temporary names of `ln -sfn` and rsync, tar's empty placeholder. Others can never be an alias. A held link
 // takes the targets that an alias takes, and reads as an alias would. Held names are listed to their maker,
 // and become an alias by being renamed to one.
 //
