@@ -1,5 +1,5 @@
-// Feeds a fuzz target every file of a corpus, and every truncation and single-bit flip of it: what a
-// plain test can do without libFuzzer. Fails where the corpus is missing or empty.
+// Feeds a fuzz target every file of a corpus, with every truncation and single-bit flip of it. This is as
+// much as a plain test can do without libFuzzer. Fails if the corpus is missing or empty.
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>

@@ -1,4 +1,4 @@
-// Hostile YAML never does more than be refused.
+// Hostile YAML is refused, and has no other effect.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>

@@ -1,4 +1,4 @@
-// A name that parses prints to text that parses to the same; no rule trips over odd bytes.
+// A name that parses prints to text that parses to the same name; no rule fails on odd bytes.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -16,7 +16,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size_bytes) {
     for (const std::string& part : name->parts) CHECK(store::CheckObjectName(part).ok());
   }
   if (const auto spec = store::ModelSpec::Parse(input); spec.ok()) CHECK(spec->model.parts.size() == 3);
-  // What may be an alias is never held privately, and the other way round.
+  // No valid alias name is a held name.
   if (store::CheckAliasName(input).ok()) CHECK(!store::IsHeldName(input));
   if (CheckPathComponent(input).ok()) CHECK(Printable(input) == input);
   store::CheckTagKey(input).IgnoreError("only that it returns");

@@ -1,5 +1,5 @@
-// What the registry reads back from disk: an object's or audit record that is accepted encodes to the same
-// bytes, and no decoder trips over a damaged one.
+// Bytes that the registry reads back from disk: a record that its decoder accepts encodes to the same bytes,
+// and no decoder fails on a damaged one.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>

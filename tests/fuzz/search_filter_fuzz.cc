@@ -1,4 +1,4 @@
-// Hostile filters are refused or matched, within their bounds, and never do more.
+// Hostile filters are refused or matched within their bounds, and have no other effect.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>

@@ -1,5 +1,5 @@
-// Hostile SQL is refused with a printable sentence, or read; and what was read, written again, reads the
-// same.
+// Hostile SQL is parsed, or refused with a printable sentence. A parsed statement that is printed parses to
+// the same statement.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>

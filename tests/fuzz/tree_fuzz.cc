@@ -1,4 +1,4 @@
-// Whatever Tree::Decode accepts must encode to the very same bytes, and index without harm.
+// Any bytes that Tree::Decode accepts must encode to the very same bytes, and must be safe to index.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>

@@ -1,4 +1,4 @@
-// Whatever TreeTimes::Decode accepts must encode to the very same bytes.
+// Any bytes that TreeTimes::Decode accepts must encode to the very same bytes.
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
