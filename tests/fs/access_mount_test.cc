@@ -380,7 +380,7 @@ TEST(SharedByUsers, BrowseBehindClosedGatesShowsTheModelAndNothingInIt) {
   expect_browsing(kSam, groups);
 }
 
-// docs/governance.md, "What it does not keep from whom": the kernel lets an owner past every ACL.
+// docs/governance.md, in the same section: the kernel lets an owner past every ACL.
 TEST(SharedByUsers, AnOwnerWithBrowseBehindClosedGatesSeesNumbersAndAliasesOnly) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
@@ -405,8 +405,7 @@ TEST(SharedByUsers, AnOwnerWithBrowseBehindClosedGatesSeesNumbersAndAliasesOnly)
   EXPECT_EQ(As(kBob, [&] { return Errno(::mkdir((model + "/versions/mine").c_str(), 0755)); }), EACCES);
 }
 
-// docs/governance.md, "What it does not keep from whom": the kernel has no word for "every uid without a
-// name".
+// docs/governance.md, in the same section: the kernel has no word for "every uid without a name".
 TEST(SharedByUsers, AUidWithoutANameSeesWhatEveryoneMaySeeAndOpensNothing) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
