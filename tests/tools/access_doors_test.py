@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
-"""Every door gives the same verdict: what one user holds, tried by command, by SQL and on a shared mount.
+"""Every door gives the same verdict: the rights of one user, tried by command, by SQL and on a shared mount.
 
-What the verdict should be is held against the table in tests/store/access/access_test.cc; here the doors are held
-against each other and against the registry's own answer, situation by situation, by a user who exists only in
-an identity map, so that nothing is added to the host. Needs root, for acting as that user on the mount.
+tests/store/access/access_test.cc checks the verdicts themselves against a table. This test compares the doors with each
+other, situation by situation. Its user exists only in an identity map, so that nothing is added to the host. Needs
+root, to act as that user on the mount.
 
 usage: access_doors_test.py path/to/modelfs [unittest arguments]
 """
@@ -57,9 +57,9 @@ class Doors(unittest.TestCase):
         self.ok("mount", self.mnt, "-d", "-o", "allow_other")
         self.ok("mkdir", "-p", "c.s")
         self.ok("register", self.source, "c.s.m", "--alias", "live")
-        # Also where the model is bob's for a while.
+        # The admin keeps this right while the model belongs to bob.
         self.ok("grant", "CREATE_MODEL_VERSION", "c.s.m", ADMIN)
-        # The metastore belongs to a group, as it should: who joins it becomes an admin beside the first one.
+        # The metastore belongs to a group, as it should: a new member becomes an admin beside the first one.
         self.ok("group", "create", "admins")
         self.ok("group", "add", "admins", ADMIN)
         self.ok("owner", "set", "metastore", "admins")
@@ -77,13 +77,13 @@ class Doors(unittest.TestCase):
         self.assertEqual(done.returncode, 0, f"{arguments}: {done.stderr}")
         return done.stdout
 
-    # --- the doors: each answers ALLOWED or DENIED, and anything else is a failure of the test ---
+    # --- the doors: each returns ALLOWED or DENIED; any other result fails the test ---
 
     def command(self, *arguments, expected=(0,)):
         done = self.modelfs("--as", "bob", *arguments)
         if done.returncode == 5:  # permission denied, docs/cli.md
             return DENIED
-        # Hidden: not found, and of a model that would be made, a name that is taken.
+        # Hidden objects: not found, and for a model to be created, a name that is taken.
         if done.returncode in (3, 4) and ("none that bob may see" in done.stderr or "that bob may not see" in done.stderr):
             return DENIED
         self.assertIn(done.returncode, expected, f"{arguments}: {done.stdout}{done.stderr}")
@@ -93,7 +93,7 @@ class Doors(unittest.TestCase):
         return self.command("sql", statement, expected=expected)
 
     def mount(self, call, expected=()):
-        """`call` runs as bob; errors in `expected` come after the right was found to be there."""
+        """Runs `call` as bob; the errors in `expected` can only follow a granted right."""
         read, write = os.pipe()
         child = os.fork()
         if child == 0:
@@ -120,7 +120,7 @@ class Doors(unittest.TestCase):
         self.assertTrue(code == 0 or code in expected, f"errno {errno.errorcode.get(code, code)} {said}")
         return ALLOWED
 
-    # --- what is tried ---
+    # --- the operations ---
 
     def read_file(self):
         def read():
@@ -133,7 +133,7 @@ class Doors(unittest.TestCase):
 
     def list_versions(self):
         def names():
-            if "1" not in os.listdir(self.path + "/versions"):  # who may only make some sees its own drafts
+            if "1" not in os.listdir(self.path + "/versions"):  # with CREATE MODEL VERSION alone: own drafts
                 raise PermissionError(errno.EACCES, "not shown")
 
         return {"command": self.command("resolve", "c.s.m@live"), "mount": self.mount(names)}
@@ -171,7 +171,7 @@ class Doors(unittest.TestCase):
 
         empty = os.path.join(self.scratch, "empty")
         os.makedirs(empty, exist_ok=True)
-        # An empty directory is refused after the right was found to be there.
+        # An empty directory is refused only after the check of the right.
         return {"command": self.command("register", empty, "c.s.m", expected=(6,)), "mount": self.mount(draft)}
 
     def create_schema(self):
@@ -219,7 +219,7 @@ class Doors(unittest.TestCase):
                 "mount": renamed(lambda: self.mount(lambda: os.rename(self.path, self.mnt + "/c/s/other")))}
 
     def delete_model(self):
-        # It has a version: who may delete it hears that.
+        # The model has a version, so a user with the right to delete it gets that refusal.
         return {"sql": self.sql("DROP MODEL c.s.m", expected=(6,)),
                 "mount": self.mount(lambda: os.rmdir(self.path), expected=(errno.ENOTEMPTY,))}
 
@@ -252,10 +252,10 @@ class Doors(unittest.TestCase):
                 for privilege in privileges:
                     yield through, gates, privilege, place
 
-    def test_each_door_answers_as_the_others_do(self):
+    def test_every_door_gives_the_same_verdict(self):
         rows = 0
         for number, (through, gates, privilege, place) in enumerate(self.situations()):
-            # Without a gate little is reached: of those situations each third is tried.
+            # With a closed gate little is reachable, so only every third of those situations is tried.
             if gates != "both gates" and number % 3 != 0:
                 continue
             grants = [("USE_CATALOG", "c")] if "USE_CATALOG" in GATES[gates] else []
@@ -286,7 +286,7 @@ class Doors(unittest.TestCase):
 
 
 class Ranges(unittest.TestCase):
-    """Uids that a cluster draws by chance, on a shared mount with a map of ranges."""
+    """Random uids of a cluster, on a shared mount with a map of ranges."""
 
     setUp = Doors.setUp
     modelfs, ok, mount = Doors.modelfs, Doors.ok, Doors.mount
@@ -309,26 +309,26 @@ class Ranges(unittest.TestCase):
         os.rename(self.map + ".new", self.map)
 
     def until(self, uid, verdict, call=None):
-        """A new map is in force within a second or so, and the kernel hears of it a moment after the daemon."""
+        """Waits for a verdict: a new map takes effect after about a second, and in the kernel a moment later."""
         deadline = time.monotonic() + 60
         while self.as_uid(uid, call or self.read) != verdict:
             self.assertLess(time.monotonic(), deadline, f"uid {uid} is not {verdict}")
             time.sleep(0.05)
 
-    def test_a_uid_has_what_the_name_of_its_range_has(self):
+    def test_a_uid_has_the_rights_of_the_name_of_its_range(self):
         self.remap("uid 100000-165535 = batch\nuid 100007 = carol\n")
         for privilege, place in (("USE_CATALOG", "c"), ("USE_SCHEMA", "c.s"), ("EXECUTE", "c.s.m")):
             self.ok("grant", privilege, place, "batch")
         self.until(100000, ALLOWED)
         self.assertEqual(self.as_uid(165535, self.read), ALLOWED)
         self.assertEqual(self.as_uid(123456, lambda: os.listdir(self.path + "/versions")), ALLOWED)
-        # Neither those outside, nor who has a line of its own, nor who has a name but no right.
+        # No rights: uids outside the range, a uid with a line of its own, and a name without a grant.
         for uid in (99999, 165536, 100007, BOB_UID):
             self.assertEqual(self.as_uid(uid, self.read), DENIED, uid)
             self.assertEqual(self.as_uid(uid, lambda: os.listdir(self.path)), DENIED, uid)
             self.assertEqual(self.as_uid(uid, lambda: os.mkdir(self.path + "/versions/d")), DENIED, uid)
         self.assertEqual(self.as_uid(100000, lambda: os.symlink("../versions/1", self.path + "/aliases/x")), DENIED)
-        # Whatever group such a process runs with, also one that has an entry.
+        # The group of such a process does not matter, even a group with an entry.
         self.ok("grant", "CREATE_MODEL_VERSION", "c.s.m", "batch")
 
         def draft():
@@ -342,37 +342,37 @@ class Ranges(unittest.TestCase):
         self.ok("revoke", "EXECUTE", "c.s.m", "batch")
         self.until(100000, DENIED)
 
-    def test_the_default_names_everybody_else_and_never_an_admin(self):
+    def test_the_default_name_covers_all_other_uids_and_is_never_an_admin(self):
         for privilege, place in (("USE_CATALOG", "c"), ("USE_SCHEMA", "c.s"), ("EXECUTE", "c.s.m")):
             self.ok("grant", privilege, place, "team")
         self.remap("uid * = guests\n")
         self.ok("group", "add", "team", "guests")
         self.until(31234, ALLOWED)
-        # A name that becomes an admin's holds nothing for those who share it, and lets nobody in.
+        # If the name becomes an admin, the uids that share it have no rights and cannot enter.
         self.ok("group", "add", "admins", "guests")
         self.until(31234, DENIED)
         self.until(31234, DENIED, lambda: os.stat(self.path))
         self.ok("group", "remove", "admins", "guests")
         self.until(31234, ALLOWED)
 
-    def test_a_name_of_many_uids_is_no_admins_on_the_mount_either(self):
+    def test_a_name_of_many_uids_is_never_an_admin_on_the_mount(self):
         os.mkdir(self.mnt + "/kept")
         for privilege, place in (("USE_CATALOG", "c"), ("USE_SCHEMA", "c.s"), ("EXECUTE", "c.s.m")):
             self.ok("grant", privilege, place, "bob")
         lines = (f"uid * = {ADMIN}\n", f"uid 5-400000 = {ADMIN}\n", "uid * = guests\n")
         for probe, line in enumerate(lines, 500000):
             self.remap(f"uid {probe} = bob\n" + line)
-            self.until(probe, ALLOWED)  # from here on the mount goes by this map
+            self.until(probe, ALLOWED)  # from here on the mount uses this map
             if "guests" in line:
                 self.ok("group", "add", "admins", "guests")
-            # Of the root the kernel asks the daemon, whatever the caller may do.
+            # For the root directory the kernel asks the daemon, whatever the rights of the caller.
             for attempt in (lambda: os.mkdir(self.mnt + "/mine"), lambda: os.rmdir(self.mnt + "/kept"),
                             lambda: os.setxattr(self.mnt, "user.description", b"x"),
                             lambda: os.setxattr(self.mnt, "user.modelfs.owner", b"bob")):
                 self.assertEqual(self.as_uid(300000, attempt), DENIED, line)
             self.assertEqual(sorted(os.listdir(self.mnt)), ["c", "kept"])
 
-    def test_a_map_that_contradicts_itself_is_refused_by_its_lines(self):
+    def test_a_contradictory_map_is_refused_with_its_line_numbers(self):
         self.remap("uid 10-20 = a\nuid 15-30 = b\n")
         done = self.modelfs("ls")
         self.assertEqual(done.returncode, 2)

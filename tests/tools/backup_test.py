@@ -1,4 +1,4 @@
-"""A backup by the lines of docs/operations.md, of a registry that is in use, restored elsewhere.
+"""Backs up a registry in use by the commands of docs/operations.md, and restores it elsewhere.
 
     backup_test.py MODELFS-BINARY [unittest's arguments]
 """
@@ -19,7 +19,7 @@ PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "..", "doc
 
 
 def lines_of_the_page():
-    """The shell lines of the chapter: how a backup is made, and how it is restored."""
+    """The shell lines of the chapter: those of a backup, and those of a restore."""
     with open(PAGE) as page:
         chapter = page.read().split("\n## Backup and moving\n")[1].split("\n## ")[0]
     made, restored = re.findall(r"```sh\n(.*?)```", chapter, re.DOTALL)
@@ -45,7 +45,7 @@ class Backup(unittest.TestCase):
         return done.stdout
 
     def script(self, lines):
-        """Runs lines of the page with its words for directories replaced; answers the process."""
+        """Runs lines of the page with its words for directories replaced; returns the finished process."""
         for word, path in self.places.items():
             lines = re.sub(rf"\b{word}\b", path, lines)
         bin_directory = os.path.join(self.scratch, "bin")
@@ -66,15 +66,15 @@ class Backup(unittest.TestCase):
     def audit(self, home, *arguments):
         return [json.loads(line) for line in self.ok("audit", "--json", *arguments, home=home).splitlines()]
 
-    def test_the_pages_lines_back_up_a_registry_that_is_written_to_and_restore_it(self):
+    def test_the_commands_of_the_page_back_up_and_restore_a_registry_in_use(self):
         made, restored = lines_of_the_page()
         for version in range(3):
             self.register(bytes([version]) * 100_000)
         self.ok("audit", "rotate", "--keep", "2")
         acknowledged = len(self.audit(self.home))
 
-        # Registers, deletes with their sweeps, tags, moves of the log: in turn, until the backup is made. The
-        # program that copies waits for some of each, so that the backup is under way while they happen.
+        # Registers, deletions with their sweeps, tags and moves of the log follow each other until the backup is made.
+        # The program that copies waits for some of each, so that they happen during the backup.
         stop = threading.Event()
         done_some = os.path.join(self.scratch, "done_some")
         failures = []
@@ -96,7 +96,7 @@ class Backup(unittest.TestCase):
                 with open(done_some, "w"):
                     pass
 
-        # What removes files and moves records: each waits, or is told to come again, while a backup is made.
+        # Commands that remove files and move records. Each waits, or is refused for now, during a backup.
         def tidy():
             while not stop.is_set():
                 run("-r", self.home, "gc")
@@ -126,7 +126,7 @@ class Backup(unittest.TestCase):
                 self.assertEqual(file.read(), bytes([version - 1]) * 100_000)
         self.assertGreaterEqual(len(self.audit(new)), acknowledged)
 
-        # Into the same directory again: what was made since is in it.
+        # Back up into the same directory again: it includes the newer version.
         self.register(b"since", "prod.ml.m")
         again = self.script(made)
         self.assertEqual(again.returncode, 0, again.stderr)
@@ -135,12 +135,12 @@ class Backup(unittest.TestCase):
         self.assertEqual(there.returncode, 0, there.stdout + there.stderr)
         self.assertIn("prod.ml.m", self.ok("show", "prod.ml.m/4", home=new))
 
-    def test_what_a_backup_lacks_is_called_missing(self):
+    def test_missing_files_of_a_backup_are_reported_as_missing(self):
         made, restored = lines_of_the_page()
         self.register(b"weights")
         self.ok("audit", "rotate")
         self.assertIn(" HOME/audit", made)
-        # As the page had it once: without the audit files.
+        # Without the audit files, as in an earlier edition of the page.
         without = self.script(made.replace(" HOME/audit", ""))
         self.assertEqual(without.returncode, 0, without.stderr)
         there = self.script(restored)
@@ -152,7 +152,7 @@ class Backup(unittest.TestCase):
         self.assertEqual(verdict.returncode, 8)
         self.assertIn("are missing", verdict.stderr)
         self.assertNotIn("tampered", verdict.stderr)
-        # And what of the artifacts is missing besides: the names are whole, and are not what is to be restored.
+        # Missing artifacts are reported, too. The names are whole, and need no restore.
         objects = os.path.join(self.places["NEW"], "objects")
         shutil.rmtree(objects)
         os.mkdir(objects, 0o700)
@@ -162,9 +162,9 @@ class Backup(unittest.TestCase):
         self.assertIn("is missing\n  needed by prod.ml.m/1\n", both.stdout)
         self.assertIn("1 problem in the audit log", both.stderr)
 
-    # A file of moved records is durable before the registry says that they moved. Killed between the two, a
-    # rotation leaves a file whose records a later one holds, too: a backup must not have both.
-    def test_what_a_killed_rotation_left_is_in_no_backup(self):
+    # A file of moved records is durable before the registry records the move. A rotation that is killed between the two
+    # leaves a file with records that a later file also holds. A backup must not have both.
+    def test_a_backup_leaves_out_the_file_of_a_killed_rotation(self):
         made, restored = lines_of_the_page()
         self.register(b"weights")
         killed = subprocess.run([BINARY, "-r", self.home, "audit", "rotate"], capture_output=True, timeout=60,
@@ -183,7 +183,7 @@ class Backup(unittest.TestCase):
         self.assertEqual(there.returncode, 0, there.stdout + there.stderr)
         self.assertIn("the audit log is whole", there.stdout)
 
-    def test_a_backup_that_fails_leaves_the_one_before(self):
+    def test_a_failed_backup_keeps_the_earlier_one(self):
         made, restored = lines_of_the_page()
         self.register(b"first")
         self.assertEqual(self.script(made).returncode, 0)
@@ -195,7 +195,7 @@ class Backup(unittest.TestCase):
         self.assertEqual(self.script(restored).returncode, 0)
         self.assertEqual(run("-r", self.places["NEW"], "show", "prod.ml.m/2").returncode, 3)
 
-    def test_a_place_that_is_none_is_refused(self):
+    def test_an_unsuitable_target_is_refused(self):
         inside = run("-r", self.home, "backup", os.path.join(self.home, "backup"))
         self.assertEqual(inside.returncode, 2, inside.stderr)
         other = os.path.join(self.scratch, "other")

@@ -100,7 +100,7 @@ class Case(unittest.TestCase):
 
 
 def command_tree():
-    """Every command line that the help lists, by reading it."""
+    """Every command that the help lists, found by reading the help."""
     found = []
 
     def walk(path):
@@ -146,7 +146,7 @@ class Help(Case):
                 self.assertIn(f"Usage: modelfs {path} [OPTIONS] {arguments}\n", text)
                 self.assertIn(f".SS modelfs {path} {arguments}\n", run("man-page").stdout)
 
-    def test_wrong_usage_is_exit_code_2_and_says_where_help_is(self):
+    def test_wrong_usage_is_exit_code_2_and_names_the_help(self):
         for path in command_tree():
             with self.subTest(path):
                 self.refused(2, *path, "--no-such-option", says="--help")
@@ -166,14 +166,14 @@ class Help(Case):
             with self.subTest(arguments):
                 self.refused(2, *arguments)
 
-    def test_what_begins_with_a_dash_can_be_said(self):
+    def test_text_that_begins_with_a_dash_can_be_given(self):
         self.ready_registry()
         for text in ("-x", "--fast and small"):
             self.refused(2, "describe", "prod", text, says="put -- before it")
             self.ok("describe", "prod", "--", text)
             self.assertEqual(self.json("show", "prod")["comment"], text)
 
-    def test_the_registry_must_be_named_and_there(self):
+    def test_the_registry_must_be_named_and_exist(self):
         self.refused(2, "ls", home="", says="MODELFS_REGISTRY")
         self.refused(1, "-r", "https://models.example", "ls", says="remote registries are not in this version")
         self.refused(3, "ls", says="modelfs init " + self.home)
@@ -204,9 +204,9 @@ class Help(Case):
 
 
 class Hidden(Case):
-    """What a user may not see reads as what is not there, at each level and by each command."""
+    """A hidden object looks the same as an absent one, at each level and for each command."""
 
-    # {n} is a model that is hidden, or absent, or lies in what is; {top} is the hidden or absent name itself.
+    # {n} is a model that is hidden or absent, or lies in such a container; {top} is the hidden or absent name itself.
     COMMANDS = """
         show {n}|show {top}|show {n}/1|show {n}@Live|show {n} --json|ls {n}|ls {top}|ls {n}/1|resolve {n}@Live|resolve {n}/1
         alias set {n}@Live 1|alias rm {n}@Live|alias ls {n}|tag set {n} k v|tag set {n}/1 k v|tag rm {n} k|tag ls {n}
@@ -247,7 +247,7 @@ class Hidden(Case):
         return done.returncode, *(text.replace("secret", "it").replace("nothing", "it")
                                   for text in (done.stdout, done.stderr))
 
-    def test_every_command_answers_the_same_of_the_hidden_as_of_the_absent(self):
+    def test_every_command_treats_hidden_and_absent_objects_alike(self):
         commands = [command.strip() for line in self.COMMANDS.splitlines() for command in line.split("|")]
         codes = {}
         for model, top in (("{}.s.m", "{}"), ("prod.{}.m", "prod.{}"), ("prod.ml.{}", "prod.ml.{}")):
@@ -259,19 +259,19 @@ class Hidden(Case):
                     absent = self.outcome(command, model.format("nothing"), top.format("nothing"))
                     self.assertEqual(hidden, absent)
                     codes.setdefault(hidden[0], set()).add(command.split()[0])
-        # Names that one looks for are not found; what one would make there is not permitted.
+        # Lookups give "not found"; creating something there gives "not permitted".
         self.assertEqual(set(codes), {0, 3, 5})
         self.assertLessEqual(codes[0], {"complete-name", "search", "sql"})
         self.assertEqual(run("--as", "eve", "show", "prod.open.mine", home=self.home).returncode, 0)
-        # The log knows which it was.
+        # The audit log has the real reason.
         self.assertIn("may not see catalog secret", self.ok("audit", "--json", "--refused", "--principal", "eve"))
 
-    def test_only_whoever_could_take_a_name_learns_that_it_is_taken(self):
+    def test_only_users_with_the_right_to_create_learn_that_a_name_is_taken(self):
         self.ok("grant", "CREATE_MODEL", "prod.ml", "eve")
         self.refused(4, "--as", "eve", "mkdir", "prod.ml.secret", says="the name is taken by a model that eve may not see")
         self.ok("--as", "eve", "mkdir", "prod.ml.own")
         self.refused(4, "--as", "eve", "rename", "prod.ml.own", "secret", says="a model has this name already")
-        # What goes before is refused alike.
+        # Earlier checks refuse both alike.
         self.ok("--as", "eve", "register", self.files, "prod.ml.own", "--alias", "Guarded")
         self.ok("group", "create", "guards")
         self.ok("set", "prod", "protected-alias.Guarded", "guards")
@@ -290,7 +290,7 @@ class Governance(Case):
         return [[list(row.values()) for row in done["rows"]]
                 for done in json.loads(self.ok("sql", "--json", *arguments, **options))]
 
-    def test_a_team_is_let_in_and_out_by_command_and_by_sql(self):
+    def test_a_team_gets_and_loses_access_by_command_and_by_sql(self):
         self.ok("sql", "CREATE CATALOG prod; CREATE SCHEMA prod.ml_team", "CREATE MODEL prod.ml_team.iris")
         self.ok("group", "create", "data-science")
         self.ok("principal", "create", "ann@x.org")
@@ -310,7 +310,7 @@ class Governance(Case):
                       [(g["inherited_from_type"], g["inherited_from_name"]) for g in effective])
         self.assertIn("data-science  group", self.ok("grants", "prod"))
 
-        # In their names, to the letter of what they were granted.
+        # Acting as them: exactly the granted rights apply.
         self.assertEqual(self.json("show", "prod.ml_team.iris", "--as", "ann@x.org")["name"], "iris")
         self.refused(5, "--as", "ann@x.org", "tag", "set", "prod.ml_team.iris", "k", "v")
         self.refused(3, "--as", "nightly", "tag", "set", "prod.ml_team.iris", "k", "v", says="none that nightly may see")
@@ -319,7 +319,8 @@ class Governance(Case):
         self.refused(3, "--as", "nobody-of-that-name", "ls")
         self.refused(2, "--as", "ann@x.org", "status", says="leave --as out")
 
-        # A group as owner; out again; one that was removed leaves nothing to a namesake.
+        # A group as owner, a member removed from it, and a principal that was deleted: a later one of the same name
+        # gets nothing.
         self.assertEqual(self.json("owner", "set", "prod.ml_team.iris", "data-science")["owner"], "data-science")
         self.ok("tag", "set", "prod.ml_team.iris", "k", "v", "--as", "ann@x.org")
         self.ok("group", "remove", "data-science", "ann@x.org")
@@ -355,7 +356,7 @@ class Governance(Case):
             with self.subTest(name):
                 self.refused(2, "principal", "create", name)
 
-    def test_no_handover_locks_out_who_alone_can_run_commands(self):
+    def test_no_change_of_owner_locks_out_the_only_user_of_commands(self):
         hand_over = "ALTER METASTORE OWNER TO admins"
         self.ok("sql", "CREATE GROUP admins")
         self.ok("principal", "create", "adann")
@@ -404,14 +405,14 @@ class Governance(Case):
         self.assertEqual([row[0] for row in self.sql("SHOW CATALOGS")[0]], ["a", "b", "c", "d"])
         self.refused(3, "sql", "-f", os.path.join(self.scratch, "none"))
 
-    def test_a_failing_statement_stops_the_rest_and_says_which(self):
+    def test_a_failing_statement_is_named_and_stops_the_rest(self):
         message = self.refused(4, "sql", "CREATE CATALOG a;\nCREATE\nCATALOG a;\nCREATE CATALOG b")
         self.assertIn("statement 2, line 2: ", message)
         self.assertEqual(self.ok("ls", "--names"), "a\n")
         done = run("sql", "--json", "SHOW CATALOGS; DROP CATALOG zz; SHOW CATALOGS", home=self.home)
         self.assertEqual(done.returncode, 3)
         self.assertEqual(len(json.loads(done.stdout)), 1)
-        # One that cannot be read: nothing happens at all.
+        # One statement does not parse: nothing runs at all.
         message = self.refused(2, "sql", "CREATE CATALOG c; CREATE CATALOG", says="line 1, column 33: expected")
         self.refused(2, "sql", "CREATE CATALOG c", "CREATE CATALOG", says="argument 2: line 1, column 15")
         self.assertEqual(self.ok("ls", "--names"), "a\n")
@@ -420,7 +421,7 @@ class Governance(Case):
             self.assertTrue(message.rstrip("\n").isprintable(), message)
             self.assertLess(len(message), 2000)
 
-    def test_the_prompt_goes_on_until_a_semicolon_and_keeps_its_history(self):
+    def test_the_prompt_reads_until_a_semicolon_and_keeps_its_history(self):
         state = os.path.join(self.scratch, "state")
         pid, terminal = pty.fork()
         if pid == 0:
@@ -487,7 +488,7 @@ class Register(Case):
         os.symlink("../../refs/main", os.path.join(snapshot, "bad"))
         self.refused(2, "register", snapshot, "prod.ml.iris", says="--dereference")
 
-    def test_links_out_are_followed_where_that_is_asked_for(self):
+    def test_dereference_follows_links_out_of_the_directory(self):
         source = write_files(os.path.join(self.scratch, "model"), {"a": b"a"})
         write_files(os.path.join(self.scratch, "elsewhere"), {"w": b"weights"})
         os.symlink("../elsewhere", os.path.join(source, "folder"))
@@ -495,7 +496,7 @@ class Register(Case):
         self.ok("register", source, "prod.ml.iris", "--dereference")
         self.assertEqual(self.stored(), {"a": b"a", "folder/w": b"weights"})
 
-    def test_what_is_excluded_is_left_out_and_what_nobody_means_is_said(self):
+    def test_excluded_files_are_left_out_and_leftovers_are_reported(self):
         source = write_files(os.path.join(self.scratch, "model"),
                              {"a": b"a", ".git/config": b"", "sub/__pycache__/a.pyc": b"", "old.ckpt": b"o",
                               ".cache/huggingface/download/x": b""})
@@ -591,7 +592,7 @@ class Story(Case):
         self.assertEqual(self.ok("search", "--names", "name LIKE 'ir%'"), "prod.ml.iris\nstaging.ml.iris\n")
         self.refused(2, "search", "name ~ 'x'")
 
-        # Copy costs no byte: the digest is the same, the fields travel, the aliases do not.
+        # A copy stores no new bytes: it has the same digest, the fields are copied, the aliases are not.
         self.assertEqual(self.ok("cp", "prod.ml.iris@Champion", "staging.ml.iris"), "staging.ml.iris/1\n")
         copy = self.json("show", "staging.ml.iris/1")
         self.assertEqual((copy["digest"], copy["aliases"], copy["source"], copy["comment"]),
@@ -640,7 +641,7 @@ class Story(Case):
         self.assertEqual(read_files(target), MODEL_FILES)
         self.assertEqual(self.json("fsck")["damaged"], [])
 
-        # The audit log tells it all, in order, and is whole.
+        # The audit log has all of it, in order, and is whole.
         sequences = [record["sequence"] for record in self.audit()]
         self.assertGreater(len(sequences), 15)
         self.assertEqual(sequences, list(range(1, len(sequences) + 1)))
@@ -652,7 +653,7 @@ class Story(Case):
         self.refused(2, "audit", "--limit", "-1", says="is not a number of 0 or more")
         self.assertEqual(self.json("audit", "verify"), {"records": len(sequences), "whole": True})
 
-    def test_audit_of_a_name_that_never_was_is_not_found(self):
+    def test_audit_of_a_name_that_never_existed_is_not_found(self):
         self.ready_registry()
         self.ok("register", self.model(), "prod.ml.iris")
         for name in ("nosuch", "prod.nosuch", "prod.ml.nosuch"):
@@ -692,7 +693,7 @@ class Story(Case):
             file.write(text.replace('"prod"', '"prof"', 1))
         self.refused(8, "audit", "verify", says="audit record 2 reads otherwise")
 
-    def test_a_rotated_file_that_is_missing_is_said_and_the_rest_can_be_read(self):
+    def test_a_missing_rotated_file_is_reported_and_the_rest_can_be_read(self):
         self.ready_registry()
         self.ok("mkdir", "prod.ml.iris")
         self.ok("audit", "rotate", "--keep", "2")
@@ -715,7 +716,7 @@ class Story(Case):
         shutil.copyfile(os.path.join(self.home, "audit", "1-2.jsonl"), forged)
         self.refused(8, "audit", "verify", says="400-401.jsonl does not belong to the audit log")
 
-    def test_a_command_that_is_stopped_at_a_gate_is_recorded_as_what_was_asked(self):
+    def test_a_command_refused_at_a_gate_is_recorded_as_the_requested_action(self):
         self.ready_registry()
         model = self.model()
         self.ok("register", model, "prod.ml.iris")
@@ -761,7 +762,7 @@ class Story(Case):
         for arguments, action, full_name, params in rows:
             with self.subTest(arguments):
                 last = self.audit("--limit", "1")[0]["sequence"]
-                # What is hidden from eve is absent to her (3), and refused in the log.
+                # Hidden objects are absent for eve (3), and refused in the log.
                 self.assertIn(run("--as", "eve@x.org", *arguments, home=self.home).returncode, (3, 5))
                 found = [record for record in self.audit("--after", str(last)) if record["response"]["statusCode"] == 403]
                 self.assertEqual({(record["actionName"], record["fullName"]) for record in found}, {(action, full_name)})
@@ -770,7 +771,7 @@ class Story(Case):
                 self.assertIn("eve@x.org", record["response"]["errorMessage"])
         self.ok("audit", "verify")
 
-    def test_the_audit_log_is_kept_as_the_settings_say(self):
+    def test_audit_settings_are_stored_and_their_change_is_recorded(self):
         self.ready_registry()
         settings = {"opens": "counted", "rotate_bytes": 8 << 20, "rotate_age_seconds": 90 * 86400}
         self.assertEqual(self.json("audit", "settings"), settings)
@@ -783,7 +784,7 @@ class Story(Case):
         for wrong in (["--opens", "few"], ["--rotate-size", "1"], ["--rotate-age", "1s"], ["--rotate-age", "soon"]):
             self.refused(2, "audit", "settings", *wrong)
 
-    def test_a_command_moves_old_records_where_no_mount_has_done_it(self):
+    def test_a_command_moves_old_records_if_no_mount_has_done_it(self):
         self.ready_registry()
         self.ok("audit", "settings", "--rotate-size", "64KiB")
         for act in ("CREATE", "DROP"):
@@ -792,7 +793,7 @@ class Story(Case):
         self.assertEqual([name.split("-")[0] for name in os.listdir(os.path.join(self.home, "audit"))], ["1"])
         self.ok("audit", "verify")
 
-    def test_the_help_of_audit_says_what_is_not_in_it(self):
+    def test_the_help_of_audit_names_the_unrecorded_refusals(self):
         said = " ".join(self.ok("audit", "--help").split())
         self.assertIn("no refusals by the kernel of a shared mount", said)
 
@@ -803,7 +804,7 @@ class Story(Case):
                                      env=env, stdout=subprocess.PIPE, text=True)
         try:
             self.assertEqual(json.loads(following.stdout.readline())["actionName"], "createSchema")
-            self.ok("mkdir", "other")  # not asked for
+            self.ok("mkdir", "other")  # outside the filter
             self.ok("mkdir", "prod.ml.iris")
             self.assertEqual(json.loads(following.stdout.readline())["actionName"], "createRegisteredModel")
             self.ok("mkdir", "prod.ml.rose")
@@ -813,7 +814,7 @@ class Story(Case):
             following.wait()
             following.stdout.close()
 
-    def test_gc_makes_the_data_file_small_while_nothing_uses_it(self):
+    def test_gc_compact_shrinks_the_data_file_while_nothing_uses_it(self):
         self.ready_registry()
         self.ok("register", self.model(), "prod.ml.iris")
         for act in ("CREATE", "DROP"):
@@ -842,7 +843,7 @@ class Story(Case):
         self.assertIn("registry/data.mdb", self.ok("gc", "--compact"))
         self.assertEqual(self.json("show", "prod.ml.iris/1")["version"], 1)
 
-    def test_gc_gives_back_what_nothing_needs(self):
+    def test_gc_removes_unneeded_blobs(self):
         self.ready_registry()
         self.ok("register", self.model(), "prod.ml.iris")
         other = self.model("other", {"data": os.urandom(1 << 20)})
@@ -856,9 +857,9 @@ class Story(Case):
         self.assertEqual(self.json("fsck")["damaged"], [])
         self.ok("download", "prod.ml.iris/1", os.path.join(self.scratch, "out"))
 
-    def test_gc_says_what_an_upload_under_way_holds_back(self):
+    def test_gc_reports_the_blobs_that_a_running_upload_holds_back(self):
         self.ready_registry()
-        # Sparse, and so large that it is stopped long before its end: it holds a lease by then.
+        # Sparse, and so large that the upload is stopped long before its end: by then it holds a lease.
         large = self.model("large", {"readme": b"x"})
         with open(os.path.join(large, "weights"), "wb") as file:
             file.truncate(16 << 30)
@@ -884,7 +885,7 @@ class Story(Case):
         self.assertEqual((done["blobs_removed"], done["blobs_held_back"], done["bytes_held_back"]), (3, 0, 0))
         self.assertNotIn("again", self.ok("gc"))
 
-    def test_an_mlmodel_without_a_signature_is_refused_by_file_and_reason(self):
+    def test_an_mlmodel_without_a_signature_is_refused_with_file_and_reason(self):
         self.ready_registry()
         unsigned = self.model("unsigned", {"MLmodel": b"flavors: {}\n", "w": b"x"})
         message = self.refused(6, "register", unsigned, "prod.ml.iris", says="MLmodel")
@@ -899,7 +900,7 @@ class Story(Case):
         self.refused(6, "register", plain, "prod.ml.plain", home=strict)
         self.ok("register", self.model(), "prod.ml.iris", home=strict)
 
-    def test_what_cannot_be_a_version_is_refused(self):
+    def test_register_refuses_unsuitable_sources_and_options(self):
         self.ready_registry()
         bare = os.path.join(self.scratch, "bare")
         os.mkdir(bare)
@@ -922,7 +923,7 @@ class Story(Case):
         self.refused(3, "show", "prod.ml.iris")
         self.assertEqual(self.ok("register", model, "prod.ml.iris"), "prod.ml.iris/1\n")
 
-    def test_the_right_to_register_is_asked_for_before_the_directory_is_looked_at(self):
+    def test_the_right_to_register_is_checked_before_the_directory_is_read(self):
         self.ready_registry()
         self.ok("register", self.model(), "prod.ml.iris")
         self.ok("principal", "create", "bob@x.org")
@@ -946,7 +947,7 @@ class Story(Case):
         os.remove(os.path.join(piped, "pipe"))
         self.assertEqual(self.ok("--as", "bob@x.org", "register", piped, "prod.ml.iris"), "prod.ml.iris/2\n")
 
-    def test_what_can_be_known_is_refused_before_the_directory_is_walked(self):
+    def test_wrong_arguments_are_refused_before_the_directory_is_walked(self):
         self.ready_registry()
         self.ok("register", self.model(), "prod.ml.iris")
         self.ok("mkdir", "prod.full")
@@ -971,7 +972,7 @@ class Story(Case):
         os.remove(os.path.join(piped, "pipe"))
         self.assertEqual(self.ok("register", piped, "prod.ml.iris/2", *tags[:50]), "prod.ml.iris/2\n")
 
-    def test_names_that_attack_are_refused_and_make_nothing(self):
+    def test_hostile_names_are_refused_and_create_nothing(self):
         self.ok("init")
         self.ok("mkdir", "-p", "prod.ml")
         attacks = ["..", ".", "a..b", "/", "a/b", "a" * 256, "Prod", "a b", "a\nb", "prod\n", "a\x7f", "e\u0301",
@@ -987,7 +988,7 @@ class Story(Case):
         self.ok("mkdir", "\u00e9t\u00e9")
         self.ok("mkdir", "b" * 255)
 
-    def test_fsck_names_the_damage_and_who_needs_it(self):
+    def test_fsck_names_the_damage_and_the_versions_that_need_it(self):
         self.ready_registry()
         self.ok("register", self.model(), "prod.ml.iris")
         digest = hashlib.sha256(b"small").hexdigest()
@@ -995,21 +996,21 @@ class Story(Case):
         os.chmod(blob, 0o600)
         with open(blob, "wb") as file:
             file.write(b"smalL")
-        # What is in quarantine is missing where it is needed, until it is stored again.
+        # A blob in quarantine is missing for its versions, until it is stored again.
         for arguments in (["fsck"], ["fsck", "--repair"], ["fsck"]):
             done = run(*arguments, home=self.home)
             self.assertEqual(done.returncode, 8)
             self.assertIn(digest, done.stdout)
             self.assertIn("needed by prod.ml.iris/1", done.stdout)
         self.assertFalse(os.path.exists(blob))
-        # The same files registered again bring the version back.
+        # Registering the same files again restores the version.
         self.ok("register", self.model(), "prod.ml.iris")
         self.assertEqual(self.json("fsck")["damaged"], [])
         out = os.path.join(self.scratch, "out")
         self.ok("download", "prod.ml.iris/1", out)
         self.assertEqual(read_files(out), MODEL_FILES)
 
-    def test_fsck_names_a_file_that_was_cut_short_once_and_who_needs_it(self):
+    def test_fsck_names_a_truncated_file_once_and_the_version_that_needs_it(self):
         self.ready_registry()
         self.ok("register", self.model("large", {"weights": os.urandom(5 << 20)}), "prod.ml.iris")
         objects = [os.path.join(path, name)
@@ -1033,7 +1034,7 @@ class Story(Case):
                 os.utime(blob, ns=(info.st_atime_ns, info.st_mtime_ns))
         self.assertEqual(self.json("fsck")["damaged"], [])
 
-    def test_fsck_and_all_others_say_that_a_damaged_registry_is_to_be_restored(self):
+    def test_every_command_says_to_restore_a_damaged_registry(self):
         self.ready_registry()
         for number in range(5):
             self.ok("register", self.model(), f"prod.ml.iris{number}")
@@ -1059,7 +1060,7 @@ class Story(Case):
                 if done.returncode != 0:
                     self.assertIn(restore, done.stderr, (page, command))
         self.assertGreater(found, 3)
-        # Bytes that no page's form depends on.
+        # Changed bytes that leave every page well-formed.
         with open(data, "wb") as file:
             file.write(whole.replace(b"createModelVersion", b"CreateModelVersion"))
         done = run("fsck", home=self.home)
@@ -1070,7 +1071,7 @@ class Story(Case):
             file.write(whole)
         self.assertEqual(self.json("fsck")["registry_problems"], [])
 
-    def test_registering_again_mends_damage_that_nobody_has_noticed(self):
+    def test_registering_again_repairs_unnoticed_damage(self):
         self.ready_registry()
         self.ok("register", self.model(), "prod.ml.iris")
         for content in filter(None, MODEL_FILES.values()):
@@ -1081,13 +1082,13 @@ class Story(Case):
                 file.write(bytes([content[0] ^ 1]))
         done = run("register", self.model(), "prod.ml.iris", home=self.home)
         self.assertEqual(done.returncode, 0)
-        self.assertEqual(done.stderr.count("blob_quarantined"), 3)  # the operator hears of it
+        self.assertEqual(done.stderr.count("blob_quarantined"), 3)  # the operator is notified
         self.assertEqual(self.json("fsck")["damaged"], [])
         out = os.path.join(self.scratch, "out")
         self.ok("download", "prod.ml.iris/1", out)
         self.assertEqual(read_files(out), MODEL_FILES)
 
-    def test_a_home_may_be_given_relative_and_with_a_slash_at_its_end(self):
+    def test_a_home_may_be_a_relative_path_with_a_trailing_slash(self):
         with tempfile.TemporaryDirectory() as folder:
             def here(*arguments):
                 done = subprocess.run([BINARY, *arguments], cwd=folder, capture_output=True, text=True, timeout=120)
@@ -1108,7 +1109,7 @@ class Story(Case):
         self.ok("init")
         self.assertEqual(os.stat(self.home).st_mode & 0o777, 0o700)
 
-    def test_a_home_whose_data_file_is_gone_is_damaged_and_not_made_anew(self):
+    def test_a_home_without_its_data_file_is_damaged_and_not_created_again(self):
         self.ready_registry()
         self.ok("register", self.model(), "prod.ml.iris")
         registry = os.path.join(self.home, "registry")
@@ -1129,18 +1130,18 @@ class Story(Case):
         self.ok("download", "prod.ml.iris/1", out)
         self.assertEqual(read_files(out), MODEL_FILES)
 
-    def test_a_draft_too_keeps_init_from_making_a_registry_anew(self):
+    def test_a_draft_also_keeps_init_from_creating_a_registry_again(self):
         self.ok("init")
         os.makedirs(os.path.join(self.home, "drafts", "1"))
         os.remove(os.path.join(self.home, "registry", "data.mdb"))
         self.refused(8, "init", says="restore registry/data.mdb from a backup")
         os.rmdir(os.path.join(self.home, "drafts", "1"))
-        # Nothing is left that a new registry could lose.
+        # A new registry could lose nothing any more.
         self.refused(8, "ls", says="begin anew: modelfs init")
         self.ok("init")
         self.assertEqual(self.ok("ls"), "")
 
-    def test_a_registry_serves_the_user_who_made_it(self):
+    def test_a_registry_serves_only_its_owner(self):
         if os.geteuid() != 0:
             self.skipTest("only root can run a command as somebody else")
         os.chmod(self.scratch, 0o755)
@@ -1159,7 +1160,7 @@ class Story(Case):
         self.assertEqual((done.returncode, done.stdout), (5, ""), done.stderr)
         self.assertIn("another user", done.stderr)
         self.assertIn(pwd.getpwuid(0).pw_name, done.stderr)
-        # Nor does root open theirs, where it would leave files that they cannot use.
+        # Root does not open their registry either, where it would leave files that they cannot use.
         theirs = os.path.join(self.scratch, "theirs")
         os.mkdir(theirs)
         os.chown(theirs, 65534, 65534)
@@ -1168,7 +1169,7 @@ class Story(Case):
         for command in (["ls"], ["mkdir", "mine"], ["show", "prod"], ["--as", "nobody", "ls"]):
             self.refused(5, *command, home=theirs, says="(uid 65534)")
 
-        # The files change hands, and whoever has them now takes the metastore over by a command that is recorded.
+        # The files get a new owner, and that user takes over the metastore by a command, which is recorded.
         self.refused(5, "init", "--take-over", theirs, home="", says="(uid 65534)")
         self.refused(2, "init", "--take-over", "--signature", "required", theirs, home="")
         subprocess.run(["chown", "-R", "0:0", theirs], check=True)
@@ -1181,7 +1182,7 @@ class Story(Case):
         last = [each for each in self.audit() if each["actionName"] == "takeOverMetastore"]
         self.assertEqual([each["requestParams"] for each in last], [{"owner": me, "previous_owner": "nobody"}])
 
-    def test_rm_asks_on_a_terminal_and_takes_no_for_an_answer(self):
+    def test_rm_asks_on_a_terminal_and_deletes_only_after_yes(self):
         self.ready_registry()
         self.ok("register", self.model(), "prod.ml.iris")
         for answer, code in (("n\n", 7), ("\n", 7), ("y\n", 0)):
@@ -1216,7 +1217,7 @@ class Story(Case):
         self.refused(2, "cp", "prod.ml", "staging.ml.m")
         self.ok("set", "staging", "max-versions", "1")
         self.refused(6, "cp", "prod.ml.m", "staging.ml.m", says="max-versions")
-        self.refused(3, "show", "staging.ml.m")  # nothing was made
+        self.refused(3, "show", "staging.ml.m")  # nothing was created
         self.ok("set", "staging", "--unset", "max-versions")
 
         done = self.json("cp", "prod.ml.m", "staging.ml.m")
@@ -1226,7 +1227,7 @@ class Story(Case):
         self.assertEqual(self.json("show", "staging.ml.m")["tags"], {"task": "regression"})
         self.assertEqual(self.json("show", "staging.ml.m/1")["tags"], {"loss": "0.5"})
         self.assertIn("has a copy of every READY version", self.ok("cp", "prod.ml.m", "staging.ml.m"))
-        # The number of a version that the source lost is not given again.
+        # The number of a version that was deleted in the source is not used again.
         self.assertEqual(self.ok("register", self.model(), "staging.ml.m"), "staging.ml.m/5\n")
 
         said = self.ok("cp", "-p", "prod.ml.m", "new.made.m")
@@ -1238,13 +1239,13 @@ class Story(Case):
         self.assertEqual(self.json("show", "staging.ml.own")["aliases"], [])
         self.assertEqual(self.json("fsck")["registry_problems"], [])
 
-    def test_gc_beside_registers_copies_and_removals_takes_nothing_that_is_needed(self):
+    def test_gc_during_registers_copies_and_removals_removes_nothing_needed(self):
         self.ready_registry()
         shared = {"shared": b"s" * 70000, "MLmodel": SIGNED_MLMODEL}
         self.ok("mkdir", "prod.ml.kept")
 
         def worker(index):
-            # Registers and removes the same bytes over and over, so that they are garbage half of the time.
+            # Registers and removes the same bytes repeatedly, so that they are garbage half of the time.
             for turn in range(6):
                 name = f"prod.ml.m{index}"
                 model = self.model(f"m{index}", dict(shared, own=str((index, turn % 2)).encode() * 5000))
@@ -1269,7 +1270,7 @@ class Story(Case):
 
 
 class Crashes(Case):
-    """kill -9 at a named point, then: all or nothing, and everything goes on."""
+    """kill -9 at a named point: the command had its whole effect or none, and the registry keeps working."""
 
     def killed(self, point, *arguments):
         done = run(*arguments, home=self.home, MODELFS_FAIL_POINT=point)
@@ -1297,7 +1298,7 @@ class Crashes(Case):
         self.ready_registry()
         self.ok("register", self.model(), "prod.ml.iris")
 
-    def test_a_copy_of_a_model_that_was_killed_is_continued_by_the_same_command(self):
+    def test_the_same_command_continues_a_killed_copy_of_a_model(self):
         self.start()
         for number in (2, 3, 4):
             self.ok("register", self.model(files={"own": str(number).encode()}), "prod.ml.iris")
@@ -1321,7 +1322,7 @@ class Crashes(Case):
                 continue
             left = run("ls", "--json", name, home=self.home)
             if left.returncode == 0 and self.json("show", name)["latest_version"] == 1:
-                # What is registered meanwhile has a number behind those that are kept for the copy.
+                # A version registered meanwhile has a number after those that are kept for the copy.
                 self.assertEqual(self.ok("register", self.model(), name), f"{name}/5\n")
             self.ok("cp", "prod.ml.iris", name)
             found = versions(name)
@@ -1330,9 +1331,10 @@ class Crashes(Case):
             self.assertEqual(self.json("show", name)["tags"], {"task": "x"}, point)
             self.assertIn("has a copy of every", self.ok("cp", "prod.ml.iris", name), point)
             self.assertEqual(versions(name), found, point)
-        # The model, three versions, the aliases: a commit each; two of one version's copies are the last.
+        # The copy fires copy.begun once, copy.version for each of three versions and copy.finished once. It has five
+        # commits: the model, three versions, the aliases.
         self.assertEqual(killed, 1 + 3 + 1 + 5 + 5)
-        # A source that is gone takes what was not copied along; the copy stays what it is.
+        # A deleted source takes the versions that were not copied with it; the copy stays as it is.
         self.assertTrue(self.killed("copy.version:1", "cp", "prod.ml.iris", "prod.ml.half"))
         self.ok("rm", "--yes", "prod.ml.iris")
         self.refused(3, "cp", "prod.ml.iris", "prod.ml.half")
@@ -1364,18 +1366,18 @@ class Crashes(Case):
                 count = self.check_whole(count)
                 self.ok("register", new, "prod.ml.iris")
                 count = self.check_whole(count)
-        # Which steps a register has is not ours to say, but those that this command has must have been met.
+        # The steps of a register may change, but those of this command must have fired.
         self.assertLessEqual({"register.leased", "register.stored", "register.model_made"}, fired)
         self.assertTrue(any(point.startswith("publish.") for point in fired), fired)
         self.assertTrue(any(point.startswith("kv.commit.") for point in fired), fired)
 
-    def test_a_model_that_a_killed_register_made_is_at_worst_empty(self):
+    def test_a_killed_register_leaves_at_most_an_empty_model(self):
         self.start()
         self.assertTrue(self.killed("register.model_made", "register", self.model(), "prod.ml.fresh"))
         self.assertEqual(self.json("ls", "prod.ml.fresh"), [])
         self.assertEqual(self.ok("register", self.model(), "prod.ml.fresh"), "prod.ml.fresh/1\n")
 
-    def test_gc_never_takes_what_is_needed(self):
+    def test_a_killed_gc_removes_nothing_needed(self):
         self.start()
         fired = set()
         for point in ("gc.marked", "gc.sweeping", "sweep.unlinked", "sweep.unlinked:2", "sweep.unlinked:3"):
@@ -1392,7 +1394,7 @@ class Crashes(Case):
                 self.check_whole(1)
         self.assertEqual(fired, {"gc.marked", "gc.sweeping", "sweep.unlinked", "sweep.unlinked:2", "sweep.unlinked:3"})
 
-    def test_init_killed_half_way_can_be_run_again(self):
+    def test_a_killed_init_can_be_run_again(self):
         for point in ("kv.create.written", "kv.commit.begin", "kv.commit.applied"):
             with self.subTest(point):
                 home = os.path.join(self.scratch, "home-" + point)
@@ -1403,7 +1405,7 @@ class Crashes(Case):
 
 
 class FullDisk(Case):
-    def test_what_is_deleted_on_a_full_disk_gives_its_space_back(self):
+    def test_deletions_on_a_full_disk_free_their_space(self):
         for kind in ("ext4", "xfs", "btrfs", "tmpfs"):
             with self.subTest(kind):
                 self.give_space_back_on(kind)
@@ -1415,7 +1417,7 @@ class FullDisk(Case):
         if kind != "tmpfs":
             image = disk + ".img"
             with open(image, "wb") as file:
-                file.truncate(320 << 20)  # the least that xfs is made with
+                file.truncate(320 << 20)  # the minimum for xfs
             made = subprocess.run([f"mkfs.{kind}", "-q", "-F" if kind == "ext4" else "-f", image], capture_output=True)
             self.assertEqual(made.returncode, 0, made.stderr)
             mount = ["mount", "-o", "loop", image, disk]
@@ -1439,7 +1441,7 @@ class FullDisk(Case):
         self.assertGreater(self.json("gc")["bytes_removed"], 300000)
         self.assertEqual(self.json("fsck")["damaged"], [])
 
-    def test_a_register_that_does_not_fit_leaves_nothing_and_says_so(self):
+    def test_a_register_on_a_full_disk_fails_and_leaves_nothing(self):
         disk = os.path.join(self.scratch, "disk")
         os.mkdir(disk)
         mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], capture_output=True)

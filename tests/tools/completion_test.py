@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""What Tab makes of a name, in a real bash and a real zsh on a pseudo-terminal.
+"""Completion of names by Tab, in a real bash and a real zsh on a pseudo-terminal.
 
-A name of the registry is data: it is never run, whatever it holds, and the command gets exactly that name.
+A name of the registry is data: no shell ever runs any part of it, and the command gets exactly that name.
 
 usage: completion_test.py path/to/modelfs [unittest arguments]
 """
@@ -18,7 +18,7 @@ import unittest
 
 BINARY = ""
 
-# Each a model's name that a shell would take for something else; "touch,pwned" makes the file where it is run.
+# Names of models that a shell would interpret; "touch,pwned" makes the file if it is run.
 HOSTILE = [
     "aa$({touch,pwned})",
     "bb`touch${ifs}pwned`",
@@ -42,12 +42,12 @@ HOSTILE = [
     "tt(touch)",
     "\u00fc\u00fc-m\u00f6del",
 ]
-# Beginnings that several have in common, and what differs behind it is a shell's own character.
+# Pairs of names with a common prefix; the first different character is special to a shell.
 TWINS = ["vv$a", "vv;b", "ww$(touch)x", "ww$(touch)y"]
 
 
 class Shell:
-    """A shell on a terminal, in which the command prints its arguments into a file."""
+    """A shell on a terminal. Its modelfs command prints the arguments into a file."""
 
     def __init__(self, argv, env, cwd, setup):
         self.got = b""
@@ -91,7 +91,7 @@ class Completion(unittest.TestCase):
         env = {key: value for key, value in os.environ.items() if not key.startswith("MODELFS_")}
         cls.env = dict(env, MODELFS_REGISTRY=cls.home, PATH=cls.bin + ":" + env["PATH"], TERM="dumb", LC_ALL="C.UTF-8",
                        HOME=cls.work, REAL=BINARY, SAID=cls.said)
-        # The command itself completes; anything else that it is called for it only writes down.
+        # The real command completes; any other call only writes its arguments down.
         with open(os.path.join(cls.bin, "modelfs"), "w") as script:
             script.write('#!/bin/sh\ncase " $* " in *" complete-name "*) exec "$REAL" "$@" ;; esac\n'
                          'printf "%s\\0" "$@" >"$SAID.new" && mv "$SAID.new" "$SAID"\n')
@@ -137,7 +137,7 @@ class Completion(unittest.TestCase):
         yield "zsh", ["zsh", "-f", "-i"], zsh + "PS1=REA''DY'>'"
 
     def word(self, shell, typed):
-        """The arguments of the command that `typed` and Enter make."""
+        """The arguments of the command after `typed` and Enter."""
         if os.path.exists(self.said):
             os.unlink(self.said)
         shell.type(typed + "\n")
@@ -170,7 +170,7 @@ class Completion(unittest.TestCase):
 
         self.each_shell(check)
 
-    def test_what_was_begun_in_quotes_is_ended_in_them(self):
+    def test_an_open_quote_is_closed(self):
         def check(shell):
             for name in HOSTILE:
                 for quote in "'\"":
@@ -179,11 +179,11 @@ class Completion(unittest.TestCase):
 
         self.each_shell(check)
 
-    def test_what_several_have_in_common_is_inserted_quoted(self):
+    def test_the_common_prefix_of_several_names_is_inserted_quoted(self):
         def check(shell):
             self.assertEqual(self.word(shell, "modelfs show prod.ml.ww\tx"), ["show", "prod.ml.ww$(touch)x"])
             self.assertEqual(self.word(shell, "modelfs show prod.ml.ww\ty\t"), ["show", "prod.ml.ww$(touch)y"])
-            # What differs begins with a character of the shell in both: the quote of it is what they share.
+            # Both names continue with a special character of the shell, so its quote belongs to the common prefix.
             self.assertEqual(self.word(shell, "modelfs show prod.ml.vv\t;\t"), ["show", "prod.ml.vv;b"])
 
         self.each_shell(check)

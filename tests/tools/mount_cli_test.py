@@ -57,7 +57,7 @@ def wait_for(condition, what):
 
 
 def read_fuse_request(device):
-    """The next request of the kernel: its opcode and its `unique`."""
+    """Reads the next request of the kernel; returns its opcode and its `unique`."""
     ready, _, _ = select.select([device], [], [], PATIENCE_S)
     if not ready:
         raise AssertionError("waited in vain for a request of the kernel")
@@ -114,7 +114,7 @@ class Case(unittest.TestCase):
 
 
 class Background(Case):
-    def test_gc_removes_the_drafts_of_a_deleted_model_whose_mount_is_not_up(self):
+    def test_gc_removes_the_drafts_of_a_deleted_model_without_a_mount(self):
         self.ok("mount", self.mnt, "-d")
         self.write("a/b/gone/versions/big/file", "x" * 100000)
         self.write("a/b/stays/versions/small/file", "x")
@@ -129,7 +129,7 @@ class Background(Case):
         self.assertEqual(os.listdir(os.path.join(self.mnt, "a/b/stays/versions")), ["small"])
         self.ok("umount", self.mnt)
 
-    def test_umount_waits_for_a_daemon_that_could_not_note_itself_down(self):
+    def test_umount_waits_for_a_daemon_without_a_record(self):
         self.ok("mkdir", "-p", "a.b.m")
         with open(os.path.join(self.home, "mounts"), "w"):
             pass  # in place of the directory: no record can be written, as on a full disk
@@ -144,11 +144,11 @@ class Background(Case):
         self.ok("umount", self.mnt)
         try:
             with open(f"/proc/{pid}/stat") as stat:
-                self.assertIn(") Z ", stat.read(), "it runs on")  # ended, but its parent has not noticed
+                self.assertIn(") Z ", stat.read(), "it runs on")  # ended, but its parent has not waited for it
         except FileNotFoundError:
             pass
 
-    def test_why_finds_the_refusal_of_a_version_whose_list_of_files_is_damaged(self):
+    def test_why_finds_the_refusal_of_a_version_with_a_damaged_list_of_files(self):
         source = os.path.join(self.scratch, "src")
         os.mkdir(source)
         with open(os.path.join(source, "weights"), "wb") as file:
@@ -169,7 +169,7 @@ class Background(Case):
         self.assertIn("a.b.m/1: its list of files", said)
         self.assertIn("restore it from a backup", said)
 
-    def test_a_mount_scrubs_and_rot_on_the_disk_is_found(self):
+    def test_the_scrub_of_a_mount_finds_damage_on_the_disk(self):
         source = os.path.join(self.scratch, "src")
         os.mkdir(source)
         with open(os.path.join(source, "weights"), "wb") as file:
@@ -188,14 +188,14 @@ class Background(Case):
             while not condition(scrub()):
                 self.assertLess(time.monotonic(), deadline, scrub())
 
-        wait_for(lambda state: state["last_blobs"] >= 2)  # the file, and the list of the version's files
+        wait_for(lambda state: state["last_blobs"] >= 2)  # the file, and the version's list of files
         self.assertEqual(scrub()["last_damaged"], 0)
         self.assertIn(scrub()["fs_verity"], ("on", "not supported"))
         nice = []  # of the daemon's threads: proc(5), stat, field 19
         for stat in glob.glob(f"/proc/{self.daemon_pid()}/task/*/stat"):
             with open(stat) as text:
                 nice.append(int(text.read().rpartition(")")[2].split()[16]))
-        self.assertEqual(nice.count(10), 1, "the scrub leaves the processor to others")
+        self.assertEqual(nice.count(10), 1, "the scrub yields the processor to others")
         digest = hashlib.sha256(b"w" * 300000).hexdigest()
         blob = os.path.join(self.home, "objects", digest[:2], digest[2:])
         os.chmod(blob, 0o600)
@@ -214,7 +214,7 @@ class Background(Case):
         self.ok("umount", self.mnt)
         with open(self.home + "/mount.log") as log:
             self.assertEqual(log.read().count("blob_quarantined"), 1)
-        # Registering the same file again heals it.
+        # Registering the same file again repairs it.
         self.ok("register", source, "a.b.m")
         self.ok("mount", self.mnt, "-d", "-o", "scrub_days=0")
         self.assertEqual(scrub()["period_s"], 0)
@@ -247,9 +247,9 @@ class Background(Case):
         opens = [json.loads(line)["requestParams"] for line in said.splitlines()]
         self.assertEqual(opens[0]["file"], "shard-0")
         self.assertEqual(sum(int(each.get("count", 1)) for each in opens), 150)
-        self.assertLessEqual(len(opens), 6, "a minute's are two records")
+        self.assertLessEqual(len(opens), 6, "the opens of a minute are two records")
 
-    def test_a_model_that_was_copied_is_in_the_mount_at_once(self):
+    def test_a_copied_model_is_in_the_mount_at_once(self):
         source = os.path.join(self.scratch, "src")
         os.mkdir(source)
         for text in ("one", "two", "three"):
@@ -260,7 +260,7 @@ class Background(Case):
         self.ok("alias", "set", "a.b.m@Champion", "3")
         self.ok("mount", self.mnt, "-d")
         copy = os.path.join(self.mnt, "a/b/copy")
-        self.assertFalse(os.path.exists(copy + "/versions/3"))  # what the kernel may keep of a name
+        self.assertFalse(os.path.exists(copy + "/versions/3"))  # the kernel may cache that a name is absent
         self.assertEqual(os.listdir(self.mnt + "/a/b"), ["m"])
         self.ok("cp", "a.b.m", "a.b.copy")
         self.assertEqual(sorted(os.listdir(self.mnt + "/a/b")), ["copy", "m"])
@@ -270,7 +270,7 @@ class Background(Case):
             self.assertEqual(file.read(), "three")
         self.ok("umount", self.mnt)
 
-    def test_mount_returns_when_it_answers_and_umount_when_it_is_over(self):
+    def test_mount_returns_when_it_is_ready_and_umount_when_the_daemon_has_ended(self):
         for command in ("status", "why"):
             self.assertTrue(self.ok(command).startswith(self.home + " is not mounted"), command)
         self.ok("mount", self.mnt, "-d")
@@ -290,7 +290,7 @@ class Background(Case):
         self.assertIn("no such directory", done.stderr)
         self.assertNotIn("mkdir", done.stderr)
 
-    def test_what_keeps_a_mount_from_coming_up_is_said_with_its_exit_code(self):
+    def test_a_failed_mount_reports_the_reason_and_its_exit_code(self):
         none = os.path.join(self.scratch, "none")
         file = os.path.join(self.scratch, "file")
         with open(file, "w"):
@@ -320,12 +320,12 @@ class Background(Case):
                 self.refused(2, "mount", self.home, path, *detach, says="lies in the registry " + self.home)
             for path in (self.home, self.scratch, "/"):
                 self.refused(2, "mount", self.home, path, *detach, says="would hide it")
-        beside = self.home + "-beside"  # begins with the same letters, and is elsewhere
+        beside = self.home + "-beside"  # the same prefix, but another directory
         os.mkdir(beside)
         self.ok("mount", self.home, beside, "-d")
         self.ok("umount", beside)
 
-    def test_init_makes_no_registry_and_nothing_else_in_a_mount(self):
+    def test_init_creates_nothing_in_a_mount(self):
         self.ok("mount", self.home, self.mnt, "-d")
         self.write("prod/ml/iris/versions/draft/w", "x")
         link = os.path.join(self.scratch, "link")
@@ -338,7 +338,7 @@ class Background(Case):
         self.assertEqual(left, [])
         self.assertNotIn("ghost", self.ok("audit"))
 
-    def test_a_registry_on_a_file_system_that_is_read_only_says_what_to_do(self):
+    def test_a_registry_on_a_read_only_file_system_is_refused_with_the_reason(self):
         frozen = os.path.join(self.scratch, "frozen")
         os.mkdir(frozen)
         bound = subprocess.run(["mount", "--bind", self.home, frozen], capture_output=True, text=True)
@@ -349,7 +349,7 @@ class Background(Case):
         for command in (["ls"], ["audit"], ["fsck"], ["mount", self.mnt, "-o", "ro"], ["mount", self.mnt, "-d", "-o", "ro"]):
             self.refused(6, "-r", frozen, *command, says=frozen + " lies on a file system that is read-only")
 
-    def test_sigterm_unmounts_and_ends_with_success(self):
+    def test_sigterm_and_sigint_unmount_and_end_with_success(self):
         for number in (signal.SIGTERM, signal.SIGINT):
             process = subprocess.Popen([BINARY, "mount", self.home, self.mnt], stderr=subprocess.PIPE, text=True)
             wait_for(lambda: mounted(self.mnt) and os.path.exists(self.mnt + "/.modelfs/status"), "the mount")
@@ -359,11 +359,11 @@ class Background(Case):
             self.assertFalse(mounted(self.mnt))
             self.assertIn("stopping signal=%d" % number, log)
 
-    def test_a_daemon_that_was_left_behind_takes_no_other_mount_away(self):
+    def test_the_daemon_of_a_lazily_unmounted_mount_leaves_the_next_mount_alone(self):
         self.ok("mount", self.mnt, "-d")
         self.write("a/b/m/versions/d/f", "x")
         first = self.daemon_pid()
-        held = os.open(self.mnt + "/a", os.O_RDONLY)  # which keeps the daemon of an unmounted mount
+        held = os.open(self.mnt + "/a", os.O_RDONLY)  # keeps the daemon of an unmounted mount running
         self.addCleanup(os.close, held)
         self.ok("umount", "--lazy", self.mnt)
         self.ok("mount", self.mnt, "-d")
@@ -374,7 +374,7 @@ class Background(Case):
         self.assertEqual(self.daemon_pid(), second)
         self.assertEqual(os.listdir(self.mnt), ["a"])
 
-    def test_a_daemon_that_was_killed_is_mounted_over(self):
+    def test_mount_replaces_the_mount_of_a_killed_daemon(self):
         self.ok("mount", self.mnt, "-d")
         os.kill(self.daemon_pid(), signal.SIGKILL)
         wait_for(lambda: self.run_command("status", self.mnt).returncode == 7, "the end of the daemon")
@@ -382,7 +382,7 @@ class Background(Case):
         self.ok("mount", self.mnt, "-d")
         self.assertEqual(os.listdir(self.mnt), [])
 
-    def test_a_daemon_that_dies_of_a_damaged_registry_says_so_in_its_log(self):
+    def test_a_daemon_that_dies_of_a_damaged_registry_logs_the_reason(self):
         for number, options in enumerate(([], ["--log-json"])):
             with self.subTest(options):
                 home = self.home + str(number)
@@ -400,8 +400,8 @@ class Background(Case):
                     self.assertEqual(json.loads(last)["level"], "critical")
 
     def leave_a_killed_daemon(self):
-        """What a SIGKILL leaves of a daemon one of whose threads the kernel does not let go: a zombie whose
-        record is locked, and a connection that nobody serves."""
+        """Imitates a daemon after SIGKILL with one thread held by the kernel: a zombie with a locked record, and a
+        connection that no process serves."""
         device = os.open("/dev/fuse", os.O_RDWR)
         options = "fd=%d,rootmode=40000,user_id=0,group_id=0" % device
         libc = ctypes.CDLL(None, use_errno=True)
@@ -409,7 +409,7 @@ class Background(Case):
             os.close(device)
             self.skipTest("mount(2): " + os.strerror(ctypes.get_errno()))
         daemon = subprocess.Popen([sys.executable, "-c", KILLED_DAEMON, self.home, self.mnt], stdin=subprocess.PIPE)
-        self.addCleanup(daemon.communicate)  # its other half ends when the pipe closes
+        self.addCleanup(daemon.communicate)  # its child process ends when the pipe closes
 
         def is_zombie():
             with open("/proc/%d/stat" % daemon.pid) as stat:
@@ -427,7 +427,7 @@ class Background(Case):
             pass
         return waiter
 
-    def test_a_killed_daemon_that_the_kernel_holds_is_ended_by_every_command(self):
+    def test_every_command_ends_a_killed_daemon_that_the_kernel_holds(self):
         for command in (["status"], ["status", self.mnt], ["why"], ["umount", self.mnt], ["mount", self.mnt, "-d"]):
             with self.subTest(command=command):
                 waiter = self.leave_a_killed_daemon()
@@ -435,7 +435,7 @@ class Background(Case):
                     self.refused(7, *command, says="its daemon is gone")
                 else:
                     self.ok(*command)
-                self.assertNotEqual(waiter.wait(timeout=PATIENCE_S), 0, "it has its error")
+                self.assertNotEqual(waiter.wait(timeout=PATIENCE_S), 0, "the waiting request fails")
                 if command[0] == "mount":
                     self.assertEqual(os.listdir(self.mnt), [])
                 self.force_unmount()
@@ -457,14 +457,14 @@ class Background(Case):
                     try:
                         if os.readlink(f"/proc/{pid}/fd/{descriptor}") == lock:
                             return True
-                    except FileNotFoundError:  # closed since it was listed
+                    except FileNotFoundError:  # closed after the listing
                         pass
                 return False
 
             wait_for(waits, "the sweep")
             self.ok("umount", self.mnt)
 
-    def test_umount_says_which_process_is_left(self):
+    def test_umount_names_the_process_that_is_left(self):
         self.ok("mount", self.mnt, "-d")
         pid = self.daemon_pid()
         os.kill(pid, signal.SIGSTOP)
@@ -473,7 +473,7 @@ class Background(Case):
         finally:
             os.kill(pid, signal.SIGCONT)
 
-    def test_a_daemon_that_hangs_is_not_waited_for(self):
+    def test_commands_do_not_wait_for_a_hanging_daemon(self):
         self.ok("mount", self.mnt, "-d")
         self.write("prod/ml/iris/versions/draft/w", "x")
         pid = self.daemon_pid()
@@ -486,7 +486,7 @@ class Background(Case):
             os.kill(pid, signal.SIGCONT)
         self.assertEqual(self.ok("commit", self.mnt + "/prod/ml/iris/versions/draft"), "1\n")
 
-    def test_the_log_level_moves_while_it_runs(self):
+    def test_the_log_level_changes_at_run_time(self):
         self.ok("mount", self.mnt, "-d", "--log-json")
         log = os.path.join(self.home, "mount.log")
         with open(log) as lines:
@@ -499,7 +499,7 @@ class Background(Case):
         with open(log) as lines:
             self.assertNotIn("stopping", lines.read())
 
-    def test_systemd_is_told_when_it_is_ready_and_when_it_stops(self):
+    def test_systemd_is_notified_when_the_mount_is_ready_and_when_it_stops(self):
         address = os.path.join(self.scratch, "notify")
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
             listener.bind(address)
@@ -514,7 +514,7 @@ class Background(Case):
             self.assertIn("STOPPING=1", listener.recv(4096).decode().splitlines())
             self.assertEqual(process.wait(timeout=PATIENCE_S), 0)
 
-    def test_the_helper_of_mount_understands_what_mount_says(self):
+    def test_the_helper_of_mount_accepts_the_arguments_of_mount(self):
         path = os.path.dirname(BINARY) + ":" + os.environ["PATH"]
         subprocess.run([HELPER, self.home, self.mnt, "-sn", "-t", "fuse.modelfs", "-o",
                         "rw,noauto,nofail,x-systemd.automount,nopassthrough"],
@@ -538,19 +538,19 @@ class Names(Case):
     def path(self, *parts):
         return os.path.join(self.mnt, "prod/ml/iris", *parts)
 
-    def test_commit_prints_the_number_that_the_draft_became(self):
+    def test_commit_prints_the_number_of_the_new_version(self):
         for number in (1, 2):
             self.write("prod/ml/iris/versions/draft/w", f"weights {number}")
             self.assertEqual(self.ok("commit", self.path("versions/draft")), f"{number}\n")
             with open(self.path(f"versions/{number}/w")) as file:
                 self.assertEqual(file.read(), f"weights {number}")
-        # Deleting the newest does not give its number away again; no registry is named: the path says it.
+        # The number of a deleted version is not used again. No registry is named, because the path determines it.
         os.rmdir(self.path("versions/2"))
         self.write("prod/ml/iris/versions/next-try/w", "x")
         version = json.loads(self.ok("commit", self.path("versions/next-try"), "--json", MODELFS_REGISTRY=""))
         self.assertEqual((version["version"], version["status"]), (3, "READY"))
 
-    def test_a_commit_from_within_goes_on_in_the_version_and_hints_at_what_nobody_means(self):
+    def test_a_commit_from_inside_the_draft_continues_in_the_version_and_reports_leftovers(self):
         self.write("prod/ml/iris/versions/draft/w", "weights")
         self.write("prod/ml/iris/versions/draft/.git/config", "")
         done = subprocess.run(f"cd {self.path('versions/draft')} && {BINARY} commit . && ls && cat w", shell=True,
@@ -558,7 +558,7 @@ class Names(Case):
         self.assertEqual((done.returncode, done.stdout), (0, "1\nw\nweights"))
         self.assertEqual(done.stderr, "modelfs: hint: .git is part of the version; remove such files from a draft before its commit (rm -r)\n")
 
-    def test_a_commit_of_what_is_not_there_says_so(self):
+    def test_a_commit_of_a_missing_draft_is_refused(self):
         nothing = os.path.join(self.mnt, "prod/ml/iris/versions/nothing")
         self.refused(3, "commit", nothing, says="no such draft exists")
 
@@ -572,7 +572,7 @@ class Names(Case):
         self.ok("mount", self.mnt, "-d")
         self.assertEqual(self.ok("commit", self.path("versions/draft")), "1\n")
 
-    def test_a_download_into_the_mount_goes_into_a_draft_and_nowhere_else(self):
+    def test_a_download_into_the_mount_must_go_into_a_draft(self):
         self.write("prod/ml/iris/versions/draft/sub/w", "x")
         self.ok("commit", self.path("versions/draft"))
         for path in ("new", "prod/new", "prod/ml/new", "prod/ml/iris/new", "prod/ml/iris/versions/1/new",
@@ -585,7 +585,7 @@ class Names(Case):
         with open(self.path("versions/again/within/sub/w")) as file:
             self.assertEqual(file.read(), "x")
 
-    def test_a_copy_keeps_hard_links_in_a_draft_and_is_told_that_none_lead_out_of_it(self):
+    def test_hard_links_work_within_a_draft_and_are_refused_out_of_it(self):
         source = os.path.join(self.scratch, "source")
         os.mkdir(source)
         with open(source + "/one", "w") as file:
@@ -603,7 +603,7 @@ class Names(Case):
         for command in (["cp", "-r"], ["cp", "-a", "--no-preserve=links"]):
             subprocess.run([*command, source, versions + "/" + command[1]], check=True)
 
-    def test_many_commits_at_once_get_a_number_each(self):
+    def test_concurrent_commits_get_different_numbers(self):
         drafts = [f"d{i}" for i in range(8)]
         for draft in drafts:
             self.write(f"prod/ml/iris/versions/{draft}/w", draft)
@@ -620,7 +620,7 @@ class Names(Case):
             with open(self.path(f"versions/{number}/w")) as file:
                 self.assertEqual(file.read(), draft)
 
-    def test_a_commit_that_is_refused_says_why_as_the_mount_does(self):
+    def test_a_refused_commit_prints_the_message_of_the_mount(self):
         os.mkdir(self.path("versions/bare"))
         self.refused(6, "commit", self.path("versions/bare"), says="holds no file")
         self.write("prod/ml/iris/versions/unsigned/MLmodel", "flavors: {}\n")
@@ -633,7 +633,7 @@ class Names(Case):
                      self.path("aliases/x"), self.scratch):
             self.refused(2, "commit", path)
 
-    def test_a_daemon_that_may_open_no_more_files_says_what_to_raise(self):
+    def test_a_daemon_at_its_limit_of_open_files_names_the_limit(self):
         versions = self.path("versions")
         for name in range(32):
             self.write(f"prod/ml/iris/versions/draft/{name}", str(name))
@@ -641,13 +641,13 @@ class Names(Case):
         os.mkdir(versions + "/draft")
         pid = self.daemon_pid()
         usual = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-        few = len(os.listdir(f"/proc/{pid}/fd")) + 8  # all of which readers take
+        few = len(os.listdir(f"/proc/{pid}/fd")) + 8  # the readers take all of these
         resource.prlimit(pid, resource.RLIMIT_NOFILE, (few, usual[1]))
         held = []
         self.addCleanup(lambda: [os.close(file) for file in held])
         names = itertools.cycle(range(32))
         opening = creating = None
-        while creating is None:  # what the daemon itself had open a moment ago, it may close meanwhile
+        while creating is None:  # the daemon may close descriptors of its own meanwhile
             with self.assertRaises(OSError) as opening:
                 for name in names:
                     held.append(os.open(f"{versions}/1/{name}", os.O_RDONLY))
@@ -664,7 +664,7 @@ class Names(Case):
         self.write("prod/ml/iris/versions/draft/new", "x")
         self.assertEqual(self.ok("commit", versions + "/draft"), "2\n")
 
-    def test_names_may_be_paths_and_resolve_answers_with_one(self):
+    def test_names_may_be_paths_and_resolve_prints_a_path(self):
         self.write("prod/ml/iris/versions/draft/w", "x")
         self.ok("commit", self.path("versions/draft"))
         os.symlink("../versions/1", self.path("aliases/Champion"))
@@ -678,7 +678,8 @@ class Names(Case):
         self.assertEqual(self.ok("ls", "--names", "./versions/1"), "w\n")
         self.assertEqual(self.ok("ls", "--names", "../iris"), "prod.ml.iris/1\n")
         os.chdir("/")
-        # A link from elsewhere into the mount is followed; another registry is not mistaken for this one.
+        # A link from elsewhere into the mount is followed. A path conflicts with another registry in -r, but overrides
+        # one in the environment.
         link = os.path.join(self.scratch, "link")
         os.symlink(self.path(), link)
         self.assertEqual(self.ok("ls", "--names", link), "prod.ml.iris/1\n")
@@ -689,7 +690,7 @@ class Names(Case):
         self.ok("umount", self.mnt)
         self.assertEqual(self.ok("resolve", "prod.ml.iris@Champion"), "prod.ml.iris/1\n")
 
-    def test_why_filters_by_path_and_says_when_there_is_nothing(self):
+    def test_why_filters_by_path_and_reports_an_empty_result(self):
         self.assertIn("no refusal of yours is recorded;", self.ok("why"))
         with self.assertRaises(OSError):
             os.mkdir(self.path("versions/4"))
@@ -705,7 +706,7 @@ class Names(Case):
         self.assertEqual(self.ok("why", self.path("versions/1")), "nothing was refused there\n")
         self.refused(2, "why", self.scratch, says="not under a mount")
 
-    def test_why_takes_a_file_name_for_what_it_is_where_one_stands(self):
+    def test_why_takes_a_name_for_a_file_of_the_working_directory(self):
         self.write("prod/ml/iris/versions/draft/w.bin", "x")
         self.ok("commit", self.path("versions/draft"))
         self.addCleanup(os.chdir, "/")
@@ -719,10 +720,10 @@ class Names(Case):
         with self.assertRaises(OSError):
             os.mkdir("9")
         self.assertIn("EPERM", self.ok("why", "9"))
-        # What is neither there nor was refused is a name.
+        # A text that is neither a file nor a refused path is a name.
         self.assertIn("no such", self.ok("why", "nobody"))
 
-    def test_why_puts_the_last_first_and_counts_repeats(self):
+    def test_why_prints_the_newest_first_and_counts_repeats(self):
         with self.assertRaises(OSError):
             os.mkdir(self.path("versions/4"))
         for _ in range(3):
@@ -739,12 +740,12 @@ class Names(Case):
         self.assertEqual([each["count"] for each in kept], [1, 3, 1])
         self.assertLessEqual(kept[1]["first_time_ms"], kept[1]["time_ms"])
 
-    def test_why_of_a_version_says_that_it_never_changes_whatever_way_one_came(self):
+    def test_why_says_that_a_version_never_changes_for_every_path_to_it(self):
         self.write("prod/ml/iris/versions/draft/sub/w", "x")
         self.ok("commit", self.path("versions/draft"))
         os.symlink("../versions/1", self.path("aliases/Champion"))
         alias_directory = self.path() + "@Champion"
-        # As Python's import does beside each file that it reads.
+        # Python's import does this for each file that it reads.
         for folder in ("", "/sub"):
             for _ in range(100):
                 with self.assertRaises(OSError):
@@ -764,7 +765,7 @@ class Names(Case):
         self.assertIn("no such model", self.ok("why", "prod.ml.none"))
         self.refused(2, "why", "prod.ml.Qwen2.5", says="prod.ml.qwen2-5")
 
-    def test_who_reads_a_version_that_another_mount_deletes_hears_that_it_is_gone(self):
+    def test_readers_of_a_version_deleted_by_another_mount_get_enoent_or_estale(self):
         source = os.path.join(self.scratch, "model")
         os.mkdir(source)
         for i in range(40):
@@ -776,7 +777,7 @@ class Names(Case):
         self.addCleanup(self.run_command, "umount", other)
         seen = set()
         for number in range(1, 13):
-            for i in range(40):  # other bytes, so that nothing else needs them
+            for i in range(40):  # new bytes, so that no other version needs them
                 with open(f"{source}/w{i}", "w") as file:
                     file.write(f"{number} {i}")
             self.ok("register", source, "prod.ml.iris")
@@ -809,7 +810,7 @@ class Names(Case):
         with open(self.home + "/mount.log") as log:
             self.assertEqual([line for line in log if line.split()[2] == "E"], [])
 
-    def test_json_on_the_mount_and_of_commands_drives_no_terminal(self):
+    def test_json_of_the_mount_and_of_commands_has_no_terminal_controls(self):
         hostile = "a\x7fb\u009b31m\u202etxt\u2069\u2028"
         kept = "m\u00f6del \U0001f469\u200d\U0001f4bb"
         self.write("prod/ml/iris/versions/draft/w", "weights")
@@ -835,7 +836,7 @@ class Names(Case):
         self.assertIn(hostile + kept, [tag["value"] for tag in json.loads(texts[".info/model.json"])["tags"]])
         self.assertIn("m\u00f6del", texts[".info/model.json"])
 
-    def test_a_command_in_an_answer_may_be_pasted(self):
+    def test_a_command_in_a_message_is_safe_to_paste(self):
         name = "m`to`eve`--$(touch${ifs}x)'\"\\"
         self.ok("mkdir", "prod.ml." + name)
         with self.assertRaises(OSError):
@@ -849,7 +850,7 @@ class Names(Case):
         self.assertEqual(done.stdout.split("\0"), ["register", "SOURCE", "prod.ml." + name, ""])
         self.assertFalse(os.path.exists(os.path.join(self.scratch, "x")))
 
-    def test_a_mount_is_asked_by_its_path_whichever_registry_is_named(self):
+    def test_a_path_selects_its_mount_regardless_of_the_named_registry(self):
         with self.assertRaises(OSError):
             os.mkdir(self.mnt + "/Upper")
         other = os.path.join(self.scratch, "other")
@@ -865,16 +866,16 @@ class Names(Case):
             self.assertIn(f"to ask that one, modelfs {command} /", told)
 
     @unittest.skipUnless(os.geteuid() == 0, "acts as another user")
-    def test_another_user_is_told_that_the_mount_is_not_his(self):
+    def test_another_user_is_refused_with_the_remedy(self):
         os.chmod(self.scratch, 0o755)
-        binary = shutil.copy(BINARY, self.scratch)  # the build may lie where nobody else may go
+        binary = shutil.copy(BINARY, self.scratch)  # other users may be unable to enter the build directory
         nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
         for command, way in (["why", self.mnt], "-o allow_other"), (["ls"], "-o allow_other"):
             done = subprocess.run([*nobody, binary, "-r", self.home, *command], capture_output=True, text=True, timeout=60)
             self.assertEqual(done.returncode, 5, done.stdout + done.stderr)
             self.assertIn(way, done.stderr)
 
-    def test_a_command_is_seen_on_the_mount(self):
+    def test_changes_by_commands_appear_on_the_mount(self):
         source = os.path.join(self.scratch, "model")
         os.mkdir(source)
         with open(source + "/w", "wb") as file:
@@ -894,7 +895,7 @@ class Names(Case):
                     pass  # swept meanwhile
         return total
 
-    def test_the_mount_gives_space_back_by_itself_whoever_deletes(self):
+    def test_the_mount_frees_space_by_itself_after_any_deletion(self):
         source = os.path.join(self.scratch, "model")
         for number, delete in ((1, lambda: self.ok("rm", "--yes", "prod.ml.iris/1")),
                                (2, lambda: os.rmdir(self.path("versions/2")))):

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""What other users of the host put there: their mounts, their homes, their files. Needs root, which becomes them.
+"""Mounts, homes and files of other users of the host. Needs root, to act as those users.
 
 usage: other_users_test.py path/to/modelfs path/to/mount.fuse.modelfs [unittest arguments]
 """
@@ -19,7 +19,7 @@ import unittest
 import mount_cli_test
 from mount_cli_test import Case
 
-# Users that each Debian has.
+# Users that every Debian has.
 EVE = pwd.getpwnam("games")
 BOB = pwd.getpwnam("daemon")
 
@@ -42,7 +42,7 @@ class Others(Case):
         return path
 
     def run_as(self, user, *arguments, program=None):
-        """A command of somebody who named no registry in the environment."""
+        """A command of `user`, without a registry in the environment."""
         environment = {key: value for key, value in os.environ.items() if not key.startswith("MODELFS_")}
         return subprocess.run([program or self.binary, *arguments], env=environment, capture_output=True, text=True,
                               timeout=mount_cli_test.PATIENCE_S, user=user.pw_uid, group=user.pw_gid,
@@ -59,7 +59,7 @@ class Others(Case):
         self.assertIn(says, done.stderr)
 
     def mount_of(self, user, source, options=""):
-        """A mount as its user would have made it, which says that it is of the registry `source`: nobody serves it."""
+        """A mount as `user` would make it, which names the registry `source`; no daemon serves it."""
         path = os.path.join(self.scratch, "mounts-of-%d-%d" % (user.pw_uid, len(os.listdir(self.scratch))))
         os.mkdir(path)
         device = os.open("/dev/fuse", os.O_RDWR)
@@ -73,7 +73,7 @@ class Others(Case):
 
 
 class Mounts(Others):
-    def test_nothing_in_the_home_that_another_users_mount_names_is_changed_or_waited_for(self):
+    def test_commands_neither_change_nor_wait_for_a_home_that_another_users_mount_names(self):
         theirs = os.path.join(self.eve, "h")
         self.ok_as(EVE, "init", theirs)
         os.chmod(theirs, 0o711)
@@ -106,7 +106,7 @@ class Mounts(Others):
             self.assertEqual(self.run_as(pwd.getpwuid(0), *command).returncode, 0, command)
         self.assertEqual(sorted(os.listdir(theirs + "/mounts")), ["left.json", "z.json"])
 
-    def test_a_mount_of_another_user_does_not_say_which_registry_a_command_is_for(self):
+    def test_another_users_mount_does_not_choose_the_registry_of_a_command(self):
         model = os.path.join(self.scratch, "model")
         os.mkdir(model)
         with open(model + "/w", "w") as file:
@@ -118,7 +118,7 @@ class Mounts(Others):
             self.refused(5, *command, says=f"{path} is a mount of games (uid {EVE.pw_uid})")
         self.assertEqual(self.ok("ls", "--names", "prod.ml.iris"), "prod.ml.iris/1\n")
 
-    def test_what_is_no_record_in_an_own_home_is_passed_over_and_dead_ones_are_cleared(self):
+    def test_invalid_records_in_the_users_own_home_are_ignored_and_dead_ones_removed(self):
         self.ok("mkdir", "prod")
         self.ok("mount", self.mnt, "-d")
         records = self.home + "/mounts"
@@ -145,7 +145,7 @@ class Mounts(Others):
         self.assertEqual(sorted(os.listdir(records)),
                          ["fifo.json", "huge.json", "link.json", "list.json", "no.json", "pid.json"])
 
-    def test_why_passes_over_private_mounts_of_others_and_says_how_to_ask(self):
+    def test_why_ignores_private_mounts_of_others_and_says_how_to_ask(self):
         self.ok("mount", self.mnt, "-d", "-o", "allow_other")
         private = self.mount_of(EVE, self.home)
         done = self.run_as(BOB, "why")
@@ -154,7 +154,7 @@ class Mounts(Others):
         self.assertNotIn(private, done.stderr)
         self.assertNotIn(self.mnt, done.stderr)
         self.assertNotIn(private, self.run_as(BOB, "status").stderr)
-        with self.subTest("one that was kept"):
+        with self.subTest("a recorded refusal"):
             self.assertEqual(self.run_as(BOB, self.mnt + "/Upper", program="/bin/mkdir").returncode, 1)
             self.assertIn("EINVAL", self.run_as(BOB, "why", self.mnt + "/Upper").stdout)
         self.ok("umount", self.mnt)
@@ -166,7 +166,7 @@ class Homes(Others):
         self.ok_as(EVE, "init", home)
         return home
 
-    def test_a_home_is_used_by_its_user_alone(self):
+    def test_only_its_owner_can_use_a_home(self):
         theirs = self.home_of_eve()
         target = os.path.join(self.scratch, "target")
         with open(target, "w") as file:
@@ -188,7 +188,7 @@ class Homes(Others):
             os.unlink(f"{theirs}/{link}")
         with open(target) as file:
             self.assertEqual(file.read(), "root's")
-        # Whoever opens a FIFO waits for its other end.
+        # An open of a FIFO waits for its other end.
         for name in ("mount.log", "registry/data.mdb"):
             if os.path.exists(f"{theirs}/{name}"):
                 os.rename(f"{theirs}/{name}", f"{self.eve}/kept")
@@ -200,7 +200,7 @@ class Homes(Others):
             if os.path.exists(f"{self.eve}/kept"):
                 os.rename(f"{self.eve}/kept", f"{theirs}/{name}")
         self.ok_as(EVE, "-r", theirs, "ls")
-        # What root left there in earlier versions: named, and how to get out of it.
+        # Files that root left there in earlier versions: the refusal names them and the remedy.
         os.chown(theirs + "/registry/lock.mdb", 0, 0)
         self.refused_as(EVE, 5, "-r", theirs, "ls",
                         says=f"{theirs}/registry/lock.mdb belongs to root (uid 0) and not, as {theirs}/registry does, "
@@ -212,12 +212,12 @@ class Homes(Others):
             os.chmod(folder, 0o700)
         self.ok_as(EVE, "-r", theirs, "ls")
 
-    def test_what_its_user_or_root_is_told_to_run_on_it_is_read_as_it_was_meant(self):
+    def test_a_shell_reads_the_command_in_a_refusal_as_intended(self):
         theirs = os.path.join(self.eve, "h;touch pwned;$(touch pwned)'\"`touch pwned` x")
         self.ok_as(EVE, "init", theirs)
 
         def told(command):
-            """The words of the command at the end of a refusal, as the shell of whoever pastes it reads them."""
+            """The words of the command at the end of a refusal, as a shell reads them."""
             refusal = self.run_as(EVE, "-r", theirs, "ls").stderr
             line = f"{command} " + refusal.rpartition(f": {command} ")[2]
             done = subprocess.run(["sh", "-c", command + "() { printf '%s\\0' \"$@\"; }; " + line], cwd=self.scratch,
@@ -232,7 +232,7 @@ class Homes(Others):
         os.chmod(theirs, 0o770)
         self.assertEqual(told("chmod"), ["go-w", theirs])
 
-    def test_an_empty_directory_of_another_user_becomes_no_registry(self):
+    def test_init_refuses_an_empty_directory_of_another_user(self):
         empty = self.directory("empty", EVE)
         self.refused(5, "init", empty, says=f"{empty} belongs to games (uid {EVE.pw_uid})", MODELFS_REGISTRY="")
         self.refused_as(BOB, 5, "init", empty, says=f"games (uid {EVE.pw_uid})")
@@ -240,7 +240,7 @@ class Homes(Others):
         self.assertEqual(os.stat(empty).st_mode & 0o777, 0o755)
         self.ok_as(EVE, "init", empty)
 
-    def test_a_home_of_roots_is_the_one_that_was_opened_whatever_others_put_in_its_place(self):
+    def test_root_keeps_using_the_home_that_it_opened_after_others_replace_it(self):
         home = os.path.join(self.eve, "root")
         self.ok("init", home, MODELFS_REGISTRY="")
         self.ok("-r", home, "mkdir", "prod", MODELFS_REGISTRY="")
@@ -249,7 +249,7 @@ class Homes(Others):
         os.mkdir(target)
         for name in ("objects", "sums", "staging", "drafts", "audit", "registry", "mounts"):
             os.makedirs(f"{target}/{name}/1/n")
-        os.rename(home, self.eve + "/moved")  # which eve may
+        os.rename(home, self.eve + "/moved")  # eve has the right to do this
         os.symlink(target, home)
         before = sorted(os.walk(target))
         versions = self.mnt + "/prod/ml/iris/versions"
@@ -267,14 +267,14 @@ class Homes(Others):
         self.assertEqual(json.loads(self.ok("-r", home, "fsck", "--json", MODELFS_REGISTRY=""))["damaged"], [])
 
     def exchanging(self, first, second):
-        """Until the test ends, two names of a directory are exchanged again and again, as their user may."""
+        """Exchanges two names of a directory again and again until the test ends, as their user may."""
         exchange = ("import ctypes\nlibc = ctypes.CDLL(None)\nwhile True:\n"
                     f"    libc.renameat2(-100, {os.fsencode(first)!r}, -100, {os.fsencode(second)!r}, 2)\n")
         process = subprocess.Popen([sys.executable, "-c", exchange])
         self.addCleanup(process.wait)
         self.addCleanup(process.kill)
 
-    def test_root_mounts_a_users_registry_over_no_directory_that_the_user_chose(self):
+    def test_a_user_cannot_make_root_mount_over_another_directory(self):
         theirs = self.home_of_eve()
         victim = os.path.join(self.scratch, "victim")
         os.mkdir(victim)
@@ -293,7 +293,7 @@ class Homes(Others):
                 for mounted in (place + "/mnt", place + "/link"):
                     subprocess.run(["umount", "-l", mounted], stderr=subprocess.DEVNULL)
 
-    def test_root_logs_through_no_link_into_a_home_that_others_can_replace(self):
+    def test_roots_log_follows_no_link_in_a_home_that_others_can_replace(self):
         place = self.eve + "/place"
         os.mkdir(place)
         self.ok("init", place + "/home", MODELFS_REGISTRY="")
@@ -307,7 +307,7 @@ class Homes(Others):
             if done.returncode == 0:
                 subprocess.run(["umount", "-l", self.mnt], stderr=subprocess.DEVNULL)
 
-    def test_a_mount_by_root_of_a_users_home_ends_by_itself(self):
+    def test_roots_mount_of_a_users_home_unmounts_itself_on_sigterm(self):
         theirs = self.home_of_eve()
         self.ok("mount", theirs, self.mnt, "-d", MODELFS_REGISTRY="")
         pid = json.loads(self.ok_as(EVE, "status", self.mnt, "--json"))[0]["pid"]
@@ -322,7 +322,7 @@ class Homes(Others):
         with open(f"/proc/{pid}/status") as lines:
             return dict(line.rstrip("\n").split(":\t", 1) for line in lines if ":\t" in line)
 
-    def test_a_mount_that_root_makes_of_a_users_home_runs_as_that_user(self):
+    def test_roots_mount_of_a_users_home_runs_as_that_user(self):
         theirs = self.home_of_eve()
         self.ok_as(EVE, "-r", theirs, "mkdir", "prod")
         self.ok("mount", theirs, self.mnt, "-d", "-o", "allow_other", MODELFS_REGISTRY="")
@@ -336,14 +336,14 @@ class Homes(Others):
         device = os.stat(self.mnt).st_dev
         with open(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb") as file:
             self.assertEqual(file.read(), "1024\n")
-        # The same mode as a mount by root of a home of root's.
+        # The same passthrough mode as root's mount of its own home.
         own = os.path.join(self.scratch, "own")
         os.mkdir(own)
         self.ok("mount", own, "-d", "-o", "allow_other")
         self.addCleanup(subprocess.run, ["umount", "-l", own], stderr=subprocess.DEVNULL)
         self.assertEqual(status["passthrough"], json.loads(self.ok("status", own, "--json"))[0]["passthrough"])
         self.ok("umount", own)
-        # Its user's registry, by its user's rights; root is nobody in particular.
+        # The registry acts with its owner's rights; root has no special ones.
         versions = self.mnt + "/prod/ml/iris/versions"
         self.assertEqual(self.run_as(EVE, "-p", versions + "/draft", program="/bin/mkdir").returncode, 0)
         self.assertEqual(self.run_as(EVE, "/etc/passwd", versions + "/draft/w", program="/bin/cp").returncode, 0)
@@ -362,7 +362,7 @@ class Homes(Others):
                             says=f"unmount {self.mnt}: it is a mount of root (uid 0); that user or root can unmount it")
         self.ok("umount", self.mnt)
 
-    def test_words_for_the_kernel_reach_it(self):
+    def test_mount_options_for_the_kernel_reach_it(self):
         model = os.path.join(self.scratch, "model")
         os.mkdir(model)
         script = model + "/run"
@@ -375,7 +375,7 @@ class Homes(Others):
         os.mkdir(beside)
         os.chown(beside, EVE.pw_uid, EVE.pw_gid)
         self.addCleanup(subprocess.run, ["umount", "-l", beside], stderr=subprocess.DEVNULL)
-        # Else nobody but root can mount, and hears so.
+        # Otherwise only root can mount, and other users get this message.
         device_is_for_all = os.stat("/dev/fuse").st_mode & 0o006 == 0o006
         if not device_is_for_all:
             done = self.run_as(EVE, "mount", theirs, beside, "-d")

@@ -23,7 +23,7 @@ std::vector<MountPoint> OursIn(std::string_view text) {
   return mounts;
 }
 
-TEST(MountInfo, ReadsOctalEscapesAndWhoseAMountIs) {
+TEST(MountInfo, ReadsOctalEscapesAndTheUserOfAMount) {
   EXPECT_EQ(fs::ParseMountInfo(kMountInfo).size(), 5U);
   const std::vector<MountPoint> mounts = OursIn(kMountInfo);
   ASSERT_EQ(mounts.size(), 3U);
@@ -33,7 +33,7 @@ TEST(MountInfo, ReadsOctalEscapesAndWhoseAMountIs) {
   EXPECT_EQ(mounts[0].user, 1000U);
   EXPECT_TRUE(mounts[0].shared);
   EXPECT_EQ(mounts[1].path, "/mnt/with space\\");
-  EXPECT_EQ(mounts[1].source, "/r 2,allow_other,user_id=0") << "which its user could choose";
+  EXPECT_EQ(mounts[1].source, "/r 2,allow_other,user_id=0") << "its user could choose this text";
   EXPECT_EQ(mounts[1].user, 4294967294U);
   EXPECT_FALSE(mounts[1].shared);
   EXPECT_EQ(mounts[2].path, "/models/prod");
@@ -75,7 +75,7 @@ std::string Describe(const Place& place) {
   return text;
 }
 
-TEST(Names, APathBelowAMountMeansWhatItsPlaceInTheTreeMeans) {
+TEST(Names, APathBelowAMountNamesTheObjectAtThatPath) {
   struct Row {
     const char* below;
     const char* want;  // nullptr: refused
@@ -109,7 +109,7 @@ TEST(Names, APathBelowAMountMeansWhatItsPlaceInTheTreeMeans) {
   }
 }
 
-TEST(Names, EveryWrittenFormIsUnderstood) {
+TEST(Names, EveryFormOfANameParses) {
   struct Row {
     const char* text;
     const char* want;
@@ -127,8 +127,8 @@ TEST(Names, EveryWrittenFormIsUnderstood) {
   }
 }
 
-// The names that attack, and some that look as if: the command line must not be a second opinion.
-TEST(Names, GiveTheVerdictOfTheStoreOnEveryName) {
+// Hostile names, and harmless ones that look hostile: the command line must agree with the store.
+TEST(Names, AreAcceptedExactlyIfTheStoreAcceptsThem) {
   const std::string long_name(256, 'a');
   const std::string fits(255, 'a');
   for (const std::string& name :
@@ -164,7 +164,7 @@ TEST(Names, GiveTheVerdictOfTheStoreOnEveryName) {
   }
 }
 
-TEST(Names, TheMetastoreHasAWordOfItsOwn) {
+TEST(Names, TheWordMetastoreNamesTheMetastore) {
   for (const char* text : {"metastore", "."}) {  // the tests' directory is under no mount
     const Result<Place> place = ParsePlaceOrMetastore(text);
     ASSERT_TRUE(place.ok()) << text;

@@ -1,4 +1,5 @@
-// The command's smaller parts: progress line, log, mount options, mount records, the way to the background.
+// The smaller parts of the command: progress line, log, mount options, mount records, running in the
+// background.
 #include <fcntl.h>
 #include <fmt/core.h>
 #include <gtest/gtest.h>
@@ -46,20 +47,20 @@ std::string Slurp(const std::string& path) {
   return text.str();
 }
 
-TEST(Progress, ALineSaysHowMuchHowFastAndHowLong) {
+TEST(Progress, ALineShowsTheAmountTheRateAndTheTimeLeft) {
   using std::chrono::milliseconds;
   EXPECT_EQ(ProgressLine("register", uint64_t{1} << 30U, uint64_t{4} << 30U, milliseconds(2000)),
             "register: 1.0 GiB of 4.0 GiB, 25 %, 512.0 MiB/s, 6 s left");
   EXPECT_EQ(ProgressLine("x", 0, 1000, milliseconds(1500)), "x: 0 bytes of 1000 bytes, 0 %, 0 bytes/s");
   EXPECT_EQ(ProgressLine("fsck", 3 << 20U, 0, milliseconds(1000)), "fsck: 3.0 MiB, 3.0 MiB/s");
-  // A file that grows while it is read never shows more than all.
+  // A file that grows while it is read never shows more than the total.
   EXPECT_EQ(ProgressLine("x", 2000, 1000, milliseconds(1000)),
             "x: 2.0 KiB of 1000 bytes, 100 %, 2.0 KiB/s, 0 s left");
   EXPECT_EQ(HumanBytes(1), "1 byte");
   EXPECT_EQ(HumanBytes(1536), "1.5 KiB");
 }
 
-TEST(Log, JsonLinesStayJsonWhateverIsLogged) {
+TEST(Log, JsonLinesAreValidForAnyMessage) {
   const ScratchDirectory scratch;
   LogOptions options;
   options.file = scratch / "log";
@@ -79,7 +80,7 @@ TEST(Log, JsonLinesStayJsonWhateverIsLogged) {
             std::filesystem::perms::owner_read | std::filesystem::perms::owner_write);
 }
 
-TEST(Log, TheLevelMovesWhileItRunsAndStaysWithinItsEnds) {
+TEST(Log, TheLevelChangesAtRunTimeAndStaysWithinItsLimits) {
   LogOptions options;
   options.level = "warn";
   const auto log = MakeLogger(options);
@@ -95,7 +96,7 @@ TEST(Log, TheLevelMovesWhileItRunsAndStaysWithinItsEnds) {
   EXPECT_EQ(MakeLogger(options).error().code(), Code::kInvalidArgument);
 }
 
-TEST(MountOptions, SetWhatTheySayAndPassOverWhatMountMeansForItself) {
+TEST(MountOptions, AreAppliedAndThoseForMountAreIgnored) {
   fs::MountOptions options;
   HomeOptions home;
   home.identity_map = "/etc/before";
@@ -127,7 +128,7 @@ TEST(MountOptions, SetWhatTheySayAndPassOverWhatMountMeansForItself) {
   }
 }
 
-TEST(MountOptions, TheLaterOfTwoHoldsAndNoWordIsAcceptedForNothing) {
+TEST(MountOptions, TheLaterOfTwoOverridesAndAnImpossibleOneIsRefused) {
   struct Row {
     const char* words;
     bool read_only, no_exec, synchronous, no_atime;
@@ -156,7 +157,7 @@ TEST(MountOptions, TheLaterOfTwoHoldsAndNoWordIsAcceptedForNothing) {
   }
 }
 
-TEST(MountRecords, ShowTheLivingAndClearTheDead) {
+TEST(MountRecords, OfLiveMountsAreListedAndOfDeadOnesRemoved) {
   const ScratchDirectory home;
   {
     const auto mine = MountRegistration::Write(home.path(), "/models", 42);
@@ -173,7 +174,7 @@ TEST(MountRecords, ShowTheLivingAndClearTheDead) {
   EXPECT_TRUE(MountsOf(home / "nothing").empty());
 }
 
-TEST(Detach, TheForegroundLearnsWhetherItWorked) {
+TEST(Detach, TheForegroundReturnsTheResultOfTheBackground) {
   const ScratchDirectory scratch;
   const Status worked = RunDetached([](Waiter& waiter) {
     waiter.Ready();

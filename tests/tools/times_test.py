@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""The times that files of versions show, as rsync, tar, cp, find, Python and pollers of modification times see them.
+"""The times of files in versions, as rsync, tar, cp, find, Python and pollers of modification times see them.
 
 usage: times_test.py path/to/modelfs [unittest arguments]
 """
@@ -17,8 +17,8 @@ import time
 import unittest
 
 BINARY = ""
-# A registry as the last program without times left it: prod.ml.iris with two versions of one second and the alias
-# Champion, and a copy of the first, prod.ml.copy.
+# A registry made by the last program without times: prod.ml.iris with two versions of one second and the alias
+# Champion, and prod.ml.copy, a copy of the first.
 OLD_HOME = os.path.join(os.path.dirname(os.path.realpath(__file__)), "home_without_times.tgz")
 
 OLD_NS = 1_577_934_245_678_901_234  # 2020-01-02 03:04:05.678901234 UTC
@@ -57,7 +57,7 @@ class Times(unittest.TestCase):
         return done.stdout
 
     def run_quietly(self, *command, cwd=None):
-        """It ends with 0 and complains of nothing."""
+        """Runs a program that must exit with 0 and print no error."""
         done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, timeout=120)
         self.assertEqual((done.returncode, done.stderr), (0, ""), command)
         return done.stdout
@@ -67,7 +67,7 @@ class Times(unittest.TestCase):
         self.modelfs("mount", self.mnt, "-d")
 
     def source(self, name, files, ns=OLD_NS):
-        """A directory with these files, all of one time."""
+        """A directory with these files, all with the same time."""
         for path, content in files.items():
             whole = self.path(name, path)
             os.makedirs(os.path.dirname(whole), exist_ok=True)
@@ -90,7 +90,7 @@ class Times(unittest.TestCase):
 
 
 class Kept(Times):
-    def test_register_keeps_them_and_the_rest_shows_the_commit(self):
+    def test_register_keeps_file_times_and_directories_show_the_commit(self):
         self.mount()
         source = self.source("src", {"config.json": "{}", "d/w.bin": "w"})
         before = time.time_ns() // 1_000_000 * 1_000_000
@@ -104,11 +104,11 @@ class Kept(Times):
             self.assertTrue(before <= getattr(os.stat(self.model("versions/1/d")), kind) <= after, kind)
             self.assertEqual(getattr(os.stat(self.model("versions/1/d")), kind), self.committed_ns(1))
 
-    def test_copying_programs_bring_them_into_a_draft_and_the_commit_keeps_them(self):
+    def test_a_commit_keeps_the_times_that_copying_programs_set(self):
         self.mount()
         os.makedirs(self.model())
         source = self.source("src", {"config.json": "{}", "d/w.bin": "w"})
-        # As root, of another user's files: nothing of that may end these programs with an error.
+        # Root copies files of another user: the copied owners must not make these programs fail.
         if os.geteuid() == 0:
             for folder, _, files in os.walk(source):
                 for name in [".", *files]:
@@ -134,7 +134,7 @@ class Kept(Times):
             self.run_quietly("chown", "1000:1000", self.model(path))
             self.assertEqual((os.stat(self.model(path)).st_uid, os.stat(self.model(path)).st_gid), (0, 0))
 
-    def test_copies_and_downloads_carry_them(self):
+    def test_copies_and_downloads_keep_file_times(self):
         self.mount()
         self.modelfs("register", self.source("src", {"a": "1", "d/b": "2"}), "prod.ml.iris", "-p")
         self.modelfs("cp", "prod.ml.iris/1", "prod.ml.copy")
@@ -147,13 +147,13 @@ class Kept(Times):
             for copy in (os.path.join(self.mnt, "prod/ml/copy/versions/1"), dragged + "/1", self.path("out")):
                 self.assertEqual(os.stat(os.path.join(copy, name)).st_mtime_ns, OLD_NS, copy)
 
-    def test_a_time_after_the_commit_becomes_the_commits(self):
+    def test_a_time_after_the_commit_becomes_the_time_of_the_commit(self):
         self.mount()
         tomorrow = time.time_ns() + 86_400_000_000_000
         self.modelfs("register", self.source("src", {"a": "1"}, tomorrow), "prod.ml.iris", "-p")
         self.assertEqual(os.stat(self.model("versions/1/a")).st_mtime_ns, self.committed_ns(1))
 
-    def test_gc_keeps_them_and_fsck_checks_them(self):
+    def test_gc_keeps_file_times_and_fsck_checks_them(self):
         self.mount()
         self.modelfs("register", self.source("src", {"a": "1"}), "prod.ml.iris", "-p")
         self.modelfs("gc")
@@ -166,13 +166,13 @@ class Kept(Times):
             if is_times:
                 os.unlink(path)
         self.assertIn("needed by prod.ml.iris/1", self.modelfs("fsck", code=8))
-        # The same files again bring them back, as they do all else.
+        # Registering the same files again restores them, as all other blobs.
         self.modelfs("register", self.source("src", {"a": "1"}), "prod.ml.again")
         self.modelfs("fsck")
 
 
 class Drafts(Times):
-    def test_a_commit_waits_for_nothing_that_will_not_be_in_it(self):
+    def test_a_commit_does_not_wait_for_an_open_file_that_was_removed(self):
         self.mount()
         draft = self.model("versions/draft")
         os.makedirs(draft)
@@ -180,7 +180,7 @@ class Drafts(Times):
         self.run_quietly("bash", "-c", script)
         self.assertEqual(os.listdir(self.model("versions/1")), ["kept"])
 
-    def test_its_refusal_names_the_file_and_the_process(self):
+    def test_a_refused_commit_names_the_open_file_and_the_process(self):
         self.mount()
         os.makedirs(self.model("versions/draft/sub/deep"))
         with open(self.model("versions/draft/sub/deep/f"), "w"):
@@ -212,7 +212,7 @@ class Drafts(Times):
                 self.assertEqual(file.read(), name)
             self.assertEqual(os.stat(self.model("versions/d2", name)).st_mtime_ns, OLD_NS)
         self.run_quietly("mv", self.model("versions/d2"), self.model("versions/next"))
-        # Only there: a draft is no way into a READY version, or to anywhere else.
+        # This works between drafts only: a draft is not a way into a READY version or any other place.
         with open(self.model("versions/d1/f"), "w") as file:
             file.write("x")
         for to, wants in (("versions/1/f", errno.EROFS), ("versions/f", errno.EPERM), ("aliases/f", errno.EPERM)):
@@ -223,11 +223,11 @@ class Drafts(Times):
 
 class Clashes(Times):
     def two_versions(self, path="w.bin"):
-        """Of one size and one time, each with other bytes."""
+        """Registers two versions with a file of the same size and time but other bytes."""
         for number in (1, 2):
             self.modelfs("register", self.source(f"r{number}", {path: f"weights-{number}\n"}), "prod.ml.iris", "-p")
 
-    def test_rsync_copies_what_changed(self):
+    def test_rsync_copies_changed_files(self):
         self.mount()
         self.two_versions()
         for number in (1, 2, 1, 2):
@@ -236,7 +236,7 @@ class Clashes(Times):
             with open(self.path("out/w.bin")) as copy:
                 self.assertEqual(copy.read(), f"weights-{number}\n")
 
-    def test_what_etags_and_wget_compare_is_never_the_same(self):
+    def test_etags_and_wget_never_take_two_versions_for_the_same(self):
         """nginx: hexadecimal mtime and size; `wget -N`: Last-Modified, in whole seconds, and size."""
         self.mount()
         self.two_versions()
@@ -244,7 +244,7 @@ class Clashes(Times):
                 for info in (os.stat(self.model("versions", number, "w.bin")) for number in "12")]
         self.assertEqual(keys, [(OLD_NS // 10**9, 10), (OLD_NS // 10**9 + 1, 10)])
 
-    def test_drafts_that_are_committed_in_one_second_differ(self):
+    def test_drafts_committed_within_one_second_get_different_times(self):
         self.mount()
         os.makedirs(self.model())
         for number in range(1, 6):
@@ -273,14 +273,14 @@ class Clashes(Times):
             self.assertTrue(any("__pycache__/mod." in line and " matches " in line for line in lines), lines)
             self.assertFalse(any("bytecode is stale" in line for line in lines), lines)
 
-    def test_a_source_that_was_moved_by_the_rule_is_compiled_again_and_not_mistaken(self):
-        """The same size and time in both versions: what was compiled for one would pass for the other's."""
+    def test_python_recompiles_a_source_with_an_adjusted_time(self):
+        """With the same size and time in both versions, Python would accept the bytecode of the other version."""
         self.mount()
         for number in (1, 2):
             package = self.source(f"p{number}", {"mod.py": f"VALUE = {number}\n"})
             self.run_quietly(sys.executable, "-m", "compileall", "-q", "--invalidation-mode", "timestamp", package)
             self.modelfs("register", package, "prod.ml.iris", "-p")
-        # A cache that is shared by all versions, as PYTHONPYCACHEPREFIX and a copied `__pycache__` are.
+        # A bytecode cache shared by all versions, as PYTHONPYCACHEPREFIX and a copied `__pycache__` are.
         out = self.path("out")
         for number in (1, 2, 1):
             self.run_quietly("rsync", "-a", self.model("versions", str(number)) + "/", out + "/")
@@ -291,12 +291,12 @@ class Clashes(Times):
 
 class Aliases(Times):
     def newest(self):
-        """As Triton's poll mode: the newest time of a directory and all that is in it."""
+        """The newest time of a directory and its contents, as Triton's poll mode computes it."""
         infos = [os.stat(os.path.join(folder, name)) for folder, _, files in os.walk(self.alias())
                  for name in [".", *files]]
         return {kind: max(getattr(info, kind) for info in infos) for kind in KINDS}
 
-    def test_pollers_see_every_move_rollbacks_too(self):
+    def test_pollers_see_every_alias_move_and_every_rollback(self):
         self.mount()
         for number in (1, 2):
             self.modelfs("register", self.source("src", {"config.pbtxt": str(number), "1/model.onnx": str(number)}),
@@ -320,19 +320,19 @@ class Aliases(Times):
             with open(self.alias("config.pbtxt")) as file:
                 self.assertEqual(file.read(), str(number))
 
-    def test_an_alias_leads_to_the_versions_own_directory_with_its_own_times(self):
+    def test_an_alias_shows_the_directory_of_its_version_with_its_times(self):
         self.mount()
         self.modelfs("register", self.source("src", {"a": "1"}), "prod.ml.iris", "-p")
         self.move_alias(1)
         by_link, version = os.stat(self.model("aliases/Live")), os.stat(self.model("versions/1"))
         self.assertEqual((by_link.st_ino, by_link.st_mtime_ns, by_link.st_ctime_ns),
                          (version.st_ino, version.st_mtime_ns, version.st_ctime_ns))
-        # What is in it is the same by all paths.
+        # Its contents are the same by all paths.
         self.assertEqual(os.stat(self.alias("a")), os.stat(self.model("versions/1/a")))
 
 
 class Upgraded(Times):
-    def test_versions_of_an_older_program_keep_the_times_that_they_show(self):
+    def test_versions_of_an_older_program_keep_their_times(self):
         with tarfile.open(OLD_HOME) as archive:
             archive.extractall(self.scratch)
         for folder, _, files in os.walk(self.home):
@@ -347,7 +347,7 @@ class Upgraded(Times):
             for part in (".", "config.json", "d", "d/w.bin"):
                 for kind in KINDS:
                     self.assertEqual(getattr(os.stat(os.path.join(version, part)), kind), made[name, number], part)
-        # The two are of one second, and stay so. What comes now keeps out of it, and copies carry it.
+        # The two versions have the same second, and keep it. A new version avoids that second, and copies keep it.
         self.assertEqual(made["iris", 1] // 10**9, made["iris", 2] // 10**9)
         self.modelfs("register", self.source("src", {"config.json": "new\n"}, made["iris", 1]), "prod.ml.iris")
         self.assertEqual(os.stat(self.model("versions/3/config.json")).st_mtime_ns, made["iris", 1] + 10**9)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""docs/users.md, line by line, as the user that it is written for: on a shared mount, by a uid that has grants and no
-registry. A line with `# refused` has to fail. Needs root, for acting as that user.
+"""Runs docs/users.md line by line as its reader: on a shared mount, as a uid with grants and without a registry. A line
+with `# refused` must fail. Needs root, to act as that user.
 
 usage: users_page_test.py path/to/modelfs [unittest arguments]
 """
@@ -26,7 +26,7 @@ class UsersPage(unittest.TestCase):
         self.scratch = os.path.realpath(tempfile.mkdtemp(prefix="modelfs_users_"))
         os.chmod(self.scratch, 0o755)
         self.addCleanup(shutil.rmtree, self.scratch, ignore_errors=True)
-        # The build may lie where bob may not go: in root's home, for example.
+        # The build may be in a directory that bob cannot enter, such as root's home.
         self.programs = self.make("bin", 0o755)
         shutil.copy(BINARY, self.programs)
         self.home = self.make("home", 0o700)
@@ -65,7 +65,7 @@ class UsersPage(unittest.TestCase):
         return done.stdout
 
     def bob(self, line):
-        # Where several registries are mounted, an administrator names one; other tests may have theirs just now.
+        # If several registries are mounted, an administrator names one. Other tests may have mounts at this moment.
         env = {"HOME": self.bobs, "MODELFS_REGISTRY": self.home, "PATH": self.programs + ":" + os.environ["PATH"],
                "LC_ALL": "C.UTF-8"}
         return subprocess.run(["setpriv", f"--reuid={BOB_UID}", f"--regid={BOB_UID}", "--clear-groups", "bash", "-c",
@@ -107,7 +107,7 @@ class UsersPage(unittest.TestCase):
         self.assertIn("a metastore admin (admin)", unseen)
         self.assertIn('user.modelfs.owner="admin"', said["getfattr -n user.modelfs.owner /models"])
 
-    def test_the_commands_that_are_the_keepers_are_refused_in_words(self):
+    def test_commands_for_the_keeper_are_refused_with_a_message(self):
         for command in ("ls", "register my_model prod.ml.iris", "grant EXECUTE prod.ml.iris bob"):
             done = self.bob("modelfs -r " + self.home + " " + command)
             self.assertEqual(done.returncode, 5, command + ": " + done.stderr)

@@ -47,7 +47,7 @@ TEST(TypedLine, TheWordUnderTheCursorIsReadWithoutItsQuotes) {
   }
 }
 
-TEST(TypedLine, WhatIsAddedIsQuotedForThePlace) {
+TEST(TypedLine, AddedTextIsQuotedForItsPlace) {
   const struct {
     const char* line;
     const char* replaced;

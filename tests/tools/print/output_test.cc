@@ -77,7 +77,7 @@ TEST(JsonOutput, AVersionHasTheFieldNamesOfUnityCatalogAndItsSize) {
   EXPECT_TRUE(VersionJson(version)["digest"].is_null());
 }
 
-TEST(Table, AlignsByCharactersAndNeverLetsACellDriveTheTerminal) {
+TEST(Table, AlignsByCharactersAndEscapesTerminalControls) {
   Table table({"NAME", "NOTE"});
   table.Add({"\xC3\xA9t\xC3\xA9", "x"});
   table.Add({"a", "\033[31mred\n"});
@@ -90,9 +90,8 @@ TEST(Table, AlignsByCharactersAndNeverLetsACellDriveTheTerminal) {
   EXPECT_EQ(Table({"NAME"}).Render(), "");
 }
 
-// What others wrote into the registry never drives the terminal, and what is meant for reading stays
-// readable.
-TEST(JsonOutput, WhatCouldDriveATerminalIsEscapedAndAllElseStandsAsItIs) {
+// Text of other users in the registry never controls the terminal, and readable text stays readable.
+TEST(JsonOutput, TerminalControlsAreEscapedAndOtherTextIsUnchanged) {
   const struct {
     const char* text;
     const char* want;  // between the quotes
@@ -112,11 +111,11 @@ TEST(JsonOutput, WhatCouldDriveATerminalIsEscapedAndAllElseStandsAsItIs) {
     const Json value = std::string(row.text);
     const std::string json = VisibleJson(value.dump());
     EXPECT_EQ(json, "\"" + std::string(row.want) + "\"");
-    EXPECT_EQ(Json::parse(json), value) << "and it means the same";
-    EXPECT_EQ(JsonEscaped(row.text), row.want) << "of a log's line";
+    EXPECT_EQ(Json::parse(json), value) << "the value is the same";
+    EXPECT_EQ(JsonEscaped(row.text), row.want) << "in a line of the log";
   }
   EXPECT_EQ(VisibleJson("[\n  \"a\"\n]"), "[\n  \"a\"\n]") << "its own line breaks stay";
-  EXPECT_EQ(VisibleJson("\xC2"), "\xC2") << "cut short, it ends";
+  EXPECT_EQ(VisibleJson("\xC2"), "\xC2") << "a truncated character is left as it is";
 }
 
 }  // namespace

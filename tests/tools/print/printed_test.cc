@@ -1,5 +1,5 @@
-// What is printed to be typed again: statements parse to what was meant, commands split into the words that
-// were meant, whatever stands in a name.
+// Output that users type again: statements parse to the intended ones, and commands split into the intended
+// words, for any name.
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <rapidcheck.h>
@@ -62,7 +62,7 @@ struct Meant {
   std::string principal;
 };
 
-// The GRANTs at the end of a refusal.
+// Checks the GRANTs at the end of a refusal.
 void ExpectGrants(const std::string& message, const std::vector<Meant>& meant) {
   SCOPED_TRACE(message);
   const size_t at = message.find("GRANT ");
@@ -80,11 +80,11 @@ void ExpectGrants(const std::string& message, const std::vector<Meant>& meant) {
       found =
           found || (grant->object == Securable{each.kind, each.name} && grant->principal == each.principal);
     }
-    EXPECT_TRUE(found) << "it grants something else, or to somebody else";
+    EXPECT_TRUE(found) << "it grants something else, or to another principal";
   }
 }
 
-TEST(Printed, TheGrantOfARefusalGivesWhatItSaysToWhomItSays) {
+TEST(Printed, TheGrantInARefusalParsesToTheIntendedGrant) {
   size_t checked = 0;
   for (size_t i = 0; i < kHostileNames.size(); ++i) {
     Box box(store::MakeMemoryKv());
@@ -111,13 +111,13 @@ TEST(Printed, TheGrantOfARefusalGivesWhatItSaysToWhomItSays) {
         if (allowed.ok()) continue;
         const std::string& message = allowed.error().message();
         if (message.find("that is for ") != std::string::npos) continue;  // no grant would help
-        if (message.find("…") != std::string::npos) continue;             // it may not be named
+        if (message.find("…") != std::string::npos) continue;             // the user may not see the name
         ExpectGrants(message, meant);
         ++checked;
       }
     };
     all();
-    // Seen from here on, one gate after the other.
+    // From here on the user sees the names, and gets one privilege after the other.
     for (const store::Privilege privilege :
          {store::Privilege::kBrowse, store::Privilege::kUseCatalog, store::Privilege::kUseSchema}) {
       ASSERT_OK(
@@ -128,7 +128,7 @@ TEST(Printed, TheGrantOfARefusalGivesWhatItSaysToWhomItSays) {
   EXPECT_GT(checked, 1000U);
 }
 
-TEST(Printed, AnyNameIsReadBackAsItIs) {
+TEST(Printed, AnyNameParsesBackUnchanged) {
   rc::check([] {
     const auto text = [] {
       return *rc::gen::map(
@@ -159,7 +159,7 @@ TEST(Printed, AnyNameIsReadBackAsItIs) {
 
 // --- commands ---
 
-// The words into which the shell takes each line apart.
+// The words into which the shell splits each line.
 std::vector<std::vector<std::string>> Split(const std::string& shell, const std::vector<std::string>& lines) {
   std::string directory = "/var/tmp/modelfs_printed_XXXXXX";
   if (const char* scratch = std::getenv("TMPDIR")) directory = std::string(scratch) + "/printed_XXXXXX";
@@ -191,7 +191,7 @@ std::vector<std::vector<std::string>> Split(const std::string& shell, const std:
   return split;
 }
 
-TEST(Printed, AShellTakesACommandApartIntoTheWordsThatWereMeant) {
+TEST(Printed, AShellSplitsACommandIntoTheIntendedWords) {
   std::vector<std::string> words = kHostileNames;
   for (const char* more :
        {"two words", " ",      "'",  "''", "a'b'c", "$HOME", "*",   "~root", "=cmd", "--",
@@ -214,7 +214,7 @@ TEST(Printed, AShellTakesACommandApartIntoTheWordsThatWereMeant) {
     std::vector<std::vector<std::string>> meant;
     for (const std::string& word : each) {
       lines.push_back(ShellCommand({"modelfs", "alias", "rm"}, {word, "x", word}));
-      EXPECT_EQ(Printable(lines.back()), lines.back()) << "it is shown as it is";
+      EXPECT_EQ(Printable(lines.back()), lines.back()) << "printing does not change it";
       meant.push_back({"modelfs", "alias", "rm"});
       if (word.starts_with('-')) meant.back().emplace_back("--");
       meant.back().insert(meant.back().end(), {word, "x", word});
@@ -226,7 +226,7 @@ TEST(Printed, AShellTakesACommandApartIntoTheWordsThatWereMeant) {
   for (const char* shell : {"bash", "zsh"}) check(shell, words);
 }
 
-TEST(Printed, WhatNeedsNoQuotesHasNone) {
+TEST(Printed, PlainWordsAreNotQuoted) {
   EXPECT_EQ(ShellCommand({"modelfs", "mkdir", "-p"}, {"prod.ml_team.iris-2"}),
             "modelfs mkdir -p prod.ml_team.iris-2");
   EXPECT_EQ(ShellCommand({"ln", "-sfn", "../versions/N"}, {"aliases/Champion"}),

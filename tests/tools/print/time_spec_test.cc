@@ -10,7 +10,7 @@ namespace {
 
 constexpr int64_t kNowMs = 1'800'000'000'000;
 
-TEST(TimeSpec, TakesAgesAndDates) {
+TEST(TimeSpec, ParsesAgesAndDates) {
   ::setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3", 1);
   ::tzset();
   struct Row {
@@ -29,8 +29,8 @@ TEST(TimeSpec, TakesAgesAndDates) {
       {"2026-11-24T13:00:05+01:30", 1'795'519'805'000},
       {"2026-11-24T13:00:05-01:30", 1'795'530'605'000},
       {"2026-11-24Z", 1'795'478'400'000},
-      {"2026-11-24", 1'795'474'800'000},        // local, an hour ahead
-      {"2026-07-01T00:00", 1'782'856'800'000},  // and two in summer
+      {"2026-11-24", 1'795'474'800'000},        // local time, an hour ahead of UTC
+      {"2026-07-01T00:00", 1'782'856'800'000},  // two hours ahead in summer
       {"2024-02-29T00:00:00Z", 1'709'164'800'000},
   };
   for (const Row& row : rows) {
@@ -40,7 +40,7 @@ TEST(TimeSpec, TakesAgesAndDates) {
   }
 }
 
-TEST(TimeSpec, RefusesWhatIsNone) {
+TEST(TimeSpec, RefusesOtherTexts) {
   for (const char* text : {"",
                            "h",
                            "1",

@@ -1,4 +1,4 @@
-// The SQL of `modelfs sql`: what is read, how it is written again, and what a mistake is told.
+// The SQL of `modelfs sql`: parsing, printing, and the messages for mistakes.
 #include "tools/sql/parser.h"
 
 #include <gtest/gtest.h>
@@ -20,7 +20,7 @@ SqlStatement ParseOne(std::string_view sql) {
   return parsed->front().statement;
 }
 
-TEST(Sql, EachStatementIsReadAndWrittenAgain) {
+TEST(Sql, EachStatementParsesAndPrints) {
   struct Row {
     std::string sql;
     std::string printed;
@@ -78,7 +78,7 @@ TEST(Sql, EachStatementIsReadAndWrittenAgain) {
       {"DESCRIBE METASTORE", "DESCRIBE METASTORE"},
       {"DESCRIBE `metastore`", "DESCRIBE CATALOG metastore"},
       {"DESCRIBE `if`", "DESCRIBE CATALOG `if`"},
-      // Characters, not folding: ß stays what it is.
+      // Names are lowered by character, not case-folded: ß stays ß.
       {"CREATE CATALOG `STRAßE`", "CREATE CATALOG `straße`"},
       {"/* a /* b */ ' ` */ SHOW -- ' ` ;\n CATALOGS -- end", "SHOW CATALOGS"},
   };
@@ -90,7 +90,7 @@ TEST(Sql, EachStatementIsReadAndWrittenAgain) {
   }
 }
 
-TEST(Sql, SeveralStatementsKnowTheirNumberAndLine) {
+TEST(Sql, StatementsOfAScriptHaveANumberAndALine) {
   const auto parsed = ParseSql(";; SHOW CATALOGS;\n\n-- x\nSHOW\n GROUPS;SHOW USERS");
   ASSERT_TRUE(parsed.ok()) << parsed.error().message();
   ASSERT_EQ(parsed->size(), 3U);
@@ -106,7 +106,7 @@ TEST(Sql, SeveralStatementsKnowTheirNumberAndLine) {
   }
 }
 
-TEST(Sql, AMistakeIsToldWithItsPlaceAndWhatWasExpected) {
+TEST(Sql, AMistakeIsReportedWithItsPlaceAndTheExpectedText) {
   struct Row {
     std::string sql;
     std::string message;
@@ -174,7 +174,7 @@ TEST(Sql, AMistakeIsToldWithItsPlaceAndWhatWasExpected) {
   }
 }
 
-TEST(Sql, HostileNamesAndTextsAreRefusedInPrintableSentences) {
+TEST(Sql, HostileNamesAndTextsAreRefusedWithPrintableMessages) {
   const std::string mebibyte(size_t{1} << 20U, 'a');
   const std::string nul("\0", 1);
   struct Row {
@@ -220,7 +220,7 @@ TEST(Sql, HostileNamesAndTextsAreRefusedInPrintableSentences) {
     EXPECT_EQ(Printable(message), message);
     EXPECT_LT(message.size(), 1600U);
   }
-  // A hundred thousand comments in each other are only a count.
+  // A hundred thousand nested comments only increase a counter.
   std::string deep;
   for (int i = 0; i < 100'000; ++i) deep += "/*";
   EXPECT_FALSE(ParseSql(deep).ok());
@@ -228,7 +228,7 @@ TEST(Sql, HostileNamesAndTextsAreRefusedInPrintableSentences) {
   EXPECT_TRUE(ParseSql(deep + "SHOW CATALOGS").ok());
 }
 
-TEST(Sql, ALineIsGoneOnWithUntilItsSemicolon) {
+TEST(Sql, AStatementContinuesUntilItsSemicolon) {
   for (const char* whole :
        {"", "  ", "-- x", "SHOW CATALOGS;", "SHOW CATALOGS; -- x", "a;b;", "'x;'; /* ; */"}) {
     EXPECT_TRUE(IsWholeSql(whole)) << whole;
@@ -348,7 +348,7 @@ SqlStatement AnyStatement() {
   }
 }
 
-TEST(Sql, WhateverIsPrintedParsesToTheSame) {
+TEST(Sql, APrintedStatementParsesToAnEqualOne) {
   EXPECT_TRUE(rc::check("print, parse", [] {
     const SqlStatement statement = AnyStatement();
     const std::string printed = PrintSql(statement);

@@ -1,4 +1,4 @@
-// SQL, principals and rules against a registry: what each statement does, shows and is refused.
+// SQL, principals and rules against a registry: the effect, the output and the refusals of each statement.
 #include "tools/sql/run.h"
 
 #include <gtest/gtest.h>
@@ -33,7 +33,7 @@ struct World {
   Box box{store::MakeMemoryKv()};
   store::Caller caller = Ann();
 
-  // Each row as "a|b|c"; an error as its code and message.
+  // Prints each row as "a|b|c", and an error as its code.
   std::string Run(const std::string& sql) {
     const auto statements = ParseSql(sql);
     if (!statements.ok()) return "unreadable: " + statements.error().message();
@@ -52,7 +52,7 @@ struct World {
   }
 };
 
-TEST(SqlRun, ObjectsAreMadeShownChangedAndDropped) {
+TEST(SqlRun, ObjectsAreCreatedShownChangedAndDropped) {
   World world;
   EXPECT_EQ(world.Run("CREATE CATALOG Prod COMMENT 'live'; CREATE SCHEMA prod.ml; CREATE MODEL prod.ml.iris"),
             "");
@@ -81,7 +81,7 @@ TEST(SqlRun, ObjectsAreMadeShownChangedAndDropped) {
   EXPECT_EQ(world.Run("DROP CATALOG IF EXISTS prod; DROP MODEL IF EXISTS prod.ml.iris"), "");
 }
 
-TEST(SqlRun, GrantsAreGivenShownAndTakenBack) {
+TEST(SqlRun, GrantsAreGivenShownAndRevoked) {
   World world;
   world.box.Make("prod.ml.iris");
   EXPECT_EQ(world.Run("GRANT USE CATALOG ON CATALOG prod TO stranger"), "not found");
@@ -107,7 +107,7 @@ TEST(SqlRun, GrantsAreGivenShownAndTakenBack) {
   EXPECT_EQ(world.Run("SHOW CATALOGS"), "");
 }
 
-TEST(SqlRun, GroupsAreMadeFilledAndShown) {
+TEST(SqlRun, GroupsAreCreatedFilledAndShown) {
   World world;
   ASSERT_OK(world.box.registry->CreatePrincipal(world.caller, store::PrincipalKind::kUser, "Bob"));
   ASSERT_OK(
@@ -167,7 +167,7 @@ TEST(Settings, AreReadAndWrittenByKeyAndShownByDescribe) {
   EXPECT_FALSE(RemoveSetting("colour", settings).ok());
 }
 
-TEST(ActAs, OnlyAnAdminDoesAndTheCallerHasBothNames) {
+TEST(ActAs, OnlyAnAdminMayAndTheCallerHasBothNames) {
   World world;
   FakeDirectory directory;
   directory.users = {{"dora", {"staff", "ml"}}};
