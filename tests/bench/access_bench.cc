@@ -1,8 +1,8 @@
-// What deciding costs. One JSON line a measurement.
+// The cost of an access decision. Prints one JSON line for each measurement.
 //
 //   access_bench DIRECTORY [MODELS]      default 100,000 models in one schema
 //
-// A user in 20 groups, 1,000 grants on the model; every other group and grant is there to be passed over.
+// The user is in 20 groups, and the model has 1,000 grants; all but one of these do not apply.
 #include <fmt/core.h>
 
 #include <algorithm>
@@ -48,7 +48,7 @@ int main(int argc, char** argv) {
   LmdbOptions options;
   options.directory = argv[1];
   options.mode = LmdbOptions::Mode::kCreate;
-  options.unsafe_no_sync = true;  // deciding is measured, and not the disk
+  options.unsafe_no_sync = true;  // the decision is measured, not the disk
   Caller admin;
   admin.principal = "admin";
   const auto kv = Must(OpenLmdbKv(options));

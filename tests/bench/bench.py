@@ -2,9 +2,9 @@
 
     scripts/bench [--quick] [--only ROW[,ROW…]] [--json FILE]
 
-Every row runs both sides in turn (A B A B …) on the same bytes, so that a machine that slows down
-slows both; the ratio is taken pair by pair, and the table shows its median with the smallest and the
-largest. Above 1.00 modelfs is the faster side.
+Every row runs both sides in turn (A B A B …) on the same bytes, so that a slower machine slows both. The
+ratio is computed for each pair; the table shows its median, minimum and maximum. Above 1.00 modelfs is
+the faster side.
 """
 
 import argparse
@@ -22,7 +22,7 @@ import time
 
 MIB = 1 << 20
 PAGE = 4096
-# Who reads where several users share a mount: one that every Debian has.
+# The user of the rows about a shared mount; every Debian has this user.
 USER, UID = "daemon", 1
 
 
@@ -45,7 +45,7 @@ def write_random_file(path, size_bytes):
 
 
 def make_files(directory, sizes):
-    """Files of fresh random bytes: nothing that was stored before can stand in for them."""
+    """Makes files of fresh random bytes, so that no stored blob can replace them."""
     os.makedirs(directory)
     for number, size_bytes in enumerate(sizes):
         write_random_file(os.path.join(directory, f"part-{number:05d}.bin"), size_bytes)
@@ -84,7 +84,7 @@ class Mount:
             return json.load(status)
 
     def reads_during(self, work):
-        """How many READ requests reached the daemon while `work` ran, and what it answered."""
+        """Returns the number of READ requests at the daemon during `work`, and the result of `work`."""
 
         def count():
             with open(os.path.join(self.path, ".modelfs/metrics")) as metrics:
@@ -114,7 +114,7 @@ class Mount:
 
 @contextlib.contextmanager
 def user_of_the_host():
-    """Everything inside is done as USER."""
+    """Runs its body as USER."""
     groups = os.getgroups()
     os.setgroups([])
     os.setegid(UID)
@@ -144,10 +144,10 @@ class Bench:
         self.rounds = 3 if options.quick else 7
         self.rows = []
 
-    # --- what a row prints ---
+    # --- the output of a row ---
 
     def add(self, row, ours, native, unit, bar, note=""):
-        """`ours` and `native` are seconds, pair by pair (`native` may be empty)."""
+        """`ours` and `native` are lists of seconds, pair by pair (`native` may be empty)."""
         pairs = [n / o for o, n in zip(ours, native)]
         self.rows.append(
             {
@@ -194,7 +194,7 @@ class Bench:
         self.mount.modelfs("register", source, "bench.io.one")
         ours = os.path.join(self.mount.path, "bench/io/one/versions/1/part-00000.bin")
         blob = self.mount.blob_of(ours)
-        with open(ours, "rb") as first:  # the first use after a start verifies; wait until that is done
+        with open(ours, "rb") as first:  # the first use after a start verifies the blob; wait until that is done
             first.read(1)
         self.wait_until_native(ours)
         for work, unit, scale, more in (
@@ -339,7 +339,7 @@ class Bench:
     # --- several users on one mount ---
 
     def another_mount(self, name, home=None, base=None):
-        """One that every user of the host may enter."""
+        """A mount for every user of the host."""
         scratch = os.path.join(base or self.scratch, name)
         os.makedirs(scratch)
         mount = Mount(self.options.modelfs, scratch, home, ("-o", "allow_other"))
@@ -348,7 +348,7 @@ class Bench:
         return mount
 
     def grant_many(self, name, count):
-        """EXECUTE on a model to `count` users, USER among them."""
+        """Grants EXECUTE on a model to `count` users, including USER."""
         others = [f"bench-{number}" for number in range(count - 1)]
         for other in others:
             self.mount.modelfs("principal", "create", other)
@@ -357,7 +357,7 @@ class Bench:
         self.mount.modelfs("sql", f"GRANT USE CATALOG, USE SCHEMA ON CATALOG bench TO `{USER}`")
 
     def shared_mount(self):
-        """What ACLs and 1,000 grants cost who reads: a user on a shared mount beside root on the private one."""
+        """The cost of ACLs and 1,000 grants for a reader: a user on a shared mount beside root on the private one."""
         grants = 50 if self.options.quick else 1000
         source = os.path.join(self.scratch, "governed")
         make_files(source, [64 * MIB])
@@ -399,7 +399,7 @@ class Bench:
         compare("shared mount: warm random read", "µs/read", io("random", 1e6, "part-00000.bin", 20000))
 
     def grant_visible(self):
-        """From the moment when the command returned until each of five mounts lets the user in, or keeps him out."""
+        """The time from the end of the command until each of five mounts admits the user, or refuses access."""
         rounds = 10 if self.options.quick else 100
         source = os.path.join(self.scratch, "granted")
         make_files(source, [2000])
@@ -425,7 +425,7 @@ class Bench:
 
     def list_few(self):
         count = 2000 if self.options.quick else 100000
-        # In memory where there is room: 100,000 durable commits are not what is measured.
+        # In memory if possible: 100,000 durable commits are not measured here.
         base = tempfile.mkdtemp(prefix="modelfs-bench-", dir="/dev/shm" if os.path.isdir("/dev/shm") else self.scratch)
         try:
             os.chmod(base, 0o755)
@@ -489,7 +489,7 @@ def main():
     parser.add_argument("--registry-bench", required=True)
     parser.add_argument("--access-bench", required=True)
     parser.add_argument("--scratch", help="where to work (default: a temporary directory); wants 20 GiB")
-    parser.add_argument("--quick", action="store_true", help="small sizes: does it run at all?")
+    parser.add_argument("--quick", action="store_true", help="small sizes, to check that everything runs")
     parser.add_argument("--only", help="rows, separated by commas: " + ", ".join(ROWS))
     parser.add_argument("--json", help="also write the figures to this file")
     options = parser.parse_args()

@@ -1,5 +1,5 @@
-// Reads two copies of the same data in turn, A B A B …, and prints what each round took, one JSON object a
-// line. tests/bench/bench.py runs it on a file of the mount and on the very blob file behind it.
+// Reads two copies of the same data in turn, A B A B …, and prints the time of each round, one JSON object
+// per line. tests/bench/bench.py runs it on a file of the mount and on the blob file behind it.
 //
 //   io_bench sequential A B ROUNDS        read(2) through the file, 1 MiB at a time
 //   io_bench random A B ROUNDS COUNT      pread(2) of 4 KiB at COUNT random offsets, the same for both
@@ -35,7 +35,7 @@ constexpr size_t kReadBytes = size_t{1} << 20U;
 constexpr size_t kPageBytes = 4096;
 constexpr uint64_t kSeed = 20261122;
 
-uint64_t g_sink = 0;  // keeps the compiler from leaving out reads whose result nobody wants
+uint64_t g_sink = 0;  // a use of each result, so that the compiler keeps the reads
 
 [[noreturn]] void Die(std::string_view what) {
   std::perror(std::string(what).c_str());
@@ -54,7 +54,7 @@ uint64_t SizeOf(const Fd& fd) {
   return static_cast<uint64_t>(info.st_size);
 }
 
-// Bytes read.
+// Returns the number of bytes read.
 uint64_t Sequential(const std::string& path) {
   const Fd fd = OpenOrDie(path);
   std::vector<char> buffer(kReadBytes);
@@ -153,10 +153,10 @@ int main(int argc, char** argv) {
     }
     return 0;
   } else {
-    fmt::print(stderr, "io_bench: no work called {}\n", work);
+    fmt::print(stderr, "io_bench: unknown work {}\n", work);
     return 2;
   }
-  run(args[1]);  // both warm before the first round that counts
+  run(args[1]);  // warm both before the first measured round
   run(args[2]);
   for (int i = 0; i < rounds; ++i) {
     Time(work, "A", [&] { return run(args[1]); });

@@ -1,12 +1,12 @@
-// How the engine and the registry hold up with many models. One JSON line a measurement.
+// The engine and the registry with many models. Prints one JSON line for each measurement.
 //
 //   registry_bench DIRECTORY [MODELS] [SCHEMAS]      default 1,000,000 models in 100 schemas
 //   registry_bench --audit DIRECTORY [RECORDS]       default 1,000,000 audit records about 10,000 models
 //   registry_bench --times DIRECTORY [VERSIONS] [FILES]   default one model with 1,000 versions of 1,000
 //   files
 //
-// Models are written straight through the KV engine, many to a commit, in the registry's own records:
-// one audited commit a model would measure fsync, and take hours.
+// Models are written directly through the KV engine, many per commit, as the registry's own records: one
+// audited commit per model would measure fsync, and take hours.
 #include <fmt/core.h>
 #include <unistd.h>
 
@@ -59,9 +59,9 @@ void Report(const char* what, int count, Call call) {
 
 std::string ModelName(uint64_t i) { return fmt::format("model_{:07}", i); }
 
-// Schema `schema` of the catalog gets `count` models, in commits as large as the engine takes.
+// Adds `count` models to `schema`, in commits as large as the engine takes.
 void AddModels(Kv& kv, const ObjectInfo& schema, ObjectId first_id, uint64_t count, const Caller& caller) {
-  constexpr uint64_t kEachCommit = 60;  // two keys a model
+  constexpr uint64_t kEachCommit = 60;  // two keys per model
   for (uint64_t done = 0; done < count;) {
     KvTransaction transaction;
     for (uint64_t i = 0; i < kEachCommit && done < count; ++i, ++done) {
@@ -87,7 +87,7 @@ void ReportAudit(const char* what, uint64_t records, uint64_t found, double micr
       what, records, found, micros / 1e3, static_cast<double>(found) / micros * 1e6);
 }
 
-// All records that pass the query, by pages as the command reads them.
+// Counts the records of a query, read in pages as the command reads them.
 uint64_t CountAudit(Registry& registry, const Caller& caller, AuditQuery query) {
   query.limit = 1000;
   for (uint64_t found = 0;;) {
@@ -98,8 +98,8 @@ uint64_t CountAudit(Registry& registry, const Caller& caller, AuditQuery query) 
   }
 }
 
-// A log of `count` records about 10,000 models in 100 schemas of one catalog, in turn, and one model more
-// with ten records spread over it.
+// Fills a log with `count` records about 10,000 models in 100 schemas of one catalog, in turn, and about one
+// more model with ten records spread over the log. Then it measures queries.
 int BenchAudit(const std::string& directory, uint64_t count) {
   constexpr uint64_t kSchemas = 100;
   constexpr uint64_t kModels = 10'000;
@@ -111,7 +111,7 @@ int BenchAudit(const std::string& directory, uint64_t count) {
   LmdbOptions options;
   options.directory = directory;
   options.mode = LmdbOptions::Mode::kCreate;
-  options.unsafe_no_sync = true;  // filling is not what is measured
+  options.unsafe_no_sync = true;  // filling is not measured
   {
     const auto kv = Must(OpenLmdbKv(options));
     testing::FakeBlobStore blobs;
@@ -177,7 +177,8 @@ int BenchAudit(const std::string& directory, uint64_t count) {
     ReportAudit("verify", count, proved, MicrosSince(start));
   }
   {
-    // Opens, of a file each: how many a second are durable, and what adding one costs who adds it.
+    // Opens, each of another file: how many per second become durable, and the cost of recording one for its
+    // caller.
     Must(registry->SetAuditSettings(caller, {.opens = AuditSettings::Opens::kEach}));
     constexpr uint64_t kOpens = 20'000;
     const FullName name = Must(FullName::Parse("bench.s42." + ModelName(4242)));
@@ -199,7 +200,7 @@ int BenchAudit(const std::string& directory, uint64_t count) {
         kOpens, Quantile(micros, 0.5), Quantile(micros, 0.99));
   }
   {
-    // Everything goes to files, in an amount of memory that does not depend on how much that is.
+    // Moves all records to files, in constant memory.
     const auto start = SteadyClock::now();
     const uint64_t moved = Must(registry->RotateAudit(caller, {})).records;
     ReportAudit("rotate", count, moved, MicrosSince(start));
@@ -210,7 +211,7 @@ int BenchAudit(const std::string& directory, uint64_t count) {
   return 0;
 }
 
-// A model of many versions, whose trees and times are stored, and of whose files nothing but that is asked.
+// A model of many versions. Only trees and times are stored; file contents are never read.
 class TimesBench {
  public:
   TimesBench(const std::string& directory, uint64_t files) : directory_(directory), files_(files) {
@@ -226,7 +227,7 @@ class TimesBench {
     model_ = id;
   }
 
-  // As a new process, which has verified no blob yet.
+  // Behaves as a new process, which has not verified any blob yet.
   void Reopen() {
     registry_.reset();
     blobs_.reset();
@@ -235,8 +236,8 @@ class TimesBench {
     Open(Fresh::kNo);
   }
 
-  // Files from `first_new` on have contents of their own and the time `s`; those before are as in the last
-  // version that was not. Answers how long the commit took.
+  // Commits a version. Files from `first_new` on have new contents and the time `s`; the others are as in the
+  // previous version. Returns the duration of the commit in microseconds.
   double Commit(uint64_t first_new, int64_t s) {
     const Lease lease = Must(registry_->AcquireLease(caller_, "bench"));
     ++serial_;
@@ -285,12 +286,12 @@ class TimesBench {
   std::vector<cas::FileTime> times_;
 };
 
-// What it costs to keep two versions' files from showing the same size and second
+// The cost of the rule that no two versions show a file with the same size and second but other bytes
 // (store/embedded/version_times.h).
 int BenchTimes(const std::string& directory, uint64_t versions, uint64_t files) {
   TimesBench bench(directory, files);
   const auto now_s = [] { return SystemClock().NowMs() / 1000; };
-  // A second each: a model's history, rather than many versions within one second.
+  // Each version has a second of its own, as in a real history.
   const int64_t first_s = now_s() - static_cast<int64_t>(versions) - 1;
   for (uint64_t i = 0; i < versions; ++i) bench.Commit(0, first_s + static_cast<int64_t>(i));
   const auto report = [&](const char* what, uint64_t first_new, auto second_of) {
@@ -336,7 +337,7 @@ int main(int argc, char** argv) {
   LmdbOptions options;
   options.directory = argv[1];
   options.mode = LmdbOptions::Mode::kCreate;
-  options.unsafe_no_sync = true;  // filling is not what is measured
+  options.unsafe_no_sync = true;  // filling is not measured
   Caller caller;
   caller.principal = "bench";
   caller.uid = ::getuid();

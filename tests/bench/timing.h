@@ -1,4 +1,4 @@
-// What the benchmarks measure time by.
+// The clock of the benchmarks.
 #pragma once
 
 #include <chrono>
