@@ -1,4 +1,4 @@
-"""A private registry and a real mount for each test, and a check that nothing is left of them.
+"""A private registry and a real mount for each test, and a check that the test leaves nothing behind.
 
 MODELFS_BINARY   the command to test (ctest sets it)
 MODELFS_E2E_SCALE=small   the large models are scaled down, for builds with sanitizers
@@ -22,12 +22,12 @@ IRIS = REPOSITORY / "scripts" / "quickstart_model" / "iris"
 BINARY = pathlib.Path(os.environ.get("MODELFS_BINARY", REPOSITORY / "build" / "dev" / "modelfs"))
 SMALL = os.environ.get("MODELFS_E2E_SCALE") == "small"
 
-# How long anything may take that takes milliseconds when it works.
+# The time limit for operations that take milliseconds when they work.
 PATIENCE_S = 60
 
 
 def wait_until(what: str, condition, seconds: float = PATIENCE_S):
-    """The first true answer of `condition`; fails the test when there is none in time."""
+    """Returns the first true result of `condition`; fails the test if it does not come in time."""
     deadline = time.monotonic() + seconds
     while True:
         answer = condition()
@@ -39,7 +39,7 @@ def wait_until(what: str, condition, seconds: float = PATIENCE_S):
 
 
 def run(*command, check: bool = True, cwd=None, env=None, stdin=None) -> subprocess.CompletedProcess:
-    """Runs a program and shows it with what it prints, so that a failed test reads like a terminal."""
+    """Runs a program and prints its command line and output, so that a failed test reads like a terminal."""
     words = [str(word) for word in command]
     print("$", shlex.join(words))
     done = subprocess.run(words, cwd=cwd, env=env, input=stdin, text=True, capture_output=True,
@@ -51,7 +51,7 @@ def run(*command, check: bool = True, cwd=None, env=None, stdin=None) -> subproc
 
 
 def sh(line: str, check: bool = True, cwd=None, env=None) -> subprocess.CompletedProcess:
-    """One line as a person types it."""
+    """Runs one line as a person types it."""
     return run("bash", "-c", line, check=check, cwd=cwd, env=env)
 
 
@@ -100,7 +100,7 @@ class Mount:
         self.process = None
 
     def kill(self) -> None:
-        """kill -9, and what it leaves mounted is cleared."""
+        """Kills the daemon by SIGKILL and clears the mount that it leaves."""
         if self.process is not None and self.process.poll() is None:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait(PATIENCE_S)
@@ -110,7 +110,7 @@ class Mount:
         self.process = None
 
     def descriptors(self) -> int:
-        """All but pipes: libfuse keeps a pair for each of its threads, which come and go."""
+        """The number of descriptors except pipes: libfuse keeps a pair for each of its threads, which come and go."""
         assert self.process is not None
         folder = f"/proc/{self.process.pid}/fd"
         count = 0
@@ -128,11 +128,11 @@ class Mount:
         return json.loads(self.modelfs(*arguments, "--json").stdout)
 
     def sh(self, line: str, check: bool = True, cwd=None) -> subprocess.CompletedProcess:
-        """One line, typed by someone who has MODELFS_REGISTRY set and modelfs on the PATH."""
+        """Runs one line with MODELFS_REGISTRY set and modelfs on the PATH."""
         return sh(line, check=check, cwd=cwd or self.scratch, env=self.env)
 
     def model(self, name: str = "prod.ml_team.iris_model") -> pathlib.Path:
-        """A registered model's directory, made by mkdir where it is not there."""
+        """The directory of a registered model, made by mkdir if it is missing."""
         path = self.root.joinpath(*name.split("."))
         path.mkdir(parents=True, exist_ok=True)
         return path
@@ -141,7 +141,7 @@ class Mount:
         return self.modelfs("why", *([path] if path else []), check=False).stdout
 
     def refuses(self, line: str, says: str, because: str = "") -> None:
-        """The line fails, prints `says`, and `modelfs why` then has `because`."""
+        """The line fails and prints `says`; `modelfs why` then has `because`."""
         done = self.sh(line, check=False)
         assert done.returncode != 0, f"{line}: succeeded"
         assert says in done.stderr, f"{line}: printed {done.stderr!r}"
@@ -156,7 +156,7 @@ def mounted_at(path) -> bool:
 
 
 def processes_with(marker: str) -> list[str]:
-    """The processes that have `marker` in their command line."""
+    """The processes with `marker` in their command line."""
     found = []
     for entry in os.listdir("/proc"):
         if not entry.isdigit() or int(entry) == os.getpid():
@@ -172,7 +172,7 @@ def processes_with(marker: str) -> list[str]:
 
 @pytest.fixture
 def scratch():
-    """A directory on a disk; removed afterwards, after a check that no mount and no process is left in it."""
+    """A directory on a disk. It is removed after a check that no mount and no process is left in it."""
     directory = pathlib.Path(tempfile.mkdtemp(prefix="e2e.", dir=os.environ.get("TMPDIR", "/var/tmp")))
     try:
         yield directory
@@ -186,7 +186,7 @@ def scratch():
 
 @pytest.fixture
 def registry(scratch):
-    """A registry whose mount the test starts itself."""
+    """A registry; the test starts its mount itself."""
     if not os.path.exists("/dev/fuse"):
         pytest.skip("no /dev/fuse here")
     mount = Mount(scratch)
@@ -199,7 +199,7 @@ def registry(scratch):
 
 @pytest.fixture
 def mount(registry):
-    """A mounted registry. Afterwards: no descriptor more than at the start, and a clean end."""
+    """A mounted registry. Afterwards it must have no more descriptors than at the start, and end cleanly."""
     registry.start()
     before = registry.descriptors()
     try:

@@ -1,4 +1,4 @@
-"""The README's first page, line by line, as a person types it; and that a README's line is what is tested."""
+"""Runs the README's first page line by line, as a person types it, and checks that every line of it is tested here."""
 
 import json
 import os
@@ -9,7 +9,7 @@ from conftest import IRIS, REPOSITORY, tree_of
 
 
 def test_the_first_page(registry):
-    """Every command of the README's example in its order, each with the exit code and the effect it promises."""
+    """Every command of the README's example, in order, has the promised exit code and effect."""
     models = registry.root
     model = models / "prod" / "ml_team" / "iris_model"
     env = registry.env
@@ -18,7 +18,7 @@ def test_the_first_page(registry):
         return registry.sh(text.replace("/models", str(models)).replace("$iris", str(IRIS)), cwd=cwd).stdout
 
     try:
-        # `modelfs init` has been run by the fixture; a second one must say that there is a registry.
+        # The fixture has run `modelfs init`; a second run must say that a registry exists.
         assert registry.modelfs("init", check=False).returncode != 0
         line("mkdir -p /models && modelfs mount /models -d")
         assert os.path.ismount(models)
@@ -64,12 +64,12 @@ def test_the_first_page(registry):
     assert env["MODELFS_REGISTRY"] == str(registry.home)
 
 
-def test_the_readme_says_what_is_tested_here():
-    """A command of the README's first page that this file does not run would be an untested promise."""
+def test_every_command_of_the_readme_is_tested_here():
+    """This file runs every command of the README's first page, so that none is an untested promise."""
     readme = (REPOSITORY / "README.md").read_text()
     example = re.search(r"```sh\niris=.*?\n```", readme, re.DOTALL).group(0)
     here = pathlib.Path(__file__).read_text()
-    # Run in other files, or by the fixture, or not by a test (an editor).
+    # Run in other files, by the fixture, or by no test (an editor).
     elsewhere = ("iris=", "export MODELFS_REGISTRY", "modelfs init", "cd ", "python3 -c", "m = mlflow", "print(m", "vi ",
                  "```")
     for text in example.splitlines():
@@ -80,8 +80,8 @@ def test_the_readme_says_what_is_tested_here():
         assert command in squeezed, f"README's {command!r} is run by no line here"
 
 
-def test_a_mount_in_the_background_tells_the_truth(registry):
-    """`mount -d` over a missing directory, a file, and a live mount: a sentence, a non-zero exit code, no process."""
+def test_a_failed_mount_in_the_background_reports_the_error(registry):
+    """`mount -d` over a missing directory, a file, or a live mount: a message, a non-zero exit code, no process."""
     missing = registry.modelfs("mount", registry.scratch / "missing", "-d", check=False)
     assert missing.returncode != 0 and "missing" in missing.stderr
     (registry.scratch / "file").write_text("")
@@ -92,8 +92,8 @@ def test_a_mount_in_the_background_tells_the_truth(registry):
     registry.stop()
 
 
-def test_a_killed_daemon_leaves_nothing_half_and_is_mounted_over(registry):
-    """kill -9 of the daemon, then `mount` at the same place over the dead end point: all is there as it was."""
+def test_a_mount_after_a_killed_daemon_finds_everything_whole(registry):
+    """kill -9 of the daemon, then `mount` over the dead mount point: everything is there as before."""
     registry.start()
     model = registry.model()
     registry.sh(f"cp -r {IRIS} {model}/versions/draft && mv {model}/versions/draft {model}/versions/1")

@@ -15,7 +15,7 @@ SMALL_FILES = 500 if SMALL else 10_000
 
 
 def write_shard(path: pathlib.Path, number: int) -> str:
-    """Bytes that are cheap to make, differ in every MiB, and have no holes; their SHA-256."""
+    """Writes bytes that are cheap to make, differ in every MiB, and have no holes; returns their SHA-256."""
     digest = hashlib.sha256()
     block = bytearray(hashlib.shake_256(number.to_bytes(4, "big")).digest(1 << 20))
     with open(path, "wb") as file:
@@ -40,8 +40,8 @@ def used(directory) -> int:
 
 
 def test_a_model_of_many_gigabytes(mount):
-    """Registered, read back shard by shard with the same SHA-256, then copied and committed inside the mount
-    without a new blob byte, and given back to the disk by deleting it."""
+    """A large model is registered and read back shard by shard with the same SHA-256. A copy committed inside the mount
+    stores no new blob byte, and deletion frees the disk space."""
     if shutil.disk_usage(mount.scratch).free < 5 * SHARDS * SHARD_BYTES // 2:
         pytest.skip("not enough room on this disk for a model of this size")
     source = mount.scratch / "shards"
@@ -74,9 +74,9 @@ def test_a_model_of_many_gigabytes(mount):
     os.rmdir(version)
     mount.modelfs("gc")
     for name, digest in list(want.items())[:1]:
-        assert sha256_of(version.parent / "2" / name) == digest, "gc took what version 2 refers to"
+        assert sha256_of(version.parent / "2" / name) == digest, "gc removed a blob that version 2 refers to"
     os.rmdir(version.parent / "2")
-    # What was in use a moment ago may be kept by the first sweep.
+    # The first sweep may keep blobs that were in use a moment ago.
     wait_until("the disk space back", lambda: mount.modelfs("gc") and used(mount.home / "objects") < 1 << 20)
 
 

@@ -33,7 +33,7 @@ def predicted(path) -> list:
 
 
 def test_pyfunc_load_model_by_every_path(model):
-    """load_model from versions/1, from the alias directory, and from aliases/Champion/ with its slash: one answer."""
+    """load_model from versions/1, from the alias directory, and from aliases/Champion/ with its slash: same result."""
     want = predicted(IRIS)
     assert want == [0, 0, 0]
     assert predicted(model / "versions" / "1") == want
@@ -59,7 +59,7 @@ def test_save_model_into_a_draft(mount):
 
 
 def test_models_serve_by_alias(mount, model):
-    """`mlflow models serve -m …@Champion` answers /invocations with the model's prediction."""
+    """`mlflow models serve -m …@Champion` returns the model's prediction from /invocations."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -1,4 +1,4 @@
-"""Ordinary programs on a real mount: each test says what the program does there, and what it prints."""
+"""Ordinary programs on a real mount: each test checks the effect of the program, and its output."""
 
 import errno
 import os
@@ -10,7 +10,7 @@ from conftest import IRIS, run, tree_of
 
 
 def a_model_directory(scratch, name="source"):
-    """Files in folders, an executable, an empty file, an empty folder, a name with a space."""
+    """Makes files in folders, an executable, an empty file, an empty folder, and a name with a space."""
     source = scratch / name
     (source / "weights" / "deep").mkdir(parents=True)
     (source / "empty folder").mkdir()
@@ -43,10 +43,10 @@ def test_cp_r_then_mv_makes_a_version(mount):
     assert os.getxattr(model / "versions" / "1", "user.modelfs.status") == b"READY"
 
 
-def test_cp_a_keeps_bytes_and_says_nothing(mount):
-    """`cp -a` sets times, owners and modes; a draft takes that without complaint and keeps the x bit."""
+def test_cp_a_keeps_bytes_and_prints_nothing(mount):
+    """`cp -a` sets times, owners and modes; a draft accepts them without an error and keeps the x bit."""
     source = a_model_directory(mount.scratch)
-    (source / "weights").chmod(0o555)  # cp writes into it before it takes the w bit away
+    (source / "weights").chmod(0o555)  # cp writes into it before it removes the w bit
     model = mount.model()
     done = run("cp", "-a", source, model / "versions" / "draft")
     assert done.stdout == done.stderr == ""
@@ -54,7 +54,7 @@ def test_cp_a_keeps_bytes_and_says_nothing(mount):
     assert tree_of(model / "versions" / "1") == tree_of(source)
 
 
-def test_cp_to_a_number_is_refused_and_why_says_how(mount):
+def test_cp_to_a_number_is_refused_and_why_names_the_two_steps(mount):
     """`cp -r X versions/1` prints "Operation not permitted" once; nothing is made; why names the two steps."""
     model = mount.model()
     mount.refuses(f"cp -r {IRIS} {model}/versions/1", "Operation not permitted", "versions/draft")
@@ -107,7 +107,7 @@ def committed(mount, name="prod.ml_team.iris_model", count=1):
 
 
 def test_rsync_fills_a_draft(mount):
-    """`rsync -a X/ versions/draft/` prints nothing; its temporary names are gone when it is done."""
+    """`rsync -a X/ versions/draft/` prints nothing; none of its temporary names is left."""
     source = a_model_directory(mount.scratch)
     model = mount.model()
     assert run("rsync", "-a", f"{source}/", f"{model}/versions/draft/").stderr == ""
@@ -118,7 +118,7 @@ def test_rsync_fills_a_draft(mount):
 
 
 def test_rsync_of_a_whole_model_moves_an_alias(mount):
-    """`rsync -a` of a symlink sets an alias under a held name first, then in one step."""
+    """`rsync -a` of a symlink first makes it under a temporary name, then moves the alias in one step."""
     model = committed(mount, count=2)
     outside = mount.scratch / "aliases"
     outside.mkdir()
@@ -142,7 +142,7 @@ def test_tar_unpacks_into_a_draft(mount):
 
 
 def test_tar_with_acls_and_attributes_of_a_version(mount):
-    """`tar --acls --xattrs` of a version, which has user.modelfs.*, unpacks into a draft and prints nothing."""
+    """`tar --acls --xattrs` of a version, with its user.modelfs.*, unpacks into a draft and prints nothing."""
     model = committed(mount)
     archive = mount.scratch / "model.tar"
     both = ("--acls", "--xattrs", "--xattrs-include=user.*")
@@ -154,8 +154,8 @@ def test_tar_with_acls_and_attributes_of_a_version(mount):
 
 
 def test_tar_with_acls_and_attributes_from_elsewhere(mount):
-    """An ACL is taken and means nothing. An attribute that the registry does not keep is one line of warning from
-    tar, "Operation not supported"; the file is unpacked all the same, and the exit code is 0."""
+    """An ACL is accepted without effect. For an attribute that the registry does not keep, tar prints one warning,
+    "Operation not supported", but unpacks the file and exits with 0."""
     source = a_model_directory(mount.scratch)
     run("setfacl", "-m", "u:1234:r", source / "config.json")
     run("setfattr", "-n", "user.origin", "-v", "elsewhere", source / "run me.sh")
@@ -169,7 +169,7 @@ def test_tar_with_acls_and_attributes_from_elsewhere(mount):
     assert tree_of(model / "versions" / "1") == tree_of(source)
 
 
-def test_tar_out_of_a_version_gives_the_model_back(mount):
+def test_tar_out_of_a_version_restores_the_model(mount):
     """`tar -c` of a version and `tar -x` elsewhere gives the same files."""
     model = committed(mount)
     out = mount.scratch / "out"
@@ -211,7 +211,7 @@ def test_mv_from_outside_to_a_number_leaves_the_source_whole(mount):
     assert versions(model) == []
 
 
-def test_mv_to_the_wrong_number_is_refused_plainly(mount):
+def test_mv_to_the_wrong_number_is_refused(mount):
     """`mv draft versions/7` prints "Numerical result out of range"; an empty draft "No data available"."""
     model = mount.model()
     run("cp", "-r", IRIS, model / "versions" / "draft")
@@ -222,8 +222,8 @@ def test_mv_to_the_wrong_number_is_refused_plainly(mount):
     run("mv", model / "versions" / "draft", model / "versions" / "1")
 
 
-def test_mv_renames_a_model_with_all_it_has(mount):
-    """`mv c/s/m c/s/m2`: versions and aliases stay; to another schema it is refused, and nothing is copied."""
+def test_mv_renames_a_model_with_its_contents(mount):
+    """`mv c/s/m c/s/m2` keeps versions and aliases; a move to another schema is refused, and copies nothing."""
     model = committed(mount)
     run("ln", "-s", "../versions/1", model / "aliases" / "Champion")
     renamed = model.parent / "renamed"
@@ -236,7 +236,7 @@ def test_mv_renames_a_model_with_all_it_has(mount):
 
 
 def test_a_commit_without_a_signature_is_refused(mount):
-    """`mv` of a draft whose MLmodel has no signature prints "Operation not permitted"; why names the file."""
+    """`mv` of a draft with an MLmodel without a signature prints "Operation not permitted"; why names the file."""
     model = mount.model()
     draft = model / "versions" / "draft"
     run("cp", "-r", IRIS, draft)
@@ -250,8 +250,8 @@ def test_a_commit_without_a_signature_is_refused(mount):
 
 
 def test_ln_in_its_forms(mount):
-    """`ln -s` sets; onto an existing alias `ln -s` and `ln -sf` mean "inside the version" and are refused,
-    and why says `ln -sfn`; `-sfn` and `-sfT` move; a hard link is refused."""
+    """`ln -s` sets an alias. Onto an existing alias `ln -s` and `ln -sf` mean "inside the version" and are refused;
+    why recommends `ln -sfn`. `-sfn` and `-sfT` move the alias. A hard link is refused."""
     model = committed(mount, count=3)
     alias = model / "aliases" / "Champion"
 
@@ -282,7 +282,7 @@ def test_ln_takes_a_number_and_an_absolute_path(mount):
 
 
 def test_mv_T_and_rm_on_aliases(mount):
-    """`mv -T tmp Champion` moves the alias and takes the other; `rm` deletes; the eleventh is refused."""
+    """`mv -T tmp Champion` moves the alias and removes the other; `rm` deletes; the eleventh alias is refused."""
     model = committed(mount, count=2)
     aliases = model / "aliases"
     run("ln", "-s", "../versions/1", aliases / "Champion")
@@ -298,7 +298,7 @@ def test_mv_T_and_rm_on_aliases(mount):
 
 
 def test_an_alias_is_a_directory_too(mount):
-    """`model@Alias/` lists and reads as the version, follows the alias, and an open file stays where it was."""
+    """`model@Alias/` lists and reads as the version, follows the alias, and an open file keeps its version."""
     model = committed(mount)
     draft = model / "versions" / "draft"
     run("cp", "-r", model / "versions" / "1", draft)
@@ -317,7 +317,7 @@ def test_an_alias_is_a_directory_too(mount):
 
 
 def test_find_and_du_and_ls_see_the_model(mount):
-    """`find`, `du` and `ls -lR` print the files and sizes, the aliases as links, and no error; nothing hidden shows."""
+    """`find`, `du` and `ls -lR` print the files and sizes, the aliases as links, and no error or hidden name."""
     model = committed(mount)
     run("ln", "-s", "../versions/1", model / "aliases" / "Champion")
     names = run("find", ".", cwd=model).stdout.split()
@@ -337,7 +337,7 @@ def test_find_and_du_and_ls_see_the_model(mount):
 
 
 def test_getfattr_and_setfattr_on_models_and_versions(mount):
-    """`setfattr` sets a tag or a description, `getfattr -d` prints it with what the registry knows."""
+    """`setfattr` sets a tag or a description, `getfattr -d` prints it with the registry's own attributes."""
     model = committed(mount)
     run("setfattr", "-n", "user.tag.task", "-v", "classification", model)
     run("setfattr", "-n", "user.description", "-v", "three kinds of iris", model)
@@ -353,7 +353,7 @@ def test_getfattr_and_setfattr_on_models_and_versions(mount):
 
 
 def test_hidden_names_are_reachable(mount):
-    """`.modelfs/status`, `.info/model.json` and `versions/latest` answer to their names."""
+    """`.modelfs/status`, `.info/model.json` and `versions/latest` can be opened by name."""
     model = committed(mount, count=2)
     assert run("cat", mount.root / ".modelfs" / "status").stdout
     assert "iris_model" in run("cat", model / ".info" / "model.json").stdout
@@ -384,7 +384,7 @@ def test_shutil_fills_and_moves(mount):
 
 
 def test_shutil_rmtree_never_reaches_a_version(mount):
-    """rmtree of a version, and `rm -r` of a model, fail at the first file and remove nothing; os.rmdir deletes."""
+    """rmtree of a version, and `rm -r` of a model, fail at the first file and remove nothing; os.rmdir deletes them."""
     model = committed(mount)
     with pytest.raises(OSError) as refused:
         shutil.rmtree(model / "versions" / "1")
@@ -400,7 +400,7 @@ def test_shutil_rmtree_never_reaches_a_version(mount):
     assert not model.exists()
 
 
-def test_a_draft_can_be_thrown_away(mount):
+def test_a_draft_can_be_removed(mount):
     """`rm -r` of a draft removes it, with everything in it."""
     model = mount.model()
     run("cp", "-r", IRIS, model / "versions" / "draft")
@@ -409,7 +409,7 @@ def test_a_draft_can_be_thrown_away(mount):
 
 
 def test_os_symlink_and_replace_move_an_alias(mount):
-    """os.symlink to a temporary name, os.replace over the alias: the alias is old or new, and the other name gone."""
+    """os.symlink to a temporary name, os.replace over the alias: the alias moves, and the temporary name is gone."""
     model = committed(mount, count=2)
     aliases = model / "aliases"
     os.symlink("../versions/1", aliases / "Champion")
@@ -420,7 +420,7 @@ def test_os_symlink_and_replace_move_an_alias(mount):
 
 
 def test_os_walk_scandir_and_stat_agree(mount):
-    """walk, scandir and stat give the same inodes, sizes and kinds; a version's inode outlives a remount."""
+    """walk, scandir and stat give the same inodes, sizes and kinds; a version keeps its inode after a remount."""
     model = committed(mount)
     version = model / "versions" / "1"
     with os.scandir(version) as entries:
@@ -435,7 +435,7 @@ def test_os_walk_scandir_and_stat_agree(mount):
 
 
 def test_names_that_break_a_rule_are_refused(mount):
-    """Upper case, a dot and an @ are EINVAL and why says which rule; so are 256 bytes."""
+    """Upper case, a dot or an @ gives EINVAL, and why explains it; 256 bytes give ENAMETOOLONG."""
     catalog = mount.root / "prod"
     catalog.mkdir()
     for name in ("Upper", "with.dot", "at@sign", "with space", "new\nline", "cafe\u0301", "zero\u200bwidth"):

