@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Makes scripts/quickstart_model/iris: a small classifier saved by a real MLflow, with a signature.
 
-It is the model of the quickstart and of the tests, and is kept in the repository (a few KB), so nobody
-needs Python to try modelfs. Run it again only to renew the model:
+It is the model of the quickstart and of the tests. The repository keeps it (a few KB), so that modelfs can be tried
+without Python. Run this script again only to renew the model:
 
     python3 -m venv build/venv && build/venv/bin/pip install -r tests/e2e/requirements.txt
     build/venv/bin/python scripts/make_iris_model.py
@@ -37,7 +37,7 @@ def main() -> None:
     )
     loaded = mlflow.pyfunc.load_model(str(destination))
     if not numpy.array_equal(loaded.predict(example), model.predict(example)):
-        sys.exit("the saved model predicts something else than the one that was saved")
+        sys.exit("the saved model and the original predict different values")
 
 
 if __name__ == "__main__":
