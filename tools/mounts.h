@@ -39,10 +39,10 @@ class MountRegistration {
   const Fd lock_;
 };
 
-// Whether the daemon of this mount was killed but its connection is still up: the kernel holds one of its
-// threads, and a request to the mount would wait for ever. If so, aborts the connection
-// (fs::AbortConnection), so that waiting requests fail. False for another user's mount, because its records
-// are only that user's word.
+// Whether the daemon of this mount was killed but its connection is still up, because the kernel holds one of
+// its threads. A request to such a mount would wait for ever. So EndIfKilled aborts the connection
+// (fs::AbortConnection), and waiting requests fail. False for another user's mount, because its records are
+// only that user's word.
 Result<bool> EndIfKilled(const MountPoint& mount);
 
 // The mounts of a home that are up, sorted by mount point; empty if the home does not exist. In the caller's
@@ -50,8 +50,8 @@ Result<bool> EndIfKilled(const MountPoint& mount);
 // nothing there, waits for nothing, follows no symlink, and reads no more entries than any home has.
 std::vector<MountRecord> MountsOf(const std::string& home);
 
-// The process that serves a mount. If no record exists, as after a full disk, it reads the pid from the mount
-// itself, but only from the caller's own mount. nullopt if neither has a pid.
+// The process that serves a mount. A mount has no record after a full disk, for example. Then the pid is read
+// from the mount itself, if the mount is the caller's own. nullopt if neither has a pid.
 std::optional<pid_t> DaemonOf(const MountPoint& mount);
 
 }  // namespace modelfs::tools

@@ -50,7 +50,7 @@ std::string MountPointPath(std::string given) {
   return failure ? whole.string() : (parent / whole.filename()).string();
 }
 
-// For root, mounting another user's registry: a link on the way to the mount point may belong to that user
+// For root, mounting another user's registry. A link on the way to the mount point may belong to that user,
 // and would put the mount over any directory of the host.
 Status CheckNoLinks(const std::string& given, const std::string& canonical) {
   std::error_code failure;

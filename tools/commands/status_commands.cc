@@ -82,8 +82,8 @@ Result<std::vector<MountPoint>> OurMounts() {
   return mounts;
 }
 
-// The mounts that a command uses: the one at or above `path`, else all mounts on this host that the caller
-// may use, limited to a named registry.
+// The mounts that a command uses: the one at or above `path`, else all on this host that the caller may use.
+// A named registry limits these to its own.
 Result<std::vector<MountPoint>> MountsFor(const Cli& cli, const std::string& path) {
   if (!path.empty()) {
     ASSIGN_OR_RETURN(const MountedPath found, FindMount(path));
@@ -177,7 +177,7 @@ struct WhyArguments {
   bool json = false;
 };
 
-// Replaces an alias in a path below a mount by the version that it points to now: the mount records one path
+// Replaces an alias in a path below a mount by the version that it points to now. The mount records one path
 // for each file of a version, whichever path was used.
 std::string ThroughAlias(const MountPoint& mount, const std::string& below) {
   const Result<Place> place = PlaceBelowMount(below);

@@ -24,12 +24,11 @@ struct TypedLine {
 // Splits `line`, which ends at the cursor, into words as bash does.
 TypedLine ReadTypedLine(std::string_view line);
 
-// The texts for bash to insert in place of `replaced`, the last part of the typed line, so that the word
-// under the cursor becomes one of `names`. The typed text stays, and the added text is quoted for its place.
-// All `names` begin with `word.value`. Their common prefix comes first in every text, quoted as a unit,
-// because readline inserts the prefix that its candidates share. Empty if the word is `active`, because its
-// expansion is unknown, and after a backslash in double quotes, because its meaning depends on the next
-// character.
+// The texts for bash to insert in place of `replaced`, the last part of the typed line. Each makes the word
+// under the cursor one of `names`. The typed text stays, and the added text is quoted for its place. All
+// `names` begin with `word.value`. Their common prefix comes first in every text, quoted as a unit, because
+// readline inserts the prefix that its candidates share. Empty if the word is `active`, because its expansion
+// is unknown, and after a backslash in double quotes, because its meaning depends on the next character.
 std::vector<std::string> BashCandidates(const TypedWord& word, std::string_view replaced,
                                         const std::vector<std::string>& names);
 

@@ -23,7 +23,7 @@ struct LogOptions {
 //   kInvalidArgument   an unknown level
 Result<std::shared_ptr<spdlog::logger>> MakeLogger(const LogOptions& options);
 
-// Makes a process that dies of a fault in the memory map of data.mdb or lock.mdb print the reason, to stderr
+// If this process dies of a fault in the memory map of data.mdb or lock.mdb, it prints the reason to stderr
 // and to the log file.
 void ExplainMapFaults(const LogOptions& options);
 
