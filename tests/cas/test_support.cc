@@ -67,7 +67,11 @@ std::string DocumentedBytes(std::string_view section) {
   return hex;
 }
 
-std::string DocumentedText(std::string_view section) { return DocumentedBlock(section, "json").front(); }
+std::string DocumentedText(std::string_view section) {
+  std::string text;
+  for (const std::string& line : DocumentedBlock(section, "json")) text += line;
+  return text;
+}
 
 std::string Mutate(const std::string& bytes, std::mt19937_64& random) {
   const auto below = [&](size_t bound) { return static_cast<size_t>(random() % bound); };

@@ -34,7 +34,7 @@ std::string Hex(std::string_view bytes);
 // The bytes of the worked example under "## <section>" in docs/formats.md: the hexadecimal digits in its
 // first ```hex block, without blanks and comments.
 std::string DocumentedBytes(std::string_view section);
-// The same for text: the first line of the first ```json block.
+// The same for text: the lines of the first ```json block, joined.
 std::string DocumentedText(std::string_view section);
 
 // Returns `bytes` with one to three random edits: a bit flipped, a byte replaced, inserted or removed, a
