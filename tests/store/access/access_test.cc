@@ -1,5 +1,5 @@
-// Who may do what: the operation matrix, generated from the table in store/access/operation_table.h and asked
-// of a real registry in every way a right can be held; then the rules that no table holds.
+// Decisions about callers: the operation matrix, generated from the table in store/access/operation_table.h
+// and asked of a real registry in every way a right can be held; then the rules that no table holds.
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
@@ -27,7 +27,7 @@ Caller Someone(const std::string& name, std::vector<std::string> groups = {}) {
   return caller;
 }
 
-// prod.ml.iris and where it stands.
+// prod.ml.iris and its containers.
 struct World : Box {
   World() : Box(MakeMemoryKv()) {
     directory.users["cyd"] = {"host-group"};
@@ -69,7 +69,7 @@ struct Situation {
   std::optional<ObjectKind> owns;
 };
 
-// The holder of the right, and the caller who has it through that.
+// The principal that holds the right, so that the caller has it through that principal.
 std::string HolderOf(World& world, Through through) {
   switch (through) {
     case Through::kSelf:
@@ -93,7 +93,7 @@ std::string HolderOf(World& world, Through through) {
   return "";
 }
 
-// Whoever keeps the registry's files stays an admin, so the metastore's owner is a group that holds both.
+// The owner of the registry's files stays an admin, so the metastore's owner is a group that contains both.
 Status HandOver(World& world, Through through, std::string holder) {
   if (through == Through::kHostGroup) {
     world.directory.users["ann"] = {holder};
@@ -109,7 +109,7 @@ Status HandOver(World& world, Through through, std::string holder) {
   return OkStatus();
 }
 
-// What the reference says, from the situation alone.
+// The answer that the reference gives, from the situation alone.
 bool Expected(const OperationRow& row, const Situation& at) {
   const auto owns = [&](ObjectKind kind) { return at.owns == kind; };
   const bool admin = owns(ObjectKind::kMetastore);
@@ -130,7 +130,7 @@ bool Expected(const OperationRow& row, const Situation& at) {
     browse = on == ObjectKind::kCatalog &&
              (privilege == Privilege::kBrowse || privilege == Privilege::kAllPrivileges);
   }
-  // What a grant gives beside the gates that the situation opens: USE CATALOG and USE SCHEMA themselves.
+  // Gates that the grant itself opens beside those of the situation: USE CATALOG and USE SCHEMA.
   const auto gives = [&](Privilege gate, ObjectKind lowest) {
     if (!at.granted || at.granted->second == ObjectKind::kMetastore || at.granted->second > lowest)
       return false;
@@ -234,7 +234,7 @@ TEST(AccessMatrix, EveryRowHoldsInEverySituation) {
           << row.verb << " the " << KindName(row.on);
       ++rows;
     }
-    // Who holds nothing of it gains nothing by it.
+    // A caller that holds none of it gains nothing.
     if (at.through != Through::kEverybody) {
       EXPECT_EQ(world.Check(Someone("eve"), Operation::kSee, world.catalog), "permission denied");
     }
@@ -245,7 +245,7 @@ TEST(AccessMatrix, EveryRowHoldsInEverySituation) {
 }
 
 // The table speaks of checks; these are the calls themselves.
-TEST(Access, EachCallAsksForItsOwnRight) {
+TEST(Access, EachCallNeedsItsOwnRight) {
   World world;
   Registry& registry = *world.registry;
   const Caller bob = Someone("bob");
@@ -256,7 +256,7 @@ TEST(Access, EachCallAsksForItsOwnRight) {
   const Target version{model, 1};
   struct Row {
     const char* name;
-    std::optional<Privilege> privilege;  // what makes it work; nothing: ownership alone
+    std::optional<Privilege> privilege;  // the privilege that allows it; nullopt: ownership alone
     std::function<std::string(const Caller&)> call;
   };
   const Row rows[] = {
@@ -305,7 +305,7 @@ TEST(Access, EachCallAsksForItsOwnRight) {
   }
 }
 
-TEST(Access, ALookUpNamesAllThatIsMissingAndWhomToAsk) {
+TEST(Access, ALookUpNamesEveryMissingPrivilegeAndItsGrantors) {
   World world;
   Registry& registry = *world.registry;
   const Caller eve = Someone("eve");
@@ -330,7 +330,7 @@ TEST(Access, ALookUpNamesAllThatIsMissingAndWhomToAsk) {
           "can give them: GRANT USE CATALOG ON CATALOG prod TO `eve`; GRANT USE SCHEMA ON SCHEMA prod.ml "
           "TO `eve`; GRANT EXECUTE ON MODEL prod.ml.# TO `eve`"))
       << hidden;
-  // What she has is not missing, wherever it was given.
+  // A privilege that she has is not listed as missing, wherever it was granted.
   ASSERT_OK(world.Grant(world.catalog, "eve", {Privilege::kUseSchema}));
   EXPECT_TRUE(has(said(model.leaf()), "it lacks USE CATALOG on catalog prod and EXECUTE or"))
       << said(model.leaf());
@@ -339,7 +339,7 @@ TEST(Access, ALookUpNamesAllThatIsMissingAndWhomToAsk) {
                   "it lacks EXECUTE or another privilege on model prod.ml.#, and does not own it; the "
                   "owner of model prod.ml.# or a metastore admin ("))
       << said(model.leaf());
-  // Of what she may see she is told whose it is.
+  // The owner of an object that she may see is named.
   ASSERT_OK(world.Grant(world.model, "eve", {Privilege::kExecute}));
   const std::string alias = registry.SetAlias(eve, world.model, "a", 1).error().message();
   EXPECT_TRUE(has(
@@ -347,7 +347,7 @@ TEST(Access, ALookUpNamesAllThatIsMissingAndWhomToAsk) {
       << alias;
 }
 
-TEST(Access, ARefusalNamesWhatIsMissingAndTellsNothingElse) {
+TEST(Access, ARefusalNamesTheMissingPrivilegesAndNothingElse) {
   World world;
   const Caller eve = Someone("eve");
   const auto said = [&] {
@@ -361,7 +361,7 @@ TEST(Access, ARefusalNamesWhatIsMissingAndTellsNothingElse) {
       << said();
   EXPECT_NE(said().find("GRANT USE CATALOG ON CATALOG prod TO `eve`"), std::string::npos) << said();
   EXPECT_NE(said().find("the owner of catalog prod or a metastore admin (ann)"), std::string::npos)
-      << "whose the catalog is she may not know, the metastore's owner everybody: " << said();
+      << "the catalog's owner is hidden from her, the metastore's from no one: " << said();
   ASSERT_OK(world.Grant(world.catalog, "eve", {Privilege::kUseCatalog}));
   EXPECT_NE(said().find("lacks USE SCHEMA on schema prod.ml"), std::string::npos) << said();
   ASSERT_OK(world.Grant(world.schema, "eve", {Privilege::kUseSchema}));
@@ -369,7 +369,8 @@ TEST(Access, ARefusalNamesWhatIsMissingAndTellsNothingElse) {
   ASSERT_OK(world.Grant(world.model, "eve", {Privilege::kExecute}));
   EXPECT_EQ(world.Check(eve, Operation::kReadFiles, world.model), "ok");
 
-  // What is the owner's is not asked for as a grant, and what its owner needs of the schema not on the model.
+  // A right of the owner alone is not suggested as a grant. A privilege that the owner needs on the schema is
+  // not suggested on the model.
   const auto of_renaming = [&] {
     return world.registry->CheckAccess(eve, Operation::kRename, world.model).error().message();
   };
@@ -380,7 +381,7 @@ TEST(Access, ARefusalNamesWhatIsMissingAndTellsNothingElse) {
 }
 
 // reference §14, 2
-// With the names that are there, and those that are not, made one.
+// With the names of existing and of missing objects replaced by one word.
 std::string Renamed(std::string text) {
   for (const std::string_view name : {"iris", "none", "prod", "ml"}) {
     for (size_t at = 0; (at = text.find(name, at)) != std::string::npos; at += 2) {
@@ -391,13 +392,13 @@ std::string Renamed(std::string text) {
   return text;
 }
 
-// reference §15: to whoever may not see it, what is there and what is not read alike.
-TEST(Access, TheHiddenReadsAsTheAbsent) {
+// reference §15: hidden and absent objects look alike to a caller that may not see them.
+TEST(Access, HiddenAndAbsentObjectsGetTheSameAnswer) {
   const struct {
     const char* name;
     PrivilegeSet on_catalog, on_schema;
     Code code;
-    std::vector<std::pair<const char*, const char*>> pairs;  // one that is there, one that is not
+    std::vector<std::pair<const char*, const char*>> pairs;  // one that exists, one that does not
   } situations[] = {
       {"nothing",
        {},
@@ -409,7 +410,7 @@ TEST(Access, TheHiddenReadsAsTheAbsent) {
        {},
        Code::kNotFound,
        {{"prod", "none"}, {"prod.ml.iris", "none.ml.iris"}}},
-      {"a visible catalog whose gate is closed",
+      {"a visible catalog with a closed gate",
        {Privilege::kManage},
        {},
        Code::kPermissionDenied,
@@ -452,8 +453,8 @@ TEST(Access, TheHiddenReadsAsTheAbsent) {
   }
 }
 
-// Only whoever could make or take a name learns that it is taken by what is hidden.
-TEST(Access, ATakenNameThatIsHiddenIsRefusedAsAFreeOneIs) {
+// Only a caller that could make or take a name learns that a hidden object has it.
+TEST(Access, AHiddenNameIsRefusedLikeAFreeOne) {
   const auto outcome = [](World& world, std::string_view leaf) {
     const auto made = world.registry->Create(Someone("eve"), world.schema, leaf, "");
     return std::pair(Outcome(made), made.ok() ? "" : Renamed(made.error().message()));
@@ -478,7 +479,7 @@ TEST(Access, ATakenNameThatIsHiddenIsRefusedAsAFreeOneIs) {
   EXPECT_EQ(outcome(world, "iris").first, "already exists") << "it is visible, and clients make first";
 }
 
-TEST(Access, AdminsAndContainerOwnersReadMetadataAndNoBytesUntilTheyGrantThemselves) {
+TEST(Access, AdminsAndContainerOwnersReadMetadataButNoFilesWithoutAGrant) {
   World world;
   ASSERT_OK(world.registry->SetOwner(world.ann, world.model, "bob"));
   ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kUseCatalog}));
@@ -493,7 +494,7 @@ TEST(Access, AdminsAndContainerOwnersReadMetadataAndNoBytesUntilTheyGrantThemsel
 }
 
 // reference §14, 6
-TEST(Access, WhoLeavesAGroupLosesWhatItHadThroughIt) {
+TEST(Access, LeavingAGroupEndsTheRightsThroughIt) {
   World world;
   const Caller bob = Someone("bob");
   ASSERT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kGroup, "team"));
@@ -508,7 +509,7 @@ TEST(Access, WhoLeavesAGroupLosesWhatItHadThroughIt) {
   EXPECT_EQ(Outcome(world.registry->Lookup(bob, FullName{{"prod"}})), "not found");
 }
 
-TEST(Access, ANameThatManyUidsShareIsNeverAnAdmins) {
+TEST(Access, ANameThatManyUidsShareIsNeverAnAdmin) {
   World world;
   ASSERT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kGroup, "admins"));
   ASSERT_OK(world.registry->AddMember(world.ann, "admins", "ann"));
@@ -534,7 +535,7 @@ TEST(Access, ANameThatManyUidsShareIsNeverAnAdmins) {
           << found.error().message();
     }
   }
-  // What is granted is anybody's who has the name.
+  // A grant holds for every caller of that name.
   Caller bob = Someone("bob");
   bob.shared_name = true;
   EXPECT_EQ(world.Check(bob, Operation::kReadFiles, world.model), "ok");
@@ -543,7 +544,7 @@ TEST(Access, ANameThatManyUidsShareIsNeverAnAdmins) {
   EXPECT_EQ(world.Check(Someone("bob"), Operation::kReadFiles, world.model), "ok");
 }
 
-TEST(Access, ANameThatIsMadeAgainInheritsNothing) {
+TEST(Access, AReusedNameInheritsNothing) {
   World world;
   const Caller bob = Someone("bob");
   ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kAllPrivileges}));
@@ -564,7 +565,7 @@ TEST(Access, ANameThatIsMadeAgainInheritsNothing) {
   EXPECT_TRUE(world.registry->Grants(world.ann, world.catalog, "").value().empty());
 }
 
-TEST(Access, AUserWhoIsCalledAsAGroupIsNotIt) {
+TEST(Access, AUserWithAGroupsNameIsNotTheGroup) {
   World world;
   const Caller eve = Someone("eve");
   ASSERT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kGroup, "Eve"));
@@ -593,7 +594,7 @@ TEST(Access, AGroupOfTheRegistryIsNotTheHostsGroupOfThatName) {
   EXPECT_EQ(world.Check(Someone("cyd", {"host-group"}), Operation::kSee, world.catalog), "ok");
 }
 
-TEST(Access, GroupsHoldNeitherThemselvesNorMoreThanTenLevels) {
+TEST(Access, GroupsNestAtMostTenDeepAndNeverInThemselves) {
   World world;
   Registry& registry = *world.registry;
   for (int i = 0; i <= 10; ++i) {
@@ -611,7 +612,7 @@ TEST(Access, GroupsHoldNeitherThemselvesNorMoreThanTenLevels) {
   EXPECT_EQ(Outcome(registry.AddMember(Someone("bob"), "g0", "eve")), "permission denied");
 }
 
-TEST(Access, ListingsShowWhatOneMaySeeAndPageOverTheRest) {
+TEST(Access, ListingsShowVisibleObjectsAndSkipTheRest) {
   World world;
   Registry& registry = *world.registry;
   const Caller bob = Someone("bob");
@@ -639,7 +640,7 @@ TEST(Access, ListingsShowWhatOneMaySeeAndPageOverTheRest) {
   EXPECT_EQ(names, (std::vector<std::string>{"m007", "m067", "m127", "m187", "m247"}));
   EXPECT_EQ(registry.SearchModels(bob, "name LIKE 'm%'", {})->items.size(), 5U);
 
-  // BROWSE shows that they are there, and of those alone all.
+  // BROWSE shows that all of them exist, and their metadata only of those five.
   ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kBrowse}));
   const auto all = registry.List(bob, world.schema, {}).value();
   EXPECT_EQ(all.items.size(), 301U);
@@ -650,7 +651,7 @@ TEST(Access, ListingsShowWhatOneMaySeeAndPageOverTheRest) {
   EXPECT_TRUE(registry.Get(bob, world.model)->browse_only);
 }
 
-TEST(Access, OwnershipOfAModelGoesToOneselfOrOnesGroupUnlessAnAdminGivesIt) {
+TEST(Access, OnlyAnAdminGivesAModelToOthersThanItselfAndItsGroups) {
   World world;
   Registry& registry = *world.registry;
   const Caller bob = Someone("bob");
@@ -667,8 +668,8 @@ TEST(Access, OwnershipOfAModelGoesToOneselfOrOnesGroupUnlessAnAdminGivesIt) {
   EXPECT_EQ(Outcome(registry.SetOwner(bob, kMetastoreId, "bob")), "permission denied");
 }
 
-// Ann has the registry's files, so without her rights nobody could give any back.
-TEST(Access, WhoeverKeepsTheFilesStaysAnAdminWhateverTheMetastoreIsGivenTo) {
+// Ann owns the registry's files, so without her rights no one could give any back.
+TEST(Access, TheOwnerOfTheFilesStaysAnAdmin) {
   World world;
   Registry& registry = *world.registry;
   const Caller bob = Someone("bob");
@@ -684,19 +685,19 @@ TEST(Access, WhoeverKeepsTheFilesStaysAnAdminWhateverTheMetastoreIsGivenTo) {
   for (const char* group : {"admins", "inner", "innermost"}) {
     ASSERT_OK(registry.CreatePrincipal(world.ann, PrincipalKind::kGroup, group));
   }
-  refused(hand_over("admins"));  // nobody in it
+  refused(hand_over("admins"));  // no members
   ASSERT_OK(registry.AddMember(world.ann, "admins", "inner"));
   ASSERT_OK(registry.AddMember(world.ann, "inner", "innermost"));
   refused(hand_over("admins"));  // but empty groups
   ASSERT_OK(registry.AddMember(world.ann, "admins", "bob"));
-  refused(hand_over("admins"));  // somebody, who cannot run commands here
+  refused(hand_over("admins"));  // a member, but one that cannot run commands here
   refused(hand_over("bob"));
   refused(hand_over("host-group"));
   ASSERT_OK(registry.AddMember(world.ann, "innermost", "ann"));
   ASSERT_OK(hand_over("admins"));
   EXPECT_EQ(world.Check(bob, Operation::kManagePrincipals, kMetastoreId), "ok");
 
-  // Nor does the way to her break in any place.
+  // No step of the path to her rights can be removed, either.
   refused(registry.RemoveMember(bob, "innermost", "ann"));
   refused(registry.RemoveMember(bob, "inner", "innermost"));
   refused(registry.RemoveMember(bob, "admins", "inner"));
@@ -704,7 +705,7 @@ TEST(Access, WhoeverKeepsTheFilesStaysAnAdminWhateverTheMetastoreIsGivenTo) {
   refused(registry.DeletePrincipal(bob, "inner"));
   refused(registry.DeletePrincipal(bob, "ann"));
   EXPECT_EQ(Outcome(registry.DeletePrincipal(bob, "admins")), "failed precondition");
-  // A second way, and the first may go.
+  // With a second path, the first may go.
   ASSERT_OK(registry.AddMember(bob, "admins", "ann"));
   ASSERT_OK(registry.RemoveMember(bob, "admins", "inner"));
   refused(registry.RemoveMember(bob, "admins", "ann"));
@@ -712,13 +713,13 @@ TEST(Access, WhoeverKeepsTheFilesStaysAnAdminWhateverTheMetastoreIsGivenTo) {
   EXPECT_EQ(world.Check(bob, Operation::kManagePrincipals, kMetastoreId), "permission denied");
 }
 
-TEST(Access, WhoTakesTheFilesOverIsTheirKeeperFromThenOn) {
+TEST(Access, TakingOverTheFilesMakesTheCallerTheirKeeper) {
   World world;
   world.directory.users["ann"] = {"host-group"};
   ASSERT_OK(world.registry->SetOwner(world.ann, kMetastoreId, "host-group"));
-  world.directory.users["ann"] = {};  // what the host does is not ours to refuse
+  world.directory.users["ann"] = {};  // the registry cannot refuse a change of the host
   EXPECT_EQ(world.Check(world.ann, Operation::kManagePrincipals, kMetastoreId), "permission denied");
-  // Others of the group go on meanwhile, with all that does not concern her.
+  // Other members of the group continue meanwhile, with every change that does not concern her.
   world.directory.users["bob"] = {"host-group"};
   Caller admin = Someone("bob");
   admin.groups = {"host-group"};
@@ -746,7 +747,7 @@ TEST(Access, WhoTakesTheFilesOverIsTheirKeeperFromThenOn) {
             (std::map<std::string, std::string>{{"owner", "bob"}, {"previous_owner", "ann"}}));
 }
 
-TEST(Access, GrantsAreBoundedAndKindsAreKept) {
+TEST(Access, GrantsAreBoundedAndCheckedByKind) {
   World world;
   Registry& registry = *world.registry;
   EXPECT_EQ(Outcome(world.Grant(world.model, "bob", {Privilege::kUseCatalog})), "invalid argument");
@@ -757,7 +758,7 @@ TEST(Access, GrantsAreBoundedAndKindsAreKept) {
                 world.ann, world.model,
                 {{.principal = "bob", .add = {Privilege::kExecute}, .remove = {Privilege::kExecute}}})),
             "invalid argument");
-  // Revoking ALL PRIVILEGES strips the rest, and not MANAGE.
+  // Revoking ALL PRIVILEGES revokes the rest, but not MANAGE.
   ASSERT_OK(world.Grant(world.model, "bob", {Privilege::kExecute, Privilege::kApplyTag, Privilege::kManage}));
   ASSERT_OK(world.Revoke(world.model, "bob", {Privilege::kAllPrivileges}));
   EXPECT_EQ(registry.Grants(world.ann, world.model, "bob")->front().privileges,
@@ -780,7 +781,7 @@ TEST(Access, GrantsAreBoundedAndKindsAreKept) {
   EXPECT_EQ(Outcome(registry.ChangeGrants(world.ann, world.model, many)), "ok");
 }
 
-TEST(Access, ProtectedAliasesMoveForTheirGroupAlone) {
+TEST(Access, OnlyItsGroupMovesAProtectedAlias) {
   World world;
   Registry& registry = *world.registry;
   ASSERT_OK(registry.CreatePrincipal(world.ann, PrincipalKind::kGroup, "approvers"));
@@ -799,7 +800,7 @@ TEST(Access, ProtectedAliasesMoveForTheirGroupAlone) {
   EXPECT_EQ(Outcome(registry.DeleteVersion(world.ann, world.model, 1)), "failed precondition");
   EXPECT_EQ(Outcome(registry.Delete(world.ann, world.model, Registry::DeleteMode::kWithVersions)),
             "failed precondition");
-  // By a rename the name with the alias would mean another model's version.
+  // After a rename the name with the alias could mean another model's version.
   const auto renamed = registry.Rename(world.ann, world.model, "old");
   ASSERT_EQ(Outcome(renamed), "permission denied");
   EXPECT_NE(renamed.error().message().find("prod.ml.iris cannot be renamed while it has a protected alias"),
@@ -808,7 +809,7 @@ TEST(Access, ProtectedAliasesMoveForTheirGroupAlone) {
   EXPECT_NE(renamed.error().message().find("only approvers may"), std::string::npos)
       << renamed.error().message();
   EXPECT_EQ(Outcome(registry.Lookup(world.ann, FullName{{"prod", "ml", "iris"}})), "ok");
-  // Being of the group gives no right of its own, either.
+  // Membership in the group gives no right of its own, either.
   ASSERT_OK(registry.AddMember(world.ann, "approvers", "bob"));
   EXPECT_EQ(Outcome(registry.Rename(Someone("bob"), world.model, "old")), "permission denied");
   EXPECT_EQ(Outcome(registry.SetAlias(Someone("bob"), world.model, "Champion", 2)), "permission denied");
@@ -834,11 +835,11 @@ TEST(Access, SettingsOfContainersBindTheirModels) {
   EXPECT_EQ(Outcome(registry.SetSettings(world.ann, world.model, {}, {.max_models = 1})), "invalid argument");
   EXPECT_EQ(registry.GetSettings(world.ann, world.catalog)->max_versions, std::optional<uint64_t>(3));
   EXPECT_EQ(Outcome(registry.SetSettings(world.ann, world.catalog, {}, {.max_models = 5})), "aborted")
-      << "someone who saw other settings changes none of these";
+      << "a caller that read other settings changes none of these";
 }
 
-// Whoever may make a schema sets its rules; what the catalog asks for stays asked for.
-TEST(Access, OfTheRulesOfCatalogAndSchemaTheStricterHolds) {
+// A principal that may make a schema sets its rules; the catalog's rules still apply.
+TEST(Access, TheStricterRuleOfCatalogAndSchemaHolds) {
   World world;
   Registry& registry = *world.registry;
   const Caller bob = Someone("bob");
@@ -886,7 +887,7 @@ TEST(Access, OfTheRulesOfCatalogAndSchemaTheStricterHolds) {
   EXPECT_EQ(from_registry[0].settings, ContainerSettings{.signature_required = true});
 }
 
-TEST(Access, OnlyWhoBeganAVersionOrOwnsTheModelFinishesIt) {
+TEST(Access, OnlyItsCreatorOrTheModelsOwnerFinishesAVersion) {
   World world;
   Registry& registry = *world.registry;
   for (const char* user : {"bob", "eve"}) {
@@ -898,8 +899,9 @@ TEST(Access, OnlyWhoBeganAVersionOrOwnsTheModelFinishesIt) {
   EXPECT_EQ(Outcome(registry.FailVersion(Someone("bob"), world.model, number, "x")), "ok");
 }
 
-// Reference §6, and what MLflow's client sends in the call that makes a version. The log says who gave them.
-TEST(Access, TheTagsThatAVersionIsMadeWithArePartOfMakingItAndLaterOnesAreNot) {
+// Reference §6, and the tags that MLflow's client sends in the call that makes a version. The log names the
+// principal that gave them.
+TEST(Access, TagsOfANewVersionNeedNoRightOfTheirOwnButLaterOnesDo) {
   World world;
   Registry& registry = *world.registry;
   const Caller bob = Someone("bob");
@@ -921,7 +923,7 @@ TEST(Access, TheTagsThatAVersionIsMadeWithArePartOfMakingItAndLaterOnesAreNot) {
   EXPECT_EQ(trail[0].params.at("comment_bytes"), "4");
 }
 
-TEST(Access, CopyingNeedsTheSourcesBytesAndTheDestinationsVersions) {
+TEST(Access, CopyingNeedsRightsOnSourceAndDestination) {
   World world;
   Registry& registry = *world.registry;
   const Caller bob = Someone("bob");
@@ -935,8 +937,8 @@ TEST(Access, CopyingNeedsTheSourcesBytesAndTheDestinationsVersions) {
   EXPECT_EQ(Outcome(registry.CopyVersion(bob, world.model, 1, other)), "permission denied");
 }
 
-// Everything is asked before the first commit: a copy that is refused has made nothing.
-TEST(Access, CopyingAModelNeedsEachStepsRight) {
+// Every right is checked before the first commit: a refused copy has made nothing.
+TEST(Access, CopyingAModelNeedsTheRightOfEachStep) {
   World world;
   Registry& registry = *world.registry;
   const Caller bob = Someone("bob");
@@ -974,18 +976,18 @@ TEST(Access, CopyingAModelNeedsEachStepsRight) {
   const ObjectId copy = registry.LookupChild(world.ann, schema, "m")->id;
   EXPECT_EQ(registry.Get(bob, copy)->owner, "bob");
   EXPECT_EQ(registry.ResolveAlias(bob, copy, "Champion")->number, 1U);
-  // Into the model of somebody else: the right to make versions, and no other.
+  // Into another owner's model: the right to make versions, and no other.
   const ObjectId theirs = world.Make("prod.other.theirs");
   const auto added = [&] { return Outcome(registry.CopyModel(bob, world.model, schema, "theirs")); };
   EXPECT_EQ(added(), "permission denied");
   ASSERT_OK(world.Grant(theirs, "bob", {Privilege::kCreateModelVersion}));
   EXPECT_EQ(added(), "ok");
-  // The copy's parent is masked where it may not be seen, in its own record too.
+  // The copy's parent is masked for callers that may not see it, in its own record too.
   const auto trail = registry.Activity(world.ann, copy, 100).value();
   EXPECT_EQ(trail.front().params.at("source"), "models:/prod.ml.iris");
 }
 
-TEST(Access, AParentThatOneMayNotSeeIsMasked) {
+TEST(Access, AnInvisibleParentIsMasked) {
   World world;
   Registry& registry = *world.registry;
   const Caller eve = Someone("eve");
@@ -1014,9 +1016,10 @@ TEST(Access, AParentThatOneMayNotSeeIsMasked) {
   EXPECT_EQ(sources(eve), std::vector<std::string>(3, "masked"));
   ASSERT_OK(world.Grant(world.schema, "eve", {Privilege::kUseSchema}));
   ASSERT_OK(world.Grant(world.model, "eve", {Privilege::kApplyTag}));
-  EXPECT_EQ(sources(eve), sources(world.ann)) << "who may see it may see where its copies came from";
+  EXPECT_EQ(sources(eve), sources(world.ann))
+      << "a caller that may see the source may see it as the parent of its copies";
 
-  // Lineage is for who may know of the model, and tells no more than that.
+  // Lineage is for callers that may know of the model, and shows no more than that.
   const Caller bob = Someone("bob");
   EXPECT_EQ(Outcome(registry.Lineage(bob, copy, 1)), Outcome(registry.Get(bob, copy)));
   ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kBrowse}));
@@ -1028,7 +1031,7 @@ TEST(Access, AParentThatOneMayNotSeeIsMasked) {
   EXPECT_TRUE(browsed->aliases.empty());
 }
 
-TEST(Access, GrantsAreShownToThoseWhoGiveThemAndTheirOwnToAll) {
+TEST(Access, GrantsAreShownToGrantorsAndEachPrincipalSeesItsOwn) {
   World world;
   Registry& registry = *world.registry;
   ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kUseCatalog}));
@@ -1040,12 +1043,12 @@ TEST(Access, GrantsAreShownToThoseWhoGiveThemAndTheirOwnToAll) {
   EXPECT_EQ(own[0].principal, "bob");
   EXPECT_EQ(Outcome(registry.Grants(Someone("bob"), world.catalog, "eve")), "permission denied");
   const auto effective = registry.EffectiveGrants(Someone("bob"), world.model, "bob").value();
-  ASSERT_EQ(effective.size(), 2U);  // its own on the catalog, and everybody's on the model
+  ASSERT_EQ(effective.size(), 2U);  // its own on the catalog, and everyone's on the model
   EXPECT_EQ(effective[0].principal, kAccountUsers);
   EXPECT_EQ(effective[1].from_kind, ObjectKind::kCatalog);
 }
 
-TEST(Access, WhatFrontEndsMustLetThroughCoversEveryVerdict) {
+TEST(Access, TheRightsForFrontEndsCoverEveryDecision) {
   World world;
   Caller daemon = Someone("ann");
   daemon.role = Caller::Role::kUpkeep;
@@ -1056,7 +1059,7 @@ TEST(Access, WhatFrontEndsMustLetThroughCoversEveryVerdict) {
   ASSERT_OK(world.Grant(world.model, "eve", {Privilege::kApplyTag}));
   ASSERT_OK(world.Grant(world.model, "ann", {Privilege::kExecute}));
   const auto without_gates = world.registry->AccessOf(daemon, world.model).value();
-  ASSERT_EQ(without_gates.entries.size(), 1U) << "nobody but the owner comes through the gates";
+  ASSERT_EQ(without_gates.entries.size(), 1U) << "only the owner comes through the gates";
   EXPECT_EQ(without_gates.entries.front().principal.name, "ann");
   for (const char* user : {"bob", "eve", "host-group"}) {
     ASSERT_OK(world.Grant(world.catalog, user, {Privilege::kUseCatalog, Privilege::kUseSchema}));
@@ -1088,7 +1091,8 @@ ObjectRights RightsByChecks(World& world, const Caller& caller, ObjectKind kind)
           .set_alias = may(Operation::kSetAlias)};
 }
 
-// What a host makes of it: a user goes by its own entry, else by those of its groups, else as everyone.
+// The rights that a host derives from it: a user has those of its own entry, else those of its groups, else
+// everyone's.
 ObjectRights RightsByTheHost(const ObjectAccess& access, const Caller& caller) {
   ObjectRights by_groups = access.everyone;
   for (const PrincipalRights& entry : access.entries) {
@@ -1104,9 +1108,9 @@ ObjectRights RightsByTheHost(const ObjectAccess& access, const Caller& caller) {
   return by_groups;
 }
 
-// Grants and owners at random: whoever may is never shut out, whatever groups of the host they are in; and
-// whose rights the groups of the host do not leave open is told exactly.
-TEST(Access, WhatFrontEndsLetThroughShutsOutNobodyWhoMay) {
+// Grants and owners at random: a permitted user is never shut out, whatever its groups of the host. The users
+// that the groups of the host would give too much are listed exactly.
+TEST(Access, TheRightsForFrontEndsExcludeNoPermittedUser) {
   const std::vector<std::string> groups{"g1", "g2", "g3"};
   const std::vector<std::string> holders{"g1", "g2", "g3", "bob", "eve", "team", std::string(kAccountUsers)};
   constexpr ObjectKind kContainersAndModel[] = {ObjectKind::kCatalog, ObjectKind::kSchema,
@@ -1174,8 +1178,8 @@ TEST(Access, WhatFrontEndsLetThroughShutsOutNobodyWhoMay) {
   RecordProperty("more_than_they_have", static_cast<int>(more_than_they_have));
 }
 
-// BROWSE opens the directories on the way to who has no gate.
-TEST(Access, RightsBehindClosedGatesAreNotToldOfGroupsNorOfEveryone) {
+// BROWSE opens the directories on the way to a caller without a gate.
+TEST(Access, RightsBehindClosedGatesAreNotListedForGroupsOrEveryone) {
   World world;
   world.directory.groups = {"host-group", "gatekeepers"};
   world.directory.users["bob"] = {"host-group"};
@@ -1197,24 +1201,24 @@ TEST(Access, RightsBehindClosedGatesAreNotToldOfGroupsNorOfEveryone) {
   EXPECT_EQ(everyone(), ObjectRights());
   ASSERT_OK(world.Grant(world.catalog, std::string(kAccountUsers), {Privilege::kBrowse}));
   EXPECT_EQ(everyone(), kSees);
-  // Of everyone's rights a group that has the gates makes use, and no other.
+  // A group that has the gates can use everyone's rights, and no other can.
   ASSERT_OK(world.Grant(world.catalog, "gatekeepers", {Privilege::kUseCatalog, Privilege::kUseSchema}));
   EXPECT_EQ(everyone(), kSees);
   EXPECT_EQ(told("gatekeepers"), kLoads);
   ASSERT_OK(world.Revoke(world.model, std::string(kAccountUsers), {Privilege::kExecute}));
   ASSERT_OK(world.Revoke(world.catalog, "gatekeepers", {Privilege::kUseCatalog}));
 
-  // A group's rights are told where a group of the host, or everyone, opens the gates: some may be in both.
+  // A group's rights are listed if a group of the host, or everyone, opens the gates: a user may be in both.
   ASSERT_OK(world.Grant(world.model, "host-group", {Privilege::kExecute}));
   EXPECT_EQ(told("host-group"), std::nullopt) << "one gate is closed to all";
   ASSERT_OK(world.Grant(world.catalog, "eve", {Privilege::kUseCatalog, Privilege::kUseSchema}));
-  EXPECT_EQ(told("host-group"), std::nullopt) << "users who have the gates are told by name";
+  EXPECT_EQ(told("host-group"), std::nullopt) << "users that have the gates are listed by name";
   ASSERT_OK(world.Grant(world.catalog, "gatekeepers", {Privilege::kUseCatalog}));
   EXPECT_EQ(told("host-group"), kLoads);
   EXPECT_EQ(told("gatekeepers"), std::nullopt);
   EXPECT_TRUE(lesser().empty());
 
-  // Of a user whom something on the way names, it is known that the gates are closed.
+  // If a user is named on the way, the registry knows that the gates are closed to it.
   ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kBrowse}));
   ASSERT_EQ(lesser().size(), 1U);
   EXPECT_EQ(lesser()[0].principal.name, "bob");
@@ -1225,8 +1229,8 @@ TEST(Access, RightsBehindClosedGatesAreNotToldOfGroupsNorOfEveryone) {
   EXPECT_EQ(told("bob"), kLoads);
 }
 
-// The host lets them through by its groups, or as anybody; here they have less.
-TEST(Access, FrontEndsAreToldWhoOfTheHostHasLessThanItsGroups) {
+// The host would let these users through by its groups, or as everyone; here they have less.
+TEST(Access, FrontEndsGetTheNamesThatHaveLessThanTheirHostGroups) {
   World world;
   Registry& registry = *world.registry;
   Caller daemon = Someone("ann");
@@ -1245,7 +1249,7 @@ TEST(Access, FrontEndsAreToldWhoOfTheHostHasLessThanItsGroups) {
   EXPECT_EQ(known->service_principals, std::vector<std::string>{"etl"});
   EXPECT_EQ(known->groups, (std::vector<std::string>{std::string(kAccountUsers), "team", "host-group"}));
   ASSERT_OK(world.Revoke(world.model, "bob", {Privilege::kExecute}));
-  EXPECT_EQ(namesakes(), known) << "a grant to who is known makes no new list";
+  EXPECT_EQ(namesakes(), known) << "a grant to a known principal makes no new list";
 
   ASSERT_OK(registry.DeletePrincipal(world.ann, "etl"));
   ASSERT_OK(registry.DeletePrincipal(world.ann, "team"));
@@ -1253,8 +1257,8 @@ TEST(Access, FrontEndsAreToldWhoOfTheHostHasLessThanItsGroups) {
   EXPECT_EQ(namesakes()->groups, (std::vector<std::string>{std::string(kAccountUsers), "host-group"}));
 }
 
-// A right that is taken away is gone for every change that has not been committed by then. Two registries on
-// one engine, as two processes are: within one, changes wait for each other.
+// A revoked right is gone for every change that was not committed before. Two registries on one engine act
+// like two processes: within one, changes wait for each other.
 TEST(Access, RacingRevokesAndChangesNeverCommitWithoutTheRight) {
   World world;
   const auto other = EmbeddedRegistry::Open(*world.kv, world.blobs, world.clock, &world.directory).value();

@@ -1,5 +1,5 @@
-// What the registry does not tell: everybody's grants, where a version came from, what a hidden model is
-// called.
+// Facts that the registry does not disclose: other principals' grants, the source of a version, the name of a
+// hidden model.
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
@@ -23,7 +23,7 @@ Caller Someone(const std::string& name) {
   return caller;
 }
 
-// prod.s.m, whose files eve may read, and prod.s.hid, which she may not see.
+// Eve may read the files of prod.s.m, and may not see prod.s.hid.
 struct World : Box {
   World() : Box(MakeMemoryKv()) {
     model = Make("prod.s.m");
@@ -58,7 +58,7 @@ TEST(Disclosure, AModelsActivityShowsTheGrantsThatItsReaderMaySee) {
   ASSERT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kGroup, "team"));
   ASSERT_OK(world.registry->AddMember(world.ann, "team", "eve"));
   world.Grant(world.model, "team", {Privilege::kApplyTag});
-  // One record of two people, of which eve is one.
+  // One record of two users, one of them eve.
   ASSERT_OK(world.registry->ChangeGrants(world.ann, world.model,
                                          {{.principal = "bob", .add = {Privilege::kManage}},
                                           {.principal = "eve", .remove = {Privilege::kExecute}},
@@ -72,7 +72,7 @@ TEST(Disclosure, AModelsActivityShowsTheGrantsThatItsReaderMaySee) {
        {"EXECUTE", "APPLY_TAG", "CREATE_MODEL_VERSION", "createRegisteredModel"}) {
     EXPECT_TRUE(Says(to_eve, own)) << own << " is missing in " << to_eve;
   }
-  for (const Caller& caller : {world.ann, Someone("bob")}) {  // the owner, and who has MANAGE
+  for (const Caller& caller : {world.ann, Someone("bob")}) {  // the owner, and a caller with MANAGE
     if (caller.principal == "bob") {
       world.Grant(world.catalog, "bob", {Privilege::kUseCatalog, Privilege::kUseSchema});
     }
@@ -81,7 +81,7 @@ TEST(Disclosure, AModelsActivityShowsTheGrantsThatItsReaderMaySee) {
   }
 }
 
-// What one is told of where prod.s.m/1 came from, by the ways that lead there.
+// The source of prod.s.m/1 as a caller sees it, by each call that returns it.
 std::string SourceOf(World& world, const Caller& caller, VersionNumber number = 1) {
   const auto version = world.registry->GetVersion(caller, world.model, number);
   EXPECT_OK(version);
@@ -92,7 +92,7 @@ std::string SourceOf(World& world, const Caller& caller, VersionNumber number = 
   return version->source_masked ? "masked" : version->source;
 }
 
-TEST(Disclosure, AParentThatIsHiddenStaysSoWhenItIsRenamedAndDeleted) {
+TEST(Disclosure, AHiddenParentStaysHiddenWhenRenamedOrDeleted) {
   World world;
   Registry& registry = *world.registry;
   const Caller eve = Someone("eve");
@@ -105,7 +105,7 @@ TEST(Disclosure, AParentThatIsHiddenStaysSoWhenItIsRenamedAndDeleted) {
   EXPECT_EQ(SourceOf(world, eve), "masked");
   EXPECT_FALSE(Says(world.Activity(eve), "hid")) << world.Activity(eve);
   EXPECT_EQ(SourceOf(world, world.ann), "models:/prod.s.hid2/1") << "it is the same model under another name";
-  // Another one of the old name is not the parent.
+  // Another model of the old name is not the parent.
   const ObjectId other = world.Make("prod.s.hid");
   world.Grant(other, "eve", {Privilege::kExecute});
   EXPECT_EQ(SourceOf(world, eve), "masked");
@@ -119,7 +119,7 @@ TEST(Disclosure, AParentThatIsHiddenStaysSoWhenItIsRenamedAndDeleted) {
   EXPECT_TRUE(Says(world.Activity(world.ann), "models:/prod.s.hid/1"));
 }
 
-TEST(Disclosure, WhoNamedAParentThatIsGoneIsStillToldIt) {
+TEST(Disclosure, TheCreatorOfACopyStillSeesItsDeletedParent) {
   World world;
   Registry& registry = *world.registry;
   world.Grant(world.hidden, "eve", {Privilege::kExecute});
@@ -131,11 +131,11 @@ TEST(Disclosure, WhoNamedAParentThatIsGoneIsStillToldIt) {
   world.clock.Advance(1);
   ASSERT_OK(registry.CreatePrincipal(world.ann, PrincipalKind::kUser, "eve"));
   world.Grant(world.catalog, "eve", {Privilege::kUseCatalog, Privilege::kUseSchema, Privilege::kExecute});
-  EXPECT_EQ(SourceOf(world, Someone("eve")), "masked") << "someone else of that name";
+  EXPECT_EQ(SourceOf(world, Someone("eve")), "masked") << "another user of that name";
 }
 
-// Who has rights by a group only has no record until something is granted to its name.
-TEST(Disclosure, WhoMadeAVersionStaysItsMakerWhenItGetsARecordAndNotWhenItsNameIsTakenAway) {
+// A user that has rights by a group only has no record until a grant names it.
+TEST(Disclosure, AVersionsCreatorKeepsItAfterGettingARecordButNotAfterDeletion) {
   World world;
   Registry& registry = *world.registry;
   const Caller bob = Someone("bob");
@@ -157,11 +157,11 @@ TEST(Disclosure, WhoMadeAVersionStaysItsMakerWhenItGetsARecordAndNotWhenItsNameI
   EXPECT_EQ(SourceOf(world, bob), "masked");
   world.clock.Advance(1);
   world.Grant(world.model, "bob", {Privilege::kApplyTag});
-  EXPECT_EQ(SourceOf(world, bob), "masked") << "someone else of that name";
+  EXPECT_EQ(SourceOf(world, bob), "masked") << "another user of that name";
   EXPECT_EQ(Outcome(registry.FailVersion(bob, world.model, pending[1], "x")), "permission denied");
 }
 
-TEST(Disclosure, ASourceThatSomebodyTypedIsTheModelThatItNamedThenOrAText) {
+TEST(Disclosure, ATypedSourceIsTheModelThatItNamedThenOrAText) {
   World world;
   Registry& registry = *world.registry;
   const Caller eve = Someone("eve");
@@ -191,8 +191,8 @@ TEST(Disclosure, ASourceThatSomebodyTypedIsTheModelThatItNamedThenOrAText) {
   EXPECT_EQ(seen(eve), to_eve);
 }
 
-// Else a source would say which names are hidden and which are free.
-TEST(Disclosure, ASourceThatNamesWhatItsWriterMayNotSeeIsAText) {
+// Else a source would show which names are hidden and which are free.
+TEST(Disclosure, ASourceThatIsHiddenFromItsWriterIsAText) {
   World world;
   const Caller eve = Someone("eve");
   world.Grant(world.model, "eve", {Privilege::kCreateModelVersion});
@@ -212,7 +212,7 @@ TEST(Disclosure, ASourceThatNamesWhatItsWriterMayNotSeeIsAText) {
   EXPECT_EQ(SourceOf(world, eve, 1), typed[0]);
 }
 
-// As earlier programs left them: the version's record knows only the name of its parent.
+// As earlier programs left them: the version's record has only the name of its parent.
 TEST(Disclosure, AnOldVersionsParentIsMaskedOnceItsNameLeadsNowhere) {
   World world;
   Registry& registry = *world.registry;
@@ -234,8 +234,8 @@ TEST(Disclosure, AnOldVersionsParentIsMaskedOnceItsNameLeadsNowhere) {
   EXPECT_EQ(SourceOf(world, world.ann), "models:/prod.s.hid/1");
 }
 
-// A file that was kept open leads to a model by its id, whatever has become of its name.
-TEST(Disclosure, ARefusalDoesNotSayWhatAHiddenModelIsCalledByNow) {
+// A file that was kept open leads to a model by its id, whatever its present name.
+TEST(Disclosure, ARefusalDoesNotRevealAHiddenModelsPresentName) {
   World world;
   Registry& registry = *world.registry;
   const Caller eve = Someone("eve");
@@ -255,7 +255,7 @@ TEST(Disclosure, ARefusalDoesNotSayWhatAHiddenModelIsCalledByNow) {
   EXPECT_FALSE(Says(all(), "merger")) << all();
   EXPECT_TRUE(Says(said(Operation::kReadFiles), "eve may not read the files of this model: it lacks EXECUTE"))
       << said(Operation::kReadFiles);
-  // Who asks by the name hears what it would of a name that nothing has.
+  // A look-up by the name gets the same answer as one of an absent name.
   const auto by_name = registry.Lookup(eve, FullName{{"prod", "s", "merger_with_acme"}});
   EXPECT_TRUE(by_name.error().message().starts_with(
       "prod.s.merger_with_acme: no such model, or none that eve may see; if it exists: "))
@@ -271,8 +271,8 @@ TEST(Disclosure, ARefusalDoesNotSayWhatAHiddenModelIsCalledByNow) {
   EXPECT_TRUE(Says(said(Operation::kReadFiles), "model prod.s.merger_with_acme")) << "she may see it now";
 }
 
-// A hash over what was masked would prove a guess of it, and the next record repeats it.
-TEST(Disclosure, AnActivityGivesNothingToProveAGuessBy) {
+// A hash over masked fields would prove a guess of them, and the next record repeats it.
+TEST(Disclosure, AnActivityHasNoHashThatProvesAGuess) {
   World world;
   ASSERT_OK(world.registry->CopyVersion(world.ann, world.hidden, 1, world.model));
   ASSERT_OK(world.registry->SetAlias(world.ann, world.model, "Champion", 1));
@@ -291,7 +291,7 @@ TEST(Disclosure, AnActivityGivesNothingToProveAGuessBy) {
   }
 }
 
-TEST(Disclosure, WhatIsLeftOutOfAnActivityTakesNoPlaceInIt) {
+TEST(Disclosure, RecordsLeftOutOfAnActivityDoNotCount) {
   World world;
   for (int i = 0; i < 3; ++i) {
     world.Grant(world.model, "bob", {Privilege::kApplyTag});
