@@ -1,4 +1,4 @@
-// The audit chain notices what was done to it, and a record what was done to its bytes.
+// The audit chain reveals changes of the log, and a record reveals changes of its bytes.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -94,15 +94,15 @@ TEST(AuditChain, RemovedEditedAndReorderedRecordsAreFound) {
   }
 }
 
-// An engine whose disk is full where an audit record is written: at each commit that holds one.
+// An engine with a disk that is full for audit records: each commit that contains one fails.
 class NoRoomForAudit : public Kv {
  public:
   explicit NoRoomForAudit(std::unique_ptr<Kv> kv) : kv_(std::move(kv)) {}
 
   void SetFull(bool full) { full_ = full; }
-  // How many changes.
+  // The number of refused changes.
   int refused() const { return refused_; }
-  // Letters of keys that were written without one.
+  // Letters of keys that were written without an audit record.
   const std::set<char>& unaudited() const { return unaudited_; }
 
   Result<std::unique_ptr<Snapshot>> Read() override { return kv_->Read(); }
@@ -112,7 +112,7 @@ class NoRoomForAudit : public Kv {
     if (!audited) {
       for (const KvWrite& write : transaction.writes) unaudited_.insert(write.key[0]);
     } else if (full_) {
-      if (transaction.log_entry) ++refused_;  // a change: refusals are written beside, without an event
+      if (transaction.log_entry) ++refused_;  // a change: records of refusals have no event
       return Error(Code::kNoSpace, "the disk is full");
     }
     return kv_->Commit(transaction);
@@ -136,7 +136,7 @@ class NoRoomForAudit : public Kv {
   std::set<char> unaudited_;
 };
 
-TEST(AuditChain, WhereItsRecordCannotBeWrittenAChangeDoesNotHappen) {
+TEST(AuditChain, AChangeFailsIfItsRecordCannotBeWritten) {
   auto engine = std::make_unique<NoRoomForAudit>(MakeMemoryKv());
   NoRoomForAudit& disk = *engine;
   Box box(std::move(engine));
@@ -157,12 +157,12 @@ TEST(AuditChain, WhereItsRecordCannotBeWrittenAChangeDoesNotHappen) {
     }
   }
   EXPECT_GT(disk.refused(), 100);
-  // Leases and what a deleted model leaves are all that changes without a record.
+  // Leases and the leftovers of deleted models are all that changes without a record.
   EXPECT_EQ(disk.unaudited(), (std::set<char>{'d', 'l', 'r', 't', 'v', 'w', 'x'}));
   EXPECT_OK(box.registry->VerifyAudit(box.ann));
 }
 
-TEST(AuditChain, RefusalsWaitUntilThereIsRoomAgain) {
+TEST(AuditChain, RefusalsWaitForFreeSpace) {
   auto engine = std::make_unique<NoRoomForAudit>(MakeMemoryKv());
   NoRoomForAudit& disk = *engine;
   Box box(std::move(engine));

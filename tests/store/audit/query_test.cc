@@ -1,4 +1,4 @@
-// Finding records: by the index, without it, and in files, always the same ones.
+// Finding records by the index, without it, and in files always gives the same records.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -40,7 +40,7 @@ std::vector<uint64_t> SequencesOf(const std::vector<AuditRecord>& records) {
   return sequences;
 }
 
-// What a query by name means, said once more in the simplest way.
+// The meaning of a query by name, in the simplest way.
 std::vector<uint64_t> Expected(Box& box, const std::vector<AuditRecord>& all, const std::string& name) {
   const auto object = box.registry->Lookup(box.ann, FullName::Parse(name).value());
   std::vector<uint64_t> sequences;
@@ -61,7 +61,7 @@ void ExpectRightAnswers(Box& box) {
       names.insert(record.full_name.substr(0, dot));
     }
   }
-  names.insert("c9");  // never was
+  names.insert("c9");  // never existed
   EXPECT_GT(names.size(), 5U);
   for (const std::string& name : names) {
     SCOPED_TRACE(name);
@@ -98,7 +98,7 @@ void ExpectRightAnswers(Box& box) {
   }
 }
 
-// Makes of the log what the program wrote that had neither index nor format 2.
+// Rewrites the log as a program without index and without format 2 wrote it.
 void MakeOld(Box& box) {
   const auto snapshot = box.kv->Read().value();
   std::vector<KvTransaction> commits(1);
@@ -127,7 +127,7 @@ enum class Layout { kIndexed, kOldFirstHalf, kMovedFirstHalf, kOldAndMoved };
 
 class AuditQueries : public ::testing::TestWithParam<Layout> {};
 
-TEST_P(AuditQueries, ByNameAnswerWhatReadingEveryRecordWould) {
+TEST_P(AuditQueries, ByNameMatchAScanOfEveryRecord) {
   const char* given = std::getenv("TEST_SEED");
   const uint64_t seed = given != nullptr ? std::strtoull(given, nullptr, 10) : std::random_device{}();
   std::cout << "TEST_SEED=" << seed << "\n";
@@ -156,7 +156,7 @@ INSTANTIATE_TEST_SUITE_P(Layouts, AuditQueries,
                                            Layout::kOldAndMoved),
                          LayoutName);
 
-TEST(AuditQuery, ANameGivenAgainStillFindsWhatBecameOfTheFirst) {
+TEST(AuditQuery, AReusedNameStillFindsTheFirstObjectsRecords) {
   Box box(MakeMemoryKv());
   const ObjectId first = box.Make("c.s.m");
   ASSERT_OK(box.registry->Delete(box.ann, first, Registry::DeleteMode::kIfEmpty));
@@ -171,7 +171,7 @@ TEST(AuditQuery, ANameGivenAgainStillFindsWhatBecameOfTheFirst) {
                                                                   {"createRegisteredModel", second}}));
 }
 
-TEST(AuditQuery, ASchemaMadeAgainIsNotProvedByWhatTheFirstHeld) {
+TEST(AuditQuery, TheProofOfASchemaIgnoresAnEarlierOneOfThatName) {
   Box box(MakeMemoryKv());
   const ObjectId model = box.Make("c.s.m");
   const ObjectId schema = box.Make("c.s");
@@ -229,9 +229,10 @@ TEST(AuditQuery, FiltersByTimePrincipalActionAndRefusal) {
   EXPECT_EQ(
       names_of({.since_ms = start_ms, .until_ms = start_ms + 1000}),
       (Names{"createMetastore ", "createCatalog c", "createSchema c.s", "createRegisteredModel c.s.m"}));
-  EXPECT_EQ(names_of({.principal = "bob"}), Names{"createRegisteredModel c.s.n"}) << "who acted in another's";
+  EXPECT_EQ(names_of({.principal = "bob"}), Names{"createRegisteredModel c.s.n"})
+      << "acting in another's name";
   EXPECT_EQ(names_of({.since_ms = start_ms + 1000, .principal = "ANN"}), Names{"createRegisteredModel c.s.n"})
-      << "in whose name";
+      << "and by the name that he acted in";
   EXPECT_EQ(names_of({.action = "createSchema"}), Names{"createSchema c.s"});
   EXPECT_EQ(names_of({.outcome = AuditQuery::Outcome::kRefused}), Names{"setRegisteredModelTag c.s.n"});
   EXPECT_EQ(names_of({.order = kNewestFirst, .limit = 1}), Names{"setRegisteredModelTag c.s.n"});
@@ -243,9 +244,9 @@ TEST(AuditQuery, FiltersByTimePrincipalActionAndRefusal) {
   EXPECT_EQ(Outcome(box.registry->Audit(eve, {})), "permission denied");
 }
 
-// Not only who lacks a right is refused: rules refuse, too. Each record says what was asked for, by the
-// action and in the words of the record that there would be if it had been done.
-TEST(AuditQuery, RefusalsByRuleSayWhatWasAskedFor) {
+// Rules refuse, too, not only missing rights. Each record names the refused request: its action, in the words
+// of the record of a success.
+TEST(AuditQuery, RefusalsByRuleRecordTheRequest) {
   Box box(MakeMemoryKv());
   Registry& registry = *box.registry;
   const ObjectId model = box.Make("c.s.m");
@@ -272,7 +273,7 @@ TEST(AuditQuery, RefusalsByRuleSayWhatWasAskedFor) {
     std::function<std::string()> call;
     const char* said;
     const char* action;
-    Params params;  // that are in it
+    Params params;  // that the record has
   } rows[] = {
       {"delete the model of a protected alias",
        [&] { return Outcome(registry.Delete(box.ann, model, Registry::DeleteMode::kWithVersions)); },
@@ -319,7 +320,7 @@ TEST(AuditQuery, RefusalsByRuleSayWhatWasAskedFor) {
        "failed precondition",
        "createModelVersion",
        {{"full_name_arg", "c.s.m"}, {"version_arg", "2"}, {"tree", tree_of("unsigned")}}},
-      {"an alias by somebody without rights",
+      {"an alias by a caller without rights",
        [&] { return Outcome(registry.SetAlias(eve, model, "Next", 1)); },
        "permission denied",
        "setRegisteredModelAlias",
@@ -377,7 +378,7 @@ TEST(AuditQuery, RefusalsByRuleSayWhatWasAskedFor) {
     }
     box.clock.Advance(10'000);
   }
-  // What does not exist or is taken is an answer and no refusal.
+  // An absent or a taken name is an answer, not a refusal.
   const uint64_t before = All(box).back().sequence;
   EXPECT_EQ(Outcome(registry.DeleteAlias(box.ann, model, "none")), "not found");
   EXPECT_EQ(Outcome(registry.Create(box.ann, schema, "m", "")), "already exists");
@@ -386,7 +387,7 @@ TEST(AuditQuery, RefusalsByRuleSayWhatWasAskedFor) {
   EXPECT_OK(registry.VerifyAudit(box.ann));
 }
 
-TEST(AuditQuery, ActivityIsChangesOnlyAndTheNewest) {
+TEST(AuditQuery, ActivityShowsOnlyTheNewestChanges) {
   Box box(MakeMemoryKv());
   const ObjectId model = box.Make("c.s.m");
   ASSERT_OK(box.Commit(model));
@@ -426,7 +427,7 @@ TEST(AuditQuery, WaitingEndsWithTheNextRecord) {
   writer.join();
 }
 
-TEST(AuditChain, RecordsOfFormat1GoOnInOneOfFormat2) {
+TEST(AuditChain, AChainOfFormat1ContinuesInFormat2) {
   Box box(MakeMemoryKv());
   const ObjectId model = box.Make("c.s.m");
   MakeOld(box);

@@ -1,5 +1,5 @@
-// Moving audit records to files: the chain stays whole, whatever happens on the way, and shows what was done
-// to the files.
+// Moving audit records to files: the chain stays whole, whatever happens on the way, and reveals changes of
+// the files.
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -66,7 +66,7 @@ void Fill(Box& box) {
     ASSERT_OK(box.registry->SetTag(box.ann, {model, std::nullopt}, "k", std::to_string(i)));
 }
 
-TEST(AuditRotation, MovedRecordsAreReadAndProvedAsBefore) {
+TEST(AuditRotation, MovedRecordsAreReadAndVerifiedAsBefore) {
   const ScratchDir dir;
   Box box(MakeMemoryKv(), kPolicy, WithFilesIn(dir.path()));
   Fill(box);
@@ -81,19 +81,19 @@ TEST(AuditRotation, MovedRecordsAreReadAndProvedAsBefore) {
   EXPECT_EQ(after.back().params.at("last_sequence"), "10");
   for (size_t i = 0; i < before.size(); ++i) EXPECT_EQ(after[i].hash, before[i].hash) << i;
   EXPECT_EQ(box.registry->VerifyAudit(box.ann).value(), 15U);
-  // Nothing of them is left in the registry: records 11 to 15, and each one's entries in the index.
+  // None of them is left in the registry: it has records 11 to 15, and their entries in the index.
   const auto snapshot = box.kv->Read().value();
   EXPECT_EQ(snapshot->Range("A", "B", 100)->size(), 5U);
   const auto index = snapshot->Range("a", "b", 100).value();
   for (const KvEntry& entry : index) EXPECT_GT(keys::SecondNumber(entry.key), 10U);
-  // Again, and with nothing to do.
+  // Again, and with no records to move.
   EXPECT_EQ(box.registry->RotateAudit(box.ann, {.keep = 3})->records, 2U);
   EXPECT_EQ(box.registry->RotateAudit(box.ann, {.keep = 50})->records, 0U);
   EXPECT_EQ(FilesIn(dir.path() + "/audit"), (std::vector<std::string>{"1-10.jsonl", "11-12.jsonl"}));
   EXPECT_EQ(box.registry->VerifyAudit(box.ann).value(), 16U);
 }
 
-// An engine that counts what is read of the audit index.
+// An engine that counts the entries that are read of the audit index.
 class CountsIndexReads : public Kv {
  public:
   explicit CountsIndexReads(std::unique_ptr<Kv> kv) : kv_(std::move(kv)) {}
@@ -142,7 +142,8 @@ class CountsIndexReads : public Kv {
   std::atomic<size_t> read_ = 0;
 };
 
-// Each object has entries in the index, so a registry of many must not be read again for each of them.
+// Each object has entries in the index, so a registry of many objects must not be read again for each of
+// them.
 TEST(AuditRotation, ReadsTheIndexOfManyObjectsOnce) {
   const ScratchDir dir;
   auto engine = std::make_unique<CountsIndexReads>(MakeMemoryKv());
@@ -175,7 +176,7 @@ TEST(AuditRotation, ALineIsTheRecordAsJsonAndItsBytes) {
   EXPECT_EQ(info.st_mode & 0777U, 0700U);
 }
 
-TEST(AuditRotation, ByTimeItTakesTheOldestInARow) {
+TEST(AuditRotation, ByTimeMovesTheOldestRecordsWithoutGaps) {
   const ScratchDir dir;
   Box box(MakeMemoryKv(), kPolicy, WithFilesIn(dir.path()));
   box.Make("c.s");  // 1 to 3
@@ -188,7 +189,7 @@ TEST(AuditRotation, ByTimeItTakesTheOldestInARow) {
   EXPECT_EQ(box.registry->VerifyAudit(box.ann).value(), 6U);
 }
 
-TEST(AuditRotation, WhatWasDoneToTheFilesIsFound) {
+TEST(AuditRotation, TamperingWithTheFilesIsFound) {
   struct Row {
     const char* what;
     std::function<void(std::vector<std::string>&)> tamper;
@@ -237,7 +238,7 @@ TEST(AuditRotation, WhatWasDoneToTheFilesIsFound) {
   }
 }
 
-TEST(AuditRotation, AFileThatIsGoneAndARecordRemovedBehindTheFilesAreFound) {
+TEST(AuditRotation, AMissingFileAndAMissingRecordAfterTheFilesAreFound) {
   const ScratchDir dir;
   Box box(MakeMemoryKv(), kPolicy, WithFilesIn(dir.path()));
   Fill(box);
@@ -252,7 +253,7 @@ TEST(AuditRotation, AFileThatIsGoneAndARecordRemovedBehindTheFilesAreFound) {
   std::filesystem::rename(dir.path() + "/audit/1-4.jsonl", dir.path() + "/kept");
   starts_with("audit records 1 to 4 are missing: " + dir.path() + "/audit/1-4.jsonl");
   EXPECT_EQ(Outcome(read({.limit = 1000})), "data loss") << "not just the rest";
-  EXPECT_EQ(read({.after_sequence = 4})->size(), 12U) << "which can be asked for";
+  EXPECT_EQ(read({.after_sequence = 4})->size(), 12U) << "the rest can still be queried";
   EXPECT_EQ(read({.order = AuditQuery::Order::kNewestFirst, .limit = 12})->back().sequence, 5U);
   EXPECT_EQ(Outcome(read({.order = AuditQuery::Order::kNewestFirst, .limit = 13})), "data loss");
   EXPECT_EQ(Outcome(read({.full_name = "c.s.m", .limit = 1000})), "data loss");
@@ -270,18 +271,18 @@ TEST(AuditRotation, AFileThatIsGoneAndARecordRemovedBehindTheFilesAreFound) {
   EXPECT_EQ(Outcome(read({.limit = 1000})), "data loss");
 }
 
-TEST(AuditRotation, AFileThatWasPutThereIsFound) {
+TEST(AuditRotation, AForeignFileIsFound) {
   struct Row {
     const char* what;
     const char* from;
     const char* to;
-    bool read_too = false;  // whether reading the log meets it
+    bool read_too = false;  // whether reading the log notices it
   };
   const Row rows[] = {
       {"beyond the end", "1-10.jsonl", "100-109.jsonl"},
       {"where the next one would begin", "1-10.jsonl", "11-20.jsonl"},
       {"over the end", "1-10.jsonl", "9-18.jsonl", true},
-      {"what the log has already", "1-10.jsonl", "3-10.jsonl", true},
+      {"records that the log has already", "1-10.jsonl", "3-10.jsonl", true},
       {"in another spelling", "1-10.jsonl", "01-10.jsonl"},
       {"of no numbers", "1-10.jsonl", "first.jsonl"},
   };
@@ -303,8 +304,8 @@ TEST(AuditRotation, AFileThatWasPutThereIsFound) {
   }
 }
 
-// As WhatWasDoneToTheFilesIsFound, by whoever only reads the log.
-TEST(AuditRotation, ALineThatIsGoneIsNotReadOver) {
+// As TamperingWithTheFilesIsFound, for a caller that only reads the log.
+TEST(AuditRotation, AReaderNoticesAMissingLine) {
   for (const bool last : {false, true}) {
     const ScratchDir dir;
     Box box(MakeMemoryKv(), kPolicy, WithFilesIn(dir.path()));
@@ -330,7 +331,7 @@ TEST(AuditRotation, ABrokenChainIsNotMoved) {
   EXPECT_EQ(box.kv->Read().value()->Range("A", "B", 100)->size(), 13U);
 }
 
-TEST(AuditRotation, IsRefusedWithoutAPlaceAndToWhoMayNot) {
+TEST(AuditRotation, IsRefusedWithoutADirectoryAndWithoutTheRight) {
   const ScratchDir dir;
   Box box(MakeMemoryKv());
   EXPECT_EQ(Outcome(box.registry->RotateAudit(box.ann, {})), "failed precondition");
@@ -365,7 +366,7 @@ TEST(AuditUpkeep, ALogThatIsTooLargeIsHalved) {
   }
   EXPECT_EQ(kept(), kept_by_hand());
   EXPECT_EQ(box.registry->TendAudit(box.ann, Tending::kOverdue)->records, 0U)
-      << "somebody else's for a while";
+      << "another process may do it first";
   EXPECT_GT(box.registry->TendAudit(box.ann, Tending::kDue)->records, 50U);
   EXPECT_EQ(kept(), kept_by_hand());
   EXPECT_LT(kept(), 40 << 10);
@@ -396,8 +397,8 @@ TEST(AuditUpkeep, ALogThatIsTooOldLosesTheOlderHalfOfItsTime) {
   EXPECT_OK(box.registry->VerifyAudit(box.ann));
 }
 
-// A load test that opens another file each time: LMDB never gives a file's bytes back, so what moved must
-// make room for what comes. Without that the file grows to some ten times the bound.
+// A load test that opens another file each time. LMDB never shrinks its file, so moved records must make room
+// for new ones. Else the file grows to some ten times the bound.
 TEST(AuditUpkeep, TheDataFileStaysSmallHoweverManyOpensAreRecorded) {
   const ScratchDir dir;
   Box box(OpenLmdbAt(dir.path() + "/kv"), kPolicy, WithFilesIn(dir.path()));
@@ -454,7 +455,7 @@ INSTANTIATE_TEST_SUITE_P(Names, AuditRotationPowerCut,
                            return std::string(names.param == cas::UnsyncedNames::kLost ? "Lost" : "Kept");
                          });
 
-TEST(Crash, ARotationThatWasKilledLeavesTheChainWhole) {
+TEST(Crash, AKilledRotationLeavesTheChainWhole) {
   struct Row {
     const char* point;
     uint64_t records;  // in the log afterwards

@@ -33,7 +33,7 @@ AuditRecord Refusal(const std::string& principal, const std::string& action = "d
   return record;
 }
 
-// A log that a test can hold up and break.
+// A log that a test can block and break.
 class FakeLog {
  public:
   AuditSpool::Commit Commit() {
@@ -95,13 +95,13 @@ class FakeLog {
 
 using Lines = std::vector<std::string>;
 
-TEST(AuditSpool, ManyWaitingRecordsAreFewCommitsInOrder) {
+TEST(AuditSpool, ManyWaitingRecordsTakeFewCommitsInOrder) {
   FakeLog log;
   const FakeClock clock;
   AuditSpool spool(log.Commit(), clock, {});
   log.Hold(true);
   spool.Add(Open("first"));
-  log.WaitForCall();  // the rest gathers behind it
+  log.WaitForCall();  // the rest queues behind it
   Lines want = {"open first"};
   for (int i = 0; i < 100; ++i) {
     spool.Add(Open(std::to_string(i)));
@@ -113,7 +113,7 @@ TEST(AuditSpool, ManyWaitingRecordsAreFewCommitsInOrder) {
   EXPECT_EQ(log.batches(), (std::vector<size_t>{1, 31, 31, 31, 7}));
 }
 
-TEST(AuditSpool, WhatIsWaitingIsCommittedWhenItGoes) {
+TEST(AuditSpool, WaitingRecordsAreCommittedByTheDestructor) {
   FakeLog log;
   const FakeClock clock;
   {
@@ -128,8 +128,7 @@ TEST(AuditSpool, WhatIsWaitingIsCommittedWhenItGoes) {
   EXPECT_EQ(log.lines().back(), "eve deleteRegisteredModel 1");
 }
 
-// Whoever makes each refused request a little different fills the log no faster.
-TEST(AuditSpool, WhereTheHostHasNoThreadRecordsWaitForOne) {
+TEST(AuditSpool, RecordsWaitIfTheHostRefusesAThread) {
   SKIP_UNDER_SANITIZERS();
   FakeClock clock;
   FakeLog log;
@@ -148,10 +147,11 @@ TEST(AuditSpool, WhereTheHostHasNoThreadRecordsWaitForOne) {
     AuditSpool spool(log.Commit(), clock, {});
     spool.Add(Open("b"));
   }
-  EXPECT_EQ(log.lines(), (Lines{"open a", "open b"})) << "and are written when it goes";
+  EXPECT_EQ(log.lines(), (Lines{"open a", "open b"})) << "and they are written by the destructor";
 }
 
-TEST(AuditSpool, RefusalsThatDifferInWhatWasAskedForAreAFewAndACount) {
+// A caller that makes each refused request a little different fills the log no faster.
+TEST(AuditSpool, RefusalsWithDifferentParametersAreAFewRecordsAndACount) {
   FakeLog log;
   FakeClock clock;
   AuditSpool spool(log.Commit(), clock, {});
@@ -169,17 +169,17 @@ TEST(AuditSpool, RefusalsThatDifferInWhatWasAskedForAreAFewAndACount) {
   Lines want;
   for (int i = 0; i < 8; ++i) want.push_back(line("eve", i));
   want.push_back(line("mallory", 1));
-  want.push_back("eve deleteRegisteredModel 492");  // what they had in common
+  want.push_back("eve deleteRegisteredModel 492");  // the common fields, and the number
   EXPECT_EQ(log.lines(), want);
   clock.Advance(60'000);
   EXPECT_OK(spool.Flush());
   refuse("eve", 3);
   EXPECT_OK(spool.Flush());
-  EXPECT_EQ(log.lines().back(), line("eve", 3)) << "by itself again";
+  EXPECT_EQ(log.lines().back(), line("eve", 3)) << "alone again";
 }
 
-// Nobody makes a loop over one file a record each time by opening many others beside it.
-TEST(AuditSpool, IdenticalRecordsAreOneAndACountWhateverElseIsAdded) {
+// Opening many other files does not turn a loop over one file into a record each time.
+TEST(AuditSpool, IdenticalRecordsAreOneAndACountAmongManyOthers) {
   FakeLog log;
   FakeClock clock;
   AuditSpool spool(log.Commit(), clock, {.longest_wait = std::chrono::hours(1)});
@@ -199,7 +199,7 @@ TEST(AuditSpool, IdenticalRecordsAreOneAndACountWhateverElseIsAdded) {
             (Lines{"open 300 before", "open 299 same", "eve deleteRegisteredModel 492"}));
 }
 
-TEST(AuditSpool, OfMoreKindsThanItHoldsTheOldestIsWrittenDown) {
+TEST(AuditSpool, TooManyWindowsEndTheOldestOne) {
   FakeLog log;
   FakeClock clock;
   AuditSpool spool(log.Commit(), clock, {.most_windows = 5});
@@ -214,8 +214,8 @@ TEST(AuditSpool, OfMoreKindsThanItHoldsTheOldestIsWrittenDown) {
                                 "open same", "open 1 same"}));
 }
 
-// What repeats on a full disk needs no more memory the longer it lasts.
-TEST(AuditSpool, CountsOfWhatRepeatsWaitInTheQueueTooAndAreBoundedLikeIt) {
+// Repeated records on a full disk need no more memory the longer it lasts.
+TEST(AuditSpool, CountsWaitInTheBoundedQueueToo) {
   FakeLog log;
   FakeClock clock;
   AuditSpool spool(log.Commit(), clock,
@@ -235,7 +235,7 @@ TEST(AuditSpool, CountsOfWhatRepeatsWaitInTheQueueTooAndAreBoundedLikeIt) {
   EXPECT_EQ(lines.size(), 5U);
 }
 
-// A principal's opens of one version, whichever files of it they are, and however long it goes on.
+// A principal's opens of one version, whichever files they are of, and however long they continue.
 TEST(AuditSpool, OpensOfAVersionAreOneRecordAMinuteAndACount) {
   FakeLog log;
   FakeClock clock;
@@ -250,14 +250,14 @@ TEST(AuditSpool, OpensOfAVersionAreOneRecordAMinuteAndACount) {
   for (int again = 0; again < 10; ++again) open("2", 7);
   EXPECT_OK(spool.Flush());
   EXPECT_EQ(log.lines(), (Lines{"open shard-0 1", "open shard-7 2", "open 4999 1", "open 10 shard-7 2"}));
-  // What follows is the first of a minute again, and written before that minute ends.
+  // The next open is the first of a new minute, and is written before that minute ends.
   clock.Advance(60'000);
   open("1", 9);
   log.WaitForLines(5);
   EXPECT_EQ(log.lines().back(), "open shard-9 1");
 }
 
-TEST(AuditSpool, AWindowEndsWithoutAnyoneAddingAnything) {
+TEST(AuditSpool, AWindowEndsWithoutANewRecord) {
   FakeLog log;
   FakeClock clock;
   AuditSpool spool(log.Commit(), clock, {.window_ms = 50});
@@ -268,7 +268,7 @@ TEST(AuditSpool, AWindowEndsWithoutAnyoneAddingAnything) {
   EXPECT_EQ(log.lines(), (Lines{"open 1", "open 1 1"}));
 }
 
-TEST(AuditSpool, WhereEachIsWantedNoneIsCounted) {
+TEST(AuditSpool, EachOpenIsRecordedOnRequest) {
   FakeLog log;
   FakeClock clock;
   AuditSpool spool(log.Commit(), clock, {});
@@ -304,7 +304,7 @@ TEST(AuditSpool, TheRegistrysSettingSaysWhetherOpensAreCounted) {
   EXPECT_EQ(Outcome(box.registry->SetAuditSettings(box.ann, settings)), "invalid argument");
 }
 
-TEST(AuditSpool, ASpoolThatWasNeverUsedFlushesAndGoes) {
+TEST(AuditSpool, AnUnusedSpoolFlushesAndEnds) {
   FakeLog log;
   const FakeClock clock;
   AuditSpool spool(log.Commit(), clock, {});
@@ -325,7 +325,7 @@ TEST(AuditSpool, IdenticalRecordsAreOneAndACount) {
   spool.Add(Refusal("mallory"));
   EXPECT_OK(spool.Flush());
   EXPECT_EQ(log.lines().back(), "mallory deleteRegisteredModel") << "another minute, another record";
-  // Opens too, of one file each: a loop over it must not fill the disk.
+  // Opens of one file, too: a loop over it must not fill the disk.
   for (int i = 0; i < 300; ++i) spool.Add(Open("same"));
   spool.Add(Open("other"));
   EXPECT_OK(spool.Flush());
@@ -333,7 +333,7 @@ TEST(AuditSpool, IdenticalRecordsAreOneAndACount) {
   EXPECT_EQ(Lines(lines.begin() + 5, lines.end()), (Lines{"open same", "open other", "open 299 same"}));
 }
 
-TEST(AuditSpool, WhatDoesNotFitIsCountedAndTheCountIsRecorded) {
+TEST(AuditSpool, RecordsThatDoNotFitAreCountedAndTheCountIsRecorded) {
   FakeLog log;
   const FakeClock clock;
   AuditSpool spool(log.Commit(), clock, {.capacity = 10, .longest_wait = std::chrono::milliseconds(1)});
@@ -343,7 +343,7 @@ TEST(AuditSpool, WhatDoesNotFitIsCountedAndTheCountIsRecorded) {
   for (int i = 0; i < 25; ++i) spool.Add(Open(std::to_string(i)));
   log.Hold(false);
   EXPECT_OK(spool.Flush());
-  EXPECT_OK(spool.Flush());  // the count comes behind what was waiting
+  EXPECT_OK(spool.Flush());  // the count comes after the waiting records
   const Lines lines = log.lines();
   ASSERT_EQ(lines.size(), 11U);
   EXPECT_EQ(lines[9], "open 8");
@@ -366,7 +366,7 @@ TEST(AuditSpool, AFullDiskKeepsRecordsWaiting) {
   EXPECT_EQ(log.lines(), (Lines{"open 0", "open 1", "open 2", "open 3", "open 4", "lost 4"}));
 }
 
-TEST(AuditSpool, GoesThoughNothingCanBeWritten) {
+TEST(AuditSpool, EndsAlthoughNothingCanBeWritten) {
   FakeLog log;
   const FakeClock clock;
   log.SetFull(true);
@@ -378,7 +378,7 @@ TEST(AuditSpool, GoesThoughNothingCanBeWritten) {
   EXPECT_TRUE(log.lines().empty());
 }
 
-// Through the registry: what was recorded is in the chain, between changes that are made meanwhile.
+// Through the registry: the records are in the chain, between concurrent changes.
 TEST(AuditSpool, RecordsOfManyThreadsAreInOneWholeChain) {
   testing::Box box(MakeMemoryKv());
   const ObjectId model = box.Make("c.s.m");
@@ -402,12 +402,12 @@ TEST(AuditSpool, RecordsOfManyThreadsAreInOneWholeChain) {
             3U * kEach);
 }
 
-TEST(AuditSpool, WhatIsTooLongIsCut) {
+TEST(AuditSpool, LongTextsAreCut) {
   testing::Box box(MakeMemoryKv());
   std::map<std::string, std::string> params;
   for (int i = 0; i < 100; ++i) params[std::to_string(i)] = std::string(100'000, 'p');
   for (int i = 0; i < 30; ++i) {
-    box.ann.door = std::to_string(i);  // so that none is like another
+    box.ann.door = std::to_string(i);  // so that no two are alike
     box.registry->RecordAudit(box.ann, Operation::kReadFiles, kMetastoreId,
                               Error(Code::kPermissionDenied, std::string(10 << 20, 'e')), params);
   }
@@ -415,8 +415,8 @@ TEST(AuditSpool, WhatIsTooLongIsCut) {
   EXPECT_EQ(box.registry->Audit(box.ann, {.action = std::string(kOpenAction)})->size(), 30U);
 }
 
-// What a front end asks is no attempt, and what it decides it says itself.
-TEST(AuditSpool, AQuestionIsNotRecordedAndARefusedCallIs) {
+// A front end's check is not an attempt, and it records its decision itself.
+TEST(AuditSpool, ACheckIsNotRecordedButARefusedCallIs) {
   testing::Box box(MakeMemoryKv());
   const ObjectId model = box.Make("c.s.m");
   Caller eve = box.ann;
@@ -431,12 +431,12 @@ TEST(AuditSpool, AQuestionIsNotRecordedAndARefusedCallIs) {
   ASSERT_EQ(records.size(), 2U);
   EXPECT_EQ(records[0].action, "setRegisteredModelAlias");
   EXPECT_EQ(records[0].full_name, "c.s.m");
-  EXPECT_EQ(records[1].status, 403) << "to eve it is absent, to the log it is refused";
+  EXPECT_EQ(records[1].status, 403) << "eve sees it as absent, the log as refused";
   EXPECT_EQ(records[1].error.substr(0, 21), "eve may not see catal") << records[1].error;
   EXPECT_EQ(records[1].action, "getRegisteredModel");
-  EXPECT_EQ(records[1].full_name, "c.s.m") << "what was asked for, not where the way ended";
+  EXPECT_EQ(records[1].full_name, "c.s.m") << "the requested name, not the place where the look-up ended";
   EXPECT_EQ(records[1].object, model);
-  // What is about to be asked for, and is stopped on the way to its object.
+  // A request that is refused during the look-up of its object is recorded as the request.
   Caller asking = eve;
   asking.intent = Intent{"setRegisteredModelAlias", {{"alias_arg", "A"}}};
   EXPECT_EQ(Outcome(box.registry->Lookup(asking, FullName{{"c", "s", "m"}})), "not found");
