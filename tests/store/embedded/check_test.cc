@@ -1,5 +1,4 @@
-// What fsck asks of the registry's records: nothing is found in a sound registry, and every kind of damage
-// is.
+// Checks of the registry's records by fsck: it finds nothing in a sound registry, and every kind of damage.
 #include <gtest/gtest.h>
 
 #include <functional>
@@ -29,8 +28,8 @@ std::vector<KvEntry> All(Kv& kv) {
   return snapshot->Range("", "", 9999).value();
 }
 
-// A registry with a record of every kind, and what was deleted and renamed in its past. Object 3 is the
-// model c.s.m, versions 1 (READY) and 3 (PENDING) of which are left.
+// A registry with a record of every kind, and with deletions and renames in its past. Object 3 is the model
+// c.s.m; its versions 1 (READY) and 3 (PENDING) are left.
 std::unique_ptr<Box> Inhabited() {
   auto box = std::make_unique<Box>(MakeMemoryKv());
   Registry& registry = *box->registry;
@@ -88,11 +87,11 @@ TEST(CheckRecords, NoticesABitThatFlippedInAnyRecord) {
   EXPECT_EQ(Problems(*box), std::vector<std::string>{});
 }
 
-TEST(CheckRecords, NoticesARecordThatIsGone) {
+TEST(CheckRecords, NoticesAMissingRecord) {
   const auto box = Inhabited();
   for (const KvEntry& entry : All(*box->kv)) {
     SCOPED_TRACE(::testing::PrintToString(entry.key));
-    // A tag is named nowhere else.
+    // No other record names a tag.
     if (entry.key[0] == keys::Tag(0, 0, "")[0]) continue;
     Write(*box->kv, entry.key, std::nullopt);
     EXPECT_FALSE(Problems(*box).empty());

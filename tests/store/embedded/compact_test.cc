@@ -1,4 +1,4 @@
-// Copies of data.mdb: one for a backup, while it is in use, and one that takes its place, while it is not.
+// Copies of data.mdb: one for a backup, while it is in use, and one that replaces it, while it is not.
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <sys/stat.h>
@@ -27,7 +27,7 @@ LmdbOptions At(const std::string& directory) {
   return options;
 }
 
-// Everything that an engine answers, as text.
+// Everything that an engine returns, as text.
 std::string Everything(Kv& kv) {
   std::string all;
   const std::vector<KvEntry> entries = Must(Must(kv.Read())->Range("", "", SIZE_MAX));
@@ -38,7 +38,7 @@ std::string Everything(Kv& kv) {
   return all;
 }
 
-// 2,000 values, of which all but every tenth are deleted again.
+// 2,000 values; nine of ten are deleted again.
 std::string FillAndThin(const std::string& directory) {
   const auto kv = OpenLmdbAt(directory);
   std::vector<std::string> deleted;
@@ -58,7 +58,7 @@ std::string FillAndThin(const std::string& directory) {
 
 uint64_t SizeOf(const std::string& directory) { return std::filesystem::file_size(directory + "/data.mdb"); }
 
-TEST(Compaction, HoldsTheSameInFewerBytesAndIsTheSamePersons) {
+TEST(Compaction, KeepsContentOwnerAndModeInFewerBytes) {
   const ScratchDir dir;
   const std::string home = dir.path() + "/kv";
   const std::string before = FillAndThin(home);
@@ -92,12 +92,12 @@ TEST(Compaction, HoldsTheSameInFewerBytesAndIsTheSamePersons) {
     more.Put("after", "x");
     EXPECT_OK(kv->Commit(more));
   }
-  // Once more there is nothing to gain, and nothing is lost.
+  // A second time nothing is gained, and nothing is lost.
   EXPECT_OK(CompactLmdb(At(home), Compact::kDo));
   EXPECT_EQ(Must(OpenLmdbAt(home)->Read().value()->Get("after"))->value, "x");
 }
 
-TEST(Compaction, IsRefusedWhileAnyoneHasItOpenAndNamesThem) {
+TEST(Compaction, IsRefusedWhileAProcessHasItOpenAndNamesTheProcess) {
   const ScratchDir dir;
   const std::string home = dir.path() + "/kv";
   FillAndThin(home);
@@ -117,12 +117,12 @@ TEST(Compaction, IsRefusedWhileAnyoneHasItOpenAndNamesThem) {
   EXPECT_EQ(SizeOf(home), size);
   other.Kill();
   other.Wait();
-  // The one that held it is gone.
+  // The process that held it is gone.
   EXPECT_OK(CompactLmdb(At(home), Compact::kDo));
   EXPECT_LT(SizeOf(home), size);
 }
 
-TEST(Compaction, SomethingElseThanARegistryIsLeftAlone) {
+TEST(Compaction, RefusesAMissingOrDamagedFile) {
   const ScratchDir dir;
   EXPECT_EQ(Outcome(CompactLmdb(At(dir.path() + "/none"), Compact::kDo)), "not found");
   const std::string home = dir.path() + "/kv";
@@ -132,7 +132,7 @@ TEST(Compaction, SomethingElseThanARegistryIsLeftAlone) {
   EXPECT_FALSE(std::filesystem::exists(home + "/compact.mdb"));
 }
 
-TEST(Crash, ACompactionThatWasKilledLeavesTheOldFileOrTheNewOne) {
+TEST(Crash, AKilledCompactionLeavesTheOldFileOrTheNewOne) {
   struct Row {
     const char* point;
     bool smaller;
@@ -157,8 +157,8 @@ TEST(Crash, ACompactionThatWasKilledLeavesTheOldFileOrTheNewOne) {
   }
 }
 
-// A registry is copied while others write to it: the copy is of one moment, the commit that it ends with.
-TEST(LmdbCopy, IsOfOneMomentWhateverIsCommittedMeanwhile) {
+// A registry is copied while others write to it: the copy is the state after one commit, its last.
+TEST(LmdbCopy, IsConsistentDespiteConcurrentCommits) {
   const ScratchDir dir;
   const std::string home = dir.path() + "/kv";
   const auto kv = OpenLmdbAt(home);
@@ -184,7 +184,7 @@ TEST(LmdbCopy, IsOfOneMomentWhateverIsCommittedMeanwhile) {
     const auto snapshot = Must(copy->Read());
     const auto entries = Must(snapshot->Range("", "", SIZE_MAX));
     ASSERT_EQ(entries.size(), static_cast<size_t>(kKeys));
-    // Halves are commits of their own: the second may be one behind, and each is of one commit.
+    // The two halves are separate commits: the second may be one behind, and each half is of one commit.
     EXPECT_EQ(entries[0].revision, entries[99].revision);
     EXPECT_EQ(entries[100].revision, entries[199].revision);
     EXPECT_EQ(snapshot->revision(), std::max(entries[0].revision, entries[100].revision));

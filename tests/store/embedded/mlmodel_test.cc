@@ -57,14 +57,14 @@ TEST(Mlmodel, ASignatureNeedsInputsAndOutputs) {
   }
 }
 
-// Each as the inputs, and as the outputs.
+// The specs once as inputs and once as outputs.
 std::array<std::string, 2> WithSpecs(const std::string& specs) {
   const std::string good = R"('[{"type": "long"}]')";
   return {"signature: {inputs: " + specs + ", outputs: " + good + "}\n",
           "signature: {inputs: " + good + ", outputs: " + specs + "}\n"};
 }
 
-// What MLflow 3.17 writes of each kind of schema that it has.
+// The specs that MLflow 3.17 writes for each kind of schema that it has.
 TEST(Mlmodel, EveryKindOfSchemaThatMlflowWritesIsASignature) {
   for (
       const char* specs : {
@@ -83,7 +83,7 @@ TEST(Mlmodel, EveryKindOfSchemaThatMlflowWritesIsASignature) {
   }
 }
 
-TEST(Mlmodel, WhatSaysNothingOfTheColumnsIsNoSignature) {
+TEST(Mlmodel, ASignatureWithoutColumnsIsRefused) {
   for (const char* specs : {"x",
                             "'[]'",
                             "[]",
@@ -126,7 +126,7 @@ TEST(Mlmodel, HostileYamlIsRefusedAndCostsLittle) {
   for (int i = 0; i < 50'000; ++i) maps += "{a: ";
   EXPECT_FALSE(CheckMlmodelSignature(maps).ok());
   EXPECT_FALSE(CheckMlmodelSignature(std::string(kMlmodelMaxBytes + 1, ' ')).ok());
-  // Each line doubles what the aliases stand for; unfolded it would have 2^64 leaves.
+  // Each line doubles the size that the aliases stand for; expanded it would have 2^64 leaves.
   std::string bomb = "a0: &a0 [x, x]\n";
   for (int i = 1; i < 64; ++i) {
     const std::string n = std::to_string(i);
@@ -135,7 +135,7 @@ TEST(Mlmodel, HostileYamlIsRefusedAndCostsLittle) {
   }
   EXPECT_FALSE(CheckMlmodelSignature(bomb).ok());
   EXPECT_FALSE(CheckMlmodelSignature(bomb + "signature: {inputs: *a63, outputs: *a63}\n").ok());
-  // The JSON in it, likewise: half a million lists in each other.
+  // The JSON in it, likewise: half a million nested lists.
   const std::string deep(500'000, '[');
   for (const std::string& specs : {deep, R"([{"type": "long", "x": )" + deep}) {
     EXPECT_FALSE(CheckMlmodelSignature(WithSpecs("'" + specs + "'")[0]).ok());

@@ -1,4 +1,4 @@
-// Principals that are deleted leave the groups they were in, and their own members.
+// Deleted principals leave the groups that they were in, and lose their own members.
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
@@ -28,8 +28,8 @@ std::vector<std::string> GroupNames(Box& box, const std::string& member) {
   return names;
 }
 
-// `count` groups with the ids from `first` on that eve was in, as a program left them that deleted them and
-// no membership.
+// `count` groups with the ids from `first` on that eve was in, as an older program left them: it deleted the
+// groups, but no membership.
 void LeaveDeletedGroups(Box& box, PrincipalId first, size_t count) {
   const PrincipalId eve = box.registry->FindPrincipal(box.ann, "eve")->id;
   for (PrincipalId group = first; group < first + count; ++group) {
@@ -45,7 +45,7 @@ void LeaveDeletedGroups(Box& box, PrincipalId first, size_t count) {
   }
 }
 
-TEST(Principals, DeletingOneEndsItsMembershipsBothWaysRound) {
+TEST(Principals, DeletingOneEndsItsMembershipsInBothDirections) {
   Box box(MakeMemoryKv());
   EmbeddedRegistry& registry = *box.registry;
   for (const char* group : {"outer", "team", "other"}) {
@@ -67,12 +67,12 @@ TEST(Principals, DeletingOneEndsItsMembershipsBothWaysRound) {
   EXPECT_EQ(registry.CheckRecords(box.ann)->problems, std::vector<std::string>());
 }
 
-TEST(Principals, GroupsThatWereDeletedCountForNothing) {
+TEST(Principals, DeletedGroupsHaveNoEffect) {
   Box box(MakeMemoryKv());
   EmbeddedRegistry& registry = *box.registry;
   ASSERT_OK(registry.CreatePrincipal(box.ann, PrincipalKind::kUser, "eve"));
   LeaveDeletedGroups(box, 1000, kMaxMemberships + 10);
-  // A group that is found behind all of those.
+  // A group that is found after all of those.
   PrincipalCountersRecord counters;
   counters.next = 10'000;
   KvTransaction transaction;
@@ -89,11 +89,11 @@ TEST(Principals, GroupsThatWereDeletedCountForNothing) {
   EXPECT_EQ(registry.CheckRecords(box.ann)->problems, std::vector<std::string>());
 
   ASSERT_OK(registry.MarkForSweep(box.ann));
-  EXPECT_EQ(Memberships(box), 2U) << "a sweep removes what was left";
+  EXPECT_EQ(Memberships(box), 2U) << "a sweep removes the rest";
   EXPECT_OK(registry.CheckAccess(eve, Operation::kCreateCatalog, kMetastoreId));
 }
 
-// Also where a user of the host is called as one and comes with its groups.
+// Even if a user of the host has the same name and comes with its groups.
 TEST(Principals, AServicePrincipalIsInNoGroupOfTheHost) {
   Box box(MakeMemoryKv());
   EmbeddedRegistry& registry = *box.registry;
@@ -110,7 +110,7 @@ TEST(Principals, AServicePrincipalIsInNoGroupOfTheHost) {
   EXPECT_EQ(GroupNames(box, "bot"), std::vector<std::string>{std::string(kAccountUsers)});
 }
 
-TEST(Principals, ADeletedGroupIsNoWayFromOneGroupToAnother) {
+TEST(Principals, ADeletedGroupDoesNotConnectTwoGroups) {
   Box box(MakeMemoryKv());
   EmbeddedRegistry& registry = *box.registry;
   for (const char* group : {"a", "between", "b"}) {

@@ -34,7 +34,7 @@ uint64_t TestSeed() {
 
 constexpr int kSteps = 60;
 
-// What the registry looks like after each step of the script, in a memory that nobody kills.
+// The state of the registry after each step of the script, in an engine that is never killed.
 std::vector<std::string> DumpsOf(uint64_t seed) {
   Box box(MakeMemoryKv());
   std::vector<std::string> dumps = {Dump(*box.registry, box.ann)};
@@ -51,7 +51,8 @@ void Initialize(const std::string& home) {
       InitializeRegistry(*kv, SystemClock(), testing::Ann(), RegistrySettings::SignaturePolicy::kIfMlmodel));
 }
 
-// Plays the script in a worker until it dies or `kill_after` lines were read, and checks what it left.
+// Plays the script in a worker until it dies or `kill_after` lines were read, and checks the state that it
+// left.
 void CheckAfterDeath(uint64_t seed, const std::vector<std::string>& dumps, const std::string& fail_point,
                      int kill_after) {
   const ScratchDir dir;
@@ -82,8 +83,7 @@ void CheckAfterDeath(uint64_t seed, const std::vector<std::string>& dumps, const
                                                  << before << "\ntried:\n"
                                                  << after;
   EXPECT_OK(registry->VerifyAudit(ann));
-  // Whatever was interrupted is finished here, changes nothing that can be seen, and leaves the registry
-  // usable.
+  // An interrupted operation is finished here, changes nothing visible, and leaves the registry usable.
   EXPECT_OK(registry->MarkForSweep(ann));
   EXPECT_EQ(Dump(*registry, ann), found);
   const auto snapshot = kv->Read().value();
@@ -93,7 +93,7 @@ void CheckAfterDeath(uint64_t seed, const std::vector<std::string>& dumps, const
   }
 }
 
-TEST(Crash, AKilledProcessLeavesWhatWasAcknowledgedAndNothingHalfDone) {
+TEST(Crash, AKilledProcessLeavesAcknowledgedCommitsAndNoPartialOnes) {
   const uint64_t seed = TestSeed();
   const std::vector<std::string> dumps = DumpsOf(seed);
   std::mt19937_64 random(seed);
@@ -109,7 +109,7 @@ TEST(Crash, AKilledProcessLeavesWhatWasAcknowledgedAndNothingHalfDone) {
   }
 }
 
-TEST(Crash, AKillAtAnyMomentLeavesWhatWasAcknowledgedAndNothingHalfDone) {
+TEST(Crash, AKillAtAnyMomentLeavesAcknowledgedCommitsAndNoPartialOnes) {
   const uint64_t seed = TestSeed();
   const std::vector<std::string> dumps = DumpsOf(seed);
   std::mt19937_64 random(seed);
@@ -118,7 +118,7 @@ TEST(Crash, AKillAtAnyMomentLeavesWhatWasAcknowledgedAndNothingHalfDone) {
   }
 }
 
-TEST(Crash, AnInitThatWasKilledCanBeDoneAgain) {
+TEST(Crash, AKilledInitCanBeRepeated) {
   for (const char* point : {"kv.create.written", "kv.commit.begin", "kv.commit.applied"}) {
     SCOPED_TRACE(point);
     const ScratchDir dir;
@@ -133,7 +133,7 @@ TEST(Crash, AnInitThatWasKilledCanBeDoneAgain) {
   }
 }
 
-TEST(Crash, OtherProcessesWorkOnAfterOneWasKilledInsideACommit) {
+TEST(Crash, OtherProcessesContinueAfterAKillInsideACommit) {
   const ScratchDir dir;
   Box box(OpenLmdbAt(dir.path() + "/kv"));
   const ObjectId model = box.Make("c.s.m");
@@ -169,7 +169,7 @@ TEST(Processes, RacingVersionsGetDistinctNumbersWithoutGaps) {
   EXPECT_OK(box.registry->VerifyAudit(box.ann));
 }
 
-TEST(Processes, OfElevenRacingAliasesTenAreSet) {
+TEST(Processes, TenOfElevenRacingAliasesAreSet) {
   const ScratchDir dir;
   Box box(OpenLmdbAt(dir.path() + "/kv"));
   const ObjectId model = box.Make("c.s.m");
@@ -214,7 +214,7 @@ TEST(Processes, TheMapGrowsUnderAnotherProcessThatHasItOpen) {
   EXPECT_EQ((*kv->Read())->Range("fill", "film", 1000)->size(), 200U);
 }
 
-TEST(Processes, AnothersCommitRingsTheBell) {
+TEST(Processes, ACommitOfAnotherProcessWakesAWaiter) {
   const ScratchDir dir;
   Box box(OpenLmdbAt(dir.path() + "/kv"));
   box.Make("c.s.m");
@@ -225,7 +225,7 @@ TEST(Processes, AnothersCommitRingsTheBell) {
   EXPECT_GT(box.registry->CurrentRevision().value(), before);
 }
 
-TEST(Processes, ChangesOfOneProcessWaitTogetherAndNotOneAfterTheOther) {
+TEST(Processes, ChangesOfOneProcessWaitTogether) {
   const ScratchDir dir;
   LmdbOptions options;
   options.directory = dir.path() + "/kv";
@@ -246,14 +246,14 @@ TEST(Processes, ChangesOfOneProcessWaitTogetherAndNotOneAfterTheOther) {
   const auto limit = std::chrono::steady_clock::now() + std::chrono::seconds(60);
   for (auto& change : changes) ASSERT_EQ(change.wait_until(limit), std::future_status::ready);
   for (auto& change : changes) EXPECT_EQ(change.get(), "busy");
-  // A question is answered meanwhile.
+  // Reads work meanwhile.
   EXPECT_OK(box.registry->Get(box.ann, schema));
   worker.Kill();
   worker.Wait();
   EXPECT_OK(box.registry->Create(box.ann, schema, "m", ""));
 }
 
-TEST(Processes, ALeaseWhoseProcessIsGoneEndsAtTheNextMark) {
+TEST(Processes, ALeaseOfADeadProcessEndsAtTheNextMark) {
   const ScratchDir dir;
   Box box(OpenLmdbAt(dir.path() + "/kv"));
   std::string id;
@@ -297,7 +297,7 @@ class SmallDisk {
   bool mounted_ = false;
 };
 
-// What the data file has left to itself on a full disk.
+// Uses the space that the data file has left for itself on a full disk.
 void FillUp(Box& box, ObjectId schema) {
   Result<ObjectInfo> last = Error(Code::kInternal, "not tried");
   for (int i = 0; i < 100'000 && (i == 0 || last.ok()); ++i) {
@@ -306,7 +306,7 @@ void FillUp(Box& box, ObjectId schema) {
   ASSERT_EQ(Outcome(last), "no space");
 }
 
-TEST(DiskFull, NothingIsHalfDoneAndThingsCanStillBeReadAndDeleted) {
+TEST(DiskFull, ChangesStayAtomicAndReadsAndDeletionsStillWork) {
   const ScratchDir dir;
   const SmallDisk disk(dir.path() + "/small");
   if (!disk.mounted()) GTEST_SKIP() << "mounting a tmpfs needs root";
@@ -337,8 +337,8 @@ TEST(DiskFull, NothingIsHalfDoneAndThingsCanStillBeReadAndDeleted) {
   EXPECT_OK(box.registry->VerifyAudit(box.ann));
 }
 
-// Filling the disk, with a draft for instance, keeps nobody's rights.
-TEST(DiskFull, ARegistryOfAnOlderFormatOpensAndRightsCanBeTakenAwayInIt) {
+// Filling the disk, with a draft for example, preserves no one's rights.
+TEST(DiskFull, ARegistryOfAnOlderFormatOpensAndRightsCanBeRevoked) {
   const ScratchDir dir;
   const SmallDisk disk(dir.path() + "/small");
   if (!disk.mounted()) GTEST_SKIP() << "mounting a tmpfs needs root";
@@ -356,7 +356,7 @@ TEST(DiskFull, ARegistryOfAnOlderFormatOpensAndRightsCanBeTakenAwayInIt) {
       box.registry->ChangeGrants(box.ann, model, {{.principal = "bob", .remove = {Privilege::kExecute}}}));
 }
 
-TEST(DiskFull, RightsCanStillBeTakenAway) {
+TEST(DiskFull, RightsCanStillBeRevoked) {
   const ScratchDir dir;
   const SmallDisk disk(dir.path() + "/small");
   if (!disk.mounted()) GTEST_SKIP() << "mounting a tmpfs needs root";
@@ -373,7 +373,7 @@ TEST(DiskFull, RightsCanStillBeTakenAway) {
   disk.Fill();
   FillUp(box, registry.Get(box.ann, model)->parent);
 
-  // One of two rights, then the rest, while others keep theirs: no record goes by it.
+  // One of two rights, then the rest, while others keep theirs: no record disappears.
   const auto revoke = [&](const char* user, PrivilegeSet what) {
     return Outcome(registry.ChangeGrants(box.ann, model, {{.principal = user, .remove = what}}));
   };
@@ -385,7 +385,7 @@ TEST(DiskFull, RightsCanStillBeTakenAway) {
   EXPECT_EQ(Outcome(registry.SetOwner(box.ann, model, "ann")), "ok");
   const auto trail = registry.Audit(box.ann, {.action = "updatePermissions"}).value();
   EXPECT_NE(trail.back().params.at("changes").find("\"remove\":[\"EXECUTE\"]"), std::string::npos);
-  // What gives rights does not fit, nor what could be done until nothing is left to take them away with.
+  // A grant does not fit, nor a change that could be repeated until no space is left for revoking.
   EXPECT_EQ(Outcome(registry.ChangeGrants(box.ann, model, {{.principal = "bob", .add = rights}})),
             "no space");
   EXPECT_EQ(
@@ -396,9 +396,9 @@ TEST(DiskFull, RightsCanStillBeTakenAway) {
   EXPECT_OK(registry.VerifyAudit(box.ann));
 }
 
-// Each change leaves a record for ever, so whoever could make changes without end on a full disk would use up
-// what REVOKE needs.
-TEST(DiskFull, WhatFreesNothingDoesNotUseWhatIsKeptForTakingRightsAway) {
+// Each change leaves a record for ever. A caller that could make endless changes on a full disk would use up
+// the space that REVOKE needs.
+TEST(DiskFull, ChangesThatFreeNothingDoNotUseTheReserve) {
   const ScratchDir dir;
   const SmallDisk disk(dir.path() + "/small");
   if (!disk.mounted()) GTEST_SKIP() << "mounting a tmpfs needs root";
@@ -429,9 +429,9 @@ TEST(DiskFull, WhatFreesNothingDoesNotUseWhatIsKeptForTakingRightsAway) {
       "ok");
 }
 
-// What frees space, or takes a right away, can be gathered for the day that the disk is full. Half of what is
-// kept is the metastore's admin's alone.
-TEST(DiskFull, WhoOwnsAModelLeavesRoomForTheAdminsRevokes) {
+// Changes that free space, or take a right away, can be saved up for the day that the disk is full. So half
+// of the reserve is for the metastore's admin alone.
+TEST(DiskFull, AModelsOwnerLeavesRoomForTheAdminsRevokes) {
   const ScratchDir dir;
   const SmallDisk disk(dir.path() + "/small", "size=8m");
   if (!disk.mounted()) GTEST_SKIP() << "mounting a tmpfs needs root";
@@ -474,10 +474,10 @@ TEST(DiskFull, WhoOwnsAModelLeavesRoomForTheAdminsRevokes) {
       if (outcome == "ok") ++done;
     }
   }
-  EXPECT_GT(done, kOthers) << "there is a part for them, too";
+  EXPECT_GT(done, kOthers) << "a part of the reserve is for them, too";
   EXPECT_EQ(outcome, "no space") << "after " << done << " revokes, of " << kModels * kOthers;
   for (const ObjectId id : own) {
-    registry.Delete(bob, id, Registry::DeleteMode::kIfEmpty).IgnoreError("as many as there is room for");
+    registry.Delete(bob, id, Registry::DeleteMode::kIfEmpty).IgnoreError("as many as fit");
   }
   for (const GrantChange& each : to_all) {
     EXPECT_EQ(
@@ -488,7 +488,7 @@ TEST(DiskFull, WhoOwnsAModelLeavesRoomForTheAdminsRevokes) {
   EXPECT_OK(registry.VerifyAudit(box.ann));
 }
 
-// A sweep is how space is had back.
+// Only a sweep frees the space again.
 TEST(DiskFull, AMarkForASweepDoesNotWaitForPendingVersionsToAge) {
   const ScratchDir dir;
   const SmallDisk disk(dir.path() + "/small");

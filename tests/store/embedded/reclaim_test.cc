@@ -57,7 +57,7 @@ TEST(Lease, AWriterThatSleptTooLongIsAbortedAndNotCommitted) {
             "aborted");
 }
 
-// Writers and sweeps at once: whatever was committed keeps its tree.
+// Writers and sweeps at once: every committed version keeps its tree.
 TEST(Lease, NoCommittedVersionEverLosesItsTreeToASweep) {
   Box box(MakeMemoryKv());
   const ObjectId model = box.Make("c.s.m");
@@ -113,7 +113,7 @@ TEST(Mark, HoldsTheTreesOfReadyVersionsOnly) {
   EXPECT_FALSE(box.blobs.Has(with_model));
 }
 
-TEST(Mark, IsRefusedWhereAModelIsLostButItsVersionsAreNot) {
+TEST(Mark, IsRefusedIfAModelIsLostButItsVersionsAreNot) {
   Box box(MakeMemoryKv());
   const ObjectId model = box.Make("c.s.m");
   ASSERT_OK(box.Commit(model));
@@ -123,7 +123,7 @@ TEST(Mark, IsRefusedWhereAModelIsLostButItsVersionsAreNot) {
   EXPECT_EQ(testing::Outcome(box.registry->MarkForSweep(box.ann)), "data loss");
 }
 
-TEST(Deletion, OfAModelWithManyVersionsIsOneMomentForOthersAndLeavesNothing) {
+TEST(Deletion, OfAModelWithManyVersionsIsAtomicAndLeavesNothing) {
   Box box(MakeMemoryKv());
   const ObjectId neighbour = box.Make("c.s.a");
   const ObjectId model = box.Make("c.s.m");
@@ -141,13 +141,13 @@ TEST(Deletion, OfAModelWithManyVersionsIsOneMomentForOthersAndLeavesNothing) {
   for (const char table : {'t', 'd', 'p', 'x'}) EXPECT_EQ(KeysOfTable(*box.kv, table), 0U) << table;
 }
 
-TEST(Deletion, ThatWasInterruptedIsInvisibleAndFinishedByTheNextMark) {
+TEST(Deletion, IsInvisibleWhenInterruptedAndFinishedByTheNextMark) {
   Box box(MakeMemoryKv());
   const ObjectId model = box.Make("c.s.m");
   std::vector<Digest> trees;
   for (int i = 0; i < 3; ++i) trees.push_back(box.Commit(model, std::to_string(i))->tree);
   const VersionId version = box.registry->GetVersion(box.ann, model, 2)->id;
-  // What the first commit of a deletion leaves behind.
+  // The state after the first commit of a deletion.
   KvTransaction transaction;
   const auto info = box.registry->Get(box.ann, model).value();
   transaction.Delete(keys::Object(info.parent, "m"));
@@ -177,7 +177,7 @@ TEST(Fsck, NamesTheVersionsThatNeedADamagedBlob) {
             std::vector<std::string>{"c.s.m/2"});
   const Digest tree = box.registry->GetVersion(box.ann, model, 3)->tree;
   EXPECT_EQ(box.registry->VersionsThatNeed(box.ann, {tree}).value(), std::vector<std::string>{"c.s.m/3"});
-  EXPECT_TRUE(box.registry->VersionsThatNeed(box.ann, {DigestOf("nobody's")})->empty());
+  EXPECT_TRUE(box.registry->VersionsThatNeed(box.ann, {DigestOf("no one's")})->empty());
 }
 
 }  // namespace

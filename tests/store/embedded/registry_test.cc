@@ -1,4 +1,4 @@
-// What the registry means, on every engine.
+// The registry's contract, on every engine.
 #include "store/registry.h"
 
 #include <gtest/gtest.h>
@@ -40,7 +40,7 @@ std::vector<std::string> AliasesOf(const ObjectInfo& model) {
   return names;
 }
 
-TEST_P(RegistryContract, InitOnceAndItsUserIsTheAdmin) {
+TEST_P(RegistryContract, InitWorksOnceAndItsUserIsTheAdmin) {
   Box box(Engine());
   EXPECT_EQ(Outcome(InitializeRegistry(*box.kv, box.clock, box.ann, {})), "already exists");
   EXPECT_EQ(box.registry->Get(box.ann, kMetastoreId)->owner, "ann");
@@ -56,7 +56,7 @@ TEST_P(RegistryContract, InitOnceAndItsUserIsTheAdmin) {
   EXPECT_EQ(box.registry->Settings(box.ann)->id.size(), 32U);
 }
 
-TEST_P(RegistryContract, AnEmptyEngineIsNoRegistry) {
+TEST_P(RegistryContract, AnEmptyEngineIsNotARegistry) {
   const auto kv = Engine();
   testing::FakeBlobStore blobs;
   EXPECT_EQ(Outcome(EmbeddedRegistry::Open(*kv, blobs, SystemClock())), "failed precondition");
@@ -133,7 +133,7 @@ TEST_P(RegistryContract, ContainersAreDeletedOnlyWhenEmpty) {
             "invalid argument");
 }
 
-TEST_P(RegistryContract, AModelMadeAgainIsANewOne) {
+TEST_P(RegistryContract, AModelWithAReusedNameIsANewModel) {
   Box box(Engine());
   const ObjectId first = box.Make("c.s.m");
   ASSERT_OK(box.Commit(first));
@@ -239,7 +239,7 @@ TEST_P(RegistryContract, AVersionGetsTheNextNumberAndIsReady) {
   EXPECT_EQ(box.registry->Get(box.ann, model)->latest_ready, 2U);
 }
 
-TEST_P(RegistryContract, NumbersAreNeverGivenAgain) {
+TEST_P(RegistryContract, VersionNumbersAreNeverReused) {
   Box box(Engine());
   const ObjectId model = box.Make("c.s.m");
   for (int i = 0; i < 3; ++i) ASSERT_OK(box.Commit(model));
@@ -252,7 +252,7 @@ TEST_P(RegistryContract, NumbersAreNeverGivenAgain) {
   EXPECT_EQ(box.Commit(model)->number, 4U);
 }
 
-TEST_P(RegistryContract, WhatCanBeKnownOfANewVersionIsSaidBeforeItsTreeIsThere) {
+TEST_P(RegistryContract, ANewVersionIsCheckedBeforeItsTreeIsStored) {
   Box box(Engine());
   const ObjectId model = box.Make("c.s.m");
   const ObjectId schema = box.registry->Get(box.ann, model)->parent;
@@ -276,7 +276,7 @@ TEST_P(RegistryContract, WhatCanBeKnownOfANewVersionIsSaidBeforeItsTreeIsThere) 
       {"a long description",
        {.source = {}, .run_id = {}, .comment = std::string(kMaxDescriptionCharacters + 1, 'd'), .tags = {}},
        "limit reached"},
-      {"a key that can never be",
+      {"an invalid key",
        {.source = {}, .run_id = {}, .comment = {}, .tags = {{"a.b", "v"}}},
        "invalid argument"},
       {"too many tags", {.source = {}, .run_id = {}, .comment = {}, .tags = many}, "limit reached"},
@@ -393,7 +393,7 @@ TEST_P(RegistryContract, APendingVersionAgesToFailed) {
   EXPECT_EQ(box.registry->GetVersion(box.ann, model, 1)->status, VersionStatus::kFailed);
 }
 
-TEST_P(RegistryContract, ACopyCarriesWhatBelongsToTheVersionAndNoAliases) {
+TEST_P(RegistryContract, ACopyOfAVersionKeepsItsFieldsButNotItsAliases) {
   Box box(Engine());
   const ObjectId model = box.Make("dev.s.m");
   const ObjectId target = box.Make("prod.s.m");
@@ -419,7 +419,7 @@ TEST_P(RegistryContract, ACopyCarriesWhatBelongsToTheVersionAndNoAliases) {
   EXPECT_EQ(box.registry->CopyVersion(box.ann, model, 1, model)->number, 3U);
 }
 
-// The numbers of a model's versions, with what each is a copy of.
+// The numbers of a model's versions, each with the version that it is a copy of.
 std::map<VersionNumber, std::string> SourcesOf(Box& box, ObjectId model) {
   std::map<VersionNumber, std::string> sources;
   const auto versions = box.registry->ListVersions(box.ann, model, {}).value();
@@ -433,7 +433,7 @@ TEST_P(RegistryContract, ACopyOfAModelIsTheModelUnderAnotherName) {
   NewVersion fields;
   fields.run_id = "run";
   fields.comment = "words";
-  // As many as there can be: each version's copy is one commit all the same.
+  // The most that are allowed: each version's copy is one commit all the same.
   for (size_t i = 0; i < kMaxTagsPerObject; ++i) {
     fields.tags["key" + std::to_string(i)] = std::string(kMaxTagValueCharacters, 'x');
     ASSERT_OK(box.registry->SetTag(box.ann, {model, {}}, "key" + std::to_string(i), "value"));
@@ -467,7 +467,7 @@ TEST_P(RegistryContract, ACopyOfAModelIsTheModelUnderAnotherName) {
   ASSERT_EQ(copy.model.aliases.size(), kMaxAliasesPerModel);
   EXPECT_EQ(box.registry->ResolveAlias(box.ann, copy.model.id, "Alias-3")->number, 4U);
   EXPECT_EQ(box.Commit(copy.model.id)->number, 7U);
-  // One event a commit: the model, each version, the aliases.
+  // One event per commit: the model, each version, the aliases.
   std::vector<EventKind> told;
   const std::vector<Event> events = box.registry->Events(before, 100).value();
   for (const Event& event : events) {
@@ -481,7 +481,7 @@ TEST_P(RegistryContract, ACopyOfAModelIsTheModelUnderAnotherName) {
   EXPECT_EQ(box.registry->CheckRecords(box.ann)->problems, std::vector<std::string>());
 }
 
-TEST_P(RegistryContract, IntoAModelThatIsThereACopyBringsTheVersionsThatItLacks) {
+TEST_P(RegistryContract, ACopyIntoAnExistingModelAddsTheMissingVersions) {
   Box box(Engine());
   const ObjectId model = box.Make("dev.s.m");
   const ObjectId target = box.Make("prod.s.m");
@@ -499,9 +499,9 @@ TEST_P(RegistryContract, IntoAModelThatIsThereACopyBringsTheVersionsThatItLacks)
   EXPECT_EQ(SourcesOf(box, target), all);
   EXPECT_EQ(copy.model.comment, "");
   EXPECT_TRUE(copy.model.aliases.empty());
-  EXPECT_TRUE(box.registry->CopyModel(box.ann, model, schema, "m")->versions.empty()) << "they are there";
+  EXPECT_TRUE(box.registry->CopyModel(box.ann, model, schema, "m")->versions.empty()) << "they exist already";
   EXPECT_EQ(SourcesOf(box, target), all);
-  // A source that only says so is no copy.
+  // A source that only claims to be one is not a copy.
   NewVersion claimed;
   claimed.source = "models:/dev.s.m/4";
   ASSERT_OK(box.Commit(model, "4"));
@@ -595,7 +595,7 @@ TEST_P(RegistryContract, AliasSlotsAreUniqueAndStay) {
   EXPECT_EQ(after.at("new"), before.at("a3"));
 }
 
-TEST_P(RegistryContract, DeletingAVersionTakesItsAliasesAndTags) {
+TEST_P(RegistryContract, DeletingAVersionDeletesItsAliasesAndTags) {
   Box box(Engine());
   const ObjectId model = box.Make("c.s.m");
   ASSERT_OK(box.Commit(model));
@@ -639,7 +639,7 @@ TEST_P(RegistryContract, EveryChangeIsAnEventInTheOrderOfCommits) {
   EXPECT_EQ(box.registry->Events(events[5].revision, 1)->at(0).kind, EventKind::kVersionDeleted);
 }
 
-// A watcher waits behind the last event it saw; were it woken by every commit it would spin after a lease.
+// A watcher waits after the last event that it saw. If every commit woke it, it would spin after a lease.
 TEST_P(RegistryContract, WaitingForAChangeSleepsThroughCommitsWithoutAnEvent) {
   Box box(Engine());
   const std::stop_source never;
@@ -700,8 +700,8 @@ TEST_P(RegistryContract, MovingAnAliasKeepsItsAuditTrail) {
 INSTANTIATE_TEST_SUITE_P(Engines, RegistryContract, ::testing::Values("memory", "lmdb"),
                          [](const auto& engine) { return std::string(engine.param); });
 
-// Scripts say again what is so already; neither who watches nor the log, which is kept for ever, hears of it.
-TEST(Registry, SettingWhatIsSetIsNoChange) {
+// Scripts set the same values again. Neither watchers nor the log, which is kept for ever, notice it.
+TEST(Registry, SettingTheSameValueIsNotAChange) {
   Box box(MakeMemoryKv());
   Registry& registry = *box.registry;
   const ObjectId model = box.Make("c.s.m");
@@ -726,7 +726,7 @@ TEST(Registry, SettingWhatIsSetIsNoChange) {
   auto before = what_was_heard();
   ASSERT_OK(registry.SetDescription(box.ann, bare, ""));
   ASSERT_OK(registry.SetSettings(box.ann, schema, {}, {}));
-  EXPECT_EQ(what_was_heard(), before) << "nor is taking away what is not there";
+  EXPECT_EQ(what_was_heard(), before) << "nor is removing an absent value";
   set_all("x", "bob", {}, limited);
   before = what_was_heard();
   box.clock.Advance(1000);
@@ -735,7 +735,7 @@ TEST(Registry, SettingWhatIsSetIsNoChange) {
   EXPECT_EQ(what_was_heard(), before);
   EXPECT_EQ(registry.Get(box.ann, model)->updated_at_ms, updated);
 
-  // As refused as a change would be.
+  // Refused in the same cases as a change.
   EXPECT_EQ(Outcome(registry.SetTag(box.ann, bare, "k", "x", Registry::TagMode::kCreateOnly)),
             "already exists");
   Caller eve = box.ann;

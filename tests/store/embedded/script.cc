@@ -26,7 +26,7 @@ std::string PlayStep(store::EmbeddedRegistry& registry, FakeBlobStore& blobs, co
     const auto found = registry.LookupChild(caller, parent, name);
     return found.ok() ? found->id : ObjectId{1} << 40U;  // an id that nothing has
   };
-  // Mostly in one schema, so that things are there to be changed.
+  // Mostly in one schema, so that changes meet existing objects.
   const std::string catalog_name = pick(5) == 0 ? "c1" : "c0";
   const std::string schema_name = pick(5) == 0 ? "s1" : "s0";
   const std::string model_name = fmt::format("m{}", pick(3));
@@ -34,7 +34,7 @@ std::string PlayStep(store::EmbeddedRegistry& registry, FakeBlobStore& blobs, co
   const std::string alias = fmt::format("A{}", pick(4));
   const std::string other_alias = fmt::format("A{}", pick(4));
   const store::VersionNumber number = 1 + pick(5);
-  if (step < 3) {  // first what the rest needs
+  if (step < 3) {  // first the objects that the rest needs
     const ObjectId c0 = child(store::kMetastoreId, "c0");
     if (step == 0) return "catalog " + Said(registry.Create(caller, store::kMetastoreId, "c0", ""));
     if (step == 1) return "schema " + Said(registry.Create(caller, c0, "s0", ""));
@@ -138,7 +138,7 @@ std::string Dump(store::EmbeddedRegistry& registry, const store::Caller& caller)
   if (!trail.ok()) add(trail.error().message());
   if (trail.ok()) {
     for (const store::AuditRecord& record : *trail) {
-      // Refusals are written when their turn comes, which is no part of the state.
+      // Refusals are written a moment later, so they are not part of the state.
       if (record.change) add(fmt::format("audit {} {}", record.action, record.full_name));
     }
   }

@@ -1,5 +1,5 @@
-// A run of registry operations that a seed decides: played twice on equal registries it does the same,
-// so that a registry which was killed on the way can be compared with one that was not.
+// A run of registry operations that a seed decides. Played twice on equal registries it does the same, so a
+// registry that was killed on the way can be compared with one that was not.
 #pragma once
 
 #include <random>
@@ -10,11 +10,12 @@
 
 namespace modelfs::testing {
 
-// Performs step `step` of the script `seed`, and says what was done and what came of it.
+// Performs step `step` of the script `seed`, and returns the operation and its outcome.
 std::string PlayStep(store::EmbeddedRegistry& registry, FakeBlobStore& blobs, const store::Caller& caller,
                      uint64_t seed, int step);
 
-// Everything a caller can see, audit trail and number of events included, times aside, one fact a line.
+// Everything that a caller can see, including the audit trail and the number of events but not times, one
+// fact per line.
 std::string Dump(store::EmbeddedRegistry& registry, const store::Caller& caller);
 
 }  // namespace modelfs::testing

@@ -46,8 +46,7 @@ TEST(Search, FindsModelsByNameOwnerAliasAndTag) {
   ASSERT_OK(box.registry->SetAlias(box.ann, iris, "Champion", 1));
   ASSERT_OK(box.registry->SetTag(box.ann, {iris, std::nullopt}, "task", "classification"));
   ASSERT_OK(box.registry->SetTag(box.ann, {bert, std::nullopt}, "it's", "a \"test\""));
-  ASSERT_OK(
-      box.registry->SetOwner(box.ann, bert, "bob"));  // whom ann, the admin, goes on seeing everything of
+  ASSERT_OK(box.registry->SetOwner(box.ann, bert, "bob"));  // ann, the admin, still sees all of it
   using Names = std::vector<std::string>;
   EXPECT_EQ(Found(box, ""), (Names{"dev.ml.iris", "prod.ml.iris", "prod.nlp.bert"}));
   EXPECT_EQ(Found(box, "name = 'iris'"), (Names{"dev.ml.iris", "prod.ml.iris"}));

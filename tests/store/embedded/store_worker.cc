@@ -1,9 +1,9 @@
-// A process of its own for the tests that need several, or one that is killed. Prints a line for each
-// thing that was acknowledged to it.
+// A separate process for the tests that need several, or one that is killed. Prints a line for each
+// acknowledged operation.
 //
 //   store_worker script HOME SEED STEPS       "t<n>" before and "a<n>" after each step
 //   store_worker versions HOME MODEL COUNT    the number of each version it made
-//   store_worker aliases HOME MODEL PREFIX COUNT   what became of each alias, set from threads of their own
+//   store_worker aliases HOME MODEL PREFIX COUNT   the outcome of each alias, set from threads of their own
 //   store_worker lease HOME                   takes a lease and exits with it
 //   store_worker fill HOME COUNT              writes that many values of 100 KB, past what the map held
 //   store_worker init HOME                    makes a registry

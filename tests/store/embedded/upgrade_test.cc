@@ -60,7 +60,7 @@ TEST(Upgrade, TheOwnerBecomesTheAdminAndNothingIsLost) {
   const auto trail = up.registry->Audit(root, {}).value();
   EXPECT_EQ(trail.front().action, "createMetastore");
   EXPECT_EQ(trail.back().action, "upgradeMetastore");
-  // Everybody else is let in as a stranger, and objects are written on in the new format.
+  // All other users are strangers, and changed objects are written in the new format.
   Caller eve = Root();
   eve.principal = "eve";
   EXPECT_EQ(Outcome(up.registry->Get(eve, iris.id)), "permission denied");
@@ -77,8 +77,8 @@ TEST(Upgrade, HappensOnce) {
   EXPECT_EQ(up.registry->Audit(Root(), {})->size(), records);
 }
 
-// Format 2 had no version records of version 2, and otherwise these very bytes.
-TEST(Upgrade, ARegistryOfFormatTwoIsOneOfFormatThreeOnceItWasOpened) {
+// Format 2 had no version records of version 2, and otherwise exactly these bytes.
+TEST(Upgrade, OpeningARegistryOfFormatTwoUpgradesIt) {
   testing::Box box(MakeMemoryKv());
   const auto settings = [&] { return box.kv->Read().value()->Get(keys::Settings()).value()->value; };
   const std::string newest = settings();
@@ -93,8 +93,9 @@ TEST(Upgrade, ARegistryOfFormatTwoIsOneOfFormatThreeOnceItWasOpened) {
   EXPECT_EQ(box.registry->Audit(box.ann, {})->size(), trail.size());
 }
 
-// The old records name their owner; who is deleted leaves them to nobody, also where the name is made again.
-TEST(Upgrade, AnOwnerKnownByNameOnlyIsNotWhoHasTheNameLater) {
+// The old records name their owner. After the owner is deleted they have none, even if the name is made
+// again.
+TEST(Upgrade, AnOwnerKnownByNameOnlyIsNotALaterUserOfThatName) {
   Upgraded up;
   const Caller root = Root();
   Caller ann = root;

@@ -1,4 +1,4 @@
-// Which mtimes the files of a version show, and that no two versions of a model show what rsync, nginx, wget
+// The mtimes that the files of a version show. No two versions of a model show files that rsync, nginx, wget
 // and Python take for one file.
 #include "store/embedded/version_times.h"
 
@@ -54,7 +54,7 @@ struct TimesBox : testing::Box {
     return {tree, cas::PutTreeTimes(blobs, cas::TreeTimes::Make(times).value(), epoch).value()};
   }
 
-  // What a version's files show, by path.
+  // The mtimes that a version's files show, by path.
   std::map<std::string, FileTime> Shown(const VersionInfo& version) {
     const cas::Tree tree = cas::ReadTree(blobs, version.tree).value();
     std::vector<FileTime> times(tree.file_count(), cas::FileTimeOfMs(version.committed_at_ms));
@@ -67,7 +67,7 @@ struct TimesBox : testing::Box {
     return Shown(registry->GetVersion(ann, model, number).value()).at(path);
   }
 
-  // Turns a version into one that the program before version records of format 3 made.
+  // Turns a version into one that a program from before version records of format 3 made.
   void MakeOlder(ObjectId of, VersionNumber number) {
     const std::string key = keys::Version(of, number);
     VersionRecord record = VersionRecord::Decode(kv->Read().value()->Get(key).value()->value, "test").value();
@@ -93,7 +93,7 @@ TEST(VersionTimes, FilesKeepTheirTimesToTheNanosecond) {
   EXPECT_EQ(version.committed_at_ms, kStartS * 1000);
 }
 
-TEST(VersionTimes, ATimeAfterTheCommitBecomesTheCommits) {
+TEST(VersionTimes, ATimeAfterTheCommitBecomesTheCommitTime) {
   TimesBox box;
   box.clock.Advance(250);
   const FileTime commit{kStartS, 250'000'000};
@@ -109,18 +109,18 @@ TEST(VersionTimes, ATimeAfterTheCommitBecomesTheCommits) {
                                              {"d", {kStartS, 249'999'999}}}));
 }
 
-TEST(VersionTimes, FilesWithoutTimesShowTheCommitAndNoBlobIsStoredForThat) {
+TEST(VersionTimes, FilesWithoutTimesShowTheCommitTimeAndNoBlobIsStored) {
   TimesBox box;
   const VersionInfo version = box.Commit(box.model).value();
   EXPECT_EQ(version.times, std::nullopt);
   EXPECT_EQ(version.committed_at_ms, kStartS * 1000);
-  // What is described later was not committed later.
+  // A later description does not change the commit time.
   box.clock.Advance(5000);
   ASSERT_OK(box.registry->SetDescription(box.ann, {box.model, 1}, "text"));
   EXPECT_EQ(box.registry->GetVersion(box.ann, box.model, 1)->committed_at_ms, kStartS * 1000);
 }
 
-TEST(VersionTimes, AVersionThatWasBegunShowsWhenItWasFinalized) {
+TEST(VersionTimes, ABegunVersionShowsItsFinalizationTime) {
   TimesBox box;
   ASSERT_OK(box.registry->BeginVersion(box.ann, box.model, {}));
   box.clock.Advance(60'000);
@@ -135,7 +135,7 @@ TEST(VersionTimes, AVersionThatWasBegunShowsWhenItWasFinalized) {
   EXPECT_EQ(box.ShownOf(1), (FileTime{kStartS + 30, 7}));
 }
 
-TEST(VersionTimes, TimesThatAreNotThoseOfTheTreeAreRefused) {
+TEST(VersionTimes, TimesOfAnotherTreeAreRefused) {
   TimesBox box;
   const Lease lease = box.registry->AcquireLease(box.ann, "test").value();
   const StoredTree one = box.Store({{"a", "1", {1, 0}}}, lease.epoch);
@@ -149,7 +149,7 @@ TEST(VersionTimes, TimesThatAreNotThoseOfTheTreeAreRefused) {
 }
 
 // The rule, by example: the same name, size and second, and other content.
-TEST(VersionTimes, AFileThatWouldBeTakenForAnotherVersionsGetsTheNextFreeSecond) {
+TEST(VersionTimes, AFileThatClashesWithAnotherVersionsGetsTheNextFreeSecond) {
   struct Row {
     const char* name;
     std::vector<File> before;  // a version each
@@ -179,7 +179,7 @@ TEST(VersionTimes, AFileThatWouldBeTakenForAnotherVersionsGetsTheNextFreeSecond)
   }
 }
 
-TEST(VersionTimes, CommitsOfOneSecondShowSecondsOfTheirOwnAlsoAfterTheCommit) {
+TEST(VersionTimes, CommitsWithinASecondShowDistinctSeconds) {
   TimesBox box;
   for (int i = 0; i < 4; ++i) {
     ASSERT_OK(box.CommitFiles({{"a", std::to_string(i), {kStartS + 100, 0}}}));
@@ -189,7 +189,7 @@ TEST(VersionTimes, CommitsOfOneSecondShowSecondsOfTheirOwnAlsoAfterTheCommit) {
   EXPECT_EQ(box.Shown(box.Commit(box.model, "WEIGHTS").value()).at("model.bin").s, kStartS + 1);
 }
 
-TEST(VersionTimes, ADeletedVersionAndOneThatCannotBeReadDoNotCount) {
+TEST(VersionTimes, DeletedAndUnreadableVersionsDoNotCount) {
   TimesBox box;
   const FileTime t{1'500'000'000, 0};
   ASSERT_OK(box.CommitFiles({{"a", "0", t}}));
@@ -203,7 +203,7 @@ TEST(VersionTimes, ADeletedVersionAndOneThatCannotBeReadDoNotCount) {
   EXPECT_EQ(box.ShownOf(4).s, t.s + 1);
 }
 
-TEST(VersionTimes, VersionsOfAnOlderProgramShowTheirCreationAndCount) {
+TEST(VersionTimes, VersionsOfAnOlderProgramShowTheirCreationTimeAndCount) {
   TimesBox box;
   ASSERT_OK(box.CommitFiles({{"a", "0", {1, 0}}}));
   ASSERT_OK(box.CommitFiles({{"a", "1", {2, 0}}}));
@@ -213,8 +213,8 @@ TEST(VersionTimes, VersionsOfAnOlderProgramShowTheirCreationAndCount) {
   EXPECT_EQ(old.times, std::nullopt);
   EXPECT_EQ(old.committed_at_ms, old.created_at_ms);
   box.clock.Advance(60'000);
-  // The two have the same second already, which nothing can change any more: a third keeps out of it, also
-  // with the content of one of them.
+  // The two have the same second already, and nothing can change that. A third avoids that second, also with
+  // the content of one of them.
   ASSERT_OK(box.CommitFiles({{"a", "2", {kStartS, 0}}}));
   EXPECT_EQ(box.ShownOf(3).s, kStartS + 1);
   ASSERT_OK(box.CommitFiles({{"a", "1", {kStartS, 0}}}));
@@ -222,7 +222,7 @@ TEST(VersionTimes, VersionsOfAnOlderProgramShowTheirCreationAndCount) {
   EXPECT_TRUE(box.registry->CheckRecords(box.ann)->problems.empty());
 }
 
-TEST(VersionTimes, ACopyCarriesThem) {
+TEST(VersionTimes, ACopyKeepsTheTimesOfItsSource) {
   TimesBox box;
   const FileTime t{1'500'000'000, 42};
   const VersionInfo source = box.CommitFiles({{"a", "0", t}, {"b", "1", {kStartS, 0}}}).value();
@@ -232,14 +232,14 @@ TEST(VersionTimes, ACopyCarriesThem) {
   EXPECT_EQ(copy.times, source.times) << "the same blob";
   EXPECT_EQ(copy.committed_at_ms, (kStartS + 60) * 1000);
 
-  // Into a model where a file would be taken for another's.
+  // Into a model where a file would clash with another version's.
   const ObjectId third = box.Make("prod.ml.third");
   ASSERT_OK(box.CommitFiles(third, {{"a", "9", t}}));
   const VersionInfo moved = box.registry->CopyVersion(box.ann, box.model, 1, third).value();
   EXPECT_EQ(box.Shown(moved).at("a"), (FileTime{t.s + 1, t.ns}));
   EXPECT_EQ(box.Shown(moved).at("b"), (FileTime{kStartS, 0}));
 
-  // Of a version whose files show its commit, and of an older program's.
+  // From a version that shows its commit time, and from an older program's.
   for (const bool older : {false, true}) {
     SCOPED_TRACE(older);
     const ObjectId from = box.Make(older ? "prod.ml.older" : "prod.ml.newer");
@@ -252,10 +252,10 @@ TEST(VersionTimes, ACopyCarriesThem) {
     EXPECT_EQ(later.committed_at_ms, box.clock.NowMs());
   }
   const auto leases = box.kv->Read().value()->Range(keys::Lease(""), keys::AfterPrefix(keys::Lease("")), 10);
-  EXPECT_TRUE(leases->empty()) << "what a copy needed for a moment it has given back";
+  EXPECT_TRUE(leases->empty()) << "a copy has released its short lease";
 }
 
-TEST(VersionTimes, ASweepKeepsThemAndFsckNamesTheVersionsThatNeedThem) {
+TEST(VersionTimes, ASweepKeepsTheTimesAndFsckNamesTheVersionsThatNeedThem) {
   TimesBox box;
   const VersionInfo kept = box.CommitFiles({{"a", "0", {1, 2}}}).value();
   const VersionInfo gone = box.CommitFiles({{"a", "0", {3, 4}}}).value();
@@ -268,7 +268,7 @@ TEST(VersionTimes, ASweepKeepsThemAndFsckNamesTheVersionsThatNeedThem) {
 }
 
 // Reading every tree of a model for each commit would make the thousandth slow.
-TEST(VersionTimes, WhatCannotClashIsFoundOutWithoutReadingOtherVersions) {
+TEST(VersionTimes, FilesThatCannotClashNeedNoReadOfOtherVersions) {
   TimesBox box;
   const auto opened = [&](const std::vector<File>& files) {
     const Lease lease = box.registry->AcquireLease(box.ann, "test").value();
@@ -281,7 +281,7 @@ TEST(VersionTimes, WhatCannotClashIsFoundOutWithoutReadingOtherVersions) {
   const File tokenizer{"tokenizer", "same in all", {1'500'000'000, 0}};
   EXPECT_EQ(opened({tokenizer, {"weights", "0", {kStartS - 10, 0}}}), kOwn);
   for (int i = 1; i < 10; ++i) {
-    // All is newer than all before; or what is not is as in the version before.
+    // All files are newer than all before, or an older one is as in the version before.
     EXPECT_EQ(opened({{"weights", std::to_string(i), {kStartS - 10 + i, 0}}}), kOwn) << i;
     EXPECT_OK(box.registry->DeleteVersion(box.ann, box.model, i + 1));
   }
@@ -289,11 +289,11 @@ TEST(VersionTimes, WhatCannotClashIsFoundOutWithoutReadingOtherVersions) {
   EXPECT_EQ(opened({tokenizer, {"weights", "y", {kStartS, 0}}}), kOwn + 4);
 }
 
-TEST(VersionTimes, CommitsAtTheSameTimeKeepOutOfEachOthersSeconds) {
+TEST(VersionTimes, ConcurrentCommitsGetDistinctSeconds) {
   TimesBox box;
   constexpr int kThreads = 6;
   constexpr int kCommits = 8;
-  std::vector<std::unique_ptr<EmbeddedRegistry>> registries;  // as so many processes
+  std::vector<std::unique_ptr<EmbeddedRegistry>> registries;  // like so many processes
   for (int i = 0; i < kThreads; ++i) {
     registries.push_back(EmbeddedRegistry::Open(*box.kv, box.blobs, box.clock, &box.directory).value());
   }
@@ -314,7 +314,7 @@ TEST(VersionTimes, CommitsAtTheSameTimeKeepOutOfEachOthersSeconds) {
   EXPECT_EQ(*seconds.rbegin(), kThreads * kCommits) << "the next free ones, without gaps";
 }
 
-// Pollers look for a time that is greater than the last one.
+// Pollers wait for a time that is greater than the last one.
 TEST(VersionTimes, EachMoveOfAnAliasIsLaterThanTheOneBefore) {
   TimesBox box;
   for (int i = 0; i < 2; ++i) ASSERT_OK(box.Commit(box.model, std::to_string(i)));
@@ -338,7 +338,8 @@ TEST(VersionTimes, EachMoveOfAnAliasIsLaterThanTheOneBefore) {
   later(box.registry->SwapAliases(box.ann, box.model, "A", "B"), "A");
 }
 
-// Against a list of all that is shown: no clash, and each file has the first second that is free for it.
+// Against a list of all files that are shown: no clash, and each file has the first second that is free for
+// it.
 TEST(VersionTimes, RandomHistoriesNeverClash) {
   std::mt19937_64 random(cas::TestSeed());
   const auto below = [&](uint64_t bound) { return static_cast<int64_t>(random() % bound); };
