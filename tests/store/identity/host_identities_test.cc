@@ -106,7 +106,7 @@ class Host {
 
   const std::string& directory() const { return directory_; }
   std::string map_file() const { return directory_ + "/identities"; }
-  // By a rename, as an editor does it, so that even a file of the same size is another one.
+  // By a rename, as an editor does it, so that even a file of the same size is another file.
   void WriteMap(const std::string& text) const {
     std::ofstream(map_file() + ".new") << text;
     std::filesystem::rename(map_file() + ".new", map_file());
@@ -148,10 +148,10 @@ TEST(HostIdentities, CountsTheGroupThatTheProcessRunsAs) {
   const auto identities = host.MustOpen(false);
   EXPECT_EQ(identities->CallerOf(1001, 1001).groups, Names{"bob"});
   EXPECT_EQ(identities->CallerOf(1001, 200).groups, (Names{"data-science", "bob"}));
-  EXPECT_EQ(identities->CallerOf(1001, 4711).groups, Names{"bob"}) << "a group without a name is none";
+  EXPECT_EQ(identities->CallerOf(1001, 4711).groups, Names{"bob"}) << "a group without a name is left out";
 }
 
-TEST(HostIdentities, AnUnmappedUidIsNobodyAndInNoGroup) {
+TEST(HostIdentities, AnUnmappedUidHasNoNameAndNoGroups) {
   Host host;
   const auto identities = host.MustOpen(false);
   const Caller nobody = identities->CallerOf(4711, 100);
@@ -160,7 +160,7 @@ TEST(HostIdentities, AnUnmappedUidIsNobodyAndInNoGroup) {
   EXPECT_TRUE(nobody.groups.empty());
 }
 
-TEST(HostIdentities, ANameThatNoPrincipalCanHaveIsNobodys) {
+TEST(HostIdentities, ANameThatNoPrincipalCanHaveGivesNoPrincipal) {
   Host host;
   const std::string invisible = "\xe2\x80\x8b";  // a space of no width
   host.database.AddUser("ann" + invisible, 1003, 100);
@@ -171,7 +171,7 @@ TEST(HostIdentities, ANameThatNoPrincipalCanHaveIsNobodys) {
   EXPECT_EQ(identities->CallerOf(1000, 100).groups, (Names{"staff", "data-science"}));
 }
 
-TEST(HostIdentities, FindsByNameWithoutRegardToCaseAndTheUserFirst) {
+TEST(HostIdentities, FindsNamesInAnyCaseAndUsersBeforeGroups) {
   Host host;
   const auto identities = host.MustOpen(false);
   const auto ann = identities->Find("ANN");
@@ -180,7 +180,7 @@ TEST(HostIdentities, FindsByNameWithoutRegardToCaseAndTheUserFirst) {
   EXPECT_EQ(ann->kind, PrincipalKind::kUser);
   EXPECT_EQ(identities->Find("staff")->kind, PrincipalKind::kGroup);
   EXPECT_EQ(identities->Find("Bob")->kind, PrincipalKind::kUser);
-  EXPECT_EQ(identities->Find("bob")->kind, PrincipalKind::kUser) << "who is Bob, before the group bob";
+  EXPECT_EQ(identities->Find("bob")->kind, PrincipalKind::kUser) << "the user Bob, before the group bob";
   EXPECT_FALSE(identities->Find("eve").has_value());
   EXPECT_EQ(identities->UidsOf("ann"), std::vector<uid_t>{1000});
   EXPECT_EQ(identities->GidsOf("DATA-SCIENCE"), std::vector<gid_t>{200});
@@ -189,7 +189,7 @@ TEST(HostIdentities, FindsByNameWithoutRegardToCaseAndTheUserFirst) {
   EXPECT_TRUE(identities->GroupsOf("eve").empty());
 }
 
-TEST(HostIdentities, AsksAgainAfterASecondAndNotBefore) {
+TEST(HostIdentities, CachesAnswersForASecond) {
   Host host;
   const auto identities = host.MustOpen(false);
   EXPECT_EQ(identities->CallerOf(1000, 100).principal, "ann");
@@ -206,7 +206,7 @@ TEST(HostIdentities, AsksAgainAfterASecondAndNotBefore) {
   EXPECT_EQ(identities->CallerOf(4711, 1).principal, "eve");
 }
 
-TEST(HostIdentities, AClockThatIsSetBackMakesNothingLastLonger) {
+TEST(HostIdentities, AClockThatIsSetBackProlongsNoAnswer) {
   Host host;
   const auto identities = host.MustOpen(false);
   EXPECT_EQ(identities->CallerOf(1000, 100).principal, "ann");
@@ -215,7 +215,7 @@ TEST(HostIdentities, AClockThatIsSetBackMakesNothingLastLonger) {
   EXPECT_EQ(identities->CallerOf(1000, 100).principal, "uid:1000");
 }
 
-TEST(HostIdentities, OfAMappingFileOnlyWhatItMapsExists) {
+TEST(HostIdentities, WithAMappingFileOnlyMappedNamesExist) {
   Host host;
   host.WriteMap("# people\n\n  uid 1000 = ann@x.org\r\nuid 1002=Zoë\ngid 200 = data science\n");
   const auto identities = host.MustOpen(true);
@@ -240,7 +240,7 @@ TEST(HostIdentities, OnePersonMayHaveSeveralNumbers) {
   EXPECT_EQ(identities->GidsOf("g"), (std::vector<gid_t>{1, 2}));
 }
 
-TEST(HostIdentities, ARangeNamesEachUidOfItAndTheDefaultEveryOther) {
+TEST(HostIdentities, ARangeNamesItsUidsAndTheDefaultNamesAllOthers) {
   Host host;
   host.WriteMap(
       "uid * = guests\nuid 100000-165535 = batch\nuid 100007 = ann\nuid 200000 - 200000 = solo\n"
@@ -270,7 +270,7 @@ TEST(HostIdentities, ARangeNamesEachUidOfItAndTheDefaultEveryOther) {
   EXPECT_FALSE(host.Open(false).value()->IsShared("batch"));
 }
 
-TEST(HostIdentities, ABadRangeIsNamedWithItsLineAndWhatItMeets) {
+TEST(HostIdentities, ABadRangeIsReportedWithItsLineAndTheRangeItOverlaps) {
   Host host;
   const struct {
     const char* map;
@@ -301,7 +301,7 @@ TEST(HostIdentities, ABadRangeIsNamedWithItsLineAndWhatItMeets) {
   EXPECT_TRUE(host.Open(true).ok());
 }
 
-TEST(HostIdentities, ABadLineIsNamedWithItsFile) {
+TEST(HostIdentities, ABadLineIsReportedWithItsFile) {
   const struct {
     const char* text;
     const char* line;
@@ -339,7 +339,7 @@ TEST(HostIdentities, AMappingFileThatOthersCanWriteIsRefused) {
   ASSERT_FALSE(opened.ok());
   EXPECT_EQ(opened.error().code(), Code::kPermissionDenied);
 
-  // Whose file it is may write it, too; only root can give one away to try.
+  // The file's owner may write it, too; only root can give one away for the test.
   if (::geteuid() != 0) return;
   host.WriteMap("uid 1000 = ann\n");
   std::filesystem::permissions(host.map_file(), std::filesystem::perms::owner_read);
@@ -350,7 +350,7 @@ TEST(HostIdentities, AMappingFileThatOthersCanWriteIsRefused) {
   EXPECT_EQ(of_another.error().code(), Code::kPermissionDenied);
 }
 
-// Whoever may write the directory puts another file in the map's place: as sshd's StrictModes has it.
+// A user that may write the directory can replace the map: as sshd's StrictModes checks.
 TEST(HostIdentities, AMappingFileInADirectoryThatOthersCanWriteIsRefused) {
   Host host;
   const std::string above = host.directory() + "/above";
@@ -373,11 +373,11 @@ TEST(HostIdentities, AMappingFileInADirectoryThatOthersCanWriteIsRefused) {
                          Row{inside, 0757, self, false}, Row{inside, 01777, self, true},
                          Row{inside, 0755, kAnother, false}, Row{inside, 01777, kAnother, false},
                          Row{above, 0777, self, false}, Row{above, 0755, kAnother, false}}) {
-    if (row.owner != self && self != 0) continue;  // only root can give one away to try
+    if (row.owner != self && self != 0) continue;  // only root can give one away for the test
     SCOPED_TRACE(row.directory + " " + std::to_string(row.mode) + " " + std::to_string(row.owner));
     ASSERT_EQ(::chown(row.directory.c_str(), row.owner, static_cast<gid_t>(-1)), 0);
     ASSERT_EQ(::chmod(row.directory.c_str(), row.mode), 0);
-    // A link's own directory counts as that of the file it leads to.
+    // A link's own directory counts like that of the file that it leads to.
     for (const std::string& named : {file, link}) {
       const auto opened = host.OpenMap(named);
       EXPECT_EQ(opened.ok(), row.good) << named;
@@ -388,7 +388,7 @@ TEST(HostIdentities, AMappingFileInADirectoryThatOthersCanWriteIsRefused) {
     ASSERT_EQ(::chown(row.directory.c_str(), self, static_cast<gid_t>(-1)), 0);
     ASSERT_EQ(::chmod(row.directory.c_str(), 0755), 0);
   }
-  // And the other way round.
+  // And a good link to a file in a bad directory.
   const std::string outside = host.directory() + "/outside";
   std::filesystem::create_symlink(file, outside);
   ASSERT_TRUE(host.OpenMap(outside).ok());
@@ -414,12 +414,12 @@ TEST(HostIdentities, AMappingFileInADirectoryThatOthersCanWriteIsRefused) {
   ASSERT_EQ(::chmod(open_to_all.c_str(), 01777), 0);
   EXPECT_TRUE(host.OpenMap(host.directory() + "/by-link").ok());
   ASSERT_EQ(::lchown((open_to_all + "/link").c_str(), kAnother, kAnother), 0);
-  EXPECT_FALSE(host.OpenMap(host.directory() + "/by-link").ok()) << "anybody may put a link there";
+  EXPECT_FALSE(host.OpenMap(host.directory() + "/by-link").ok()) << "any user may put a link there";
   std::filesystem::create_symlink("round", host.directory() + "/round");
   EXPECT_FALSE(host.OpenMap(host.directory() + "/round").ok());
 }
 
-TEST(HostIdentities, AMapThatIsNoFileIsRefusedAndHoldsNobodyUp) {
+TEST(HostIdentities, AMapThatIsNotARegularFileIsRefusedAtOnce) {
   Host host;
   const std::vector<std::pair<std::string, std::function<void()>>> kinds{
       {"a FIFO", [&] { ASSERT_EQ(::mkfifo(host.map_file().c_str(), 0600), 0); }},
@@ -451,7 +451,7 @@ TEST(HostIdentities, AMissingMappingFileIsAnError) {
   EXPECT_EQ(opened.error().code(), Code::kNotFound);
 }
 
-TEST(HostIdentities, AChangedMappingFileIsReadAgainAndABadOneIsNot) {
+TEST(HostIdentities, AChangedMappingFileReplacesTheOldOneUnlessItIsBad) {
   Host host;
   host.WriteMap("uid 1000 = ann\n");
   const auto identities = host.MustOpen(true);
@@ -476,7 +476,7 @@ TEST(HostIdentities, AChangedMappingFileIsReadAgainAndABadOneIsNot) {
   EXPECT_EQ(identities->CallerOf(1000, 0).principal, "eve");
 }
 
-TEST(HostIdentities, AUserOrGroupOfTheHostIsFoundHoweverItIsSpelled) {
+TEST(HostIdentities, UsersAndGroupsOfTheHostAreFoundInAnyCase) {
   Host host;
   host.database.AddGroup("Sales", 300);
   const auto identities = host.MustOpen(false);
@@ -491,7 +491,7 @@ TEST(HostIdentities, AUserOrGroupOfTheHostIsFoundHoweverItIsSpelled) {
   for (const char* spelled : {"Sales", "sales", "SALES"}) {
     EXPECT_EQ(identities->GidsOf(spelled), std::vector<gid_t>{300}) << spelled;
   }
-  // Names that differ in case only are one principal, so all of their numbers are meant.
+  // Names that differ in case only are one principal, so all of their uids are returned.
   host.database.AddUser("bob", 1002, 1001);
   host.clock.now_ms += HostIdentities::kLifetimeMs;
   EXPECT_EQ(identities->UidsOf("bob"), (std::vector<uid_t>{1002, 1001}));
@@ -509,7 +509,7 @@ TEST(HostIdentities, TheGenerationRisesWithTheUserDatabase) {
   EXPECT_EQ(identities->Generation(), identities->Generation());
 }
 
-TEST(HostIdentities, WhatWasAskedBeforeTheUserDatabaseChangedIsAskedAgain) {
+TEST(HostIdentities, AChangeOfTheUserDatabaseDropsCachedAnswers) {
   Host host;
   const auto identities = host.MustOpen(false);
   EXPECT_TRUE(identities->UidsOf("eve").empty());
@@ -522,12 +522,12 @@ TEST(HostIdentities, WhatWasAskedBeforeTheUserDatabaseChangedIsAskedAgain) {
   EXPECT_EQ(identities->CallerOf(1003, 0).principal, "eve");
 }
 
-TEST(HostIdentities, OfManyNamesThoseOfUsersAreFound) {
+TEST(HostIdentities, FindsTheUsersAmongManyNames) {
   Host host;
   host.database.AddUser("toor", 1000, 100);
   const auto identities = host.MustOpen(false);
   EXPECT_EQ(identities->UidsCalled({"etl", "bob", "staff", "ann", "toor"}), (std::vector<uid_t>{1001, 1000}))
-      << "1000 is called ann, and not toor";
+      << "1000 is named ann, and not toor";
 
   std::vector<std::string> names;
   for (int i = 0; i < 10'000; ++i) names.push_back("robot-" + std::to_string(i));
@@ -535,14 +535,14 @@ TEST(HostIdentities, OfManyNamesThoseOfUsersAreFound) {
   const int asked = host.database.asked;
   host.clock.now_ms += 2 * HostIdentities::kLifetimeMs;
   EXPECT_TRUE(identities->UidsCalled(names).empty());
-  EXPECT_EQ(host.database.asked, asked) << "of so many the user database is not asked each second";
+  EXPECT_EQ(host.database.asked, asked) << "the user database is not queried for so many each second";
 
   const uint64_t before = identities->Generation();
   host.database.AddUser("robot-7", 1007, 100);
   ++host.database.stamp;
   while (identities->Generation() == before) ++host.clock.now_ms;
   EXPECT_EQ(identities->UidsCalled(names), std::vector<uid_t>{1007});
-  // What a directory service changed has no stamp.
+  // A change in a directory service changes no stamp.
   host.database.AddUser("robot-8", 1008, 100);
   host.clock.now_ms += HostIdentities::kAbsenceMs;
   EXPECT_EQ(identities->UidsCalled(names), (std::vector<uid_t>{1007, 1008}));
@@ -559,7 +559,7 @@ TEST(HostIdentities, KeepsABoundedNumberOfAnswers) {
   }
   const int asked = host.database.asked;
   identities->CallerOf(100'000, 0);
-  EXPECT_GT(host.database.asked, asked) << "the first of so many is not kept any more";
+  EXPECT_GT(host.database.asked, asked) << "the first of so many is no longer cached";
 }
 
 TEST(HostIdentities, ManyThreadsAskAtOnce) {
