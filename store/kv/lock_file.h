@@ -54,8 +54,8 @@ class LockFile {
   const std::string& path() const { return path_; }
 
   // Waits for the lock, at most until `deadline`. After a wait for a writer has failed, other threads of this
-  // process wait only a moment for that same writer. A mount's requests may come one by
-  // one, each after the answer to the one before it, while the kernel holds locks of its own.
+  // process wait only a moment for that same writer. A mount's requests may come one by one, each after the
+  // answer to the one before it, while the kernel holds locks of its own.
   //   kBusy        another holder has it: names its process, and since when it has it
   //   kCancelled   `stop` was requested
   Result<Held> Take(Lock lock, const Deadline& deadline, const std::stop_token& stop = {});

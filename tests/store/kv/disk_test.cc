@@ -1,4 +1,4 @@
-// A full disk, and one that turned read-only, beneath the engine: on each file system that a home may lie on.
+// The engine on a full disk, and on one that turned read-only: on each file system that a home may be on.
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <sys/wait.h>
@@ -33,7 +33,7 @@ std::unique_ptr<Kv> Create(const std::string& directory) {
 
 std::string KeyOf(int i) { return fmt::format("key{:06}", i); }
 
-// Answers how many it wrote until the disk would take no more.
+// Returns how many values it wrote until the disk was full.
 int PutUntilFull(Kv& kv) {
   for (int i = 0;; ++i) {
     KvTransaction transaction;
@@ -60,7 +60,7 @@ class FullDisk : public ::testing::TestWithParam<const char*> {
   std::unique_ptr<LoopDisk> disk_;
 };
 
-TEST_P(FullDisk, ReadsAndDeletesGoOn) {
+TEST_P(FullDisk, ReadsAndDeletesStillWork) {
   auto kv = Create(home());
   ASSERT_NE(kv, nullptr);
   KvTransaction first;
@@ -82,7 +82,7 @@ TEST_P(FullDisk, ReadsAndDeletesGoOn) {
   EXPECT_EQ(others.AllLines(), std::vector<std::string>{"read"});
   EXPECT_EQ(others.Wait(), 0);
   readers.clear();
-  // Who comes now does not know yet what is kept.
+  // A new opener does not know yet how much is reserved.
   kv.reset();
   kv = OpenLmdbKv({.directory = home()}).value();
   // One by one, and each leaves a record, as deleting a version does.
@@ -98,8 +98,8 @@ TEST_P(FullDisk, ReadsAndDeletesGoOn) {
   EXPECT_OK(kv->CheckPages());
 }
 
-// As an earlier build left it: LMDB's lock file full of holes, and nothing that is written in place.
-TEST_P(FullDisk, AHomeOfAnEarlierBuildIsReadOrSaysWhatIsMissing) {
+// As an earlier build left it: LMDB's lock file full of holes, and no file that is written in place.
+TEST_P(FullDisk, AHomeOfAnEarlierBuildIsReadOrReportsTheMissingSpace) {
   {
     const auto kv = Create(home());
     ASSERT_NE(kv, nullptr);
@@ -116,7 +116,7 @@ TEST_P(FullDisk, AHomeOfAnEarlierBuildIsReadOrSaysWhatIsMissing) {
   Worker refused({"read-many", home(), "200"});
   EXPECT_TRUE(refused.AllLines().empty());
   const int status = refused.Wait();
-  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 1) << "a sentence, and no signal: " << status;
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 1) << "a message, and no signal: " << status;
   for (const auto& entry : std::filesystem::directory_iterator(disk().path())) {
     if (entry.is_regular_file()) std::filesystem::remove(entry);
   }
@@ -128,7 +128,7 @@ TEST_P(FullDisk, AHomeOfAnEarlierBuildIsReadOrSaysWhatIsMissing) {
 INSTANTIATE_TEST_SUITE_P(Disks, FullDisk, ::testing::Values("tmpfs", "ext4", "xfs", "btrfs"),
                          [](const auto& each) { return each.param; });
 
-TEST(ReadOnlyDisk, IsSaidToBeThat) {
+TEST(ReadOnlyDisk, IsReportedAsSuch) {
   if (::geteuid() != 0) GTEST_SKIP() << "mounting a disk needs root";
   const ScratchDir dir;
   const LoopDisk disk(dir.path() + "/disk", "ext4");
@@ -142,7 +142,7 @@ TEST(ReadOnlyDisk, IsSaidToBeThat) {
   ASSERT_EQ(::mount(nullptr, disk.path().c_str(), nullptr, MS_REMOUNT, "abort"), 0) << std::strerror(errno);
   const auto refused = kv->Commit(transaction);
   EXPECT_EQ(Outcome(refused), "read-only file system") << refused.error().message();
-  // What was read before is read on, by new readers too.
+  // Committed data can still be read, by new readers too.
   std::vector<std::unique_ptr<Snapshot>> readers;
   for (int i = 0; i < 100; ++i) {
     readers.push_back(kv->Read().value());
@@ -150,7 +150,7 @@ TEST(ReadOnlyDisk, IsSaidToBeThat) {
   }
 }
 
-// The file that a fault is in decides what is said of it.
+// The file of the fault decides the message.
 TEST(MapFaultDeathTest, OfTheLockFileSaysThatNoBackupIsNeeded) {
   const ScratchDir dir;
   const std::string log = dir.path() + "/log";

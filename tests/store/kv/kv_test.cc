@@ -1,4 +1,4 @@
-// One contract for every engine, then what is LMDB's own.
+// One contract for every engine, then tests of LMDB alone.
 #include "store/kv/kv.h"
 
 #include <fcntl.h>
@@ -85,7 +85,7 @@ TEST_P(KvContract, AKeyIsReadAsItWasWritten) {
   EXPECT_EQ(ValueAt(*kv, "a"), "");
 }
 
-TEST_P(KvContract, RevisionsGrowByCommitAndStampWhatWasWritten) {
+TEST_P(KvContract, RevisionsGrowByCommitAndStampTheWrites) {
   const auto kv = Open();
   EXPECT_EQ((*kv->Read())->revision(), 0U);
   const Revision first = PutOne(*kv, "a", "1").value();
@@ -134,7 +134,7 @@ TEST_P(KvContract, RangesAreOrderedBytewiseAndBounded) {
   EXPECT_FALSE(snapshot->Last("", "a").value().has_value());
 }
 
-TEST_P(KvContract, ACommitWhoseReadMovedIsAbortedWhole) {
+TEST_P(KvContract, ACommitWithAStaleReadIsAbortedWhole) {
   const auto kv = Open();
   const Revision first = PutOne(*kv, "a", "1").value();
   ASSERT_OK(PutOne(*kv, "a", "2"));
@@ -214,7 +214,7 @@ TEST_P(KvContract, WaitingEndsWithACommitADeadlineOrAStop) {
   const auto kv = Open();
   const Revision before = PutOne(*kv, "a", "1").value();
   std::stop_source stop;
-  kv->WaitForCommit(before - 1, Deadline::Never(), stop.get_token());  // already there
+  kv->WaitForCommit(before - 1, Deadline::Never(), stop.get_token());  // already made
   kv->WaitForCommit(before, Deadline::After(std::chrono::milliseconds(5)), stop.get_token());
 
   std::atomic<bool> seen{false};
@@ -311,7 +311,7 @@ TEST(LmdbKv, KeepsEverythingAcrossReopening) {
   EXPECT_GT(PutOne(*kv, "a", "2").value(), last);
 }
 
-// How often the calling thread waited for something.
+// How often the calling thread has waited.
 uint64_t TimesWaited(pid_t thread) {
   std::ifstream status("/proc/self/task/" + std::to_string(thread) + "/status");
   for (std::string word; status >> word;) {
@@ -322,9 +322,9 @@ uint64_t TimesWaited(pid_t thread) {
   return 0;
 }
 
-// LMDB writes a commit, which rings the bell, and gives it to readers a moment later: by a number in
+// LMDB writes a commit, which triggers inotify, and publishes it to readers a moment later: by a number in
 // lock.mdb, which a test can hold back.
-TEST(LmdbKv, ACommitThatReadersAreGivenAfterTheBellIsNotSleptThrough) {
+TEST(LmdbKv, AWaiterNoticesACommitThatIsPublishedAfterItsSignal) {
   ScratchDir dir;
   LmdbOptions options;
   options.directory = dir.path() + "/kv";
@@ -422,7 +422,7 @@ TEST(LmdbKv, ATruncatedOrForeignFileIsRefusedAndSaysWhatToDo) {
   EXPECT_OK(OpenLmdbKv({.directory = home}));
 }
 
-// Pages at the very end that were given back before they were written are no damage.
+// Pages at the very end that were freed before they were written are not damage.
 TEST(LmdbKv, AFileThatLacksOnlyUnusedPagesIsOpened) {
   const ScratchDir dir;
   const std::string home = dir.path() + "/kv";
@@ -445,8 +445,8 @@ TEST(LmdbKv, AFileThatLacksOnlyUnusedPagesIsOpened) {
   EXPECT_EQ(Outcome(CheckDataFile(data)), "data loss");
 }
 
-// LMDB has no checksums: what it cannot believe it says, and what the file lacks ends the process.
-TEST(LmdbKvDeathTest, APageThatCannotBeReadIsSaidBeforeTheProcessDies) {
+// LMDB has no checksums: it reports bytes that it cannot believe, and a missing page ends the process.
+TEST(LmdbKvDeathTest, AnUnreadablePageIsReportedBeforeTheProcessDies) {
   const ScratchDir dir;
   const std::string log = dir.path() + "/log";
   std::ofstream(log) << "before\n";
@@ -468,7 +468,7 @@ TEST(LmdbKvDeathTest, APageThatCannotBeReadIsSaidBeforeTheProcessDies) {
   const std::string text((std::istreambuf_iterator<char>(lines)), std::istreambuf_iterator<char>());
   EXPECT_EQ(text, "before\nit is damaged\n");
 
-  // A fault that has nothing to do with the file is nobody else's.
+  // A fault that is not of the file is not reported as one.
   const auto fault_elsewhere = [&] {
     die_by_the_signal();
     ExplainMapFaults(log, {"it is damaged\n", "it cannot be written\n"});
@@ -478,7 +478,7 @@ TEST(LmdbKvDeathTest, APageThatCannotBeReadIsSaidBeforeTheProcessDies) {
   EXPECT_EXIT(fault_elsewhere(), ::testing::KilledBySignal(SIGSEGV), "^$");
 }
 
-TEST(LmdbKv, DamagedPagesAreFoundAndSaidWhatToDoAbout) {
+TEST(LmdbKv, DamagedPagesAreReportedWithTheRemedy) {
   const ScratchDir dir;
   const std::string home = dir.path() + "/kv";
   const std::string data = home + "/data.mdb";
@@ -501,7 +501,7 @@ TEST(LmdbKv, DamagedPagesAreFoundAndSaidWhatToDoAbout) {
     }
     const auto opened = OpenLmdbKv({.directory = home});
     const Status checked = opened.ok() ? (*opened)->CheckPages() : Status(opened.error());
-    if (checked.ok()) {  // then it was a page that is not in use
+    if (checked.ok()) {  // then the page is not in use
       size_t entries = 0;
       for (int i = 0; i < 300; ++i) entries += ValueAt(**opened, "k" + std::to_string(i)).size() / 500;
       EXPECT_EQ(entries, 300U);
@@ -543,8 +543,8 @@ TEST(LmdbKv, DamageInsideOfWellFormedPagesIsFoundToo) {
   for (size_t at = 0; (at = disordered.find("kkey120", at)) != std::string::npos;) disordered[at + 4] = '9';
   EXPECT_EQ(check(disordered), "data loss");
 
-  // The newer meta page leads to the free list's root, whose first entry is the number of a transaction, then
-  // a count and page numbers (mdb.c: MDB_meta, MDB_node). Page 1 is never free.
+  // The newer meta page leads to the free list's root. Its first entry is the number of a transaction, then a
+  // count and page numbers (mdb.c: MDB_meta, MDB_node). Page 1 is never free.
   constexpr size_t kPage = 4096;
   const size_t meta = number_at(whole, 16 + 128, 8) > number_at(whole, kPage + 16 + 128, 8) ? 0 : kPage;
   const size_t root = number_at(whole, meta + 16 + 64, 8) * kPage;

@@ -1,12 +1,12 @@
-// A process of its own for the tests of the engine that need several, or one that ends in the middle.
+// A separate process for the tests of the engine that need several, or one that ends in the middle.
 //
 //   kv_worker put HOME KEY VALUE        one commit
 //   kv_worker put-cut HOME KEY VALUE    one commit, killed once LMDB has written it, before readers see it
 //   kv_worker put-stop HOME KEY VALUE   one commit, stopped there
 //   kv_worker stop-opening HOME         stopped while it has the lock of those that open the environment
 //   kv_worker get HOME KEY              prints the value, if any
-//   kv_worker storm HOME COUNT          so many commits, as fast as it can
-//   kv_worker read-many HOME COUNT      so many snapshots at once, each read; says "read"
+//   kv_worker storm HOME COUNT          that many commits, as fast as possible
+//   kv_worker read-many HOME COUNT      that many snapshots at once, each read; says "read"
 #include <fmt/core.h>
 #include <signal.h>
 #include <unistd.h>
@@ -48,7 +48,7 @@ int Run(const std::vector<const char*>& args) {
   }
   LmdbOptions options;
   options.directory = args.at(2);
-  options.unsafe_no_sync = command == "storm";  // the disk is no part of it, and more commits meet
+  options.unsafe_no_sync = command == "storm";  // the disk does not matter here, and more commits collide
   const auto kv = Must(OpenLmdbKv(options));
   if (command == "get") {
     const auto entry = Must(Must(kv->Read())->Get(args.at(3)));

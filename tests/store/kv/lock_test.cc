@@ -1,5 +1,5 @@
-// Writers of several processes: that one which dies, or is stopped, costs the others a bounded time, and that
-// its commit is there for everybody or for nobody.
+// Writers of several processes: a dead or stopped one costs the others a bounded time, and its commit is
+// visible to all or to none.
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <signal.h>
@@ -60,7 +60,7 @@ class CutOff : public ::testing::Test {
   const ScratchDir dir_;
 };
 
-TEST_F(CutOff, ACommitIsSeenByWhoHasItOpenBeforeAnybodyCommits) {
+TEST_F(CutOff, ACommitIsSeenByAnOpenEngineBeforeTheNextCommit) {
   const auto kv = OpenWithPatience(home(), kLockWait);
   ASSERT_OK(kv->Commit(Putting("a", "1")));
   EXPECT_EQ(ValueOf(*kv, "a"), "1");
@@ -70,7 +70,7 @@ TEST_F(CutOff, ACommitIsSeenByWhoHasItOpenBeforeAnybodyCommits) {
   EXPECT_EQ(ValueOf(*kv, "a"), "2");
 }
 
-TEST_F(CutOff, ACommitIsSeenByWhoOpensNextWhileOthersHaveItOpen) {
+TEST_F(CutOff, ACommitIsSeenByTheNextOpenerWhileOthersHaveItOpen) {
   const auto kv = OpenWithPatience(home(), kLockWait);
   ASSERT_OK(kv->Commit(Putting("a", "1")));
   CutOffPut("a", "2");
@@ -82,7 +82,7 @@ TEST_F(CutOff, AWatcherIsWokenByTheDeath) {
   LmdbOptions options;
   options.directory = home();
   options.mode = LmdbOptions::Mode::kCreate;
-  options.poll_every = std::chrono::hours(1);  // only what rings wakes it
+  options.poll_every = std::chrono::hours(1);  // only inotify wakes it
   const auto kv = OpenLmdbKv(options).value();
   const Revision before = kv->Commit(Putting("a", "1")).value();
   std::stop_source never;
@@ -92,7 +92,7 @@ TEST_F(CutOff, AWatcherIsWokenByTheDeath) {
   });
   Worker worker({"put-stop", home(), "a", "2"});
   ASSERT_TRUE(worker.WaitUntilStopped());
-  EXPECT_EQ(ValueOf(*kv, "a"), "1") << "its writer lives and was not answered";
+  EXPECT_EQ(ValueOf(*kv, "a"), "1") << "its writer lives, and the commit is not acknowledged";
   worker.Kill();
   EXPECT_EQ(woken.get(), 1U);
   EXPECT_EQ(ValueOf(*kv, "a"), "2");
@@ -106,7 +106,7 @@ class Stopped : public ::testing::Test {
   const ScratchDir dir_;
 };
 
-TEST_F(Stopped, AWriterIsWaitedForAsLongAsWasSaidAndThenNamed) {
+TEST_F(Stopped, AWaitForAWriterIsBoundedAndNamesTheWriter) {
   const auto kv = OpenWithPatience(home(), milliseconds(50));
   ASSERT_OK(kv->Commit(Putting("a", "1")));
   Worker worker({"put-stop", home(), "a", "2"});
@@ -120,7 +120,7 @@ TEST_F(Stopped, AWriterIsWaitedForAsLongAsWasSaidAndThenNamed) {
     EXPECT_NE(said.find(" since 2"), std::string::npos) << said;
     EXPECT_NE(said.find(fmt::format("kill -CONT {}", worker.pid())), std::string::npos) << said;
   }
-  // Who reads, or opens, does not wait for it.
+  // Readers and openers do not wait for it.
   EXPECT_EQ(ValueOf(*kv, "a"), "1");
   worker.Continue();
   worker.AllLines();
@@ -129,7 +129,7 @@ TEST_F(Stopped, AWriterIsWaitedForAsLongAsWasSaidAndThenNamed) {
   EXPECT_EQ(ValueOf(*kv, "a"), "2");
 }
 
-// Its commit may be there for readers a moment later, or only once it goes on: commands that only read start
+// Its commit may be published a moment later, or only once it continues: commands that only read start
 // meanwhile.
 TEST_F(Stopped, AnOpenerWaitsForAWriterABriefTimeOnly) {
   ASSERT_OK(OpenWithPatience(home(), kLockWait)->Commit(Putting("a", "1")));
@@ -140,7 +140,7 @@ TEST_F(Stopped, AnOpenerWaitsForAWriterABriefTimeOnly) {
   const bool in_time = opened.wait_for(std::chrono::minutes(2)) == std::future_status::ready;
   EXPECT_TRUE(in_time) << "it waits as long as a change may wait";
   if (in_time) {
-    EXPECT_EQ(opened.get(), "1") << "what was not answered is not there yet";
+    EXPECT_EQ(opened.get(), "1") << "a commit that is not acknowledged is not visible yet";
   }
   worker.Continue();
   worker.AllLines();
@@ -148,7 +148,7 @@ TEST_F(Stopped, AnOpenerWaitsForAWriterABriefTimeOnly) {
   EXPECT_EQ(ValueOf(*OpenWithPatience(home(), kLockWait), "a"), "2");
 }
 
-TEST_F(Stopped, AWriterThatWasKilledIsNotWaitedFor) {
+TEST_F(Stopped, AKilledWriterIsNotWaitedFor) {
   const auto kv = OpenWithPatience(home(), std::chrono::hours(1));
   Worker worker({"put-stop", home(), "a", "2"});
   ASSERT_TRUE(worker.WaitUntilStopped());
@@ -177,8 +177,8 @@ TEST_F(Stopped, AWaitEndsWithItsCaller) {
   EXPECT_EQ(second.get(), "cancelled");
 }
 
-// It is queued, and would keep all others from the lock that nobody has.
-TEST_F(Stopped, AProcessThatWaitsForItsTurnDelaysNobody) {
+// It is queued, and would keep all others from a lock that no process has.
+TEST_F(Stopped, AProcessThatWaitsForItsTurnDelaysNoOther) {
   const auto kv = OpenWithPatience(home(), std::chrono::seconds(30));
   const auto locks = LockFile::Open(home() + "/writer.lock").value();
   Worker writer({"put-stop", home(), "a", "1"});
@@ -196,7 +196,7 @@ TEST_F(Stopped, AProcessThatWaitsForItsTurnDelaysNobody) {
 }
 
 // The kernel passes changes in one directory on one by one: their waits must not add up.
-TEST_F(Stopped, AWriterIsWaitedForInVainOnce) {
+TEST_F(Stopped, AStoppedWriterIsWaitedForInFullOnlyOnce) {
   OpenWithPatience(home(), milliseconds(1));
   const auto locks = LockFile::Open(home() + "/writer.lock").value();
   Worker first({"put-stop", home(), "a", "1"});
@@ -205,7 +205,7 @@ TEST_F(Stopped, AWriterIsWaitedForInVainOnce) {
   EXPECT_EQ(Outcome(locks->Take(LockFile::Lock::kWriter, Deadline::After(std::chrono::hours(1)))), "busy");
   first.Continue();
   EXPECT_EQ(first.Wait(), 0);
-  // Another one is waited for again.
+  // A new writer is waited for again.
   Worker second({"put-stop", home(), "a", "2"});
   ASSERT_TRUE(second.WaitUntilStopped());
   auto taken = std::async(std::launch::async, [&] {
@@ -228,7 +228,7 @@ TEST_F(Stopped, AProcessThatOpensIsNamed) {
   EXPECT_NE(said.find(fmt::format("kill -CONT {}", worker.pid())), std::string::npos) << said;
 }
 
-// A link there leads wherever whoever made it wants.
+// Another user could place a link there that leads anywhere.
 TEST(LockFile, IsNotOpenedThroughALink) {
   const ScratchDir dir;
   const std::string home = dir.path() + "/kv";
@@ -240,7 +240,7 @@ TEST(LockFile, IsNotOpenedThroughALink) {
 }
 
 // With LMDB's own mutexes alone, about one round in a hundred leaves a process asleep for ever.
-TEST(Storm, OfSixteenWritersOfWhichEightAreKilledEightFinish) {
+TEST(Storm, EightOfSixteenWritersFinishWhenTheOthersAreKilled) {
   const ScratchDir dir;
   const std::string home = dir.path() + "/kv";
   const auto kv = OpenWithPatience(home, std::chrono::seconds(10));

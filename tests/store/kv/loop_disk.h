@@ -1,4 +1,4 @@
-// A small disk of its own with a real file system, for as long as this lives. Needs root and loop devices.
+// A small disk with a real file system, for as long as this lives. Needs root and loop devices.
 #pragma once
 
 #include <fcntl.h>
@@ -27,7 +27,7 @@ class LoopDisk {
       return;
     }
     image_ = path + ".img";
-    // The least that xfs is made with.
+    // The smallest size that xfs accepts.
     const Fd image(::open(image_.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0600));
     if (::ftruncate(image.get(), 320 << 20) != 0) failure_ = "the image cannot be made";
     if (failure_.empty() && std::system(fmt::format("mkfs.{} {} {} >/dev/null 2>&1", file_system,
@@ -40,7 +40,7 @@ class LoopDisk {
   }
   ~LoopDisk() {
     if (mounted_) ::umount2(path_.c_str(), MNT_DETACH);
-    loop_.Reset();  // the device lets go of the image with its last user
+    loop_.Reset();  // the device releases the image with its last user
     if (!image_.empty()) ::unlink(image_.c_str());
   }
   LoopDisk(const LoopDisk&) = delete;
@@ -48,10 +48,10 @@ class LoopDisk {
 
   const std::string& path() const { return path_; }
   const std::string& device() const { return device_; }
-  // Why there is none; empty: it is there.
+  // The reason why the disk is missing; empty: it is mounted.
   const std::string& failure() const { return failure_; }
 
-  // Takes the very last block, and goes on until what the file system had promised is written.
+  // Takes the very last block, and goes on until all delayed writes of the file system are done.
   void Fill() const {
     for (const size_t bytes : {size_t{1} << 20U, size_t{4096}, size_t{4096}}) {
       const Fd fd(::open((path_ + "/filler").c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600));

@@ -1,4 +1,4 @@
-// For programs that give up at the first thing that goes wrong.
+// For programs that give up at the first error.
 #pragma once
 
 #include <fmt/core.h>
@@ -12,7 +12,7 @@
 
 namespace modelfs {
 
-// The value; where there is none, the error on stderr and exit(1).
+// The value; on an error, prints it on stderr and exits with 1.
 template <typename T>
 T Must(Result<T> result) {
   if (!result.ok()) {

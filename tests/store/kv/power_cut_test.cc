@@ -1,6 +1,6 @@
-// A power cut under LMDB: this program stands between the library and the kernel (its own pwrite and
-// fdatasync are found first), and remembers what of data.mdb had reached the disk: everything at an
-// fdatasync, and what was written through a descriptor with O_DSYNC.
+// A power cut under LMDB. This program stands between the library and the kernel (its own pwrite and
+// fdatasync are found first). It keeps the bytes of data.mdb that had reached the disk: everything at an
+// fdatasync, and each write through a descriptor with O_DSYNC.
 #include <dlfcn.h>
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -22,7 +22,7 @@ namespace {
 
 struct Disk {
   std::mutex mu;
-  std::map<std::string, std::string> durable;  // path -> bytes, for files called data.mdb
+  std::map<std::string, std::string> durable;  // path -> bytes, for files named data.mdb
   std::set<std::string> synced_directories;
 };
 Disk& TheDisk() {

@@ -1,4 +1,4 @@
-// A worker process (store_worker.cc), and what it prints.
+// A worker process (store_worker.cc), and the lines that it prints.
 #pragma once
 
 #include <fcntl.h>
@@ -49,7 +49,7 @@ class Worker {
   Worker(const Worker&) = delete;
   Worker& operator=(const Worker&) = delete;
 
-  // The next line; nothing at the end.
+  // The next line; nullopt at the end.
   std::optional<std::string> Line() {
     char buffer[256];
     if (::fgets(buffer, sizeof(buffer), output_) == nullptr) return std::nullopt;
@@ -63,7 +63,7 @@ class Worker {
     return lines;
   }
   pid_t pid() const { return pid_; }
-  // Returns once it was stopped by a signal; false where it ended instead.
+  // Returns once a signal has stopped it; false if it ended instead.
   bool WaitUntilStopped() const {
     int status = 0;
     return ::waitpid(pid_, &status, WUNTRACED) == pid_ && WIFSTOPPED(status);
@@ -79,7 +79,7 @@ class Worker {
   }
 
  private:
-  // To one that was waited for, nothing: -1 is all processes of the machine.
+  // Sends nothing to a worker that was waited for: -1 would mean all processes of the machine.
   void Send(int signal) const {
     if (pid_ > 0) ::kill(pid_, signal);
   }
