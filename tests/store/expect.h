@@ -18,7 +18,7 @@
 
 namespace modelfs::testing {
 
-// What became of a call, for comparing with one word: "ok" or the code's name.
+// The outcome of a call, for comparing with one word: "ok" or the code's name.
 template <typename T>
 std::string Outcome(const Result<T>& result) {
   return result.ok() ? "ok" : std::string(CodeName(result.error().code()));

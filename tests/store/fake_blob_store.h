@@ -63,7 +63,7 @@ class FakeBlobStore : public cas::BlobStore {
     const MutexLock lock(mu_);
     return blobs_.count(digest) > 0;
   }
-  // Removes what a sweep would remove with this mark, and the files of trees besides.
+  // Removes the blobs that a sweep would remove with this mark, and the files of trees besides.
   void Sweep(const store::Mark& mark) {
     std::set<Digest> live(mark.live_trees.begin(), mark.live_trees.end());
     live.insert(mark.live_times.begin(), mark.live_times.end());

@@ -89,7 +89,7 @@ TEST(ObjectName, AttacksAreRefusedAndOrdinaryNamesAreNot) {
 TEST(ObjectName, ARefusalSuggestsTheNearestNameThatIsAllowed) {
   const struct {
     std::string name;
-    std::string suggested;  // empty: there is none
+    std::string suggested;  // empty: no suggestion
   } rows[] = {
       {"Qwen2.5-7B-Instruct", "qwen2-5-7b-instruct"},
       {"Meta Llama", "meta-llama"},
@@ -122,7 +122,7 @@ TEST(ObjectName, ARefusalSuggestsTheNearestNameThatIsAllowed) {
   EXPECT_EQ(full("prod..m").find("is allowed"), std::string::npos) << full("prod..m");
 }
 
-TEST(AliasName, KeepsCaseAndRefusesWhatLooksLikeAVersionOrATemporaryName) {
+TEST(AliasName, KeepsCaseAndRefusesVersionNumbersAndTemporaryNames) {
   const NameRow rows[] = {
       {"usual", "Champion", true},
       {"digits and marks", "rc-2_b", true},

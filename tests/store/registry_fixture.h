@@ -1,4 +1,4 @@
-// A registry in a box: engine, blobs, clock and caller.
+// A registry with its engine, blobs, clock and caller.
 #pragma once
 
 #include <gtest/gtest.h>
@@ -41,7 +41,7 @@ inline store::Caller Ann() {
   return caller;
 }
 
-// A host with these users and groups. Set up before anyone asks.
+// A host with these users and groups. Set up before the first query.
 class FakeDirectory : public store::PrincipalDirectory {
  public:
   std::map<std::string, std::vector<std::string>> users = {
@@ -75,7 +75,7 @@ inline std::unique_ptr<store::Kv> OpenLmdbAt(const std::string& directory) {
 // A registry as the program before the last change of the format left it.
 inline void MakeFormatTwo(store::Kv& kv) {
   const std::string newest = kv.Read().value()->Get(store::keys::Settings()).value()->value;
-  std::string body = newest.substr(0, newest.size() - sizeof(uint64_t));  // what follows is its checksum
+  std::string body = newest.substr(0, newest.size() - sizeof(uint64_t));  // the rest is its checksum
   body[0] = 2;
   store::KvTransaction transaction;
   transaction.Put(store::keys::Settings(), body + Encoder().U64(Xxh3_64(body)).bytes());
@@ -92,7 +92,7 @@ struct Box {
     Open(std::move(options));
   }
 
-  // Again, as a process that starts anew.
+  // Opens it again, like a process that starts.
   void Open(store::EmbeddedRegistryOptions options = {}) {
     registry.reset();
     auto opened = store::EmbeddedRegistry::Open(*kv, blobs, clock, &directory, std::move(options));
@@ -100,7 +100,7 @@ struct Box {
     registry = *std::move(opened);
   }
 
-  // The model's id, made with what it stands in where that is missing.
+  // The model's id; makes the model and its containers if they do not exist.
   store::ObjectId Make(const std::string& name) {
     store::ObjectId id = store::kMetastoreId;
     const store::FullName full = store::FullName::Parse(name).value();

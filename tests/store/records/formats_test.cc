@@ -1,4 +1,4 @@
-// The worked examples of docs/formats.md are what the code writes.
+// The worked examples of docs/formats.md are the bytes that the code writes.
 #include <gtest/gtest.h>
 
 #include "store/audit/files.h"
@@ -38,7 +38,7 @@ TEST(Formats, AnObjectRecordIsAsDocumented) {
   record.newest_file_s.reset();
   const std::string old = record.Encode();
   EXPECT_EQ(Hex(old), DocumentedBytes("object record of version 2"));
-  EXPECT_EQ(ObjectRecord::Decode(old, "example")->Encode(), old) << "what it did not say is not made up";
+  EXPECT_EQ(ObjectRecord::Decode(old, "example")->Encode(), old) << "a missing value is not made up";
 }
 
 TEST(Formats, AnObjectRecordOfFormatOneKeepsItsOwnersName) {
@@ -109,7 +109,7 @@ TEST(Formats, AVersionRecordIsAsDocumented) {
   const std::string old = record.Encode();
   EXPECT_EQ(Hex(old), DocumentedBytes("version record of version 1"));
   EXPECT_EQ(VersionRecord::Decode(old, "example")->source_model, std::nullopt);
-  EXPECT_EQ(VersionRecord::Decode(old, "example")->Encode(), old) << "what it did not say is not made up";
+  EXPECT_EQ(VersionRecord::Decode(old, "example")->Encode(), old) << "a missing value is not made up";
   record.source = "models:/a.b.c/1";
   record.source_model = 3;
   const std::string without_times = record.Encode();
