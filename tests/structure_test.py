@@ -177,16 +177,45 @@ def forbidden_words(root: pathlib.Path, every: list[str]) -> list[str]:
     return breaches
 
 
+def headings(page: str) -> list[str]:
+    """The headings of a page, code blocks left out."""
+    return re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", page, flags=re.DOTALL), re.MULTILINE)
+
+
+def anchor(heading: str) -> str:
+    """The anchor that a page's renderer makes of a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
 def dead_links(root: pathlib.Path, every: list[str]) -> list[str]:
-    """A page's link to a file of the repository leads there."""
+    """A page's link to a file of the repository leads there, and to a heading that the file has."""
     breaches = []
     for name in every:
         if not name.endswith(".md"):
             continue
         text = re.sub(r"```.*?```", "", (root / name).read_text(), flags=re.DOTALL)
-        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", text):
-            if "://" not in target and not (root / name).parent.joinpath(target).exists():
-                breaches.append(f"{name}: links to {target}, which is not there")
+        for target, part in re.findall(r"\]\(([^)#\s]*)(?:#([^)]*))?\)", text):
+            if "://" in target:
+                continue
+            path = (root / name).parent / target if target else root / name
+            if not path.exists():
+                breaches.append(f"{name}: links to {target}, which does not exist")
+            elif part and part not in map(anchor, headings(path.read_text())):
+                breaches.append(f"{name}: links to {target}#{part}, and no heading has that anchor")
+    return breaches
+
+
+def dead_references(root: pathlib.Path, every: list[str]) -> list[str]:
+    """A reference by words, as `docs/formats.md, "reclaim"`, names a heading or bold words of that page."""
+    breaches = []
+    for name in every:
+        if not name.endswith((".md", ".h", ".cc", ".py")):
+            continue
+        text = re.sub(r"\s+(?:(?://|#)\s*)?", " ", (root / name).read_text())
+        for page, words in re.findall(r'\b((?:docs|cas|store|fs|tools)/\w+\.md), "([^"\\]+)"', text):
+            named = (root / page).read_text() if (root / page).is_file() else ""
+            if words.lower() not in [title.lower() for title in headings(named) + re.findall(r"\*\*([^*]+)\*\*", named)]:
+                breaches.append(f'{name}: refers to {page}, "{words}", which is not a heading there')
     return breaches
 
 
@@ -231,8 +260,8 @@ def main() -> int:
         print(f"structure: only {len(sources)} sources under {root}; is it the repository?")
         return 1
     breaches = include_breaches(root, sources) + unlisted_sources(root, sources, every) + \
-        forbidden_words(root, every) + dead_links(root, every) + unlisted_fail_points(root, sources) + \
-        unquoted_commands(root, sources)
+        forbidden_words(root, every) + dead_links(root, every) + dead_references(root, every) + \
+        unlisted_fail_points(root, sources) + unquoted_commands(root, sources)
     for breach in breaches:
         print(breach)
     print(f"structure: {len(sources)} sources, {len(every)} files, {len(breaches)} breaches")

@@ -370,7 +370,7 @@ TEST(SharedByUsers, BrowseBehindClosedGatesShowsTheModelAndNothingInIt) {
   shared.Grant("cat", kGates, {Privilege::kUseCatalog});
   const User in_both{kSam.name, kSam.uid, kGatesId, kSam.groups};
   WarmAs(in_both, groups);
-  // docs/governance.md, "What it does not keep from whom": no ACL entry can require both groups.
+  // docs/governance.md, "Limits of the ACLs": no ACL entry can require both groups.
   EXPECT_EQ(look(kSam, groups + "/versions/1/MLmodel"), 0);
   EXPECT_EQ(As(kSam, [&] { return OpenRead(groups + "/versions/1/MLmodel"); }), EACCES);
   EXPECT_EQ(As(kSam, [&] { return ListIt(groups + "/versions/1"); }), EACCES);
