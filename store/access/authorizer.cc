@@ -718,7 +718,7 @@ Result<PrincipalInfo> Authorizer::Ensure(Change& change, std::string_view name) 
   if (!found) {
     return Error(
         Code::kNotFound,
-        fmt::format("there is no principal {}: neither a user or group of this host nor one made here; "
+        fmt::format("no principal is named {}: neither a user or group of this host nor one made here; "
                     "`modelfs principal create` makes a user, `modelfs group create` a group",
                     SqlQuoted(name)));
   }

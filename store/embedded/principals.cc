@@ -18,7 +18,7 @@ constexpr size_t kStep = 1000;
 constexpr size_t kMembershipStep = 40;
 
 Error NoPrincipal(std::string_view name) {
-  return Error(Code::kNotFound, fmt::format("there is no principal {}; `modelfs principal ls` lists them",
+  return Error(Code::kNotFound, fmt::format("no principal is named {}; `modelfs principal ls` lists them",
                                             Printable(name.substr(0, kNameMaxBytes))));
 }
 

@@ -206,8 +206,8 @@ Result<PrincipalInfo> Change::AddPrincipal(PrincipalKind kind, PrincipalSource s
   if (count >= (group ? kMaxGroups : kMaxUsers)) {
     return Error(
         Code::kResourceExhausted,
-        fmt::format("there are {} {} already, the most there can be; delete those that are not needed", count,
-                    group ? "groups" : "users and service principals"));
+        fmt::format("the registry has {} {} already, the most there can be; delete those that are not needed",
+                    count, group ? "groups" : "users and service principals"));
   }
   ++count;
   PrincipalRecord record;

@@ -139,8 +139,8 @@ class Change : public View {
     event_->kind = EventKind::kPrincipalsChanged;
   }
   // kPart: for a change that frees more space than its record takes, or takes a right away. kAll: for a
-  // change that only a metastore admin can make, so that no other caller can use up the space that taking
-  // rights away needs.
+  // change that only a metastore admin can make. So no other caller can use up the space that taking rights
+  // away needs.
   void SetReserve(Reserve reserve) { reserve_ = reserve; }
   // Drops all writes, records and the event.
   void Clear() {

@@ -16,7 +16,7 @@ constexpr uint8_t kObjectRecordVersion = 3;
 // 1 did not have the model that its source names, 2 not the mtimes of the version's files.
 constexpr uint8_t kVersionRecordVersion = 3;
 // 1 had no principals and grants, 2 no version records of version 2, 3 no object and version records of
-// version 3, and counted no bytes in the audit head; the fields are the same.
+// version 3, and counted no bytes in the audit head. The fields are the same.
 constexpr uint8_t kSettingsVersion = 4;
 constexpr uint8_t kAuditVersion = 2;      // 1 had no run_by, change, status and error
 constexpr uint8_t kAuditHeadVersion = 3;  // 1 had no index, 2 counted no bytes
