@@ -1,5 +1,5 @@
 // The identity of a blob: the SHA-256 and the number of its bytes. `sha256sum`, OCI registries and the
-// Hugging Face Hub use the same name. FIPS 180-4; computed by OpenSSL's EVP.
+// Hugging Face Hub use the same name. FIPS 180-4; computed by OpenSSL.
 #pragma once
 
 #include <array>
@@ -14,7 +14,7 @@
 
 #include "cas/base/result.h"
 
-struct evp_md_ctx_st;
+struct SHA256state_st;
 
 namespace modelfs {
 
@@ -35,23 +35,32 @@ struct Digest {
 // 64 hexadecimal digits of either case, without a prefix. kInvalidArgument otherwise.
 Result<Sha256> ParseSha256Hex(std::string_view hex);
 
+// The hash value between two of the 64-byte blocks of a message: H(i) of FIPS 180-4 section 6.2.2, its eight
+// words big-endian one after the other. Together with the bytes that follow, it determines the digest.
+using Sha256State = std::array<uint8_t, 32>;
+inline constexpr size_t kSha256BlockBytes = 64;
+
 // Hashes a stream in one pass. Not thread-safe; use one hasher for each stream.
 class Sha256Hasher {
  public:
   Sha256Hasher();
+  // Continues a stream after its first `size_bytes` bytes, a multiple of kSha256BlockBytes.
+  Sha256Hasher(const Sha256State& state, uint64_t size_bytes);
   ~Sha256Hasher();
   Sha256Hasher(Sha256Hasher&&) noexcept;
   Sha256Hasher& operator=(Sha256Hasher&&) noexcept;
 
   void Update(std::span<const std::byte> bytes);
-  // Returns the digest of all bytes since construction or the last Finish, and starts over.
+  // Returns the state after the bytes so far, which are a multiple of kSha256BlockBytes. The stream goes on.
+  Sha256State State() const;
+  // Returns the digest of all bytes since the stream's beginning, and starts over.
   Digest Finish();
 
  private:
-  struct FreeContext {
-    void operator()(evp_md_ctx_st* context) const;
+  struct Free {
+    void operator()(SHA256state_st* context) const;
   };
-  std::unique_ptr<evp_md_ctx_st, FreeContext> context_;
+  std::unique_ptr<SHA256state_st, Free> context_;
   uint64_t size_bytes_ = 0;
 };
 

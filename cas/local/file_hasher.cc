@@ -18,7 +18,7 @@ namespace {
 constexpr size_t kPieceBytes = size_t{256} << 10U;
 static_assert(kChunkBytes % kPieceBytes == 0, "a piece lies in one chunk");
 
-// The most pieces that the reader may be ahead of the hashing threads: enough to keep all three busy.
+// The most pieces that the reader may be ahead of the hashing thread: enough to keep both busy.
 constexpr size_t kPiecesInFlight = 8;
 
 // A fixed set of buffers, so that memory stays bounded and pages warm.
@@ -136,17 +136,14 @@ Result<HashedFile> HashLarge(int fd, const std::string& name, uint64_t size_byte
   auto large = std::make_shared<HashedFile::Large>();
   BufferPool pool;
   {
-    Lane whole_lane(options.parallel, [&](std::span<const std::byte> bytes) { whole.Update(bytes); });
-    Sha256Hasher chunk;
     Xxh3Hasher sum;
-    uint64_t chunked = 0;
-    Lane chunk_lane(options.parallel, [&](std::span<const std::byte> bytes) {
-      chunk.Update(bytes);
+    uint64_t hashed = 0;
+    Lane lane(options.parallel, [&](std::span<const std::byte> bytes) {
+      whole.Update(bytes);
       sum.Update(bytes);
-      chunked += bytes.size();
-      if (chunked % kChunkBytes != 0 && chunked != size_bytes) return;
-      list.chunks.push_back(chunk.Finish().sha256);
-      large->sums.chunks.push_back(sum.Finish());
+      hashed += bytes.size();
+      if (hashed % kChunkBytes == 0 || hashed == size_bytes) large->sums.chunks.push_back(sum.Finish());
+      if (hashed % kChunkBytes == 0 && hashed != size_bytes) list.chunks.push_back(whole.State());
     });
     for (uint64_t offset = 0; offset < size_bytes;) {
       if (options.stop.stop_requested()) return Stopped(name);
@@ -155,8 +152,7 @@ Result<HashedFile> HashLarge(int fd, const std::string& name, uint64_t size_byte
       ASSIGN_OR_RETURN(buffer->size_bytes,
                        ReadFully(FilesOf(options), fd, name, offset, buffer->room().first(want)));
       if (buffer->size_bytes != want) return ChangedWhileRead(name);
-      whole_lane.Push(buffer);
-      chunk_lane.Push(buffer);
+      lane.Push(buffer);
       if (options.copy != nullptr) RETURN_IF_ERROR(options.copy->Append(buffer->bytes()));
       if (options.on_bytes) options.on_bytes(want);
       offset += want;
@@ -201,19 +197,21 @@ Result<HashedFile> HashDescriptor(int fd, const std::string& name, uint64_t size
 }
 
 HashedFile HashBytes(std::span<const std::byte> bytes) {
-  const Digest blob = DigestOf(bytes);
-  if (bytes.size() <= kChunkBytes)
-    return {.stored = {.blob = blob, .chunk_list = std::nullopt}, .large = nullptr};
+  if (bytes.size() <= kChunkBytes) {
+    return {.stored = {.blob = DigestOf(bytes), .chunk_list = std::nullopt}, .large = nullptr};
+  }
+  Sha256Hasher whole;
   ChunkList list;
   list.blob_bytes = bytes.size();
   auto large = std::make_shared<HashedFile::Large>();
   for (std::span<const std::byte> rest = bytes; !rest.empty();) {
     const std::span<const std::byte> chunk = rest.first(std::min<uint64_t>(kChunkBytes, rest.size()));
-    list.chunks.push_back(DigestOf(chunk).sha256);
+    whole.Update(chunk);
     large->sums.chunks.push_back(Xxh3_128(chunk));
     rest = rest.subspan(chunk.size());
+    if (!rest.empty()) list.chunks.push_back(whole.State());
   }
-  return Assemble(blob, list, std::move(large));
+  return Assemble(whole.Finish(), list, std::move(large));
 }
 
 }  // namespace modelfs::cas

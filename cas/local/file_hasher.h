@@ -59,7 +59,7 @@ struct HashOptions {
   WritableFile* copy = nullptr;
   // Called with the number of bytes done since the call before; may be empty.
   std::function<void(uint64_t)> on_bytes;
-  // Uses two more threads, so that the digests of the whole and of the chunks are computed in parallel.
+  // Uses one more thread, so that hashing and copying run in parallel.
   bool parallel = false;
   // Checked before each piece.
   std::stop_token stop = {};
