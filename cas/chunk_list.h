@@ -34,7 +34,7 @@ struct ChunkList {
   static Result<ChunkList> Decode(std::string_view encoded);
 
   // Whether `bytes` are the whole chunk `index` of `blob`, which has `blob_bytes` bytes. The list itself must
-  // be trusted, as one whose digest is in a tree is.
+  // be trusted, as a list that a tree names is.
   bool Matches(const Sha256& blob, size_t index, std::span<const std::byte> bytes) const;
 
   friend bool operator==(const ChunkList&, const ChunkList&) = default;
