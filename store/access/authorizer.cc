@@ -243,13 +243,13 @@ bool Identity::Is(PrincipalId principal) const {
 }
 
 bool Allows(const OperationRow& row, const Facts& facts) {
-  if (row.admin && facts.admin) return true;
-  if (row.container_owner && facts.container_owner) return true;
-  if (row.browse && facts.effective.Has(Privilege::kBrowse)) return true;
+  if (row.Is(kAdmin) && facts.admin) return true;
+  if (row.Is(kContainerOwner) && facts.container_owner) return true;
+  if (row.Is(kBrowse) && facts.effective.Has(Privilege::kBrowse)) return true;
   const bool reach =
       row.reach == Reach::kNotNeeded || facts.reach || (row.reach == Reach::kNeeded && facts.admin_way);
   if (!reach) return false;
-  if (row.owner && facts.owner) {
+  if (row.Is(kOwner) && facts.owner) {
     if (row.and_also.empty() || facts.kind != ObjectKind::kModel) return true;
     return facts.owns_schema || facts.on_schema.HasAny(row.and_also);
   }
@@ -519,8 +519,8 @@ Result<Error> Authorizer::Refusal(View& view, const Caller& caller, const Operat
   const std::string message = fmt::format("{} may not {} {}", Printable(caller.principal), row.verb, shown);
 
   const size_t depth = levels.size() - 1;
-  const bool owns = row.owner && facts.owner;
-  const bool only_owner = row.owner && !owns && row.any_of.empty();
+  const bool owns = row.Is(kOwner) && facts.owner;
+  const bool only_owner = row.Is(kOwner) && !owns && row.any_of.empty();
   const PrivilegeSet wanted = row.any_of.empty() || owns ? row.and_also : row.any_of;
   std::vector<Missing> missing;
   const bool needs_reach = row.reach == Reach::kNeeded || row.reach == Reach::kNeededByAdmin;
@@ -551,11 +551,12 @@ Result<Error> Authorizer::Refusal(View& view, const Caller& caller, const Operat
   }
   if (!missing.empty()) {
     ASSIGN_OR_RETURN(const std::string help, HowToGet(view, caller, levels, missing, name, told));
-    return Error(Code::kPermissionDenied,
-                 fmt::format("{}: it lacks {}{}; {}", message, ListOf(missing, levels, name, told),
-                             row.owner && !owns && lacks_privilege ? ", and does not own it" : "", help));
+    return Error(
+        Code::kPermissionDenied,
+        fmt::format("{}: it lacks {}{}; {}", message, ListOf(missing, levels, name, told),
+                    row.Is(kOwner) && !owns && lacks_privilege ? ", and does not own it" : "", help));
   }
-  if (row.admin && !row.owner) {
+  if (row.Is(kAdmin) && !row.Is(kOwner)) {
     return Error(Code::kPermissionDenied, fmt::format("{}: that is for a metastore admin", message));
   }
   return Error(Code::kPermissionDenied,

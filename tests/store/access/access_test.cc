@@ -156,12 +156,12 @@ bool Expected(const OperationRow& row, const Situation& at) {
                                (row.on == ObjectKind::kModel &&
                                 (owns(ObjectKind::kCatalog) || (owns(ObjectKind::kSchema) && catalog_gate)));
 
-  if (row.admin && admin) return true;
-  if (row.container_owner && container_owner) return true;
-  if (row.browse && browse) return true;
+  if (row.Is(kAdmin) && admin) return true;
+  if (row.Is(kContainerOwner) && container_owner) return true;
+  if (row.Is(kBrowse) && browse) return true;
   if (row.reach == Reach::kNeeded && !reach && !admin) return false;
   if (row.reach == Reach::kNeededByAdmin && !reach) return false;
-  if (row.owner && owns(row.on)) return row.operation != Operation::kRename || create_model_on_schema;
+  if (row.Is(kOwner) && owns(row.on)) return row.operation != Operation::kRename || create_model_on_schema;
   if ((effective & row.any_of).empty()) return false;
   if (row.operation == Operation::kCreateSchema || row.operation == Operation::kCreateModel) {
     return inside || admin;
