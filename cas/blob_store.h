@@ -24,7 +24,7 @@ namespace modelfs::cas {
 // verified before its first byte reaches a reader.
 inline constexpr uint64_t kChunkBytes = uint64_t{4} << 20U;
 
-// The registry revision of the lease under which blobs are written (store/registry.h, Lease). A blob carries
+// The registry revision of the lease under which blobs are written (store/leases.h). A blob carries
 // the highest epoch under which it was put or reused. A sweep removes only blobs with an epoch before every
 // live lease. An epoch is never a time of day, so it cannot jump.
 struct Epoch {

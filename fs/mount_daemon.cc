@@ -57,6 +57,8 @@ class Daemon : public MountDaemon {
     options_.mount_point = std::move(canonical);
     const std::string door = "mount " + options_.mount_point;
     context_.registry = parts_.registry;
+    context_.governance = parts_.governance;
+    context_.journal = parts_.journal;
     context_.identities = parts_.identities;
     context_.blobs = parts_.blobs;
     context_.drafts = parts_.drafts;
@@ -83,7 +85,7 @@ class Daemon : public MountDaemon {
       context_.acls = acls_.get();
     }
 
-    leases_ = std::make_unique<Leases>(*parts_.registry, context_.daemon);
+    leases_ = std::make_unique<Leases>(*parts_.leases, context_.daemon);
     ASSIGN_OR_RETURN(drafts_, DraftTable::Open(context_, SystemClock()));
     context_.draft_table = drafts_.get();
     objects_ = MakeObjectsZone(context_);

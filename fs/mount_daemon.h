@@ -11,7 +11,10 @@
 #include "cas/blob_store.h"
 #include "cas/drafts/draft_store.h"
 #include "cas/scrub_state.h"
+#include "store/governance.h"
 #include "store/identity/host_identities.h"
+#include "store/journal.h"
+#include "store/leases.h"
 #include "store/registry.h"
 
 namespace spdlog {
@@ -40,6 +43,9 @@ struct MountOptions {
 // The parts that the daemon works on. All outlive it.
 struct MountParts {
   store::Registry* registry = nullptr;
+  store::Governance* governance = nullptr;
+  store::Journal* journal = nullptr;
+  store::Leases* leases = nullptr;
   store::HostIdentities* identities = nullptr;
   cas::BlobStore* blobs = nullptr;
   cas::DraftStore* drafts = nullptr;

@@ -50,14 +50,14 @@ class Watcher::Impl {
     while (!stop.stop_requested()) {
       // Checked with each wait, because the registry's events do not cover the host's ids.
       if (const uint64_t now = Ids(); std::exchange(ids, now) != now) context_.acls->IdsChanged();
-      const auto events = context_.registry->Events(revision_, kEventsAtOnce);
+      const auto events = context_.journal->Events(revision_, kEventsAtOnce);
       if (events.ok()) {
         failing = false;
         for (const Event& event : *events) {
           Tell(event);
           revision_ = event.revision;
         }
-        if (events->empty()) context_.registry->WaitForChange(revision_, Deadline::After(kWait), stop);
+        if (events->empty()) context_.journal->WaitForChange(revision_, Deadline::After(kWait), stop);
         continue;
       }
       if (events.error().code() == Code::kOutOfRange && Resync(stop)) continue;
@@ -154,7 +154,7 @@ class Watcher::Impl {
   // ones are not known any more. Deleted objects are not among them: their nodeids return ESTALE, and the
   // kernel asks again. Returns false if the registry cannot be read.
   bool Resync(const std::stop_token& stop) {
-    const auto now = context_.registry->CurrentRevision();
+    const auto now = context_.journal->CurrentRevision();
     if (!now.ok()) return false;
     context_.trees->DropAll();
     // As if uids had changed hands: a missed event may have deleted a principal that owned objects.
@@ -209,7 +209,7 @@ Watcher::Watcher(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Watcher::~Watcher() = default;
 
 Result<std::unique_ptr<Watcher>> Watcher::Start(Context& context) {
-  ASSIGN_OR_RETURN(const uint64_t revision, context.registry->CurrentRevision());
+  ASSIGN_OR_RETURN(const uint64_t revision, context.journal->CurrentRevision());
   return std::unique_ptr<Watcher>(new Watcher(std::make_unique<Impl>(context, revision)));
 }
 

@@ -19,7 +19,7 @@
 
 #include "cas/base/result.h"
 #include "fs/base/context.h"
-#include "store/registry.h"
+#include "store/journal.h"
 
 namespace modelfs::fs {
 

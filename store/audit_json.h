@@ -4,7 +4,7 @@
 
 #include <string>
 
-#include "store/registry.h"
+#include "store/journal.h"
 
 namespace modelfs::store {
 

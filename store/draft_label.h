@@ -19,7 +19,7 @@
 #include <utility>
 
 #include "cas/base/digest.h"
-#include "store/registry.h"
+#include "store/types.h"
 
 namespace modelfs::store {
 

@@ -8,7 +8,7 @@
 #include <string>
 
 #include "cas/base/text.h"
-#include "store/registry.h"
+#include "store/types.h"
 
 namespace modelfs::store {
 namespace {

@@ -12,7 +12,7 @@
 #include <string_view>
 
 #include "cas/base/result.h"
-#include "store/registry.h"
+#include "store/types.h"
 
 namespace modelfs::store {
 

@@ -9,15 +9,15 @@
 #include <thread>
 
 #include "cas/base/result.h"
-#include "store/registry.h"
+#include "store/leases.h"
 
 namespace modelfs::tools {
 
 // Renews from a thread of its own, releases when it goes.
 class HeldLease {
  public:
-  // `registry` outlives it.
-  static Result<std::unique_ptr<HeldLease>> Acquire(store::Registry& registry, const store::Caller& caller,
+  // `leases` outlives it.
+  static Result<std::unique_ptr<HeldLease>> Acquire(store::Leases& leases, const store::Caller& caller,
                                                     std::string_view purpose);
   ~HeldLease();
   HeldLease(const HeldLease&) = delete;
@@ -26,9 +26,9 @@ class HeldLease {
   const store::Lease& lease() const { return lease_; }
 
  private:
-  HeldLease(store::Registry& registry, store::Lease lease);
+  HeldLease(store::Leases& leases, store::Lease lease);
 
-  store::Registry& registry_;
+  store::Leases& leases_;
   const store::Lease lease_;
   std::mutex mu_;
   std::condition_variable_any wake_;

@@ -4,7 +4,7 @@
 #include <utility>
 
 #include "cas/base/result.h"
-#include "store/registry.h"
+#include "store/types.h"
 
 namespace modelfs::tools {
 

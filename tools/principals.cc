@@ -30,9 +30,9 @@ Json PrincipalJson(const store::PrincipalInfo& principal) {
           {"created_by", principal.created_by}};
 }
 
-Status RemovePrincipal(store::Registry& registry, const store::Caller& caller, std::string_view name,
+Status RemovePrincipal(store::Governance& governance, const store::Caller& caller, std::string_view name,
                        Removed kind) {
-  ASSIGN_OR_RETURN(const store::PrincipalInfo found, registry.FindPrincipal(caller, name));
+  ASSIGN_OR_RETURN(const store::PrincipalInfo found, governance.FindPrincipal(caller, name));
   const bool is_group = found.kind == store::PrincipalKind::kGroup;
   if (is_group && kind == Removed::kNoGroup) {
     return Error(Code::kFailedPrecondition,
@@ -45,21 +45,21 @@ Status RemovePrincipal(store::Registry& registry, const store::Caller& caller, s
                              store::PrincipalKindName(found.kind),
                              ShellCommand({"modelfs", "principal", "rm"}, {found.name})));
   }
-  return registry.DeletePrincipal(caller, found.name);
+  return governance.DeletePrincipal(caller, found.name);
 }
 
-Result<store::Caller> ActAs(store::Registry& registry, store::PrincipalDirectory* directory,
+Result<store::Caller> ActAs(store::Governance& governance, store::PrincipalDirectory* directory,
                             const store::Caller& caller, std::string_view principal) {
   RETURN_IF_ERROR(store::CheckPrincipalName(principal));
   if (const Status admin =
-          registry.CheckAccess(caller, store::Operation::kManagePrincipals, store::kMetastoreId);
+          governance.CheckAccess(caller, store::Operation::kManagePrincipals, store::kMetastoreId);
       !admin.ok()) {
     return admin.error().Wrap(fmt::format("to act as {}", Printable(principal)));
   }
   store::Caller acting = caller;
   acting.run_by = caller.principal;
   store::PrincipalKind kind = store::PrincipalKind::kUser;
-  const Result<store::PrincipalInfo> known = registry.FindPrincipal(caller, principal);
+  const Result<store::PrincipalInfo> known = governance.FindPrincipal(caller, principal);
   if (known.ok()) {
     acting.principal = known->name;
     kind = known->kind;

@@ -5,7 +5,7 @@
 #include <string_view>
 
 #include "cas/base/result.h"
-#include "store/registry.h"
+#include "store/governance.h"
 #include "tools/print/output.h"
 
 namespace modelfs::tools {
@@ -18,7 +18,7 @@ Json PrincipalJson(const store::PrincipalInfo& principal);
 // DeletePrincipal for a group (kGroup) or any other principal (kNoGroup). kFailedPrecondition if the
 // principal is of the other kind.
 enum class Removed { kGroup, kNoGroup };
-Status RemovePrincipal(store::Registry& registry, const store::Caller& caller, std::string_view name,
+Status RemovePrincipal(store::Governance& governance, const store::Caller& caller, std::string_view name,
                        Removed kind);
 
 // `caller`, a metastore admin, acting as another principal: the audit log records both names. Without a
@@ -26,7 +26,7 @@ Status RemovePrincipal(store::Registry& registry, const store::Caller& caller, s
 //   kPermissionDenied   the caller is not a metastore admin
 //   kNotFound           neither the registry nor the host has a principal of that name
 //   kInvalidArgument    a group, because it acts through its members
-Result<store::Caller> ActAs(store::Registry& registry, store::PrincipalDirectory* directory,
+Result<store::Caller> ActAs(store::Governance& governance, store::PrincipalDirectory* directory,
                             const store::Caller& caller, std::string_view principal);
 
 }  // namespace modelfs::tools

@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "cas/base/result.h"
-#include "store/registry.h"
+#include "store/governance.h"
 #include "tools/print/output.h"
 
 namespace modelfs::tools {

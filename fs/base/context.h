@@ -10,7 +10,9 @@
 
 #include "cas/blob_store.h"
 #include "cas/drafts/draft_store.h"
+#include "store/governance.h"
 #include "store/identity/host_identities.h"
+#include "store/journal.h"
 #include "store/registry.h"
 
 namespace spdlog {
@@ -30,6 +32,8 @@ struct Request;    // fs/base/zone.h
 
 struct Context {
   store::Registry* registry = nullptr;
+  store::Governance* governance = nullptr;
+  store::Journal* journal = nullptr;
   cas::BlobStore* blobs = nullptr;
   cas::DraftStore* drafts = nullptr;
   store::HostIdentities* identities = nullptr;

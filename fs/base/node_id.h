@@ -21,7 +21,7 @@
 
 #include <cstdint>
 
-#include "store/registry.h"
+#include "store/types.h"
 
 namespace modelfs::fs {
 

@@ -36,7 +36,7 @@
 #include "cas/blob_store.h"
 #include "fs/base/node_id.h"
 #include "store/caller.h"
-#include "store/registry.h"
+#include "store/types.h"
 
 namespace modelfs::fs {
 

@@ -32,7 +32,7 @@
 #include "cas/drafts/draft_store.h"
 #include "fs/base/context.h"
 #include "store/draft_label.h"
-#include "store/registry.h"
+#include "store/types.h"
 
 namespace modelfs::fs {
 

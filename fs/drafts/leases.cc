@@ -13,8 +13,8 @@ std::chrono::milliseconds Now() { return std::chrono::milliseconds(SystemClock()
 
 }  // namespace
 
-Leases::Leases(store::Registry& registry, store::Caller daemon, Times times)
-    : registry_(registry), daemon_(std::move(daemon)), times_(times) {
+Leases::Leases(store::Leases& leases, store::Caller daemon, Times times)
+    : leases_(leases), daemon_(std::move(daemon)), times_(times) {
   thread_ = std::jthread([this](const std::stop_token& stop) { Run(stop); });
 }
 
@@ -27,7 +27,7 @@ Leases::~Leases() {
   thread_.join();
   const MutexLock lock(mu_);
   for (const auto& shared : live_) {
-    registry_.ReleaseLease(shared->lease).IgnoreError("it ends by itself");
+    leases_.ReleaseLease(shared->lease).IgnoreError("it ends by itself");
   }
 }
 
@@ -48,7 +48,7 @@ Result<Leases::Use> Leases::Get() {
     acquiring_ = true;
   }
   const Time before = Now();
-  Result<store::Lease> lease = registry_.AcquireLease(daemon_, "mount");
+  Result<store::Lease> lease = leases_.AcquireLease(daemon_, "mount");
   const MutexLock lock(mu_);
   acquiring_ = false;
   changed_.NotifyAll();
@@ -107,10 +107,10 @@ void Leases::Run(const std::stop_token& stop) {
       }
     }
     for (const auto& shared : give_back) {
-      registry_.ReleaseLease(shared->lease).IgnoreError("it ends by itself");
+      leases_.ReleaseLease(shared->lease).IgnoreError("it ends by itself");
     }
     for (const auto& shared : renew) {
-      if (!registry_.RenewLease(shared->lease).ok()) Ended(*shared);
+      if (!leases_.RenewLease(shared->lease).ok()) Ended(*shared);
     }
   }
 }

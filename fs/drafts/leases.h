@@ -1,4 +1,4 @@
-// One short lease (store/registry.h) that a mount's operations share while they bring blobs into a version. A
+// One short lease (store/leases.h) that a mount's operations share while they bring blobs into a version. A
 // lease costs a durable commit, so a `cp -r` of ten thousand files must not take ten thousand. A live lease
 // holds every sweep back, so none is kept for long either. It is taken when the first operation needs one,
 // and replaced by a younger one after share_for. It is given back when its last user is done and it was
@@ -15,7 +15,7 @@
 
 #include "cas/base/result.h"
 #include "cas/base/thread.h"
-#include "store/registry.h"
+#include "store/leases.h"
 
 namespace modelfs::fs {
 
@@ -28,8 +28,8 @@ class Leases {
     std::chrono::milliseconds renew_after{store::kLeaseLifetimeMs / 4};
   };
 
-  Leases(store::Registry& registry, store::Caller daemon) : Leases(registry, std::move(daemon), Times{}) {}
-  Leases(store::Registry& registry, store::Caller daemon, Times times);
+  Leases(store::Leases& leases, store::Caller daemon) : Leases(leases, std::move(daemon), Times{}) {}
+  Leases(store::Leases& leases, store::Caller daemon, Times times);
   // Gives everything back. No Use may be left.
   ~Leases();
 
@@ -55,7 +55,7 @@ class Leases {
     std::shared_ptr<Shared> shared_;
   };
 
-  // Waits for a commit if there is no young lease. Errors as Registry::AcquireLease.
+  // Waits for a commit if there is no young lease. Errors as store::Leases::AcquireLease.
   Result<Use> Get() EXCLUDES(mu_);
 
  private:
@@ -72,7 +72,7 @@ class Leases {
   void Ended(const Shared& shared) EXCLUDES(mu_);
   void Run(const std::stop_token& stop) EXCLUDES(mu_);
 
-  store::Registry& registry_;
+  store::Leases& leases_;
   const store::Caller daemon_;
   const Times times_;
 

@@ -91,7 +91,7 @@ Outcome<std::optional<std::string>> AclTable::AclOf(NodeId node) {
   const uint64_t epoch = this->epoch();
   // Cached rights are valid for one registry revision, and the kernel asks again before it refuses a user: so
   // a GRANT is in force from the moment it is made.
-  const auto revision = context_.registry->CurrentRevision();
+  const auto revision = context_.journal->CurrentRevision();
   if (!revision.ok()) return RefuseNode(revision.error());
   std::optional<NodeId> evicted;
   std::shared_ptr<const store::ObjectAccess> access;
@@ -117,7 +117,7 @@ Outcome<std::optional<std::string>> AclTable::AclOf(NodeId node) {
   }
   if (evicted) context_.notifier->AttrChanged(*evicted);
 
-  auto read = context_.registry->AccessOf(context_.daemon, subject.object);
+  auto read = context_.governance->AccessOf(context_.daemon, subject.object);
   if (!read.ok()) return RefuseNode(read.error());
   access = std::make_shared<const store::ObjectAccess>(*std::move(read));
   {

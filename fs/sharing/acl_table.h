@@ -27,8 +27,8 @@
 #include "fs/base/node_id.h"
 #include "fs/base/zone.h"
 #include "fs/sharing/posix_acl.h"
+#include "store/governance.h"
 #include "store/identity/host_identities.h"
-#include "store/registry.h"
 
 namespace modelfs::fs {
 

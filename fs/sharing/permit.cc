@@ -13,7 +13,7 @@ namespace modelfs::fs {
 
 Outcome<void> Permit(const Context& context, const Request& request, store::Operation operation,
                      store::ObjectId object, std::map<std::string, std::string> params) {
-  const Status allowed = context.registry->CheckAccess(request.caller, operation, object);
+  const Status allowed = context.governance->CheckAccess(request.caller, operation, object);
   if (allowed.ok()) return {};
   if (allowed.error().code() == Code::kPermissionDenied) {
     AuditDecision(context, request, operation, object, allowed, std::move(params));
@@ -22,7 +22,7 @@ Outcome<void> Permit(const Context& context, const Request& request, store::Oper
 }
 
 bool May(const Context& context, const Request& request, store::Operation operation, store::ObjectId object) {
-  return context.registry->CheckAccess(request.caller, operation, object).ok();
+  return context.governance->CheckAccess(request.caller, operation, object).ok();
 }
 
 Outcome<void> PermitNumbers(const Context& context, const Request& request, store::ObjectId model) {
@@ -123,7 +123,7 @@ tl::unexpected<Refusal> RefuseCaller(const Context& context, const store::Target
 void AuditDecision(const Context& context, const Request& request, store::Operation operation,
                    store::ObjectId object, const Status& decision,
                    std::map<std::string, std::string> params) {
-  context.registry->RecordAudit(request.caller, operation, object, decision, std::move(params));
+  context.journal->RecordAudit(request.caller, operation, object, decision, std::move(params));
 }
 
 }  // namespace modelfs::fs

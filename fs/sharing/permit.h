@@ -10,7 +10,8 @@
 #include "fs/base/context.h"
 #include "fs/base/node_id.h"
 #include "fs/base/zone.h"
-#include "store/registry.h"
+#include "store/operation.h"
+#include "store/types.h"
 
 namespace modelfs::fs {
 

@@ -26,7 +26,7 @@
 #include <string_view>
 #include <vector>
 
-#include "store/registry.h"
+#include "store/governance.h"
 
 namespace modelfs::fs {
 

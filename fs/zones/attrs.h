@@ -15,7 +15,7 @@
 #include "fs/base/context.h"
 #include "fs/base/tree_cache.h"
 #include "fs/base/zone.h"
-#include "store/registry.h"
+#include "store/types.h"
 
 namespace modelfs::fs {
 

@@ -4,7 +4,7 @@
 #include "fs/base/context.h"
 #include "fs/base/zone.h"
 #include "fs/drafts/draft_table.h"
-#include "store/registry.h"
+#include "store/operation.h"
 
 namespace modelfs::fs {
 

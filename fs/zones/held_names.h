@@ -24,7 +24,7 @@
 #include "cas/base/clock.h"
 #include "cas/base/thread.h"
 #include "fs/base/zone.h"
-#include "store/registry.h"
+#include "store/types.h"
 
 namespace modelfs::fs {
 

@@ -429,7 +429,7 @@ Outcome<std::string> InfoZone::ControlText(const Request& request, NodeId node) 
 }
 
 Outcome<std::string> InfoZone::Activity(const Request& request, store::ObjectId model) {
-  const auto records = context_.registry->Activity(request.caller, model, kActivityRecords);
+  const auto records = context_.journal->Activity(request.caller, model, kActivityRecords);
   if (!records.ok()) return RefuseCaller(context_, model, records.error());
   std::string text;
   for (const store::AuditRecord& record : *records) text += store::ActivityJson(record) + "\n";
@@ -455,7 +455,7 @@ std::string InfoZone::AccessText(const Request& request, std::string_view name) 
   for (const Question& question : kQuestions) {
     if (question.of.value_or(object->kind) != object->kind) continue;
     text += AccessLine(question.name,
-                       context_.registry->CheckAccess(request.caller, question.operation, object->id));
+                       context_.governance->CheckAccess(request.caller, question.operation, object->id));
   }
   if (spec.ok()) text += VersionText(request, *object, spec->version);
   return text;

@@ -19,8 +19,8 @@
 #include "cas/base/thread.h"
 #include "store/access/operation_table.h"
 #include "store/caller.h"
+#include "store/governance.h"
 #include "store/records/change.h"
-#include "store/registry.h"
 
 namespace modelfs::store {
 

@@ -1,4 +1,5 @@
 #include "store/audit/actions.h"
+#include "store/journal.h"
 
 #include <fmt/core.h>
 

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "store/operation.h"
-#include "store/registry.h"
+#include "store/types.h"
 
 namespace modelfs::store {
 

@@ -13,7 +13,7 @@
 #include <vector>
 
 #include "cas/files.h"
-#include "store/registry.h"
+#include "store/journal.h"
 
 namespace modelfs::store {
 

@@ -12,8 +12,8 @@
 #include <vector>
 
 #include "store/audit/files.h"
+#include "store/journal.h"
 #include "store/records/change.h"
-#include "store/registry.h"
 
 namespace modelfs::store {
 

@@ -33,7 +33,7 @@
 #include "cas/base/clock.h"
 #include "cas/base/result.h"
 #include "cas/base/thread.h"
-#include "store/registry.h"
+#include "store/journal.h"
 
 namespace spdlog {
 class logger;

@@ -12,7 +12,10 @@
 #include "cas/blob_store.h"
 #include "cas/files.h"
 #include "store/audit_settings.h"
+#include "store/governance.h"
+#include "store/journal.h"
 #include "store/kv/kv.h"
+#include "store/leases.h"
 #include "store/registry.h"
 
 namespace spdlog {
@@ -57,7 +60,7 @@ struct EmbeddedRegistryOptions {
   std::shared_ptr<spdlog::logger> log;    // may be null
 };
 
-class EmbeddedRegistry : public Registry {
+class EmbeddedRegistry : public Registry, public Governance, public Journal, public Leases {
  public:
   // All must outlive it. `directory` says who the host's users and groups are; null: the host knows nobody.
   // A registry of format 1 (without principals) is brought to the present format: its owner becomes the

@@ -6,7 +6,10 @@
 #include <string>
 #include <string_view>
 
-#include "store/registry.h"
+#include "store/governance.h"
+#include "store/journal.h"
+#include "store/leases.h"
+#include "store/types.h"
 
 namespace modelfs::store::keys {
 

@@ -11,7 +11,9 @@
 
 #include "cas/base/result.h"
 #include "store/audit_settings.h"
-#include "store/registry.h"
+#include "store/governance.h"
+#include "store/journal.h"
+#include "store/types.h"
 
 namespace modelfs::store {
 

@@ -88,10 +88,10 @@ void ReportAudit(const char* what, uint64_t records, uint64_t found, double micr
 }
 
 // Counts the records of a query, read in pages as the command reads them.
-uint64_t CountAudit(Registry& registry, const Caller& caller, AuditQuery query) {
+uint64_t CountAudit(Journal& journal, const Caller& caller, AuditQuery query) {
   query.limit = 1000;
   for (uint64_t found = 0;;) {
-    const auto records = Must(registry.Audit(caller, query));
+    const auto records = Must(journal.Audit(caller, query));
     found += records.size();
     if (records.size() < query.limit) return found;
     query.after_sequence = records.back().sequence;

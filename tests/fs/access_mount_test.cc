@@ -271,7 +271,7 @@ TEST_P(AccessMount, AUserThatMayOnlyTagReadsNoLink) {
 TEST(SharedByUsers, AServicePrincipalEntersLikeAUser) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
-  store::Registry& registry = shared.registry();
+  store::EmbeddedRegistry& registry = shared.registry();
   for (const User& user : {kBob, kEve}) {
     ASSERT_TRUE(
         registry.CreatePrincipal(shared.admin(), store::PrincipalKind::kServicePrincipal, user.name).ok());
@@ -298,7 +298,7 @@ int LookAt(const User& user, const std::string& model) {
 TEST(SharedByUsers, AServicePrincipalIsNotLetThroughByTheHostsGroups) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
-  store::Registry& registry = shared.registry();
+  store::EmbeddedRegistry& registry = shared.registry();
   const std::string model = shared.MakeModel("grouped");
   shared.Grant("cat.sch.grouped", kScience, {Privilege::kExecute});
   WarmAs(kSam, model);  // the kernel has ACLs from when sam was a user
@@ -318,7 +318,7 @@ TEST(SharedByUsers, AServicePrincipalIsNotLetThroughByTheHostsGroups) {
 TEST(SharedByUsers, AUserNamedLikeAGroupDoesNotGetEveryonesAccess) {
   SKIP_WITHOUT_MOUNT();
   SharedMount shared;
-  store::Registry& registry = shared.registry();
+  store::EmbeddedRegistry& registry = shared.registry();
   const std::string model = shared.MakeModel("open");
   shared.Grant("cat.sch.open", "account users", {Privilege::kExecute});
   WarmAs(kEve, model);

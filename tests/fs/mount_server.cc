@@ -56,6 +56,9 @@ modelfs::Status Serve(const std::string& directory, const std::string& mount_poi
 
   fs::MountParts parts;
   parts.registry = registry.get();
+  parts.governance = registry.get();
+  parts.journal = registry.get();
+  parts.leases = registry.get();
   parts.blobs = blobs.get();
   parts.drafts = drafts.get();
   parts.identities = identities.get();

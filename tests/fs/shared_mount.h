@@ -60,7 +60,7 @@ class SharedMount {
   const std::string& path() const { return mounted_->mount(); }
 
   // The registry as another process sees it; the caller is the admin.
-  store::Registry& registry() { return *registry_; }
+  store::EmbeddedRegistry& registry() { return *registry_; }
   store::Caller admin() const;
   store::ObjectId Id(const std::string& dotted);
   void Grant(const std::string& dotted, const std::string& principal, store::PrivilegeSet privileges);

@@ -150,6 +150,8 @@ ZoneWorld::ZoneWorld() {
   held_names = std::make_unique<HeldNames>(SystemClock());
 
   context.registry = registry.get();
+  context.governance = registry.get();
+  context.journal = registry.get();
   context.blobs = blobs.get();
   context.identities = identities.get();
   context.notifier = &notifier;

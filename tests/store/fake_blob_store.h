@@ -12,7 +12,6 @@
 #include "cas/base/thread.h"
 #include "cas/blob_store.h"
 #include "cas/tree.h"
-#include "store/registry.h"
 
 namespace modelfs::testing {
 

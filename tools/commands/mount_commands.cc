@@ -201,6 +201,9 @@ Status Serve(const std::string& home_path, const fs::MountOptions& options, LogO
   home->caller.role = store::Caller::Role::kUpkeep;
   fs::MountParts parts;
   parts.registry = home->registry.get();
+  parts.governance = home->registry.get();
+  parts.journal = home->registry.get();
+  parts.leases = home->registry.get();
   parts.identities = home->identities.get();
   parts.blobs = home->blobs.get();
   parts.drafts = home->drafts.get();

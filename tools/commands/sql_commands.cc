@@ -93,7 +93,7 @@ Status RunAll(Home& home, const std::vector<ParsedStatement>& statements, bool a
   Status status = OkStatus();
   bool printed = false;
   for (const ParsedStatement& statement : statements) {
-    const Result<SqlTable> table = RunSql(*home.registry, home.caller, statement.statement);
+    const Result<SqlTable> table = RunSql(*home.registry, *home.registry, home.caller, statement.statement);
     if (!table.ok()) {
       status =
           statements.size() == 1
@@ -124,7 +124,7 @@ void RunTyped(Home& home, const std::string& typed) {
   const Result<std::vector<ParsedStatement>> statements = ParseSql(typed);
   if (!statements.ok()) return complain(statements.error());
   for (const ParsedStatement& statement : *statements) {
-    const Result<SqlTable> table = RunSql(*home.registry, home.caller, statement.statement);
+    const Result<SqlTable> table = RunSql(*home.registry, *home.registry, home.caller, statement.statement);
     if (!table.ok()) return complain(table.error());
     const std::string text = Rendered(*table);
     Print(!text.empty() ? text : table->columns.empty() ? "OK\n" : "(no rows)\n");

@@ -11,7 +11,7 @@
 
 #include "cas/base/result.h"
 #include "cas/tree.h"
-#include "store/registry.h"
+#include "store/types.h"
 
 namespace modelfs::tools {
 

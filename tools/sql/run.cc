@@ -32,7 +32,8 @@ bool Matches(const std::optional<std::string>& pattern, std::string_view name) {
 
 class Runner {
  public:
-  Runner(store::Registry& registry, const store::Caller& caller) : registry_(registry), caller_(caller) {}
+  Runner(store::Registry& registry, store::Governance& governance, const store::Caller& caller)
+      : registry_(registry), governance_(governance), caller_(caller) {}
 
   Result<SqlTable> operator()(const CreateObject& create) {
     const store::FullName& name = create.object.name;
@@ -60,13 +61,13 @@ class Runner {
     store::GrantChange change;
     change.principal = statement.principal;
     (statement.action == GrantOrRevoke::Action::kGrant ? change.add : change.remove) = statement.privileges;
-    return Done(registry_.ChangeGrants(caller_, id, {change}));
+    return Done(governance_.ChangeGrants(caller_, id, {change}));
   }
 
   Result<SqlTable> operator()(const ShowGrants& show) {
     ASSIGN_OR_RETURN(const store::ObjectId id, Find(show.object, store::Operation::kShowGrants));
     ASSIGN_OR_RETURN(const std::vector<store::GrantInfo> grants,
-                     registry_.Grants(caller_, id, show.principal.value_or("")));
+                     governance_.Grants(caller_, id, show.principal.value_or("")));
     SqlTable table{{"Principal", "ActionType", "ObjectType", "ObjectKey"}, {}};
     for (const store::GrantInfo& grant : grants) {
       for (const store::Privilege privilege : grant.privileges.ToList()) {
@@ -132,7 +133,7 @@ class Runner {
   Result<SqlTable> operator()(const ShowPrincipals& show) {
     SqlTable table{{"Principal", "Kind", "Source"}, {}};
     RETURN_IF_ERROR(EachItem(
-        [&](const store::PageRequest& page) { return registry_.ListPrincipals(caller_, page); },
+        [&](const store::PageRequest& page) { return governance_.ListPrincipals(caller_, page); },
         [&](const store::PrincipalInfo& principal) {
           if (show.which == ShowPrincipals::Which::kUsers && principal.kind != store::PrincipalKind::kUser)
             return;
@@ -146,20 +147,20 @@ class Runner {
   }
 
   Result<SqlTable> operator()(const CreateGroup& create) {
-    const auto made = registry_.CreatePrincipal(caller_, store::PrincipalKind::kGroup, create.group);
+    const auto made = governance_.CreatePrincipal(caller_, store::PrincipalKind::kGroup, create.group);
     return Done(made, create.if_not_exists ? std::optional(Code::kAlreadyExists) : std::nullopt);
   }
 
   Result<SqlTable> operator()(const DropGroup& drop) {
-    return Done(RemovePrincipal(registry_, caller_, drop.group, Removed::kGroup),
+    return Done(RemovePrincipal(governance_, caller_, drop.group, Removed::kGroup),
                 drop.if_exists ? std::optional(Code::kNotFound) : std::nullopt);
   }
 
   Result<SqlTable> operator()(const ChangeMembers& change) {
     for (const std::string& member : change.members) {
       RETURN_IF_ERROR(change.action == ChangeMembers::Action::kAdd
-                          ? registry_.AddMember(caller_, change.group, member)
-                          : registry_.RemoveMember(caller_, change.group, member));
+                          ? governance_.AddMember(caller_, change.group, member)
+                          : governance_.RemoveMember(caller_, change.group, member));
     }
     return SqlTable{};
   }
@@ -190,7 +191,7 @@ class Runner {
     ASSIGN_OR_RETURN(const auto tags, registry_.Tags(caller_, {object.id, std::nullopt}));
     for (const auto& tag : tags) table.rows.push_back({"Tag." + tag.first, tag.second});
     if (HasSettings(object)) {
-      ASSIGN_OR_RETURN(const store::ContainerSettings settings, registry_.GetSettings(caller_, object.id));
+      ASSIGN_OR_RETURN(const store::ContainerSettings settings, governance_.GetSettings(caller_, object.id));
       for (const auto& setting : SettingsList(settings)) add("Setting." + setting.first, setting.second);
     }
     return table;
@@ -255,14 +256,15 @@ class Runner {
   }
 
   store::Registry& registry_;
+  store::Governance& governance_;
   const store::Caller& caller_;
 };
 
 }  // namespace
 
-Result<SqlTable> RunSql(store::Registry& registry, const store::Caller& caller,
+Result<SqlTable> RunSql(store::Registry& registry, store::Governance& governance, const store::Caller& caller,
                         const SqlStatement& statement) {
-  return std::visit(Runner(registry, caller), statement);
+  return std::visit(Runner(registry, governance, caller), statement);
 }
 
 }  // namespace modelfs::tools

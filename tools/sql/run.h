@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cas/base/result.h"
+#include "store/governance.h"
 #include "store/registry.h"
 #include "tools/sql/syntax.h"
 
@@ -19,7 +20,7 @@ struct SqlTable {
 
 // Returns the errors of the registry. SET TAGS, UNSET TAGS and ALTER GROUP make one change for each tag or
 // member: the changes before the first error stay.
-Result<SqlTable> RunSql(store::Registry& registry, const store::Caller& caller,
+Result<SqlTable> RunSql(store::Registry& registry, store::Governance& governance, const store::Caller& caller,
                         const SqlStatement& statement);
 
 }  // namespace modelfs::tools

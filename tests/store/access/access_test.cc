@@ -247,7 +247,7 @@ TEST(AccessMatrix, EveryRowHoldsInEverySituation) {
 // The table speaks of checks; these are the calls themselves.
 TEST(Access, EachCallNeedsItsOwnRight) {
   World world;
-  Registry& registry = *world.registry;
+  EmbeddedRegistry& registry = *world.registry;
   const Caller bob = Someone("bob");
   ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kUseCatalog}));
   ASSERT_OK(world.Grant(world.schema, "bob", {Privilege::kUseSchema}));
@@ -307,7 +307,7 @@ TEST(Access, EachCallNeedsItsOwnRight) {
 
 TEST(Access, ALookUpNamesEveryMissingPrivilegeAndItsGrantors) {
   World world;
-  Registry& registry = *world.registry;
+  EmbeddedRegistry& registry = *world.registry;
   const Caller eve = Someone("eve");
   const FullName model = registry.Get(world.ann, world.model)->full_name;
   const auto said = [&](const std::string& leaf) {
@@ -596,7 +596,7 @@ TEST(Access, AGroupOfTheRegistryIsNotTheHostsGroupOfThatName) {
 
 TEST(Access, GroupsNestAtMostTenDeepAndNeverInThemselves) {
   World world;
-  Registry& registry = *world.registry;
+  EmbeddedRegistry& registry = *world.registry;
   for (int i = 0; i <= 10; ++i) {
     ASSERT_OK(registry.CreatePrincipal(world.ann, PrincipalKind::kGroup, fmt::format("g{}", i)));
   }
@@ -614,7 +614,7 @@ TEST(Access, GroupsNestAtMostTenDeepAndNeverInThemselves) {
 
 TEST(Access, ListingsShowVisibleObjectsAndSkipTheRest) {
   World world;
-  Registry& registry = *world.registry;
+  EmbeddedRegistry& registry = *world.registry;
   const Caller bob = Someone("bob");
   for (int i = 0; i < 300; ++i) {
     const ObjectId made = registry.Create(world.ann, world.schema, fmt::format("m{:03}", i), "")->id;
@@ -653,7 +653,7 @@ TEST(Access, ListingsShowVisibleObjectsAndSkipTheRest) {
 
 TEST(Access, OnlyAnAdminGivesAModelToOthersThanItselfAndItsGroups) {
   World world;
-  Registry& registry = *world.registry;
+  EmbeddedRegistry& registry = *world.registry;
   const Caller bob = Someone("bob");
   ASSERT_OK(
       world.Grant(world.catalog, "bob", {Privilege::kUseCatalog, Privilege::kUseSchema, Privilege::kManage}));
@@ -671,7 +671,7 @@ TEST(Access, OnlyAnAdminGivesAModelToOthersThanItselfAndItsGroups) {
 // Ann owns the registry's files, so without her rights no one could give any back.
 TEST(Access, TheOwnerOfTheFilesStaysAnAdmin) {
   World world;
-  Registry& registry = *world.registry;
+  EmbeddedRegistry& registry = *world.registry;
   const Caller bob = Someone("bob");
   const auto refused = [&](const Status& said) {
     EXPECT_EQ(Outcome(said), "failed precondition");
@@ -749,7 +749,7 @@ TEST(Access, TakingOverTheFilesMakesTheCallerTheirKeeper) {
 
 TEST(Access, GrantsAreBoundedAndCheckedByKind) {
   World world;
-  Registry& registry = *world.registry;
+  EmbeddedRegistry& registry = *world.registry;
   EXPECT_EQ(Outcome(world.Grant(world.model, "bob", {Privilege::kUseCatalog})), "invalid argument");
   EXPECT_EQ(Outcome(world.Grant(world.schema, "bob", {Privilege::kBrowse})), "invalid argument");
   EXPECT_EQ(Outcome(world.Grant(kMetastoreId, "bob", {Privilege::kExecute})), "invalid argument");
@@ -783,7 +783,7 @@ TEST(Access, GrantsAreBoundedAndCheckedByKind) {
 
 TEST(Access, OnlyItsGroupMovesAProtectedAlias) {
   World world;
-  Registry& registry = *world.registry;
+  EmbeddedRegistry& registry = *world.registry;
   ASSERT_OK(registry.CreatePrincipal(world.ann, PrincipalKind::kGroup, "approvers"));
   ASSERT_OK(registry.SetAlias(world.ann, world.model, "Champion", 1));
   ASSERT_OK(
@@ -820,7 +820,7 @@ TEST(Access, OnlyItsGroupMovesAProtectedAlias) {
 
 TEST(Access, SettingsOfContainersBindTheirModels) {
   World world;
-  Registry& registry = *world.registry;
+  EmbeddedRegistry& registry = *world.registry;
   ASSERT_OK(registry.SetSettings(world.ann, world.catalog, {},
                                  {.signature_required = true, .max_models = 2, .max_versions = 3}));
   EXPECT_EQ(Outcome(world.Commit(world.model)), "failed precondition") << "no MLmodel in it";
@@ -841,7 +841,7 @@ TEST(Access, SettingsOfContainersBindTheirModels) {
 // A principal that may make a schema sets its rules; the catalog's rules still apply.
 TEST(Access, TheStricterRuleOfCatalogAndSchemaHolds) {
   World world;
-  Registry& registry = *world.registry;
+  EmbeddedRegistry& registry = *world.registry;
   const Caller bob = Someone("bob");
   ASSERT_OK(registry.SetSettings(world.ann, world.catalog, {},
                                  {.signature_required = true,
@@ -889,7 +889,7 @@ TEST(Access, TheStricterRuleOfCatalogAndSchemaHolds) {
 
 TEST(Access, OnlyItsCreatorOrTheModelsOwnerFinishesAVersion) {
   World world;
-  Registry& registry = *world.registry;
+  EmbeddedRegistry& registry = *world.registry;
   for (const char* user : {"bob", "eve"}) {
     ASSERT_OK(world.Grant(world.catalog, user,
                           {Privilege::kUseCatalog, Privilege::kUseSchema, Privilege::kCreateModelVersion}));
@@ -903,7 +903,7 @@ TEST(Access, OnlyItsCreatorOrTheModelsOwnerFinishesAVersion) {
 // principal that gave them.
 TEST(Access, TagsOfANewVersionNeedNoRightOfTheirOwnButLaterOnesDo) {
   World world;
-  Registry& registry = *world.registry;
+  EmbeddedRegistry& registry = *world.registry;
   const Caller bob = Someone("bob");
   ASSERT_OK(world.Grant(world.catalog, "bob",
                         {Privilege::kUseCatalog, Privilege::kUseSchema, Privilege::kCreateModelVersion}));
@@ -925,7 +925,7 @@ TEST(Access, TagsOfANewVersionNeedNoRightOfTheirOwnButLaterOnesDo) {
 
 TEST(Access, CopyingNeedsRightsOnSourceAndDestination) {
   World world;
-  Registry& registry = *world.registry;
+  EmbeddedRegistry& registry = *world.registry;
   const Caller bob = Someone("bob");
   const ObjectId other = world.Make("prod.ml.other");
   ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kUseCatalog, Privilege::kUseSchema}));
@@ -940,7 +940,7 @@ TEST(Access, CopyingNeedsRightsOnSourceAndDestination) {
 // Every right is checked before the first commit: a refused copy has made nothing.
 TEST(Access, CopyingAModelNeedsTheRightOfEachStep) {
   World world;
-  Registry& registry = *world.registry;
+  EmbeddedRegistry& registry = *world.registry;
   const Caller bob = Someone("bob");
   const ObjectId schema = registry.Create(world.ann, world.catalog, "other", "").value().id;
   const auto copied = [&] { return Outcome(registry.CopyModel(bob, world.model, schema, "m")); };
@@ -989,7 +989,7 @@ TEST(Access, CopyingAModelNeedsTheRightOfEachStep) {
 
 TEST(Access, AnInvisibleParentIsMasked) {
   World world;
-  Registry& registry = *world.registry;
+  EmbeddedRegistry& registry = *world.registry;
   const Caller eve = Someone("eve");
   const ObjectId copy = world.Make("prod.open.copy");
   ASSERT_OK(registry.CopyVersion(world.ann, world.model, 1, copy));
@@ -1033,7 +1033,7 @@ TEST(Access, AnInvisibleParentIsMasked) {
 
 TEST(Access, GrantsAreShownToGrantorsAndEachPrincipalSeesItsOwn) {
   World world;
-  Registry& registry = *world.registry;
+  EmbeddedRegistry& registry = *world.registry;
   ASSERT_OK(world.Grant(world.catalog, "bob", {Privilege::kUseCatalog}));
   ASSERT_OK(world.Grant(world.catalog, "eve", {Privilege::kUseCatalog}));
   ASSERT_OK(world.Grant(world.model, std::string(kAccountUsers), {Privilege::kExecute}));
@@ -1232,7 +1232,7 @@ TEST(Access, RightsBehindClosedGatesAreNotListedForGroupsOrEveryone) {
 // The host would let these users through by its groups, or as everyone; here they have less.
 TEST(Access, FrontEndsGetTheNamesThatHaveLessThanTheirHostGroups) {
   World world;
-  Registry& registry = *world.registry;
+  EmbeddedRegistry& registry = *world.registry;
   Caller daemon = Someone("ann");
   daemon.role = Caller::Role::kUpkeep;
   const auto namesakes = [&] { return registry.AccessOf(daemon, world.model)->namesakes; };

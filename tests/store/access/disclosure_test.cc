@@ -94,7 +94,7 @@ std::string SourceOf(World& world, const Caller& caller, VersionNumber number = 
 
 TEST(Disclosure, AHiddenParentStaysHiddenWhenRenamedOrDeleted) {
   World world;
-  Registry& registry = *world.registry;
+  EmbeddedRegistry& registry = *world.registry;
   const Caller eve = Someone("eve");
   ASSERT_OK(registry.CopyVersion(world.ann, world.hidden, 1, world.model));
   ASSERT_OK(registry.SetOwner(world.ann, world.model, "bob"));
@@ -121,7 +121,7 @@ TEST(Disclosure, AHiddenParentStaysHiddenWhenRenamedOrDeleted) {
 
 TEST(Disclosure, TheCreatorOfACopyStillSeesItsDeletedParent) {
   World world;
-  Registry& registry = *world.registry;
+  EmbeddedRegistry& registry = *world.registry;
   world.Grant(world.hidden, "eve", {Privilege::kExecute});
   world.Grant(world.model, "eve", {Privilege::kCreateModelVersion});
   ASSERT_OK(registry.CopyVersion(Someone("eve"), world.hidden, 1, world.model));
@@ -137,7 +137,7 @@ TEST(Disclosure, TheCreatorOfACopyStillSeesItsDeletedParent) {
 // A user that has rights by a group only has no record until a grant names it.
 TEST(Disclosure, AVersionsCreatorKeepsItAfterGettingARecordButNotAfterDeletion) {
   World world;
-  Registry& registry = *world.registry;
+  EmbeddedRegistry& registry = *world.registry;
   const Caller bob = Someone("bob");
   world.Grant(
       world.catalog, std::string(kAccountUsers),
@@ -163,7 +163,7 @@ TEST(Disclosure, AVersionsCreatorKeepsItAfterGettingARecordButNotAfterDeletion) 
 
 TEST(Disclosure, ATypedSourceIsTheModelThatItNamedThenOrAText) {
   World world;
-  Registry& registry = *world.registry;
+  EmbeddedRegistry& registry = *world.registry;
   const Caller eve = Someone("eve");
   const std::vector<std::string> typed = {"models:/prod.s.hid/7", "models:/prod.s.hid@Champion",
                                           "models:/prod.s.never/1", "models:/elsewhere.s.m/1", "/data/hid"};
@@ -215,7 +215,7 @@ TEST(Disclosure, ASourceThatIsHiddenFromItsWriterIsAText) {
 // As earlier programs left them: the version's record has only the name of its parent.
 TEST(Disclosure, AnOldVersionsParentIsMaskedOnceItsNameLeadsNowhere) {
   World world;
-  Registry& registry = *world.registry;
+  EmbeddedRegistry& registry = *world.registry;
   const Caller eve = Someone("eve");
   world.Grant(world.hidden, "eve", {Privilege::kExecute});
   ASSERT_OK(registry.CopyVersion(world.ann, world.hidden, 1, world.model));
@@ -237,7 +237,7 @@ TEST(Disclosure, AnOldVersionsParentIsMaskedOnceItsNameLeadsNowhere) {
 // A file that was kept open leads to a model by its id, whatever its present name.
 TEST(Disclosure, ARefusalDoesNotRevealAHiddenModelsPresentName) {
   World world;
-  Registry& registry = *world.registry;
+  EmbeddedRegistry& registry = *world.registry;
   const Caller eve = Someone("eve");
   ASSERT_OK(registry.Rename(world.ann, world.hidden, "merger_with_acme"));
   const auto said = [&](Operation operation) {

@@ -248,7 +248,7 @@ TEST(AuditQuery, FiltersByTimePrincipalActionAndRefusal) {
 // of the record of a success.
 TEST(AuditQuery, RefusalsByRuleRecordTheRequest) {
   Box box(MakeMemoryKv());
-  Registry& registry = *box.registry;
+  EmbeddedRegistry& registry = *box.registry;
   const ObjectId model = box.Make("c.s.m");
   const ObjectId schema = box.Make("c.s");
   ASSERT_OK(box.Commit(model));

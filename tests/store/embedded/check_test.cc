@@ -32,7 +32,7 @@ std::vector<KvEntry> All(Kv& kv) {
 // c.s.m; its versions 1 (READY) and 3 (PENDING) are left.
 std::unique_ptr<Box> Inhabited() {
   auto box = std::make_unique<Box>(MakeMemoryKv());
-  Registry& registry = *box->registry;
+  EmbeddedRegistry& registry = *box->registry;
   const Caller& ann = box->ann;
   const ObjectId model = box->Make("c.s.m");
   NewVersion fields;

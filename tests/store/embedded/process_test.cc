@@ -361,7 +361,7 @@ TEST(DiskFull, RightsCanStillBeRevoked) {
   const SmallDisk disk(dir.path() + "/small");
   if (!disk.mounted()) GTEST_SKIP() << "mounting a tmpfs needs root";
   Box box(OpenLmdbAt(dir.path() + "/small/kv"));
-  Registry& registry = *box.registry;
+  EmbeddedRegistry& registry = *box.registry;
   const ObjectId model = box.Make("c.s.m");
   ASSERT_OK(registry.CreatePrincipal(box.ann, PrincipalKind::kGroup, "team"));
   ASSERT_OK(registry.AddMember(box.ann, "team", "bob"));
@@ -403,7 +403,7 @@ TEST(DiskFull, ChangesThatFreeNothingDoNotUseTheReserve) {
   const SmallDisk disk(dir.path() + "/small");
   if (!disk.mounted()) GTEST_SKIP() << "mounting a tmpfs needs root";
   Box box(OpenLmdbAt(dir.path() + "/small/kv"));
-  Registry& registry = *box.registry;
+  EmbeddedRegistry& registry = *box.registry;
   const ObjectId model = box.Make("c.s.m");
   const ObjectId schema = registry.Get(box.ann, model)->parent;
   const Target target{model, std::nullopt};
@@ -436,7 +436,7 @@ TEST(DiskFull, AModelsOwnerLeavesRoomForTheAdminsRevokes) {
   const SmallDisk disk(dir.path() + "/small", "size=8m");
   if (!disk.mounted()) GTEST_SKIP() << "mounting a tmpfs needs root";
   Box box(OpenLmdbAt(dir.path() + "/small/kv"));
-  Registry& registry = *box.registry;
+  EmbeddedRegistry& registry = *box.registry;
   const Caller bob = [&] {
     Caller caller = box.ann;
     caller.principal = "bob";

@@ -703,7 +703,7 @@ INSTANTIATE_TEST_SUITE_P(Engines, RegistryContract, ::testing::Values("memory", 
 // Scripts set the same values again. Neither watchers nor the log, which is kept for ever, notice it.
 TEST(Registry, SettingTheSameValueIsNotAChange) {
   Box box(MakeMemoryKv());
-  Registry& registry = *box.registry;
+  EmbeddedRegistry& registry = *box.registry;
   const ObjectId model = box.Make("c.s.m");
   const ObjectId schema = registry.Get(box.ann, model)->parent;
   const VersionNumber number = box.Commit(model)->number;

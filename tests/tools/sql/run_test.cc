@@ -39,7 +39,7 @@ struct World {
     if (!statements.ok()) return "unreadable: " + statements.error().message();
     std::string out;
     for (const ParsedStatement& statement : *statements) {
-      const Result<SqlTable> table = RunSql(*box.registry, caller, statement.statement);
+      const Result<SqlTable> table = RunSql(*box.registry, *box.registry, caller, statement.statement);
       if (!table.ok()) return out + std::string(CodeName(table.error().code()));
       for (const auto& row : table->rows) {
         EXPECT_EQ(row.size(), table->columns.size());

@@ -1,4 +1,4 @@
-#include "store/registry.h"
+#include "store/types.h"
 
 namespace modelfs::store {
 
@@ -12,15 +12,6 @@ std::string_view StatusName(VersionStatus status) {
       return "FAILED_REGISTRATION";
   }
   return "UNKNOWN";
-}
-
-ObjectRights ObjectRights::operator|(const ObjectRights& other) const {
-  return {see || other.see,
-          get || other.get,
-          read_files || other.read_files,
-          tag || other.tag,
-          change_versions || other.change_versions,
-          set_alias || other.set_alias};
 }
 
 }  // namespace modelfs::store

@@ -1,0 +1,139 @@
+// The journal: events, by which others follow the registry's changes, and the audit log.
+//
+// Thread-safe. Calls may wait for the disk. Errors that any call may return, besides its own: as Registry
+// (store/registry.h).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <optional>
+#include <stop_token>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "cas/base/clock.h"
+#include "cas/base/digest.h"
+#include "cas/base/result.h"
+#include "store/caller.h"
+#include "store/names.h"
+#include "store/operation.h"
+#include "store/types.h"
+
+namespace modelfs::store {
+
+// Something changed; in the order of commits. `revision` is the engine's own commit revision.
+enum class EventKind : uint8_t {
+  kCreated = 1,
+  kUpdated,
+  kRenamed,
+  kDeleted,  // objects
+  kVersionCreated,
+  kVersionReady,
+  kVersionFailed,
+  kVersionUpdated,
+  kVersionDeleted,
+  kAliasSet,
+  kAliasDeleted,
+  kTagsChanged,
+  kOther,
+  kAccessChanged,      // grants on the object, or its owner: concerns everything below it too
+  kPrincipalsChanged,  // who is in which group, or who there is: concerns everything
+  kSettingsChanged,    // a container's settings
+};
+struct Event {
+  uint64_t revision = 0;
+  int64_t time_ms = 0;
+  EventKind kind = EventKind::kOther;
+  ObjectKind object_kind = ObjectKind::kMetastore;
+  ObjectId object = 0;  // a model for version and alias events
+  ObjectId parent = 0;  // the object's container
+  std::string name;     // the object's leaf name; after the change for kRenamed
+  // kRenamed: the leaf name before. kPrincipalsChanged: that of a principal which was deleted, if one was.
+  std::string old_name;
+  std::optional<VersionNumber> version;
+  VersionId version_id = 0;
+  std::vector<std::string> aliases;  // the aliases that were set, moved or removed
+};
+
+// One line of the audit log. The chain: `hash` = SHA-256 over the record's encoding, which holds
+// `previous_hash`. Format and field names: docs/formats.md.
+struct AuditRecord {
+  uint8_t format = 2;     // of its encoding, which the hash is over; 1 has no run_by, status and error
+  uint64_t sequence = 0;  // 1, 2, 3, … without gaps
+  int64_t time_ms = 0;
+  std::string principal;
+  std::string run_by;  // who really acted, where it was in another's name (`--as`); else empty
+  Proof proof = Proof::kProcess;
+  std::string door;
+  std::string request_id;
+  std::string action;     // "setRegisteredModelAlias", names as Unity Catalog's
+  std::string full_name;  // "prod.ml.iris"
+  ObjectId object = 0;
+  std::map<std::string, std::string> params;
+  bool change = true;     // made in the transaction of a change; else what was only asked for, or refused
+  uint16_t status = 200;  // as an HTTP status: 200 done, 403 refused
+  std::string error;      // the refusal's sentence
+  Sha256 previous_hash{};
+  Sha256 hash{};
+};
+
+// Which records of the audit log are wanted: those that pass everything that is set.
+struct AuditQuery {
+  uint64_t after_sequence = 0;            // a greater sequence
+  uint64_t before_sequence = UINT64_MAX;  // a smaller one
+  std::optional<int64_t> since_ms = {};   // at this time or later
+  std::optional<int64_t> until_ms = {};   // before this time
+  std::string principal = {};             // who acted, or in whose name; in any case
+  std::string action = {};
+  // An object and what is in it, under the names that they have or had; also one that is gone.
+  std::string full_name = {};
+  enum class Outcome : uint8_t { kAny, kRefused };
+  Outcome outcome = Outcome::kAny;
+  enum class Order : uint8_t { kOldestFirst, kNewestFirst };
+  Order order = Order::kOldestFirst;
+  size_t limit = 1000;
+};
+
+// The bytes of a version were opened for reading; Unity Catalog's word for handing them out.
+inline constexpr std::string_view kOpenAction = "generateTemporaryModelVersionCredential";
+
+class Journal {
+ public:
+  virtual ~Journal() = default;
+
+  // --- events ---
+  // Those after a revision, oldest first. kOutOfRange where some are no longer kept (the last 100,000
+  // revisions' are): read the present state and go on from CurrentRevision.
+  virtual Result<std::vector<Event>> Events(uint64_t after_revision, size_t limit) = 0;
+  virtual Result<uint64_t> CurrentRevision() = 0;
+  // Returns when Events(after_revision) has something to answer, by whichever process; at the deadline; or
+  // when stopped. Commits without an event, such as those of leases, do not end it.
+  virtual void WaitForChange(uint64_t after_revision, const Deadline& deadline,
+                             const std::stop_token& stop) = 0;
+  // Those that may read the audit log. kDataLoss names a record that cannot be read.
+  virtual Result<std::vector<AuditRecord>> Audit(const Caller& caller, const AuditQuery& query) = 0;
+  // What changed one object, oldest first; of many the newest `limit`, and none that a rotation moved to
+  // files. A source that the caller may not see (VersionInfo::source_masked) is empty, and of grants who may
+  // not see everybody's sees its own and its groups'. No record has its hashes (they are zero): by them a
+  // guess of what is masked could be proved. For whoever may read the object's metadata.
+  virtual Result<std::vector<AuditRecord>> Activity(const Caller& caller, ObjectId object, size_t limit) = 0;
+  // Records what a front end itself decided about a caller, having asked CheckAccess: a file was opened, or
+  // something refused. `params` says more about it; never contents, never tokens. Returns at once, or within
+  // a fraction of a second where very many records are waiting to be written; then some are dropped, and
+  // their number is recorded. Opens of one version by one caller within a minute are one record and a count,
+  // unless the registry's settings ask for each. Refusals of this interface's other calls are recorded
+  // without being told.
+  virtual void RecordAudit(const Caller& caller, Operation operation, ObjectId object, const Status& decision,
+                           std::map<std::string, std::string> params) = 0;
+  // Returns when there is a record after this one, by whichever process; at the deadline; or when stopped.
+  // Answers the last record's sequence.
+  virtual Result<uint64_t> WaitForAudit(uint64_t after_sequence, const Deadline& deadline,
+                                        const std::stop_token& stop) = 0;
+  // Walks the whole chain, what was moved to files first, and answers how many records it has. kDataLoss
+  // names the first record that was removed, edited or reordered.
+  virtual Result<uint64_t> VerifyAudit(const Caller& caller) = 0;
+};
+
+}  // namespace modelfs::store
