@@ -24,6 +24,7 @@
 #include "fs/sharing/acl_table.h"
 #include "fs/sharing/permit.h"
 #include "fs/watcher.h"
+#include "fs/zones/recent_reads.h"
 #include "fs/zones/held_names.h"
 #include "fs/zones/zones.h"
 
@@ -64,6 +65,7 @@ class Daemon : public MountDaemon {
     context_.drafts = parts_.drafts;
     context_.notifier = &notifier_;
     context_.held_names = &held_names_;
+    context_.recent_reads = &recent_reads_;
     context_.refusals = &refusals_;
     context_.log = parts_.log;
     context_.mount_point = options_.mount_point;
@@ -170,6 +172,7 @@ class Daemon : public MountDaemon {
   MountOptions options_;
   Refusals refusals_{SystemClock()};
   HeldNames held_names_{SystemClock()};
+  RecentReads recent_reads_{SystemClock()};
   KernelNotifier notifier_;
   std::unique_ptr<Reclaimer> reclaimer_;
   Context context_;

@@ -16,6 +16,7 @@
 #include "fs/drafts/draft_table.h"
 #include "fs/sharing/acl_table.h"
 #include "fs/zones/held_names.h"
+#include "fs/zones/recent_reads.h"
 
 namespace modelfs::fs {
 namespace {
@@ -49,7 +50,10 @@ class Watcher::Impl {
     uint64_t ids = Ids();
     while (!stop.stop_requested()) {
       // Checked with each wait, because the registry's events do not cover the host's ids.
-      if (const uint64_t now = Ids(); std::exchange(ids, now) != now) context_.acls->IdsChanged();
+      if (const uint64_t now = Ids(); std::exchange(ids, now) != now) {
+        if (context_.recent_reads != nullptr) context_.recent_reads->Clear();
+        context_.acls->IdsChanged();
+      }
       const auto events = context_.journal->Events(revision_, kEventsAtOnce);
       if (events.ok()) {
         failing = false;
@@ -85,6 +89,7 @@ class Watcher::Impl {
 
   void Tell(const Event& event) {
     Notifier& kernel = *context_.notifier;
+    if (context_.recent_reads != nullptr) context_.recent_reads->Clear();
     switch (event.kind) {
       case EventKind::kDeleted:
         if (event.object_kind == ObjectKind::kModel) {
@@ -157,6 +162,7 @@ class Watcher::Impl {
     const auto now = context_.journal->CurrentRevision();
     if (!now.ok()) return false;
     context_.trees->DropAll();
+    if (context_.recent_reads != nullptr) context_.recent_reads->Clear();
     // As if uids had changed hands: a missed event may have deleted a principal that owned objects.
     if (context_.acls != nullptr) context_.acls->IdsChanged();
     size_t room = kResyncNames;

@@ -22,30 +22,30 @@
 
 namespace modelfs::store {
 
-// What one principal was granted on one object.
+// The privileges that one principal was granted on one object.
 struct GrantInfo {
   PrincipalId principal_id = kNobodyId;
-  std::string principal;  // empty where it was deleted: its grants can only be revoked, by id
+  std::string principal;  // empty if it was deleted: its grants can only be revoked, by id
   PrincipalKind kind = PrincipalKind::kUser;
   PrivilegeSet privileges;                        // as granted: ALL PRIVILEGES stands for itself
-  ObjectKind from_kind = ObjectKind::kMetastore;  // where it was granted: the object, or what holds it
+  ObjectKind from_kind = ObjectKind::kMetastore;  // of the object of the grant: this one, or a container
   FullName from;
 };
 
 // GRANT and REVOKE of one principal in one call.
 struct GrantChange {
   std::string principal = {};
-  PrincipalId principal_id = kNobodyId;  // instead of the name: for one that was deleted
+  PrincipalId principal_id = kNobodyId;  // instead of the name: for a deleted principal
   PrivilegeSet add = {};
   PrivilegeSet remove = {};
 };
 
-// What a front end that enforces access by other means (POSIX ACLs) must let through: an outer bound on one
-// object by principal. A user's is exact, and so is everyone's. A group's members may have the gates above
-// the object from elsewhere: if by their names, they have entries; else by `account users` or by other groups
-// of the host, and with the gates that all of these open a group's rights are told.
+// An outer bound of the rights on one object, by principal, for a front end that enforces access by other
+// means (POSIX ACLs). The rights of a user, and of everyone, are exact. A group's rights assume that its
+// members hold USE CATALOG and USE SCHEMA through any of their other groups. Members that do not are listed
+// in `lesser`.
 struct ObjectRights {
-  bool see = false;              // know that it is there: name, owner, description, tags
+  bool see = false;              // know that it exists: name, owner, description, tags
   bool get = false;              // all its metadata: versions, aliases
   bool read_files = false;       // the artifacts of its versions
   bool tag = false;              // change tags or the description
@@ -58,47 +58,50 @@ struct ObjectRights {
 struct PrincipalRights {
   PrincipalInfo principal;
   ObjectRights rights;
-  bool admin = false;  // of the metastore; whoever shares the name by a range of uids is not (Caller)
+  bool admin = false;  // of the metastore; a caller with a shared name is not (Caller::shared_name)
 };
-// Of a user, beside the rights: what the host's groups that it is in would let through, which is more.
+// A user with fewer rights than the groups of the host that it is in.
 struct LesserRights {
   PrincipalInfo principal;
   ObjectRights rights;
   ObjectRights of_groups;
 };
-// Names that a user of the host may have, too, and by which it has less than the host's groups, or even
-// `account users`, would give it. A front end whose host decides by groups must name such users one by one.
+// Names of service principals and groups that a user of the host may have, too. Such a user has fewer rights
+// than the host's groups, or even `account users`, would give it. If the host of a front end decides by
+// groups, the front end must name such users one by one.
 struct Namesakes {
-  std::vector<std::string> service_principals;  // in no group of the host: what everyone may, and their entry
-  std::vector<std::string> groups;              // a user who is called as a group holds nothing at all
+  std::vector<std::string>
+      service_principals;           // in no group of the host: the rights of everyone, and their entry
+  std::vector<std::string> groups;  // a user with the name of a group holds nothing at all
 };
 struct ObjectAccess {
-  PrincipalInfo owner;    // id 0 where it was deleted
+  PrincipalInfo owner;    // id 0 if it was deleted
   ObjectRights everyone;  // `account users`
-  // Users and the host's groups, by kind and name; registry groups are expanded to their members. A user's
-  // rights hold those of its groups. Those with no right beyond `everyone`'s are left out.
+  // Users and the host's groups, by kind and name; registry groups are expanded to their members. The rights
+  // of a user include those of its groups. Principals with no right beyond `everyone`'s are left out.
   std::vector<PrincipalRights> entries;
-  // Users on the way to whom the gates are closed that their groups' rights are told with; by name. A front
-  // end whose host decides by groups must name them, also those who have nothing beyond `everyone`.
+  // Users that lack USE CATALOG or USE SCHEMA above the object, while the rights of their groups assume both;
+  // by name. If the host decides by groups, a front end must name them, also those with nothing beyond
+  // `everyone`.
   std::vector<LesserRights> lesser;
-  // All that there are, whatever they hold here. AccessOf sets it.
+  // All of the registry, whatever they hold here. AccessOf sets it.
   std::shared_ptr<const Namesakes> namesakes;
 };
 
-// Settings of a catalog or schema. Together with those above, and the registry's, the strictest of each
-// holds: a signature is required if anyone requires it, the lowest limit counts, and whoever moves an alias
-// has to be of all that guard it.
+// Settings of a catalog or schema. Of these, the settings above, and the registry's, the strictest holds: a
+// signature is required if any of them requires it, the lowest limit counts, and a caller that moves a
+// protected alias must be a member of every principal that guards it.
 struct ContainerSettings {
   std::optional<bool> signature_required = {};
-  // alias -> the principal (best a group) whose members alone may set, move or delete it
+  // alias -> the principal (best a group); only its members may set, move or delete the alias
   std::map<std::string, std::string> protected_aliases = {};
-  std::optional<uint64_t> max_models = {};    // a schema's models; of a catalog: of each schema in it
+  std::optional<uint64_t> max_models = {};    // of a schema; set on a catalog: of each schema in it
   std::optional<uint64_t> max_versions = {};  // a model's versions
 
   friend bool operator==(const ContainerSettings&, const ContainerSettings&) = default;
 };
 
-// What of the settings of one place is in effect.
+// The settings of one container that are in effect.
 struct EffectiveSettings {
   ContainerSettings settings;
   ObjectKind from_kind = ObjectKind::kMetastore;
@@ -113,14 +116,14 @@ class Governance {
   // Metastore admins only. kAlreadyExists, kResourceExhausted.
   virtual Result<PrincipalInfo> CreatePrincipal(const Caller& caller, PrincipalKind kind,
                                                 std::string_view name) = 0;
-  // What it was granted and owns goes to nobody else: a principal made later under the name has neither.
-  // kFailedPrecondition for the owner of the metastore, for whom or what makes the keeper of the files its
-  // admin (SetOwner), and for `account users`.
+  // Its grants and objects go to nobody else: a principal made later under the same name has neither.
+  // kFailedPrecondition for the owner of the metastore, for `account users`, and for a principal through
+  // which the owner of the registry's files is an admin (Registry::SetOwner).
   virtual Status DeletePrincipal(const Caller& caller, std::string_view name) = 0;
   virtual Result<PrincipalInfo> FindPrincipal(const Caller& caller, std::string_view name) = 0;
   // By folded name, ascending. Deleted ones are not listed.
   virtual Result<Page<PrincipalInfo>> ListPrincipals(const Caller& caller, const PageRequest& page) = 0;
-  // Metastore admins only. Adding a member is OK where it is one already.
+  // Metastore admins only. Adding a present member is OK.
   //   kFailedPrecondition  a host's group (its members are the host's affair), or it would contain itself
   //   kResourceExhausted   kMaxMemberships, kMaxGroupNesting
   virtual Status AddMember(const Caller& caller, std::string_view group, std::string_view member) = 0;
@@ -132,21 +135,21 @@ class Governance {
 
   // --- grants ---
   // All changes, of at most 32 principals, in one transaction; a privilege both added and removed is
-  // kInvalidArgument. Revoking ALL PRIVILEGES strips every separate privilege but MANAGE. Revoking what was
-  // not granted is OK.
+  // kInvalidArgument. Revoking ALL PRIVILEGES strips every separate privilege but MANAGE. Revoking a
+  // privilege that was not granted is OK.
   //   kInvalidArgument    a privilege that cannot be granted on this kind of object
-  //   kNotFound           no such principal; says how one is made
+  //   kNotFound           no such principal; the message says how to make one
   //   kResourceExhausted  more than 4,000 grants on a container, 1,000 on a model
   virtual Status ChangeGrants(const Caller& caller, ObjectId object,
                               const std::vector<GrantChange>& changes) = 0;
-  // Direct grants by principal name; of one principal where `principal` is not empty. Who may not see all
-  // sees its own and its groups'.
+  // Direct grants by principal name; only those of `principal` if it is not empty. A caller that may not see
+  // all sees its own and its groups'.
   virtual Result<std::vector<GrantInfo>> Grants(const Caller& caller, ObjectId object,
                                                 std::string_view principal) = 0;
-  // With what is inherited from the containers, one entry for each place where it was granted.
+  // Includes grants on the containers: one entry for each object with a grant.
   virtual Result<std::vector<GrantInfo>> EffectiveGrants(const Caller& caller, ObjectId object,
                                                          std::string_view principal) = 0;
-  // Whether the caller may do it; kPermissionDenied names the missing privilege. A question only: nothing is
+  // OK if the caller may do it; kPermissionDenied names the missing privilege. A question only: nothing is
   // recorded.
   virtual Status CheckAccess(const Caller& caller, Operation operation, ObjectId object) = 0;
   // For front ends; the caller is the front end itself (Caller::Role::kUpkeep), else kPermissionDenied.
@@ -154,11 +157,11 @@ class Governance {
 
   // --- settings of containers ---
   virtual Result<ContainerSettings> GetSettings(const Caller& caller, ObjectId container) = 0;
-  // What holds in it, by where it is set, from the outermost on; places of which nothing holds are left out.
+  // The settings in effect there, by container, from the outermost on; a container without any is left out.
   virtual Result<std::vector<EffectiveSettings>> GetEffectiveSettings(const Caller& caller,
                                                                       ObjectId container) = 0;
-  // Replaces `expected`, which is what GetSettings answered, by `settings`; by the same ones is no change.
-  //   kAborted    they are something else by now: read them again
+  // Replaces `expected`, which GetSettings returned, by `settings`. Equal settings change nothing.
+  //   kAborted    others changed them meanwhile: read them again
   //   kNotFound   a protected alias's principal
   virtual Status SetSettings(const Caller& caller, ObjectId container, const ContainerSettings& expected,
                              const ContainerSettings& settings) = 0;

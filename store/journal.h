@@ -23,7 +23,7 @@
 
 namespace modelfs::store {
 
-// Something changed; in the order of commits. `revision` is the engine's own commit revision.
+// A change, in the order of commits. `revision` is the engine's own commit revision.
 enum class EventKind : uint8_t {
   kCreated = 1,
   kUpdated,
@@ -39,7 +39,7 @@ enum class EventKind : uint8_t {
   kTagsChanged,
   kOther,
   kAccessChanged,      // grants on the object, or its owner: concerns everything below it too
-  kPrincipalsChanged,  // who is in which group, or who there is: concerns everything
+  kPrincipalsChanged,  // principals or memberships: concerns everything
   kSettingsChanged,    // a container's settings
 };
 struct Event {
@@ -50,7 +50,7 @@ struct Event {
   ObjectId object = 0;  // a model for version and alias events
   ObjectId parent = 0;  // the object's container
   std::string name;     // the object's leaf name; after the change for kRenamed
-  // kRenamed: the leaf name before. kPrincipalsChanged: that of a principal which was deleted, if one was.
+  // kRenamed: the leaf name before. kPrincipalsChanged: the name of a deleted principal, if one was deleted.
   std::string old_name;
   std::optional<VersionNumber> version;
   VersionId version_id = 0;
@@ -64,7 +64,7 @@ struct AuditRecord {
   uint64_t sequence = 0;  // 1, 2, 3, … without gaps
   int64_t time_ms = 0;
   std::string principal;
-  std::string run_by;  // who really acted, where it was in another's name (`--as`); else empty
+  std::string run_by;  // the admin that acted in the principal's name (`--as`); else empty
   Proof proof = Proof::kProcess;
   std::string door;
   std::string request_id;
@@ -72,22 +72,22 @@ struct AuditRecord {
   std::string full_name;  // "prod.ml.iris"
   ObjectId object = 0;
   std::map<std::string, std::string> params;
-  bool change = true;     // made in the transaction of a change; else what was only asked for, or refused
+  bool change = true;     // made in the transaction of a change; else a question, or a refusal
   uint16_t status = 200;  // as an HTTP status: 200 done, 403 refused
   std::string error;      // the refusal's sentence
   Sha256 previous_hash{};
   Sha256 hash{};
 };
 
-// Which records of the audit log are wanted: those that pass everything that is set.
+// Selects the records of the audit log that pass every field that is set.
 struct AuditQuery {
   uint64_t after_sequence = 0;            // a greater sequence
   uint64_t before_sequence = UINT64_MAX;  // a smaller one
   std::optional<int64_t> since_ms = {};   // at this time or later
   std::optional<int64_t> until_ms = {};   // before this time
-  std::string principal = {};             // who acted, or in whose name; in any case
+  std::string principal = {};             // acted, or in its name; in any case of letters
   std::string action = {};
-  // An object and what is in it, under the names that they have or had; also one that is gone.
+  // An object and its contents, under the names that they have or had; also a deleted one.
   std::string full_name = {};
   enum class Outcome : uint8_t { kAny, kRefused };
   Outcome outcome = Outcome::kAny;
@@ -96,7 +96,7 @@ struct AuditQuery {
   size_t limit = 1000;
 };
 
-// The bytes of a version were opened for reading; Unity Catalog's word for handing them out.
+// The files of a version were opened for reading; Unity Catalog's word for handing out access to them.
 inline constexpr std::string_view kOpenAction = "generateTemporaryModelVersionCredential";
 
 class Journal {
@@ -104,35 +104,36 @@ class Journal {
   virtual ~Journal() = default;
 
   // --- events ---
-  // Those after a revision, oldest first. kOutOfRange where some are no longer kept (the last 100,000
-  // revisions' are): read the present state and go on from CurrentRevision.
+  // The events after a revision, oldest first. kOutOfRange if some are no longer kept (those of the last
+  // 100,000 revisions are): read the present state and continue from CurrentRevision.
   virtual Result<std::vector<Event>> Events(uint64_t after_revision, size_t limit) = 0;
   virtual Result<uint64_t> CurrentRevision() = 0;
-  // Returns when Events(after_revision) has something to answer, by whichever process; at the deadline; or
-  // when stopped. Commits without an event, such as those of leases, do not end it.
+  // Returns when Events(after_revision) has an event, of any process; at the deadline; or when stopped.
+  // Commits without an event, such as those of leases, do not end it.
   virtual void WaitForChange(uint64_t after_revision, const Deadline& deadline,
                              const std::stop_token& stop) = 0;
-  // Those that may read the audit log. kDataLoss names a record that cannot be read.
+
+  // --- the audit log ---
+  // For callers that may read it. kDataLoss names a record that cannot be read.
   virtual Result<std::vector<AuditRecord>> Audit(const Caller& caller, const AuditQuery& query) = 0;
-  // What changed one object, oldest first; of many the newest `limit`, and none that a rotation moved to
-  // files. A source that the caller may not see (VersionInfo::source_masked) is empty, and of grants who may
-  // not see everybody's sees its own and its groups'. No record has its hashes (they are zero): by them a
-  // guess of what is masked could be proved. For whoever may read the object's metadata.
+  // The changes of one object, oldest first: the newest `limit` of those that no rotation moved to files. For
+  // callers that may read the object's metadata. A source that the caller may not see
+  // (VersionInfo::source_masked) is empty. A caller that may not see all grants sees its own and its groups'.
+  // The hashes of each record are zero, because they would prove a guess of the masked text.
   virtual Result<std::vector<AuditRecord>> Activity(const Caller& caller, ObjectId object, size_t limit) = 0;
-  // Records what a front end itself decided about a caller, having asked CheckAccess: a file was opened, or
-  // something refused. `params` says more about it; never contents, never tokens. Returns at once, or within
-  // a fraction of a second where very many records are waiting to be written; then some are dropped, and
-  // their number is recorded. Opens of one version by one caller within a minute are one record and a count,
-  // unless the registry's settings ask for each. Refusals of this interface's other calls are recorded
-  // without being told.
+  // Records a decision of a front end about a caller, after CheckAccess: a file was opened, or a request
+  // refused. `params` says more about it; never contents, never tokens. Returns at once, or within a fraction
+  // of a second if very many records are waiting to be written; then some are dropped, and their number is
+  // recorded. Opens of one version by one caller within a minute are one record and a count, unless the
+  // registry's settings ask for each. The registry records refusals of its other calls by itself.
   virtual void RecordAudit(const Caller& caller, Operation operation, ObjectId object, const Status& decision,
                            std::map<std::string, std::string> params) = 0;
-  // Returns when there is a record after this one, by whichever process; at the deadline; or when stopped.
-  // Answers the last record's sequence.
+  // Returns when a record after this one exists, of any process; at the deadline; or when stopped. Returns
+  // the sequence of the last record.
   virtual Result<uint64_t> WaitForAudit(uint64_t after_sequence, const Deadline& deadline,
                                         const std::stop_token& stop) = 0;
-  // Walks the whole chain, what was moved to files first, and answers how many records it has. kDataLoss
-  // names the first record that was removed, edited or reordered.
+  // Walks the whole chain, beginning with the files, and returns the number of records. kDataLoss names the
+  // first record that was removed, edited or reordered.
   virtual Result<uint64_t> VerifyAudit(const Caller& caller) = 0;
 };
 

@@ -26,10 +26,10 @@ class Leases {
  public:
   virtual ~Leases() = default;
 
-  // Taken before the first blob of a version is written, released after the commit or on giving up. A
-  // lease that is not renewed ends after kLeaseLifetimeMs.
+  // A writer takes a lease before the first blob of a version is written, and releases it after the commit or
+  // on giving up. A lease that is not renewed ends after kLeaseLifetimeMs.
   virtual Result<Lease> AcquireLease(const Caller& caller, std::string_view purpose) = 0;
-  virtual Status RenewLease(const Lease& lease) = 0;  // kAborted where it has ended
+  virtual Status RenewLease(const Lease& lease) = 0;  // kAborted if it has ended
   virtual Status ReleaseLease(const Lease& lease) = 0;
 };
 

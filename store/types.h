@@ -9,16 +9,18 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <variant>
 #include <vector>
 
 #include "cas/base/digest.h"
 #include "store/names.h"
+#include "store/operation.h"
 #include "store/principal.h"
 #include "store/privilege.h"
 
 namespace modelfs::store {
 
-// Limits (docs/semantics.md): each is refused with kResourceExhausted and named in the message.
+// Limits (docs/semantics.md): exceeding one is kResourceExhausted, and the message names it.
 inline constexpr size_t kMaxAliasesPerModel = 10;
 inline constexpr size_t kMaxTagsPerObject = 50;
 inline constexpr size_t kMaxTagValueCharacters = 1000;
@@ -43,10 +45,10 @@ struct ObjectInfo {
   ObjectId parent = 0;
   std::string name;    // the leaf
   FullName full_name;  // no parts for the metastore
-  std::string owner;   // the principal's name; empty where it was deleted
+  std::string owner;   // the principal's name; empty if it was deleted
   PrincipalId owner_id = kNobodyId;
-  // The caller may know that it exists, its owner, description and tags, and no more: `aliases`,
-  // `next_version` and `latest_ready` are left empty.
+  // The caller may know only that it exists, its owner, description and tags: `aliases`, `next_version` and
+  // `latest_ready` are empty.
   bool browse_only = false;
   std::string comment;  // the description; filled by Get and Lookup, not by List
   int64_t created_at_ms = 0;
@@ -74,14 +76,14 @@ struct VersionInfo {
   Digest tree;               // READY only
   uint64_t total_bytes = 0;  // READY only
   uint64_t file_count = 0;   // READY only
-  // READY only: when it became that, which its directories show; of a version that an older program made,
-  // when it was begun.
+  // READY only: the time of the commit, which its directories show; for a version of an older program, the
+  // time when it was begun.
   int64_t committed_at_ms = 0;
-  // READY only: the blob of its files' mtimes (cas/tree_times.h); nothing: all show the commit's time.
+  // READY only: the blob of its files' mtimes (cas/tree_times.h); without one, all show the commit's time.
   std::optional<Digest> times;
   Signature signature = Signature::kNone;
-  std::string source;          // where it came from: a path, URI, or "models:/c.s.m/3"
-  bool source_masked = false;  // it is a version of a model that the caller may not see; `source` is empty
+  std::string source;          // its origin: a path, URI, or "models:/c.s.m/3"
+  bool source_masked = false;  // the source is in a model that the caller may not see; `source` is empty
   std::string run_id;
   std::string comment;  // filled by GetVersion, not by ListVersions
   std::vector<std::string> aliases;
@@ -91,26 +93,50 @@ struct VersionInfo {
   std::string updated_by;
 };
 
-// What a copy of a whole model has done.
+// The result of copying a whole model.
 struct ModelCopy {
   ObjectInfo model;   // the destination
-  bool made = false;  // it is the copy's own: it has the source's numbers, aliases, tags and description
+  bool made = false;  // the copy made it: it has the source's numbers, aliases, tags and description
   struct Version {
     VersionNumber source = 0;
     VersionNumber copy = 0;
   };
-  std::vector<Version> versions;  // that this call has copied, by number
+  std::vector<Version> versions;  // copied by this call, by number
 };
 
-// What tags and descriptions hang on: an object, or one version of a model.
+// The bearer of tags and a description: an object, or one version of a model.
 struct Target {
   ObjectId object = 0;
   std::optional<VersionNumber> version;
 };
 
+// The object or version that Describe is about.
+struct Subject {
+  struct Child {
+    ObjectId parent = 0;
+    std::string leaf;
+  };
+  std::variant<ObjectId, FullName, Child> object;
+  std::optional<VersionNumber> version = {};
+  // The caller is about to do this to the object: refused, and recorded, as that would be.
+  std::optional<Operation> to_do = {};
+};
+
+struct Description {
+  ObjectInfo object;
+  std::optional<VersionInfo> version;
+  std::map<std::string, std::string> tags;  // of the version if there is one, else of the object
+};
+
+// An alias after it was set, and the version that it pointed to before, if it existed.
+struct MovedAlias {
+  AliasInfo alias;
+  std::optional<VersionNumber> previous;
+};
+
 struct PageRequest {
   size_t limit = 1000;
-  std::string token = {};  // empty: from the start; else what the page before answered
+  std::string token = {};  // empty: from the start; else `next_token` of the page before
 };
 
 template <typename T>
@@ -120,7 +146,7 @@ struct Page {
 };
 
 // A version's content, stored under a lease: the tree, and the blob of the mtimes that its files had
-// (cas/tree_times.h). A tree alone: nobody knows them, and the files show the time of the commit.
+// (cas/tree_times.h). Without that blob the files show the time of the commit.
 struct StoredTree {
   StoredTree(const Digest& tree_digest, std::optional<Digest> times_digest = std::nullopt)
       : tree(tree_digest), times(std::move(times_digest)) {}
@@ -128,7 +154,7 @@ struct StoredTree {
   std::optional<Digest> times;
 };
 
-// Given with a version, tags and comment are part of making it: CREATE MODEL VERSION is enough for them.
+// Tags and comment of a new version are part of its creation: CREATE MODEL VERSION is enough for them.
 struct NewVersion {
   std::string source;
   std::string run_id;
@@ -138,11 +164,11 @@ struct NewVersion {
 
 struct RegistrySettings {
   enum class SignaturePolicy : uint8_t {
-    kIfMlmodel = 0,  // a version with an MLmodel must have inputs and outputs in its signature
+    kIfMlmodel = 0,  // the signature of a version with an MLmodel must have inputs and outputs
     kRequired = 1,   // and every version must have an MLmodel
   };
   SignaturePolicy signature = SignaturePolicy::kIfMlmodel;
-  std::string owner;  // principal that ran init, or took over: whose the registry's files are
+  std::string owner;  // the principal that ran init, or took over: owns the registry's files
   uid_t owner_uid = 0;
   std::string id;  // 32 hex digits, random: the metastore's identity
   int64_t created_at_ms = 0;

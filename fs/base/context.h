@@ -21,14 +21,15 @@ class logger;
 
 namespace modelfs::fs {
 
-class AclTable;    // fs/sharing/acl_table.h: the ACLs that the kernel was given
-class DraftTable;  // fs/drafts/draft_table.h: the drafts of this mount
-class HeldNames;   // fs/zones/held_names.h: names in aliases/ that are not aliases
-class Notifier;    // fs/base/notifier.h: notifies the kernel of changes
-class TreeCache;   // fs/base/tree_cache.h: decoded trees by digest, and versions by id
-class Refusals;    // fs/base/refusals.h: the refusals that `modelfs why` shows
-class Statistics;  // fs/base/statistics.h: the numbers in /.modelfs/status and metrics
-struct Request;    // fs/base/zone.h
+class AclTable;      // fs/sharing/acl_table.h: the ACLs that the kernel was given
+class RecentReads;  // fs/zones/recent_reads.h: what programs read a moment ago
+class DraftTable;    // fs/drafts/draft_table.h: the drafts of this mount
+class HeldNames;     // fs/zones/held_names.h: names in aliases/ that are not aliases
+class Notifier;      // fs/base/notifier.h: notifies the kernel of changes
+class TreeCache;     // fs/base/tree_cache.h: decoded trees by digest, and versions by id
+class Refusals;      // fs/base/refusals.h: the refusals that `modelfs why` shows
+class Statistics;    // fs/base/statistics.h: the numbers in /.modelfs/status and metrics
+struct Request;      // fs/base/zone.h
 
 struct Context {
   store::Registry* registry = nullptr;
@@ -42,6 +43,7 @@ struct Context {
   HeldNames* held_names = nullptr;
   AclTable* acls = nullptr;                // null on a private mount
   DraftTable* draft_table = nullptr;       // may be null in tests
+  RecentReads* recent_reads = nullptr;     // may be null in tests
   Refusals* refusals = nullptr;            // may be null in tests
   const Statistics* statistics = nullptr;  // may be null in tests
   std::shared_ptr<spdlog::logger> log;

@@ -10,6 +10,7 @@
 #include "fs/sharing/permit.h"
 #include "fs/zones/attrs.h"
 #include "fs/zones/held_names.h"
+#include "fs/zones/recent_reads.h"
 #include "fs/zones/zones.h"
 #include "store/names.h"
 
@@ -43,23 +44,27 @@ std::vector<std::string_view> SplitPath(std::string_view path) {
   return parts;
 }
 
+// "3" or "../versions/3", which need no name of a model. A trailing slash is what completion adds.
+std::optional<VersionNumber> VersionOfShortTarget(std::string_view target) {
+  const std::vector<std::string_view> parts = SplitPath(target);
+  if (target.starts_with('/') || parts.empty()) return std::nullopt;
+  const bool below = parts.size() == 3 && parts[0] == ".." && parts[1] == "versions";
+  return parts.size() == 1 || below ? store::ParseVersionNumber(parts.back()) : std::nullopt;
+}
+
 // The version that the target of a link in aliases/ names: "3", "../versions/3", or any path, absolute or
 // not, that ends in this model's own "<catalog>/<schema>/<model>/versions/3". Completion adds a trailing
 // slash.
 std::optional<VersionNumber> VersionOfTarget(const ObjectInfo& model, std::string_view target) {
+  if (const std::optional<VersionNumber> number = VersionOfShortTarget(target)) return number;
   const std::vector<std::string_view> parts = SplitPath(target);
-  if (parts.empty()) return std::nullopt;
-  const std::optional<VersionNumber> number = store::ParseVersionNumber(parts.back());
-  if (!number.has_value()) return std::nullopt;
-  const bool absolute = target.starts_with('/');
-  if (parts.size() == 1) return absolute ? std::nullopt : number;
-  if (parts[parts.size() - 2] != "versions") return std::nullopt;
-  if (parts.size() == 3 && parts[0] == ".." && !absolute) return number;
   const std::vector<std::string>& name = model.full_name.parts;
-  if (parts.size() < name.size() + 2) return std::nullopt;
+  if (parts.size() < name.size() + 2 || parts[parts.size() - 2] != "versions") return std::nullopt;
   const size_t start = parts.size() - 2 - name.size();
-  return std::equal(name.begin(), name.end(), parts.begin() + static_cast<ptrdiff_t>(start)) ? number
-                                                                                             : std::nullopt;
+  if (!std::equal(name.begin(), name.end(), parts.begin() + static_cast<ptrdiff_t>(start))) {
+    return std::nullopt;
+  }
+  return store::ParseVersionNumber(parts.back());
 }
 
 // On ESTALE a caller that holds the nodeid of a deleted model or version walks the path again.
@@ -83,10 +88,16 @@ class AliasesZone : public Zone {
   explicit AliasesZone(Context& context) : context_(context), held_names_(*context.held_names) {}
 
   Outcome<Entry> Lookup(const Request& /*request*/, NodeId parent, std::string_view name) override {
-    const Result<ObjectInfo> model = context_.registry->Get(context_.daemon, Parse(parent).object);
+    const ObjectId model_id = Parse(parent).object;
+    const std::optional<Held> held = held_names_.Find(model_id, name);
+    // No alias has such a name, so the registry need not be asked.
+    if (store::IsHeldName(name)) {
+      if (held.has_value()) return HeldEntry(*held);
+      return Refuse(ENOENT, fmt::format("no link has the temporary name {}", Printable(name)));
+    }
+    const Result<ObjectInfo> model = context_.registry->Get(context_.daemon, model_id);
     if (!model.ok()) return RefuseNode(model.error());
     if (const AliasInfo* alias = FindAlias(*model, name); alias != nullptr) return LinkEntry(*alias);
-    const std::optional<Held> held = held_names_.Find(model->id, name);
     if (!held.has_value()) {
       return Refuse(ENOENT, fmt::format("{} has no alias {}", model->full_name.ToString(), Printable(name)));
     }
@@ -100,11 +111,7 @@ class AliasesZone : public Zone {
       if (!held.has_value()) return Refuse(ENOENT, "this temporary name is gone");
       return Attr{HeldStat(*held), 0};
     }
-    if (parts.kind == NodeKind::kAliases) {
-      const Result<ObjectInfo> model = context_.registry->Get(context_.daemon, parts.object);
-      if (!model.ok()) return RefuseNode(model.error());
-      return Attr{ModelPartStat(context_, *model), kLinkAttrTtlS};
-    }
+    if (parts.kind == NodeKind::kAliases) return DirectoryAttr(node, parts.object);
     const Result<store::VersionInfo> version =
         context_.registry->GetVersionById(context_.daemon, parts.version);
     if (!version.ok()) return RefuseNode(version.error());
@@ -202,6 +209,12 @@ class AliasesZone : public Zone {
 
   Outcome<Entry> MakeSymlink(const Request& request, NodeId parent, std::string_view name,
                              std::string_view target) override {
+    const ObjectId model_id = Parse(parent).object;
+    if (const auto version = VersionOfShortTarget(target); version && MayBeNewAlias(model_id, name)) {
+      const auto set = SetAlias(request, model_id, name, *version, RENAME_NOREPLACE);
+      if (set.ok()) return LinkEntry(set->alias);
+      if (set.error().code() != Code::kAlreadyExists) return RefuseChange(model_id, set.error());
+    }
     const Outcome<ObjectInfo> model = ModelToChange(request, parent);
     if (!model) return tl::unexpected(model.error());
     if (FindAlias(*model, name) != nullptr) return tl::unexpected(Exists(name));
@@ -217,19 +230,21 @@ class AliasesZone : public Zone {
       if (!held.has_value()) return tl::unexpected(held.error());
       return HeldEntry(*held);
     }
-    const Status set = context_.registry->SetAlias(request.caller, model->id, name, *version,
-                                                   store::Registry::AliasMode::kCreateOnly);
-    if (!set.ok()) return Refuse(set.error());
-    return Lookup(request, parent, name);
+    const auto set = SetAlias(request, model->id, name, *version, RENAME_NOREPLACE);
+    if (!set.ok()) return RefuseChange(model->id, set.error());
+    return LinkEntry(set->alias);
   }
 
   Outcome<void> Unlink(const Request& request, NodeId parent, std::string_view name) override {
-    const Outcome<ObjectInfo> model = ModelToChange(request, parent);
-    if (!model) return tl::unexpected(model.error());
-    if (FindAlias(*model, name) == nullptr && held_names_.Drop(model->id, name)) return {};
-    if (const Status gone = context_.registry->DeleteAlias(request.caller, model->id, name); !gone.ok()) {
-      return Refuse(gone.error());
+    const ObjectId model_id = Parse(parent).object;
+    if (held_names_.Find(model_id, name).has_value()) {
+      const Outcome<ObjectInfo> model = ModelToChange(request, parent);
+      if (!model) return tl::unexpected(model.error());
+      if (FindAlias(*model, name) == nullptr && held_names_.Drop(model_id, name)) return {};
     }
+    const Status gone = context_.registry->DeleteAlias(request.caller, model_id, name);
+    ForgetReads();
+    if (!gone.ok()) return RefuseChange(model_id, gone.error());
     return {};
   }
 
@@ -245,13 +260,9 @@ class AliasesZone : public Zone {
       return Refuse(EPERM,
                     "an alias belongs to its model: make one there with ln -s ../versions/N aliases/NAME");
     }
-    const Outcome<ObjectInfo> model = ModelToChange(request, parent);
-    if (!model) return tl::unexpected(ForRename(model.error()));
-    const AliasInfo* from = FindAlias(*model, name);
-    Outcome<void> done = from != nullptr ? RenameAlias(request, *model, *from, new_name, flags)
-                                         : RenameHeld(request, *model, name, new_name, flags);
+    Outcome<void> done = RenameWithin(request, parent, name, new_name, flags);
     if (!done.has_value()) {
-      // EEXIST is right for NOREPLACE alone: VFS returns it by itself if it has seen the name.
+      // What VFS would say for NOREPLACE, had it seen the name.
       const bool exists = done.error().errno_value == EEXIST && (flags & RENAME_NOREPLACE) != 0;
       if (!exists) return tl::unexpected(ForRename(std::move(done).error()));
     }
@@ -298,16 +309,86 @@ class AliasesZone : public Zone {
  private:
   using Held = HeldNames::Held;
 
+  // Of aliases/. The kernel drops its copy whenever it makes a name there, also a held one.
+  Outcome<Attr> DirectoryAttr(NodeId node, ObjectId model_id) {
+    RecentReads* const recent = context_.recent_reads;
+    if (recent != nullptr) {
+      if (const auto attr = recent->FindAttr(node)) return Attr{*attr, kLinkAttrTtlS};
+    }
+    const uint64_t generation = recent != nullptr ? recent->Generation() : 0;
+    const Result<ObjectInfo> model = context_.registry->Get(context_.daemon, model_id);
+    if (!model.ok()) return RefuseNode(model.error());
+    const struct stat attr = ModelPartStat(context_, *model);
+    if (recent != nullptr) recent->KeepAttr(generation, node, attr);
+    return Attr{attr, kLinkAttrTtlS};
+  }
+
+  // A change by this mount: the next reader asks the registry again.
+  void ForgetReads() {
+    if (context_.recent_reads != nullptr) context_.recent_reads->Clear();
+  }
+
+  // Whether nothing but the registry can have a say about making an alias of that name.
+  bool MayBeNewAlias(ObjectId model, std::string_view name) const {
+    return store::CheckAliasName(name).ok() && !held_names_.Find(model, name).has_value();
+  }
+
+  Result<store::MovedAlias> SetAlias(const Request& request, ObjectId model, std::string_view name,
+                                     VersionNumber version, unsigned flags) {
+    const auto mode = (flags & RENAME_NOREPLACE) != 0 ? store::Registry::AliasMode::kCreateOnly
+                                                      : store::Registry::AliasMode::kSet;
+    auto set = context_.registry->SetAlias(request.caller, model, name, version, mode);
+    ForgetReads();
+    return set;
+  }
+
+  // For the error of a change in the caller's name. ESTALE if the model is gone.
+  tl::unexpected<Refusal> RefuseChange(ObjectId model, const Error& error) const {
+    if (error.code() != Code::kNotFound) return Refuse(error);
+    const Result<ObjectInfo> there = context_.registry->Get(context_.daemon, model);
+    return there.ok() ? Refuse(error) : RefuseNode(there.error());
+  }
+
+  // What one call of the registry decides is left to it: no question comes before it.
+  Outcome<void> RenameWithin(const Request& request, NodeId parent, std::string_view name,
+                             std::string_view new_name, unsigned flags) {
+    const ObjectId model_id = Parse(parent).object;
+    const bool exchange = (flags & RENAME_EXCHANGE) != 0;
+    const bool to_alias = store::CheckAliasName(new_name).ok();
+    const std::optional<Held> held = held_names_.Find(model_id, name);
+    if (held && held->version && store::IsHeldName(name) && to_alias && !exchange) {
+      return PointHeld(request, model_id, name, *held->version, new_name, flags);
+    }
+    const Outcome<ObjectInfo> model = ModelToChange(request, parent);
+    if (!model) return tl::unexpected(model.error());
+    const AliasInfo* from = FindAlias(*model, name);
+    Outcome<void> done = from != nullptr ? RenameAlias(request, *model, *from, new_name, flags)
+                                         : RenameHeld(request, *model, name, new_name, flags);
+    ForgetReads();
+    return done;
+  }
+
+  // A link under the temporary name `name` becomes the alias `new_name`.
+  Outcome<void> PointHeld(const Request& request, ObjectId model, std::string_view name,
+                          VersionNumber version, std::string_view new_name, unsigned flags) {
+    const auto set = SetAlias(request, model, new_name, version, flags);
+    if (!set.ok()) return RefuseChange(model, set.error());
+    held_names_.Drop(model, name);
+    held_names_.Drop(model, new_name);
+    return {};
+  }
+
   // The model of a kAliases node, if the caller may set its aliases: making a held name is half a way to
   // that.
   Outcome<ObjectInfo> ModelToChange(const Request& request, NodeId aliases) {
     const ObjectId model = Parse(aliases).object;
-    if (auto may = Permit(context_, request, store::Operation::kSetAlias, model); !may) {
-      return tl::unexpected(may.error());
-    }
-    Result<ObjectInfo> info = context_.registry->Get(context_.daemon, model);
-    if (!info.ok()) return RefuseNode(info.error());
-    return *std::move(info);
+    RecentReads* const recent = context_.recent_reads;
+    const uint64_t generation = recent != nullptr ? recent->Generation() : 0;
+    Result<store::Description> described =
+        context_.registry->Describe(request.caller, {.object = model, .to_do = store::Operation::kSetAlias});
+    if (!described.ok()) return RefuseCaller(context_, model, described.error());
+    if (recent != nullptr) recent->KeepAttr(generation, aliases, ModelPartStat(context_, described->object));
+    return std::move(described->object);
   }
 
   // A held link leads where an alias would, so its readers need the same permission.
@@ -436,12 +517,8 @@ class AliasesZone : public Zone {
     if ((flags & RENAME_EXCHANGE) != 0 && replaced == nullptr) {
       return Refuse(EPERM, "a link can change places with an alias only");
     }
-    const auto mode = (flags & RENAME_NOREPLACE) != 0 ? store::Registry::AliasMode::kCreateOnly
-                                                      : store::Registry::AliasMode::kSet;
-    const Status set = context_.registry->SetAlias(request.caller, model.id, new_name, *held->version, mode);
-    if (!set.ok()) return Refuse(set.error());
-    held_names_.Drop(model.id, name);
-    held_names_.Drop(model.id, new_name);
+    Outcome<void> pointed = PointHeld(request, model.id, name, *held->version, new_name, flags);
+    if (!pointed) return pointed;
     if ((flags & RENAME_EXCHANGE) != 0) {
       Held old = *held;  // keeps its maker
       old.version = replaced->version;

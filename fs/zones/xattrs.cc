@@ -5,9 +5,11 @@
 
 #include <cerrno>
 #include <map>
+#include <memory>
 #include <utility>
 
 #include "fs/sharing/permit.h"
+#include "fs/zones/recent_reads.h"
 
 namespace modelfs::fs {
 namespace {
@@ -23,35 +25,53 @@ tl::unexpected<Refusal> NoSuchXattr(std::string_view name) {
   return Refuse(ENODATA, fmt::format("{}: no such attribute here", name));
 }
 
-// The value of an attribute in the three readable namespaces, for one object or version. The caller has been
-// permitted to read it.
-Outcome<std::string> GetFrom(const Context& context, const store::Target& target, const Facts& facts,
-                             const std::string& comment, std::string_view name) {
+// What the registry tells the caller about one object or version. ESTALE if it is gone.
+Outcome<RecentReads::Ptr> DescriptionFor(const Context& context, const Request& request,
+                                          const store::Target& target) {
+  RecentReads* const kept = context.recent_reads;
+  if (kept != nullptr) {
+    if (RecentReads::Ptr found = kept->Find(request, target)) return found;
+  }
+  const uint64_t generation = kept != nullptr ? kept->Generation() : 0;
+  Result<store::Description> described =
+      context.registry->Describe(request.caller, {target.object, target.version});
+  if (!described.ok()) return RefuseCaller(context, target, described.error());
+  auto found = std::make_shared<const store::Description>(*std::move(described));
+  if (kept != nullptr) kept->Keep(generation, request, target, found);
+  return found;
+}
+
+// A change by this mount's user: the next reader asks the registry again.
+void ForgetReads(const Context& context) {
+  if (context.recent_reads != nullptr) context.recent_reads->Clear();
+}
+
+const std::string& CommentIn(const store::Description& described) {
+  return described.version ? described.version->comment : described.object.comment;
+}
+
+// The value of a name in the three readable namespaces.
+Outcome<std::string> GetFrom(const store::Description& described, const Facts& facts, std::string_view name) {
   if (name == kDescription) {
-    if (comment.empty()) return NoSuchXattr(name);
-    return comment;
+    if (CommentIn(described).empty()) return NoSuchXattr(name);
+    return CommentIn(described);
   }
   if (name.starts_with(kFactPrefix)) {
     const auto fact = facts.find(std::string(name.substr(kFactPrefix.size())));
     if (fact == facts.end()) return NoSuchXattr(name);
     return fact->second;
   }
-  const auto tags = context.registry->Tags(context.daemon, target);
-  if (!tags.ok()) return Refuse(tags.error());
-  const auto tag = tags->find(std::string(name.substr(kTagPrefix.size())));
-  if (tag == tags->end()) return NoSuchXattr(name);
+  const auto tag = described.tags.find(std::string(name.substr(kTagPrefix.size())));
+  if (tag == described.tags.end()) return NoSuchXattr(name);
   return tag->second;
 }
 
-Outcome<std::vector<std::string>> ListFrom(const Context& context, const store::Target& target,
-                                           const Facts& facts, const std::string& comment) {
-  const auto tags = context.registry->Tags(context.daemon, target);
-  if (!tags.ok()) return Refuse(tags.error());
+std::vector<std::string> ListFrom(const store::Description& described, const Facts& facts) {
   std::vector<std::string> names;
-  names.reserve(facts.size() + tags->size() + 1);
-  if (!comment.empty()) names.emplace_back(kDescription);
+  names.reserve(facts.size() + described.tags.size() + 1);
+  if (!CommentIn(described).empty()) names.emplace_back(kDescription);
   for (const auto& fact : facts) names.push_back(std::string(kFactPrefix) + fact.first);
-  for (const auto& tag : *tags) names.push_back(std::string(kTagPrefix) + tag.first);
+  for (const auto& tag : described.tags) names.push_back(std::string(kTagPrefix) + tag.first);
   return names;
 }
 
@@ -115,20 +135,10 @@ tl::unexpected<Refusal> RefuseFact(std::string_view subject, std::string_view na
 }
 
 Outcome<std::string> CommentOf(const Context& context, const store::Target& target) {
-  if (target.version) {
-    auto version = context.registry->GetVersion(context.daemon, target.object, *target.version);
-    if (!version.ok()) return Refuse(version.error());
-    return std::move(version->comment);
-  }
-  auto object = context.registry->Get(context.daemon, target.object);
-  if (!object.ok()) return Refuse(object.error());
-  return std::move(object->comment);
-}
-
-// The operation table has no row for the root: everybody may read the registry's owner.
-Outcome<void> PermitSee(const Context& context, const Request& request, store::ObjectId object) {
-  if (object == store::kMetastoreId) return {};
-  return Permit(context, request, store::Operation::kSee, object);
+  const Result<store::Description> described =
+      context.registry->Describe(context.daemon, {target.object, target.version});
+  if (!described.ok()) return Refuse(described.error());
+  return CommentIn(*described);
 }
 
 Outcome<void> SetOwner(const Context& context, const Request& request, const store::Target& target,
@@ -173,46 +183,34 @@ bool IsRegistryXattr(std::string_view name) {
 Outcome<std::string> GetObjectXattr(const Context& context, const Request& request, store::ObjectId object,
                                     std::string_view name) {
   if (!IsRegistryXattr(name)) return NoSuchXattr(name);
-  if (auto may = PermitSee(context, request, object); !may) return tl::unexpected(may.error());
-  const auto info = context.registry->Get(context.daemon, object);
-  if (!info.ok()) return Refuse(info.error());
-  return GetFrom(context, {object, std::nullopt}, ObjectFacts(*info), info->comment, name);
+  const auto described = DescriptionFor(context, request, {object, std::nullopt});
+  if (!described) return tl::unexpected(described.error());
+  return GetFrom(**described, ObjectFacts((*described)->object), name);
 }
 
 Outcome<std::vector<std::string>> ListObjectXattrs(const Context& context, const Request& request,
                                                    store::ObjectId object) {
-  if (auto may = PermitSee(context, request, object); !may) return tl::unexpected(may.error());
-  const auto info = context.registry->Get(context.daemon, object);
-  if (!info.ok()) return Refuse(info.error());
-  return ListFrom(context, {object, std::nullopt}, ObjectFacts(*info), info->comment);
+  const auto described = DescriptionFor(context, request, {object, std::nullopt});
+  if (!described) return tl::unexpected(described.error());
+  return ListFrom(**described, ObjectFacts((*described)->object));
 }
 
 Outcome<std::string> GetVersionXattr(const Context& context, const Request& request,
                                      const CachedVersion& version, std::string_view name) {
   if (!IsRegistryXattr(name)) return NoSuchXattr(name);
-  if (auto may = Permit(context, request, store::Operation::kGet, version.info.model,
-                        {{"version_arg", std::to_string(version.info.number)}});
-      !may) {
-    return tl::unexpected(may.error());
-  }
+  const auto described = DescriptionFor(context, request, {version.info.model, version.info.number});
+  if (!described) return tl::unexpected(described.error());
   if (name == "user.modelfs.cached") return CachedOfVersion(context, version.tree->tree());
-  const auto info = context.registry->GetVersionById(request.caller, version.info.id);
-  if (!info.ok()) return RefuseCaller(context, {version.info.model, version.info.number}, info.error());
-  return GetFrom(context, {info->model, info->number}, VersionFacts(*info), info->comment, name);
+  return GetFrom(**described, VersionFacts(*(*described)->version), name);
 }
 
 Outcome<std::vector<std::string>> ListVersionXattrs(const Context& context, const Request& request,
                                                     const CachedVersion& version) {
-  if (auto may = Permit(context, request, store::Operation::kGet, version.info.model,
-                        {{"version_arg", std::to_string(version.info.number)}});
-      !may) {
-    return tl::unexpected(may.error());
-  }
-  const auto info = context.registry->GetVersionById(request.caller, version.info.id);
-  if (!info.ok()) return RefuseCaller(context, {version.info.model, version.info.number}, info.error());
-  Facts facts = VersionFacts(*info);
+  const auto described = DescriptionFor(context, request, {version.info.model, version.info.number});
+  if (!described) return tl::unexpected(described.error());
+  Facts facts = VersionFacts(*(*described)->version);
   facts["cached"];  // only its name is wanted here
-  return ListFrom(context, {info->model, info->number}, facts, info->comment);
+  return ListFrom(**described, facts);
 }
 
 Outcome<std::string> GetFileXattr(const Context& context, const Request& request,
@@ -241,8 +239,10 @@ Outcome<std::vector<std::string>> ListFileXattrs(const Context& context, const R
   return std::vector<std::string>{"user.modelfs.cached", "user.modelfs.sha256", "user.modelfs.size"};
 }
 
-Outcome<void> SetXattrOf(const Context& context, const Request& request, const store::Target& target,
-                         std::string_view subject, std::string_view name, std::string_view value, int flags) {
+namespace {
+
+Outcome<void> Set(const Context& context, const Request& request, const store::Target& target,
+                  std::string_view subject, std::string_view name, std::string_view value, int flags) {
   if (!IsRegistryXattr(name)) return RefuseForeign(subject, name);
   if (name == kDescription) return SetDescription(context, request, target, subject, value, flags);
   if (name == kOwner) return SetOwner(context, request, target, subject, value, flags);
@@ -263,8 +263,8 @@ Outcome<void> SetXattrOf(const Context& context, const Request& request, const s
   return RefuseCaller(context, target, set.error());
 }
 
-Outcome<void> RemoveXattrOf(const Context& context, const Request& request, const store::Target& target,
-                            std::string_view subject, std::string_view name) {
+Outcome<void> Remove(const Context& context, const Request& request, const store::Target& target,
+                     std::string_view subject, std::string_view name) {
   if (!IsRegistryXattr(name)) return RefuseForeign(subject, name);
   if (name == kDescription) {
     if (auto may = Permit(context, request, store::Operation::kDescribe, target.object); !may) return may;
@@ -283,6 +283,22 @@ Outcome<void> RemoveXattrOf(const Context& context, const Request& request, cons
     return NoSuchXattr(name);
   }
   return RefuseCaller(context, target, removed.error());
+}
+
+}  // namespace
+
+Outcome<void> SetXattrOf(const Context& context, const Request& request, const store::Target& target,
+                         std::string_view subject, std::string_view name, std::string_view value, int flags) {
+  Outcome<void> set = Set(context, request, target, subject, name, value, flags);
+  ForgetReads(context);
+  return set;
+}
+
+Outcome<void> RemoveXattrOf(const Context& context, const Request& request, const store::Target& target,
+                            std::string_view subject, std::string_view name) {
+  Outcome<void> removed = Remove(context, request, target, subject, name);
+  ForgetReads(context);
+  return removed;
 }
 
 }  // namespace modelfs::fs

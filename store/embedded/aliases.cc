@@ -61,9 +61,9 @@ void Save(Change& change, StoredObject& model) {
 
 }  // namespace
 
-Result<VersionId> EmbeddedRegistryImpl::PointAlias(Change& change, StoredObject& model,
-                                                   std::string_view alias, VersionNumber version,
-                                                   AliasMode mode) {
+Result<MovedAlias> EmbeddedRegistryImpl::PointAlias(Change& change, StoredObject& model,
+                                                    std::string_view alias, VersionNumber version,
+                                                    AliasMode mode) {
   ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
   RETURN_IF_ERROR(CheckProtected(change, change.caller(), model, {alias}));
   ASSIGN_OR_RETURN(const VersionRecord record, change.Version(model, version));
@@ -80,6 +80,7 @@ Result<VersionId> EmbeddedRegistryImpl::PointAlias(Change& change, StoredObject&
   Change::Params params{{"full_name_arg", name.ToString()},
                         {"alias_arg", std::string(alias)},
                         {"version_num", std::to_string(version)}};
+  std::optional<VersionNumber> previous;
   if (at == aliases.end()) {
     if (aliases.size() >= kMaxAliasesPerModel) {
       return Error(Code::kResourceExhausted,
@@ -91,30 +92,33 @@ Result<VersionId> EmbeddedRegistryImpl::PointAlias(Change& change, StoredObject&
     at->name = alias;
     at->slot = slot;
   } else {
+    previous = at->version;
     params["previous_version_num"] = std::to_string(at->version);
   }
   at->version = version;
   at->version_id = record.id;
   at->updated_at_ms = MovedAt(change, at->updated_at_ms);
+  MovedAlias moved{*at, previous};
   Save(change, model);
   change.Audit("setRegisteredModelAlias", name, model.record.id, std::move(params));
-  return record.id;
+  return moved;
 }
 
-Status EmbeddedRegistryImpl::SetAlias(const Caller& caller, ObjectId model_id, std::string_view alias,
-                                      VersionNumber version, AliasMode mode) {
+Result<MovedAlias> EmbeddedRegistryImpl::SetAlias(const Caller& caller, ObjectId model_id,
+                                                  std::string_view alias, VersionNumber version,
+                                                  AliasMode mode) {
   RETURN_IF_ERROR(CheckAliasName(alias));
   const Asked asked{Operation::kSetAlias,
                     model_id,
                     {{"alias_arg", std::string(alias)}, {"version_num", std::to_string(version)}}};
-  return Mutate(caller, asked, [&](Change& change) -> Status {
+  return Mutate(caller, asked, [&](Change& change) -> Result<MovedAlias> {
     ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
-    ASSIGN_OR_RETURN(const VersionId id, PointAlias(change, model, alias, version, mode));
+    ASSIGN_OR_RETURN(MovedAlias moved, PointAlias(change, model, alias, version, mode));
     change.Tell(EventKind::kAliasSet, model);
     change.event().version = version;
-    change.event().version_id = id;
+    change.event().version_id = moved.alias.version_id;
     change.event().aliases = {std::string(alias)};
-    return OkStatus();
+    return moved;
   });
 }
 

@@ -43,6 +43,7 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Result<ObjectInfo> Lookup(const Caller& caller, const FullName& name) override;
   Result<ObjectInfo> LookupChild(const Caller& caller, ObjectId parent, std::string_view leaf) override;
   Result<ObjectInfo> Get(const Caller& caller, ObjectId id) override;
+  Result<Description> Describe(const Caller& caller, const Subject& subject) override;
   Result<Page<ObjectInfo>> List(const Caller& caller, ObjectId parent, const PageRequest& page) override;
   Result<ObjectInfo> Create(const Caller& caller, ObjectId parent, std::string_view leaf,
                             std::string_view comment) override;
@@ -69,6 +70,8 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Result<VersionInfo> GetVersion(const Caller& caller, ObjectId model, VersionNumber number) override;
   Result<VersionInfo> Lineage(const Caller& caller, ObjectId model, VersionNumber number) override;
   Result<VersionInfo> GetVersionById(const Caller& caller, VersionId id) override;
+  Result<VersionInfo> OpenVersion(const Caller& caller, VersionId id,
+                                  const std::map<std::string, std::string>& params) override;
   Result<VersionInfo> ResolveAlias(const Caller& caller, ObjectId model, std::string_view alias) override;
   Result<Page<VersionInfo>> ListVersions(const Caller& caller, ObjectId model,
                                          const PageRequest& page) override;
@@ -79,8 +82,8 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
                               std::string_view leaf) override;
   Status CheckModelCopy(const Caller& caller, ObjectId source, ObjectId object) override;
 
-  Status SetAlias(const Caller& caller, ObjectId model, std::string_view alias, VersionNumber version,
-                  AliasMode mode) override;
+  Result<MovedAlias> SetAlias(const Caller& caller, ObjectId model, std::string_view alias,
+                              VersionNumber version, AliasMode mode) override;
   Status DeleteAlias(const Caller& caller, ObjectId model, std::string_view alias) override;
   Status RenameAlias(const Caller& caller, ObjectId model, std::string_view from, std::string_view to,
                      AliasMode mode) override;
@@ -293,6 +296,11 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   // As far as the caller may know it; kPermissionDenied where that is nothing. Of an object that the caller
   // named, or was checked for seeing.
   Result<ObjectInfo> FullInfoOf(View& view, const Caller& caller, const StoredObject& object);
+  // The bodies of Get, Lookup and LookupChild, and what the audit log says of a refused Describe.
+  Result<ObjectInfo> FindById(View& view, const Caller& caller, ObjectId id);
+  Result<ObjectInfo> FindByName(View& view, const Caller& caller, const FullName& name);
+  Result<ObjectInfo> FindChild(View& view, const Caller& caller, ObjectId parent, std::string_view leaf);
+  static Asked AskedOf(const Subject& subject);
   // How much of a child the caller may see; nothing: not that it is there.
   Result<std::optional<Detail>> DetailOf(View& view, const Caller& caller, const Visibility& visible,
                                          ObjectId child);
@@ -313,6 +321,8 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   // InfoOf, as the caller may know it.
   Result<VersionInfo> InfoFor(View& view, const Caller& caller, const StoredObject& model,
                               VersionNumber number, const VersionRecord& record);
+  // With the description; the caller was checked.
+  Result<VersionInfo> FullVersion(View& view, const Caller& caller, ObjectId model, VersionNumber number);
   // What is hidden from the caller is kNotFound, in the same words as what is absent; the view keeps the
   // refusal for the audit log (View::NoteHidden).
   Result<ObjectInfo> LookupIn(View& view, const Caller& caller, const FullName& name);
@@ -382,9 +392,9 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Status FinishCopy(const Caller& caller, ObjectId destination);
 
   // aliases.cc
-  // Sets or moves an alias: all of SetAlias but the right to do it, and the event. Answers the version's id.
-  Result<VersionId> PointAlias(Change& change, StoredObject& model, std::string_view alias,
-                               VersionNumber version, AliasMode mode);
+  // Sets or moves an alias: all of SetAlias but the right to do it, and the event.
+  Result<MovedAlias> PointAlias(Change& change, StoredObject& model, std::string_view alias,
+                                VersionNumber version, AliasMode mode);
 
   // lineage.cc
   // What was recorded of where a version came from, by whom and when.

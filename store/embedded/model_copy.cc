@@ -258,7 +258,7 @@ Status EmbeddedRegistryImpl::FinishCopy(const Caller& caller, ObjectId destinati
       ASSIGN_OR_RETURN(const std::optional<KvEntry> version,
                        change.Get(keys::Version(destination_id, number)));
       if (!version) continue;  // it was deleted before it was copied, or since
-      const Result<VersionId> pointed = PointAlias(change, model, alias, number, AliasMode::kCreateOnly);
+      const Result<MovedAlias> pointed = PointAlias(change, model, alias, number, AliasMode::kCreateOnly);
       if (pointed.ok()) set.push_back(alias);
       // The copy has an alias of this name already: leave it as it is.
       if (!pointed.ok() && pointed.error().code() != Code::kAlreadyExists) return pointed.error();

@@ -127,40 +127,89 @@ Result<ObjectInfo> EmbeddedRegistryImpl::Lookup(const Caller& caller, const Full
   Asked asked{Operation::kUse, kMetastoreId};
   asked.full_name = name.ToString();
   asked.action = ActionOf(Operation::kGet, KindOf(name));
-  return Inspect(caller, asked, [&](View& view) -> Result<ObjectInfo> {
-    Result<ObjectInfo> found = LookupIn(view, caller, name);
-    if (found.ok()) return found;
-    // Collects everything that is missing, on the way and on the object itself, in one answer. A hidden name
-    // gets the same answer as an absent one.
-    const Status seen = authorizer_.CheckSeeByName(view, caller, name);
-    if (seen.ok()) return found;
-    if (found.error().code() == Code::kPermissionDenied) return seen.error();
-    if (found.error().code() != Code::kNotFound) return found;
-    return Error(Code::kNotFound,
-                 fmt::format("{}; if it exists: {}", found.error().message(), seen.error().message()));
-  });
+  return Inspect(caller, asked, [&](View& view) { return FindByName(view, caller, name); });
+}
+
+Result<ObjectInfo> EmbeddedRegistryImpl::FindByName(View& view, const Caller& caller, const FullName& name) {
+  Result<ObjectInfo> found = LookupIn(view, caller, name);
+  if (found.ok()) return found;
+  // Collects everything that is missing, on the way and on the object itself, in one answer. A hidden name
+  // gets the same answer as an absent one.
+  const Status seen = authorizer_.CheckSeeByName(view, caller, name);
+  if (seen.ok()) return found;
+  if (found.error().code() == Code::kPermissionDenied) return seen.error();
+  if (found.error().code() != Code::kNotFound) return found;
+  return Error(Code::kNotFound,
+               fmt::format("{}; if it exists: {}", found.error().message(), seen.error().message()));
 }
 
 Result<ObjectInfo> EmbeddedRegistryImpl::LookupChild(const Caller& caller, ObjectId parent,
                                                      std::string_view leaf) {
-  return Inspect(caller, Operation::kUse, parent, [&](View& view) -> Result<ObjectInfo> {
-    const Result<StoredObject> child = view.Child(parent, leaf);
-    if (child.ok()) {
-      Result<ObjectInfo> info = FullInfoOf(view, caller, *child);
-      if (info.ok() || info.error().code() != Code::kPermissionDenied) return info;
-    }
-    ASSIGN_OR_RETURN(const StoredObject container, view.Object(parent));
-    RETURN_IF_ERROR(authorizer_.CheckInside(view, caller, parent));
-    ASSIGN_OR_RETURN(const FullName name, view.NameOf(container));
-    ASSIGN_OR_RETURN(const StoredObject visible, VisibleChild(view, caller, container, Join(name, leaf)));
-    return FullInfoOf(view, caller, visible);
-  });
+  return Inspect(caller, Operation::kUse, parent,
+                 [&](View& view) { return FindChild(view, caller, parent, leaf); });
+}
+
+Result<ObjectInfo> EmbeddedRegistryImpl::FindChild(View& view, const Caller& caller, ObjectId parent,
+                                                   std::string_view leaf) {
+  const Result<StoredObject> child = view.Child(parent, leaf);
+  if (child.ok()) {
+    Result<ObjectInfo> info = FullInfoOf(view, caller, *child);
+    if (info.ok() || info.error().code() != Code::kPermissionDenied) return info;
+  }
+  ASSIGN_OR_RETURN(const StoredObject container, view.Object(parent));
+  RETURN_IF_ERROR(authorizer_.CheckInside(view, caller, parent));
+  ASSIGN_OR_RETURN(const FullName name, view.NameOf(container));
+  ASSIGN_OR_RETURN(const StoredObject visible, VisibleChild(view, caller, container, Join(name, leaf)));
+  return FullInfoOf(view, caller, visible);
 }
 
 Result<ObjectInfo> EmbeddedRegistryImpl::Get(const Caller& caller, ObjectId id) {
-  return Inspect(caller, Operation::kSee, id, [&](View& view) -> Result<ObjectInfo> {
-    ASSIGN_OR_RETURN(const StoredObject object, view.Object(id));
-    return FullInfoOf(view, caller, object);
+  return Inspect(caller, Operation::kSee, id,
+                 [&](View& view) -> Result<ObjectInfo> { return FindById(view, caller, id); });
+}
+
+Result<ObjectInfo> EmbeddedRegistryImpl::FindById(View& view, const Caller& caller, ObjectId id) {
+  ASSIGN_OR_RETURN(const StoredObject object, view.Object(id));
+  return FullInfoOf(view, caller, object);
+}
+
+EmbeddedRegistryImpl::Asked EmbeddedRegistryImpl::AskedOf(const Subject& subject) {
+  Asked asked{Operation::kUse, kMetastoreId};
+  if (const auto* id = std::get_if<ObjectId>(&subject.object)) {
+    asked.operation = subject.to_do.value_or(subject.version ? Operation::kGet : Operation::kSee);
+    asked.object = *id;
+  } else if (const auto* child = std::get_if<Subject::Child>(&subject.object)) {
+    asked.object = child->parent;
+  } else {
+    const FullName& name = std::get<FullName>(subject.object);
+    asked.full_name = name.ToString();
+    asked.action = ActionOf(Operation::kGet, KindOf(name));
+  }
+  if (subject.version) {
+    asked.params["version_arg"] = std::to_string(*subject.version);
+    if (!subject.to_do) asked.action = "getModelVersion";
+  }
+  return asked;
+}
+
+Result<Description> EmbeddedRegistryImpl::Describe(const Caller& caller, const Subject& subject) {
+  return Inspect(caller, AskedOf(subject), [&](View& view) -> Result<Description> {
+    Description described;
+    if (const auto* id = std::get_if<ObjectId>(&subject.object)) {
+      ASSIGN_OR_RETURN(described.object, FindById(view, caller, *id));
+    } else if (const auto* child = std::get_if<Subject::Child>(&subject.object)) {
+      ASSIGN_OR_RETURN(described.object, FindChild(view, caller, child->parent, child->leaf));
+    } else {
+      ASSIGN_OR_RETURN(described.object, FindByName(view, caller, std::get<FullName>(subject.object)));
+    }
+    const ObjectId object = described.object.id;
+    if (subject.to_do) RETURN_IF_ERROR(authorizer_.Check(view, caller, *subject.to_do, object));
+    if (subject.version) {
+      RETURN_IF_ERROR(authorizer_.Check(view, caller, Operation::kGet, object));
+      ASSIGN_OR_RETURN(described.version, FullVersion(view, caller, object, *subject.version));
+    }
+    ASSIGN_OR_RETURN(described.tags, view.Tags(object, subject.version.value_or(0)));
+    return described;
   });
 }
 

@@ -75,6 +75,14 @@ std::vector<std::string> AliasesOf(const ObjectRecord& model, VersionNumber numb
   return names;
 }
 
+Result<VersionWhereRecord> WhereIs(View& view, VersionId id) {
+  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, view.Get(keys::VersionWhere(id)));
+  if (!entry) {
+    return Error(Code::kNotFound, fmt::format("version id {} does not exist (any more)", id));
+  }
+  return VersionWhereRecord::Decode(entry->value, fmt::format("version id {}", id));
+}
+
 }  // namespace
 
 Result<VersionInfo> EmbeddedRegistryImpl::InfoOf(View& view, const StoredObject& model, VersionNumber number,
@@ -393,15 +401,18 @@ Result<VersionInfo> EmbeddedRegistryImpl::GetVersion(const Caller& caller, Objec
                                                      VersionNumber number) {
   return Inspect(
       caller, Asked{Operation::kGet, model_id, {{"version_arg", std::to_string(number)}}, "getModelVersion"},
-      [&](View& view) -> Result<VersionInfo> {
-        ASSIGN_OR_RETURN(const StoredObject model, view.Model(model_id));
-        ASSIGN_OR_RETURN(const VersionRecord record, view.Version(model, number));
-        ASSIGN_OR_RETURN(VersionInfo info, InfoFor(view, caller, model, number, record));
-        if (record.has_description) {
-          ASSIGN_OR_RETURN(info.comment, view.Description(model_id, number));
-        }
-        return info;
-      });
+      [&](View& view) { return FullVersion(view, caller, model_id, number); });
+}
+
+Result<VersionInfo> EmbeddedRegistryImpl::FullVersion(View& view, const Caller& caller, ObjectId model_id,
+                                                      VersionNumber number) {
+  ASSIGN_OR_RETURN(const StoredObject model, view.Model(model_id));
+  ASSIGN_OR_RETURN(const VersionRecord record, view.Version(model, number));
+  ASSIGN_OR_RETURN(VersionInfo info, InfoFor(view, caller, model, number, record));
+  if (record.has_description) {
+    ASSIGN_OR_RETURN(info.comment, view.Description(model_id, number));
+  }
+  return info;
 }
 
 Result<VersionInfo> EmbeddedRegistryImpl::Lineage(const Caller& caller, ObjectId model_id,
@@ -426,17 +437,27 @@ Result<VersionInfo> EmbeddedRegistryImpl::Lineage(const Caller& caller, ObjectId
 }
 
 Result<VersionInfo> EmbeddedRegistryImpl::GetVersionById(const Caller& caller, VersionId id) {
-  // The version may be deleted between the two reads; an id never comes to mean another version.
-  ASSIGN_OR_RETURN(
-      const VersionWhereRecord where,
-      Inspect(caller, Operation::kUse, kMetastoreId, [&](View& view) -> Result<VersionWhereRecord> {
-        ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, view.Get(keys::VersionWhere(id)));
-        if (!entry) {
-          return Error(Code::kNotFound, fmt::format("version id {} does not exist (any more)", id));
-        }
-        return VersionWhereRecord::Decode(entry->value, fmt::format("version id {}", id));
-      }));
-  return GetVersion(caller, where.model, where.number);
+  Asked asked{Operation::kUse, kMetastoreId};
+  return Inspect(caller, asked, [&](View& view) -> Result<VersionInfo> {
+    ASSIGN_OR_RETURN(const VersionWhereRecord where, WhereIs(view, id));
+    asked = {
+        Operation::kGet, where.model, {{"version_arg", std::to_string(where.number)}}, "getModelVersion"};
+    RETURN_IF_ERROR(authorizer_.Check(view, caller, asked.operation, asked.object));
+    return FullVersion(view, caller, where.model, where.number);
+  });
+}
+
+Result<VersionInfo> EmbeddedRegistryImpl::OpenVersion(const Caller& caller, VersionId id,
+                                                      const std::map<std::string, std::string>& params) {
+  Asked asked{Operation::kUse, kMetastoreId};
+  return Inspect(caller, asked, [&](View& view) -> Result<VersionInfo> {
+    ASSIGN_OR_RETURN(const VersionWhereRecord where, WhereIs(view, id));
+    asked = {Operation::kReadFiles, where.model, params};
+    RETURN_IF_ERROR(authorizer_.Check(view, caller, asked.operation, asked.object));
+    ASSIGN_OR_RETURN(const StoredObject model, view.Model(where.model));
+    ASSIGN_OR_RETURN(const VersionRecord record, view.Version(model, where.number));
+    return InfoFor(view, caller, model, where.number, record);
+  });
 }
 
 Result<VersionInfo> EmbeddedRegistryImpl::ResolveAlias(const Caller& caller, ObjectId model_id,

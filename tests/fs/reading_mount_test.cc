@@ -4,10 +4,7 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 #include <linux/fs.h>
-#include <spdlog/sinks/null_sink.h>
-#include <spdlog/spdlog.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/sendfile.h>
 #include <sys/stat.h>
 #include <sys/xattr.h>
@@ -21,78 +18,17 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <future>
 #include <sstream>
 #include <thread>
 #include <vector>
 
 #include "cas/base/check.h"
 #include "cas/base/fd.h"
-#include "fs/mount_daemon.h"
+#include "tests/fs/served.h"
 #include "tests/fs/zone_world.h"
 
 namespace modelfs::fs {
 namespace {
-
-std::string WhyNoMount() {
-  if (::access("/dev/fuse", R_OK | W_OK) != 0) return "no access to /dev/fuse";
-  if (::geteuid() != 0) return "mounting in this test needs root";
-  return "";
-}
-#define SKIP_WITHOUT_MOUNT() \
-  if (const std::string why = WhyNoMount(); !why.empty()) GTEST_SKIP() << why
-
-// The mount of a ZoneWorld, served by threads of this process, with a store that trusts nothing yet.
-class Served {
- public:
-  explicit Served(ZoneWorld& world, bool passthrough = true) : mount_(world.directory + "/mnt") {
-    std::filesystem::create_directories(mount_);
-    auto store = cas::LocalStore::Open(
-        cas::RealFiles(), {.root = world.directory + "/blobs", .hash_threads = 0, .log = nullptr});
-    CHECK(store.ok());
-    blobs_ = *std::move(store);
-    auto drafts =
-        cas::DraftStore::Open(cas::RealFiles(), {.root = world.directory + "/drafts", .blobs = blobs_.get()});
-    CHECK(drafts.ok());
-    drafts_ = *std::move(drafts);
-    MountParts parts;
-    parts.registry = world.registry.get();
-    parts.identities = world.identities.get();
-    parts.blobs = blobs_.get();
-    parts.drafts = drafts_.get();
-    parts.log = std::make_shared<spdlog::logger>("mount", std::make_shared<spdlog::sinks::null_sink_mt>());
-    MountOptions options;
-    options.mount_point = mount_;
-    options.source = world.directory;
-    options.passthrough = passthrough;
-    auto daemon = MountDaemon::Mount(parts, options);
-    if (!daemon.ok()) ADD_FAILURE() << daemon.error().message();
-    CHECK(daemon.ok());
-    daemon_ = *std::move(daemon);
-    std::promise<void> ready;
-    thread_ = std::thread([this, &ready] {
-      daemon_->Serve([&ready] { ready.set_value(); }).IgnoreError("the test meets what is wrong itself");
-    });
-    ready.get_future().wait();
-  }
-  ~Served() {
-    daemon_->Stop();
-    thread_.join();
-    daemon_.reset();
-    ::umount2(mount_.c_str(), MNT_DETACH);
-  }
-  Served(const Served&) = delete;
-  Served& operator=(const Served&) = delete;
-
-  std::string path(std::string_view below) const { return fmt::format("{}/{}", mount_, below); }
-
- private:
-  const std::string mount_;
-  std::unique_ptr<cas::LocalStore> blobs_;
-  std::unique_ptr<cas::DraftStore> drafts_;
-  std::unique_ptr<MountDaemon> daemon_;
-  std::thread thread_;
-};
 
 int Errno(int result) { return result < 0 ? errno : 0; }
 
@@ -308,7 +244,7 @@ TEST(ReadingMount, ARepairedFileNeverShowsItsDamagedBytes) {
     const store::ObjectId model = world.Make("prod.ml.iris");
     const std::string bytes(3 * 4096, 'w');
     world.Commit(model, {{"weights", bytes}});
-    const Served served(world, passthrough);
+    const Served served(world, Served::Options{.passthrough = passthrough});
     const std::string versions = served.path("prod/ml/iris/versions/");
     ASSERT_EQ(ReadPath(versions + "1/weights"), bytes);
     Fd before(::open((versions + "1/weights").c_str(), O_RDONLY | O_CLOEXEC));
@@ -353,7 +289,7 @@ TEST(ReadingMount, OpenFilesStayWholeWhenTheirVersionIsDeleted) {
       world.Commit(model, {{"weights", bytes + number}, {"sub/part", number + bytes}});
     }
     ASSERT_TRUE(world.registry->SetAlias(world.caller, model, "Champion", 2).ok());
-    const Served served(world, passthrough);
+    const Served served(world, Served::Options{.passthrough = passthrough});
     const auto other = world.OtherProcess();
     const std::string at = served.path("prod/ml/iris");
     const std::array<std::function<int()>, 2> deletions = {

@@ -51,7 +51,9 @@ Status RunAliasSet(const Cli& cli, const AliasArguments& arguments) {
       const store::ObjectInfo model,
       FindObject(*home, place,
                  ToAsk(store::Operation::kSetAlias, place, {{"version_num", std::to_string(*number)}})));
-  return home->registry->SetAlias(home->caller, model.id, std::get<std::string>(place.version), *number);
+  RETURN_IF_ERROR(
+      home->registry->SetAlias(home->caller, model.id, std::get<std::string>(place.version), *number));
+  return OkStatus();
 }
 
 Status RunAliasRm(const Cli& cli, const AliasArguments& arguments) {

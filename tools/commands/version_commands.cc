@@ -220,7 +220,7 @@ Status RunRegister(const Cli& cli, const RegisterArguments& arguments) {
   }
   if (!version.ok()) return std::move(version).error();
   for (const std::string& alias : arguments.aliases) {
-    const Status set = home->registry->SetAlias(home->caller, version->model, alias, version->number);
+    const auto set = home->registry->SetAlias(home->caller, version->model, alias, version->number);
     if (!set.ok()) {
       PrintLine(VersionName(*version));
       return set.error().Wrap(

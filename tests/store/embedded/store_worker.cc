@@ -98,7 +98,7 @@ int Run(const std::vector<const char*>& args) {
     std::vector<std::thread> threads;
     for (int i = 0; i < std::atoi(args.at(5)); ++i) {
       threads.emplace_back([&, i] {
-        const Status set = registry->SetAlias(Ann(), model, fmt::format("{}{}", args.at(4), i), 1);
+        const auto set = registry->SetAlias(Ann(), model, fmt::format("{}{}", args.at(4), i), 1);
         Say(set.ok() ? "ok" : std::string(CodeName(set.error().code())));
       });
     }

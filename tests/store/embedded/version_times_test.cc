@@ -319,7 +319,7 @@ TEST(VersionTimes, EachMoveOfAnAliasIsLaterThanTheOneBefore) {
   TimesBox box;
   for (int i = 0; i < 2; ++i) ASSERT_OK(box.Commit(box.model, std::to_string(i)));
   int64_t last_ms = 0;
-  const auto later = [&](const Status& moved, const char* name) {
+  const auto later = [&](const auto& moved, const char* name) {
     ASSERT_OK(moved);
     const ObjectInfo model = box.registry->Get(box.ann, box.model).value();
     for (const AliasInfo& alias : model.aliases) {
