@@ -171,7 +171,7 @@ TEST(WritingMount, EveryRefusalHasItsErrnoAndMessage) {
       {"move from draft to draft", [&] { return Rename(versions + "draft/file", versions + "empty/file"); },
        EXDEV, ""},
       {"move from a draft to versions", [&] { return Rename(versions + "draft/sub", versions + "sub"); },
-       EPERM, "copy it"},
+       EPERM, "copy them"},
       {"move from a draft into a version",
        [&] { return Rename(versions + "draft/file", versions + "1/file"); }, EROFS, "never changes"},
       {"rmdir of a full directory", [&] { return Errno(::rmdir((versions + "draft/sub").c_str())); },
