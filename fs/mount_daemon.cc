@@ -24,8 +24,8 @@
 #include "fs/sharing/acl_table.h"
 #include "fs/sharing/permit.h"
 #include "fs/watcher.h"
-#include "fs/zones/recent_reads.h"
 #include "fs/zones/held_names.h"
+#include "fs/zones/recent_reads.h"
 #include "fs/zones/zones.h"
 
 namespace modelfs::fs {
@@ -69,8 +69,8 @@ class Daemon : public MountDaemon {
     context_.refusals = &refusals_;
     context_.log = parts_.log;
     context_.mount_point = options_.mount_point;
-    context_.daemon = parts_.identities->ProcessCaller(door);
-    context_.daemon.role = store::Caller::Role::kUpkeep;
+    context_.daemon = parts_.daemon;
+    context_.daemon.door = door;
     context_.shared = options_.allow_other;
     context_.uid = ::geteuid();
     context_.gid = ::getegid();

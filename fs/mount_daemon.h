@@ -46,6 +46,7 @@ struct MountParts {
   store::Governance* governance = nullptr;
   store::Journal* journal = nullptr;
   store::Leases* leases = nullptr;
+  store::Caller daemon;  // of the mount's own calls; with Caller::upkeep if the engine is this process's
   store::HostIdentities* identities = nullptr;
   cas::BlobStore* blobs = nullptr;
   cas::DraftStore* drafts = nullptr;

@@ -54,20 +54,23 @@ class Watcher::Impl {
         if (context_.recent_reads != nullptr) context_.recent_reads->Clear();
         context_.acls->IdsChanged();
       }
-      const auto events = context_.journal->Events(revision_, kEventsAtOnce);
-      if (events.ok()) {
+      const auto page = context_.journal->Events(context_.daemon, revision_, kEventsAtOnce);
+      if (page.ok()) {
         failing = false;
-        for (const Event& event : *events) {
+        const bool behind = page->through > revision_;
+        for (const Event& event : page->events) {
           Tell(event);
           revision_ = event.revision;
         }
-        if (events->empty()) context_.journal->WaitForChange(revision_, Deadline::After(kWait), stop);
+        revision_ = page->through;
+        if (!behind)
+          context_.journal->WaitForChange(context_.daemon, revision_, Deadline::After(kWait), stop);
         continue;
       }
-      if (events.error().code() == Code::kOutOfRange && Resync(stop)) continue;
+      if (page.error().code() == Code::kOutOfRange && Resync(stop)) continue;
       if (!std::exchange(failing, true) && context_.log != nullptr) {
         context_.log->warn("events_unreadable after_revision={} reason=\"{}\"", revision_.load(),
-                           events.error().message());
+                           page.error().message());
       }
       Pause(stop);
     }
@@ -159,7 +162,7 @@ class Watcher::Impl {
   // ones are not known any more. Deleted objects are not among them: their nodeids return ESTALE, and the
   // kernel asks again. Returns false if the registry cannot be read.
   bool Resync(const std::stop_token& stop) {
-    const auto now = context_.journal->CurrentRevision();
+    const auto now = context_.journal->CurrentRevision(context_.daemon);
     if (!now.ok()) return false;
     context_.trees->DropAll();
     if (context_.recent_reads != nullptr) context_.recent_reads->Clear();
@@ -215,7 +218,7 @@ Watcher::Watcher(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Watcher::~Watcher() = default;
 
 Result<std::unique_ptr<Watcher>> Watcher::Start(Context& context) {
-  ASSIGN_OR_RETURN(const uint64_t revision, context.journal->CurrentRevision());
+  ASSIGN_OR_RETURN(const uint64_t revision, context.journal->CurrentRevision(context.daemon));
   return std::unique_ptr<Watcher>(new Watcher(std::make_unique<Impl>(context, revision)));
 }
 

@@ -1,8 +1,8 @@
-// Who is asking. Every registry call carries one, made at the edge from something that was proved,
-// never from something that was claimed.
+// The caller of a registry call: a principal, the proof of who it is, and its request. An edge makes it from
+// something that was proved, never from something that was claimed.
 #pragma once
 
-#include <unistd.h>
+#include <sys/types.h>
 
 #include <cstdint>
 #include <map>
@@ -10,7 +10,10 @@
 #include <stop_token>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
+
+#include "cas/base/clock.h"
 
 namespace modelfs::store {
 
@@ -22,30 +25,49 @@ enum class Proof {
 };
 std::string_view ProofName(Proof proof);  // "process", "mount", "unix_socket", "token"; else "unknown"
 
-// What a front end is about to ask of an object that it has to look up first. Where the look-up is refused,
-// the audit log records this as refused, not the look-up.
+// The right to do the registry's own work: it reads everything, and changes nothing in anyone's name. Only
+// the process that opened the engine can make one (EmbeddedRegistry::ForUpkeep). No bytes are decoded into
+// one, so a client, a mount of a remote registry or a request never has it.
+class Upkeep {
+ public:
+  Upkeep(const Upkeep& /*other*/) {}  // not trivial: std::bit_cast makes none either
+  Upkeep& operator=(const Upkeep&) { return *this; }
+  ~Upkeep() = default;
+
+ private:
+  friend class EmbeddedRegistry;
+  Upkeep() {}
+};
+
+// A front end's intention with an object that it has to look up first. If the look-up is refused, the audit
+// log records the intention as refused, not the look-up.
 struct Intent {
   std::string action = {};                         // as the audit log names it (store/audit/actions.h)
   std::map<std::string, std::string> params = {};  // beside the object's name
-  std::string full_name = {};                      // of the object; empty: of what is looked up
+  std::string full_name = {};                      // of the object; empty: of the object that is looked up
 };
 
 struct Caller {
-  // kUpkeep is the program itself: it reads everything, and changes nothing in anyone's name.
-  enum class Role : uint8_t { kPrincipal, kUpkeep };
-
-  std::string principal;            // the user's name; "uid:1234" where the host has none
+  // --- the principal ---
+  std::string principal;            // the user's name; "uid:1234" if the host has none
   std::vector<std::string> groups;  // names of the host's groups it is in
-  uid_t uid = 0;
   // Many uids have the name: a range or the default of an identity map gave it to this one. So it is never a
   // metastore admin's.
   bool shared_name = false;
-  Role role = Role::kPrincipal;
-  std::string run_by;  // who really acts, where a metastore admin acts in another's name; else empty
-  Proof proof = Proof::kProcess;
+
+  // --- credential ---
+  uid_t uid = 0;                      // of the process or the kernel's request
+  Proof proof = Proof::kProcess;      // what the edge checked
+  std::string run_by;                 // the metastore admin that acts in the principal's name; else empty
+  std::optional<Upkeep> upkeep = {};  // the registry's own work
+  bool IsUpkeep() const { return upkeep.has_value(); }
+
+  // --- the request ---
   std::string door;        // "cli", "mount /models": for the audit record
   std::string request_id;  // travels through logs and audit
-  // Requested once the one who asks has given up: a change that waits for others then ends with kCancelled.
+  // A call does not wait for other callers or another host beyond this: kBusy, or kDeadlineExceeded.
+  Deadline deadline = Deadline::Never();
+  // Requested once the caller has given up: a change that waits for others then ends with kCancelled.
   std::stop_token stop = {};
   std::optional<Intent> intent = {};
 };

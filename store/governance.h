@@ -152,7 +152,7 @@ class Governance {
   // OK if the caller may do it; kPermissionDenied names the missing privilege. A question only: nothing is
   // recorded.
   virtual Status CheckAccess(const Caller& caller, Operation operation, ObjectId object) = 0;
-  // For front ends; the caller is the front end itself (Caller::Role::kUpkeep), else kPermissionDenied.
+  // For front ends; the caller does the registry's own work (Caller::upkeep), else kPermissionDenied.
   virtual Result<ObjectAccess> AccessOf(const Caller& caller, ObjectId object) = 0;
 
   // --- settings of containers ---

@@ -57,6 +57,11 @@ struct Event {
   std::vector<std::string> aliases;  // the aliases that were set, moved or removed
 };
 
+struct EventPage {
+  std::vector<Event> events;
+  uint64_t through = 0;  // the page ends here: continue after it, also if it has no event
+};
+
 // One line of the audit log. The chain: `hash` = SHA-256 over the record's encoding, which holds
 // `previous_hash`. Format and field names: docs/formats.md.
 struct AuditRecord {
@@ -104,13 +109,19 @@ class Journal {
   virtual ~Journal() = default;
 
   // --- events ---
-  // The events after a revision, oldest first. kOutOfRange if some are no longer kept (those of the last
-  // 100,000 revisions are): read the present state and continue from CurrentRevision.
-  virtual Result<std::vector<Event>> Events(uint64_t after_revision, size_t limit) = 0;
-  virtual Result<uint64_t> CurrentRevision() = 0;
-  // Returns when Events(after_revision) has an event, of any process; at the deadline; or when stopped.
-  // Commits without an event, such as those of leases, do not end it.
-  virtual void WaitForChange(uint64_t after_revision, const Deadline& deadline,
+  // The events after a revision, oldest first: of at most `limit` commits, those that the caller may know of.
+  // - An event of an object that the caller may see is whole; without the right to its metadata it has no
+  //   version and no aliases, and events of versions and aliases alone are left out.
+  // - An event of any other object is left out, unless it may take away what the caller saw: then it comes
+  //   without names. These are deletions, and changes of access and principals; of the object they have the
+  //   id and the kind.
+  // kOutOfRange if some are no longer kept (those of the last 100,000 revisions are): read the present state
+  // and continue from CurrentRevision.
+  virtual Result<EventPage> Events(const Caller& caller, uint64_t after_revision, size_t limit) = 0;
+  virtual Result<uint64_t> CurrentRevision(const Caller& caller) = 0;
+  // Returns when an event after a revision exists, of any process and also one that the caller may not know
+  // of; at the deadline; or when stopped. Commits without an event, such as those of leases, do not end it.
+  virtual void WaitForChange(const Caller& caller, uint64_t after_revision, const Deadline& deadline,
                              const std::stop_token& stop) = 0;
 
   // --- the audit log ---

@@ -22,15 +22,25 @@ struct Lease {
 
 inline constexpr int64_t kLeaseLifetimeMs = int64_t{60} * 60 * 1000;
 
+// A remote holder renews for this long at most, so that a host that was forgotten does not hold sweeps back.
+inline constexpr int64_t kRemoteLeaseMostMs = int64_t{24} * 60 * 60 * 1000;
+
+// The end of a lease beside its time. kThisProcess: a sweep ends it once this process is gone. kRemote: the
+// holder is on another host, so it lives by renewal alone, whatever becomes of the process that took it.
+enum class LeaseHolder : uint8_t { kThisProcess, kRemote };
+
 class Leases {
  public:
   virtual ~Leases() = default;
 
   // A writer takes a lease before the first blob of a version is written, and releases it after the commit or
   // on giving up. A lease that is not renewed ends after kLeaseLifetimeMs.
-  virtual Result<Lease> AcquireLease(const Caller& caller, std::string_view purpose) = 0;
-  virtual Status RenewLease(const Lease& lease) = 0;  // kAborted if it has ended
-  virtual Status ReleaseLease(const Lease& lease) = 0;
+  virtual Result<Lease> AcquireLease(const Caller& caller, std::string_view purpose,
+                                     LeaseHolder holder = LeaseHolder::kThisProcess) = 0;
+  // kAborted if it has ended; kPermissionDenied if another principal holds it.
+  virtual Status RenewLease(const Caller& caller, const Lease& lease) = 0;
+  // OK if it has ended; kPermissionDenied as RenewLease.
+  virtual Status ReleaseLease(const Caller& caller, const Lease& lease) = 0;
 };
 
 }  // namespace modelfs::store

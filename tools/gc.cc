@@ -47,8 +47,7 @@ constexpr std::chrono::milliseconds kLockPoll{20};
 // A mount that is up ends such drafts itself, and holds them until their last handle is closed.
 Result<cas::DraftStore::Removed> RemoveDraftsOfDeletedModels(Home& home, bool dry_run) {
   // Whoever calls may not see every model.
-  store::Caller upkeep = home.caller;
-  upkeep.role = store::Caller::Role::kUpkeep;
+  const store::Caller upkeep = home.registry->ForUpkeep(home.caller);
   return home.drafts->RemoveUnheld(
       [&](std::string_view text) {
         const std::optional<store::DraftLabel> label = store::DraftLabel::Decode(text);

@@ -475,8 +475,7 @@ Result<store::ObjectInfo> MakeObject(Home& home, const store::FullName& name, st
 }
 
 uint64_t TendAuditLog(Home& home, store::EmbeddedRegistry::Tending when) {
-  store::Caller upkeep = home.caller;
-  upkeep.role = store::Caller::Role::kUpkeep;
+  const store::Caller upkeep = home.registry->ForUpkeep(home.caller);
   const Result<store::AuditRotation> rotation = home.registry->TendAudit(upkeep, when);
   if (home.log != nullptr && !rotation.ok()) {
     home.log->warn("audit_not_rotated error=\"{}\"", rotation.error().message());

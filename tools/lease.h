@@ -26,9 +26,10 @@ class HeldLease {
   const store::Lease& lease() const { return lease_; }
 
  private:
-  HeldLease(store::Leases& leases, store::Lease lease);
+  HeldLease(store::Leases& leases, store::Caller caller, store::Lease lease);
 
   store::Leases& leases_;
+  const store::Caller caller_;
   const store::Lease lease_;
   std::mutex mu_;
   std::condition_variable_any wake_;

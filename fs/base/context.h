@@ -21,15 +21,15 @@ class logger;
 
 namespace modelfs::fs {
 
-class AclTable;      // fs/sharing/acl_table.h: the ACLs that the kernel was given
+class AclTable;     // fs/sharing/acl_table.h: the ACLs that the kernel was given
 class RecentReads;  // fs/zones/recent_reads.h: what programs read a moment ago
-class DraftTable;    // fs/drafts/draft_table.h: the drafts of this mount
-class HeldNames;     // fs/zones/held_names.h: names in aliases/ that are not aliases
-class Notifier;      // fs/base/notifier.h: notifies the kernel of changes
-class TreeCache;     // fs/base/tree_cache.h: decoded trees by digest, and versions by id
-class Refusals;      // fs/base/refusals.h: the refusals that `modelfs why` shows
-class Statistics;    // fs/base/statistics.h: the numbers in /.modelfs/status and metrics
-struct Request;      // fs/base/zone.h
+class DraftTable;   // fs/drafts/draft_table.h: the drafts of this mount
+class HeldNames;    // fs/zones/held_names.h: names in aliases/ that are not aliases
+class Notifier;     // fs/base/notifier.h: notifies the kernel of changes
+class TreeCache;    // fs/base/tree_cache.h: decoded trees by digest, and versions by id
+class Refusals;     // fs/base/refusals.h: the refusals that `modelfs why` shows
+class Statistics;   // fs/base/statistics.h: the numbers in /.modelfs/status and metrics
+struct Request;     // fs/base/zone.h
 
 struct Context {
   store::Registry* registry = nullptr;
@@ -48,7 +48,7 @@ struct Context {
   const Statistics* statistics = nullptr;  // may be null in tests
   std::shared_ptr<spdlog::logger> log;
   std::string mount_point;  // canonical; also the identity of the mount that a draft belongs to
-  store::Caller daemon;     // the caller of the daemon's own calls: Caller::Role::kUpkeep
+  store::Caller daemon;     // the caller of the daemon's own calls: Caller::upkeep
   bool shared = false;      // with other users (allow_other): grants are projected as ACLs
   uid_t uid = 0;            // the mount's user, who owns all files on a private mount
   gid_t gid = 0;

@@ -27,7 +27,7 @@ Leases::~Leases() {
   thread_.join();
   const MutexLock lock(mu_);
   for (const auto& shared : live_) {
-    leases_.ReleaseLease(shared->lease).IgnoreError("it ends by itself");
+    leases_.ReleaseLease(daemon_, shared->lease).IgnoreError("it ends by itself");
   }
 }
 
@@ -107,10 +107,10 @@ void Leases::Run(const std::stop_token& stop) {
       }
     }
     for (const auto& shared : give_back) {
-      leases_.ReleaseLease(shared->lease).IgnoreError("it ends by itself");
+      leases_.ReleaseLease(daemon_, shared->lease).IgnoreError("it ends by itself");
     }
     for (const auto& shared : renew) {
-      if (!leases_.RenewLease(shared->lease).ok()) Ended(*shared);
+      if (!leases_.RenewLease(daemon_, shared->lease).ok()) Ended(*shared);
     }
   }
 }

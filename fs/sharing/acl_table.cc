@@ -91,7 +91,7 @@ Outcome<std::optional<std::string>> AclTable::AclOf(NodeId node) {
   const uint64_t epoch = this->epoch();
   // Cached rights are valid for one registry revision, and the kernel asks again before it refuses a user: so
   // a GRANT is in force from the moment it is made.
-  const auto revision = context_.journal->CurrentRevision();
+  const auto revision = context_.journal->CurrentRevision(context_.daemon);
   if (!revision.ok()) return RefuseNode(revision.error());
   std::optional<NodeId> evicted;
   std::shared_ptr<const store::ObjectAccess> access;

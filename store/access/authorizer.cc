@@ -383,7 +383,7 @@ Result<Facts> Authorizer::FactsOf(View& view, const Caller& caller, ObjectId obj
 }
 
 Result<bool> Authorizer::May(View& view, const Caller& caller, Operation operation, ObjectId object) const {
-  if (caller.role == Caller::Role::kUpkeep) {
+  if (caller.IsUpkeep()) {
     return operation == Operation::kUse || operation == Operation::kSee || operation == Operation::kGet ||
            operation == Operation::kReadFiles || operation == Operation::kReadAudit ||
            operation == Operation::kReclaim;
@@ -401,7 +401,7 @@ Status Authorizer::Check(View& view, const Caller& caller, Operation operation, 
   ASSIGN_OR_RETURN(const bool allowed, May(view, caller, operation, object));
   if (allowed) return OkStatus();
   view.NoteRefused({operation, object});
-  if (caller.role == Caller::Role::kUpkeep) {
+  if (caller.IsUpkeep()) {
     return Error(Code::kPermissionDenied,
                  "the program itself may not change anything: it acts in no user's name");
   }
@@ -419,7 +419,7 @@ Status Authorizer::Check(View& view, const Caller& caller, Operation operation, 
 }
 
 Status Authorizer::CheckSeeByName(View& view, const Caller& caller, const FullName& name) const {
-  if (caller.role == Caller::Role::kUpkeep) return OkStatus();
+  if (caller.IsUpkeep()) return OkStatus();
   RETURN_IF_ERROR(CheckHasName(view, caller));
   ASSIGN_OR_RETURN(const std::vector<Level> levels, LevelsOf(view, name));
   ASSIGN_OR_RETURN(const std::shared_ptr<const Identity> identity, IdentityOf(view, caller));
@@ -449,7 +449,7 @@ Status Authorizer::CheckHasName(View& view, const Caller& caller) const {
 
 Status Authorizer::CheckInside(View& view, const Caller& caller, ObjectId container) const {
   RETURN_IF_ERROR(Check(view, caller, Operation::kSee, container));
-  if (caller.role == Caller::Role::kUpkeep) return OkStatus();
+  if (caller.IsUpkeep()) return OkStatus();
   if (Status named = CheckHasName(view, caller); !named.ok()) {
     view.NoteRefused({Operation::kSee, container});
     return named;
@@ -565,7 +565,7 @@ Result<Error> Authorizer::Refusal(View& view, const Caller& caller, const Operat
 }
 
 Result<bool> Authorizer::SeesAllIn(View& view, const Caller& caller, ObjectId container) const {
-  if (caller.role == Caller::Role::kUpkeep) return true;
+  if (caller.IsUpkeep()) return true;
   ASSIGN_OR_RETURN(const Facts facts, FactsOf(view, caller, container));
   const Facts child = FactsOfAnyChild(facts);
   return Allows(*RowOf(Operation::kSee, child.kind), child);
@@ -573,7 +573,7 @@ Result<bool> Authorizer::SeesAllIn(View& view, const Caller& caller, ObjectId co
 
 Result<Visibility> Authorizer::VisibleIn(View& view, const Caller& caller, ObjectId container) const {
   Visibility visibility;
-  if (caller.role == Caller::Role::kUpkeep) {
+  if (caller.IsUpkeep()) {
     visibility.all = visibility.full = true;
     return visibility;
   }
@@ -727,7 +727,7 @@ Result<PrincipalInfo> Authorizer::Ensure(Change& change, std::string_view name) 
 }
 
 Result<PrincipalId> Authorizer::EnsureSelf(Change& change, const Caller& caller) const {
-  if (IsNobody(caller.principal) || caller.role == Caller::Role::kUpkeep) {
+  if (IsNobody(caller.principal) || caller.IsUpkeep()) {
     return Error(Code::kPermissionDenied, "a caller without a name here cannot own anything");
   }
   ASSIGN_OR_RETURN(const std::optional<PrincipalInfo> known, change.FindPrincipal(caller.principal));

@@ -401,21 +401,21 @@ Result<RegistryCheck> EmbeddedRegistryImpl::CheckRecords(const Caller& caller) {
     RETURN_IF_ERROR(note(audited.error()));
     report.audit_problems = 1;
   }
-  RETURN_IF_ERROR(note(CheckEvents()));
+  RETURN_IF_ERROR(note(CheckEvents(ForUpkeep(caller))));
   return report;
 }
 
-Status EmbeddedRegistryImpl::CheckEvents() {
-  ASSIGN_OR_RETURN(const uint64_t now, CurrentRevision());
+Status EmbeddedRegistryImpl::CheckEvents(const Caller& upkeep) {
+  ASSIGN_OR_RETURN(const uint64_t now, CurrentRevision(upkeep));
   uint64_t after = now > kEventsKept ? now - kEventsKept : 0;
   for (bool more = true; more;) {
-    const Result<std::vector<Event>> events = Events(after, kStep);
-    if (!events.ok()) {
+    const Result<EventPage> page = Events(upkeep, after, kStep);
+    if (!page.ok()) {
       // A sweep has trimmed them meanwhile.
-      return events.error().code() == Code::kOutOfRange ? OkStatus() : Status(events.error());
+      return page.error().code() == Code::kOutOfRange ? OkStatus() : Status(page.error());
     }
-    more = events->size() == kStep;
-    if (more) after = events->back().revision;
+    more = page->events.size() == kStep;
+    after = page->through;
   }
   return OkStatus();
 }

@@ -21,7 +21,7 @@ namespace {
 constexpr int kMaxAttempts = 200;
 constexpr auto kLongestPause = std::chrono::milliseconds(20);
 
-// `account users`, and the principal who made the registry and is its admin.
+// `account users`, and the creator of the registry, which is its admin.
 Result<PrincipalId> AddFirstPrincipals(Change& change, const std::string& owner) {
   PrincipalRecord everybody;
   everybody.info.kind = PrincipalKind::kGroup;
@@ -36,8 +36,8 @@ Result<PrincipalId> AddFirstPrincipals(Change& change, const std::string& owner)
   return admin.id;
 }
 
-// From an older format, in one commit. What a record of an older format does not say stays unsaid until it is
-// next written, or for ever (records.h).
+// From an older format, in one commit. A field that a record of an older format lacks stays absent until the
+// record is next written, or for ever (records.h).
 Status Upgrade(Kv& kv, const Clock& clock, const RegistrySettings& settings) {
   ASSIGN_OR_RETURN(std::unique_ptr<Snapshot> snapshot, kv.Read());
   Caller owner;
@@ -161,32 +161,10 @@ Status EmbeddedRegistryImpl::CommitAttempt(const KvTransaction& transaction, int
   return committed.error();
 }
 
-Result<uint64_t> EmbeddedRegistryImpl::CurrentRevision() {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Snapshot> snapshot, kv_.Read());
-  return snapshot->revision();
-}
-
-Result<std::vector<Event>> EmbeddedRegistryImpl::Events(uint64_t after_revision, size_t limit) {
-  ASSIGN_OR_RETURN(const std::vector<LogEntry> entries, kv_.ReadLog(after_revision, limit));
-  std::vector<Event> events;
-  events.reserve(entries.size());
-  for (const LogEntry& entry : entries) {
-    ASSIGN_OR_RETURN(Event event, DecodeEvent(entry.payload, fmt::format("event {}", entry.revision)));
-    event.revision = entry.revision;
-    events.push_back(std::move(event));
-  }
-  return events;
-}
-
-void EmbeddedRegistryImpl::WaitForChange(uint64_t after_revision, const Deadline& deadline,
-                                         const std::stop_token& stop) {
-  while (!stop.stop_requested() && !deadline.Passed()) {
-    // In this order: an event between the two reads is then seen by the second or ends the wait.
-    const Result<uint64_t> now = CurrentRevision();
-    const Result<std::vector<LogEntry>> events = kv_.ReadLog(after_revision, 1);
-    if (!now.ok() || !events.ok() || !events->empty()) return;  // an error shows itself at the next call
-    kv_.WaitForCommit(*now, deadline, stop);
-  }
+Patience EmbeddedRegistryImpl::PatienceOf(const Caller& caller) const {
+  Patience patience = kv_.NewPatience(caller.stop);
+  if (caller.deadline.at() < patience.until.at()) patience.until = caller.deadline;
+  return patience;
 }
 
 }  // namespace modelfs::store

@@ -24,23 +24,23 @@ class logger;
 
 namespace modelfs::store {
 
-// Writes the first record of an empty registry. kAlreadyExists where it has one.
+// Writes the first record of an empty registry. kAlreadyExists if it has one.
 Result<RegistrySettings> InitializeRegistry(Kv& kv, const Clock& clock, const Caller& owner,
                                             RegistrySettings::SignaturePolicy signature);
 
-// What a sweep may rely on: every blob outside `live_trees` (and what those trees list), `live_times` and
-// drafts, whose epoch is before `horizon`, is unreferenced and will stay so.
+// A sweep may rely on this: a blob with an epoch before `horizon` is unreferenced, and stays so, if it is not
+// in `live_trees`, listed by one of them, in `live_times`, or in a draft.
 struct Mark {
   cas::Epoch horizon;
   std::vector<Digest> live_trees;
   std::vector<Digest> live_times;  // the blobs of files' mtimes
 };
 
-// What CheckRecords found.
+// The result of CheckRecords.
 struct RegistryCheck {
   uint64_t records = 0;               // looked at
   std::vector<std::string> problems;  // a sentence each, at most about a thousand; empty: all is well
-  // Of those, about the audit log or its files: what the other records say can be believed.
+  // Of those, about the audit log or its files: the other records can be believed.
   size_t audit_problems = 0;
 };
 
@@ -62,12 +62,18 @@ struct EmbeddedRegistryOptions {
 
 class EmbeddedRegistry : public Registry, public Governance, public Journal, public Leases {
  public:
-  // All must outlive it. `directory` says who the host's users and groups are; null: the host knows nobody.
+  // All must outlive it. `directory` knows the host's users and groups; null: the host knows nobody.
   // A registry of format 1 (without principals) is brought to the present format: its owner becomes the
-  // metastore's admin. kFailedPrecondition where `kv` holds no registry or one of a newer format.
+  // metastore's admin. kFailedPrecondition if `kv` holds no registry or one of a newer format.
   static Result<std::unique_ptr<EmbeddedRegistry>> Open(Kv& kv, cas::BlobStore& blobs, const Clock& clock,
                                                         PrincipalDirectory* directory = nullptr,
                                                         EmbeddedRegistryOptions options = {});
+
+  // The caller, doing the registry's own work. Having this registry means that the engine is this process's.
+  Caller ForUpkeep(Caller caller) const {
+    caller.upkeep = Upkeep();
+    return caller;
+  }
 
   // Moves old audit records out of the registry, to files of one a line. The chain goes on through them;
   // reading and verifying the log read them, too.
@@ -75,29 +81,29 @@ class EmbeddedRegistry : public Registry, public Governance, public Journal, pub
   //   kAborted   another process does it at the moment
   virtual Result<AuditRotation> RotateAudit(const Caller& caller, const RotateOptions& options) = 0;
 
-  // As RotateAudit where the settings ask for it, and nothing where they do not, or another process is at it:
-  // cheap then. One file at a time: again where it moved something. kDue is for a process that lives long.
-  // kOverdue is for a command: only where nobody has done it for long, and little at a time.
+  // As RotateAudit if the settings ask for it and no other process is at it; else does nothing, cheaply.
+  // Moves one file at a time: call again if it moved one. kDue is for a process that lives long. kOverdue is
+  // for a command: only if no process has done it for long, and little at a time.
   enum class Tending : uint8_t { kDue, kOverdue };
   virtual Result<AuditRotation> TendAudit(const Caller& caller, Tending when) = 0;
 
-  // Nothing moves to files for as long as the answer lives: what is copied of both meanwhile fits together.
-  // Waits for one that is under way. For whoever may sweep.
+  // No record moves to files while the returned lock lives, so copies of both that are made meanwhile fit
+  // together. Waits for a rotation in progress. For callers that may sweep.
   //   kFailedPrecondition   there is no place for audit files
   virtual Result<Fd> HoldAuditFiles(const Caller& caller) = 0;
 
-  // For who may read the audit log; a metastore admin sets them. A process that records opens heeds new ones
-  // within a second.
+  // For callers that may read the audit log; a metastore admin sets them. A process that records opens heeds
+  // new ones within a second.
   virtual Result<AuditSettings> GetAuditSettings(const Caller& caller) = 0;
   virtual Status SetAuditSettings(const Caller& caller, const AuditSettings& settings) = 0;
 
-  // Makes the caller the metastore's owner and, from now on, the keeper of its files: the way out where the
-  // one who has them is no admin. Whoever calls has made sure that the files are the caller's, who could
-  // write them anyway. Answers who owned the metastore before, "" where that was deleted.
+  // Makes the caller the metastore's owner and, from now on, the keeper of its files: the way out if the
+  // owner of the files is not an admin. The program has made sure that the caller owns the files, and so
+  // could write them anyway. Returns the metastore's owner before, "" if that was deleted.
   //   kPermissionDenied  a caller without a name, or with a group's
   virtual Result<std::string> TakeOver(const Caller& keeper) = 0;
 
-  // Returns when everything that RecordAudit was given, and every refusal so far, is in the log.
+  // Returns when all records of RecordAudit, and every refusal so far, are in the log.
   virtual Status FlushAudit() = 0;
 
   // Ends expired leases, ages PENDING versions to FAILED, finishes deletions that were interrupted,

@@ -116,9 +116,10 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Result<Page<ObjectInfo>> SearchModels(const Caller& caller, std::string_view filter,
                                         const PageRequest& page) override;
 
-  Result<std::vector<Event>> Events(uint64_t after_revision, size_t limit) override;
-  Result<uint64_t> CurrentRevision() override;
-  void WaitForChange(uint64_t after_revision, const Deadline& deadline, const std::stop_token& stop) override;
+  Result<EventPage> Events(const Caller& caller, uint64_t after_revision, size_t limit) override;
+  Result<uint64_t> CurrentRevision(const Caller& caller) override;
+  void WaitForChange(const Caller& caller, uint64_t after_revision, const Deadline& deadline,
+                     const std::stop_token& stop) override;
   Result<std::vector<AuditRecord>> Audit(const Caller& caller, const AuditQuery& query) override;
   Result<std::vector<AuditRecord>> Activity(const Caller& caller, ObjectId object, size_t limit) override;
   void RecordAudit(const Caller& caller, Operation operation, ObjectId object, const Status& decision,
@@ -134,9 +135,9 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Status FlushAudit() override;
   Result<std::string> TakeOver(const Caller& keeper) override;
 
-  Result<Lease> AcquireLease(const Caller& caller, std::string_view purpose) override;
-  Status RenewLease(const Lease& lease) override;
-  Status ReleaseLease(const Lease& lease) override;
+  Result<Lease> AcquireLease(const Caller& caller, std::string_view purpose, LeaseHolder holder) override;
+  Status RenewLease(const Caller& caller, const Lease& lease) override;
+  Status ReleaseLease(const Caller& caller, const Lease& lease) override;
 
   Result<Mark> MarkForSweep(const Caller& caller) override;
   Result<std::vector<std::string>> VersionsThatNeed(const Caller& caller,
@@ -144,7 +145,7 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Result<RegistryCheck> CheckRecords(const Caller& caller) override;
 
  private:
-  // What a version is made of, as far as it can be said without the registry.
+  // The content of a version, as far as it is known without the registry.
   struct CheckedTree {
     uint64_t total_bytes = 0;
     uint64_t file_count = 0;
@@ -155,27 +156,27 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   // The times of a copied version on the way into its record. A lease is a commit of its own, and few copies
   // need one: they have the source's blobs, which stay while the source does.
   struct CopiedTimes {
-    VersionId source = 0;  // whose times `plan` is about
+    VersionId source = 0;  // the version that `plan` is about
     std::optional<TimesPlan> plan;
     std::optional<Lease> lease;
-    bool needs_lease = false;  // DecideCopy answered kAborted: it would have to store other times
+    bool needs_lease = false;  // DecideCopy returned kAborted: it would have to store other times
   };
 
-  // What a call asks for: of what the record of its refusal is made, as the success's would be.
+  // The request of a call. The audit record of a refusal is made of it, as the record of a success would be.
   struct Asked {
     Operation operation = Operation::kUse;
     ObjectId object = kMetastoreId;
-    Change::Params params = {};  // beside the object's name; `body` may add what only it knows
-    std::string action = {};     // where the operation's (audit_action.h) is not it; {}: the object's noun
-    std::string full_name = {};  // where it is asked for by name, or to be made: `object` is then not known
+    Change::Params params = {};  // beside the object's name; `body` may add more
+    std::string action = {};     // if it is not the operation's (audit/actions.h); {}: the object's noun
+    std::string full_name = {};  // if the request has a name, or makes it: `object` is not known then
   };
 
-  // Runs `body(change)` on a fresh snapshot and commits what it gathered; again where another commit came
-  // in between. An error of `body` ends it: nothing is changed then. What `body` answers is answered.
+  // Runs `body(change)` on a fresh snapshot, commits the change, and returns the result of `body`. Starts
+  // again if another commit came in between. An error of `body` ends it, and nothing is changed then.
   template <typename Body>
   auto Mutate(const Caller& caller, const Asked& asked, Body body) -> decltype(body(std::declval<Change&>()));
-  // What each does but for recording a refusal, which may have to wait for the turn and for snapshots to end;
-  // sets `refused` where the authorizer's refusal was of something else than was asked for first.
+  // The same without the record of a refusal, which may have to wait for the turn and for snapshots to end.
+  // Sets `refused` if the authorizer refused something else than the request itself.
   template <typename Body>
   auto TryMutate(const Caller& caller, Operation operation, ObjectId object, Body body, Refused& refused)
       -> decltype(body(std::declval<Change&>()));
@@ -184,7 +185,9 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   auto MutateCopy(const Caller& caller, const Asked& asked, ObjectId source, VersionNumber number,
                   ObjectId destination, Body body)
       -> decltype(body(std::declval<Change&>(), std::declval<CopiedTimes&>()));
-  // The loop's end: kAborted where another attempt may be made, after a pause.
+  // The engine's patience, or the caller's if that ends earlier.
+  Patience PatienceOf(const Caller& caller) const;
+  // The loop's end: kAborted if another attempt may be made, after a pause.
   // kBusy, kCancelled.
   Result<Slots::Slot> TakeTurn(const Patience& patience);
   Status CommitAttempt(const KvTransaction& transaction, int attempt);
@@ -200,10 +203,17 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   auto TryInspect(const Caller& caller, Operation operation, ObjectId object, Body body, Refused& refused)
       -> decltype(body(std::declval<View&>()));
 
-  // As CheckAccess, of somebody who is about to do it: a refusal is recorded.
+  // As CheckAccess, for a caller that is about to do it: a refusal is recorded.
   Status Demand(const Caller& caller, const Asked& asked) {
     return Inspect(caller, asked, [](View&) { return OkStatus(); });
   }
+
+  // events.cc
+  // Clears in an event what the caller may not know; false if that is all of it.
+  Result<bool> Disclose(View& view, const Caller& caller, Event& event) const;
+  // kSeen: its name, owner, description and tags; kAll: also its versions and aliases.
+  enum class Visible : uint8_t { kHidden, kSeen, kAll };
+  Result<Visible> VisibleTo(View& view, const Caller& caller, ObjectId object, ObjectId parent) const;
 
   // audit.cc
   // Records it where it is a refusal: for want of a right, or, of a change, by a rule.
@@ -230,29 +240,29 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   // audit_rotate.cc
   Result<AuditExtent> ReadExtent();
   static Result<AuditSettings> ReadAuditSettings(Snapshot& snapshot);
-  // What the settings ask to be moved now; nothing where that is nothing.
+  // The records that the settings ask to be moved now; nothing if there are none.
   Result<std::optional<RotateOptions>> DueRotation(Tending when);
   Result<uint64_t> LastToRotate(const AuditExtent& extent, const RotateOptions& options);
   // With the lock of the rotation held.
   Result<AuditRotation> MoveAudit(const Caller& caller, const AuditExtent& extent, uint64_t last);
   // The records from `start` to `last` go to a file.
   struct MovedAudit {
-    AuditStartRecord behind;     // where the log goes on
+    AuditStartRecord behind;     // the log continues there
     uint64_t counted_bytes = 0;  // of AuditHeadRecord::kept_bytes
   };
   Result<MovedAudit> WriteAuditFile(const AuditExtent& extent, const AuditStartRecord& start, uint64_t last);
-  // Deletes from the registry what is in files.
+  // Deletes from the registry the records that are in files.
   Status DeleteRotated(uint64_t start);
 
   // principals.cc
   Result<bool> IsAdmin(View& view, const Caller& caller);
-  // Whether who keeps the registry's files is a metastore admin, as the view sees it.
+  // Whether the keeper of the registry's files is a metastore admin, as the view sees it.
   Result<bool> IsKeeperAdmin(View& view, const RegistrySettings& settings);
-  // kFailedPrecondition where, after what the change has put, the keeper is none: nobody could give the
-  // rights back then.
+  // kFailedPrecondition if the keeper is not an admin after the change: nobody could give the rights back
+  // then.
   Status CheckKeeperIsAdmin(Change& change);
-  // The same where it is the change that would end it. What the host did to its groups is no reason to refuse
-  // others what they may.
+  // The same only if this change would end it. A change of the host's groups is no reason to refuse the
+  // rights of others.
   Status CheckKeeperStaysAdmin(Change& change);
   // Removes the memberships that a deleted principal left, in steps; safe to run twice at once.
   Status RemoveMemberships(PrincipalId deleted);
@@ -261,10 +271,10 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   // grants.cc
   Result<std::vector<GrantInfo>> GrantsAt(View& view, const Caller& caller, ObjectId object,
                                           std::string_view principal, bool inherited);
-  // Leaves of a record of granted privileges what is about the caller and its groups; false: that is nothing.
+  // Keeps in a record of granted privileges the part about the caller and its groups; false if there is none.
   static bool KeepOwnChanges(const Identity& self, AuditRecord& record);
   static Result<ContainerSettings> SettingsAt(View& view, ObjectId container);
-  // What the containers of a model ask of it.
+  // The settings that a model's containers impose on it.
   struct Rules {
     struct Limit {
       uint64_t most = 0;
@@ -278,10 +288,9 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   // Of the containers together, from the outermost on.
   Result<Rules> RulesIn(View& view, const std::vector<ObjectId>& containers);
   Result<Rules> RulesFor(View& view, const StoredObject& model);
-  // kResourceExhausted where a schema holds as many models, or a model as many versions, as were set as the
-  // most.
+  // kResourceExhausted if a schema holds as many models, or a model as many versions, as its limit allows.
   Status CheckRoomIn(View& view, const StoredObject& holder);
-  // kPermissionDenied where one of the aliases is protected and the caller is not of those who may move it.
+  // kPermissionDenied if one of the aliases is protected and the caller may not move it.
   Status CheckProtected(View& view, const Caller& caller, const StoredObject& model,
                         const std::vector<std::string_view>& aliases);
   Status CheckProtected(View& view, const Caller& caller, const Rules& rules,
@@ -289,8 +298,8 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
 
   // objects.cc
   enum class Detail { kThin, kFull };  // kThin: ObjectInfo::browse_only
-  // Puts a new object, whose place, name and kind are set, into its container, as the caller's own, and tells
-  // of it. The caller has checked that the name is free.
+  // Puts a new object, with its place, name and kind, into its container, as the caller's own, with an event.
+  // The caller has checked that the name is free.
   Status AddObject(Change& change, StoredObject& container, StoredObject& object, std::string_view comment);
   static Result<ObjectInfo> InfoOf(View& view, const StoredObject& object, FullName name, Detail detail);
   // As far as the caller may know it; kPermissionDenied where that is nothing. Of an object that the caller
@@ -309,8 +318,8 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
                                                       const std::unordered_set<ObjectId>& ids);
 
   // search.cc
-  // Calls `visit(child, detail)` for the children of `parent` that the caller may see and whose name is >=
-  // `from`, by name, until it answers false; answers whether it came to the end.
+  // Calls `visit(child, detail)` for the children of `parent` that the caller may see, by name from `from`
+  // on, until it returns false. Returns whether it reached the end.
   template <typename Visit>
   Result<bool> EachVisibleChild(View& view, const Caller& caller, ObjectId parent, std::string_view from,
                                 Visit visit);
@@ -323,15 +332,15 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
                               VersionNumber number, const VersionRecord& record);
   // With the description; the caller was checked.
   Result<VersionInfo> FullVersion(View& view, const Caller& caller, ObjectId model, VersionNumber number);
-  // What is hidden from the caller is kNotFound, in the same words as what is absent; the view keeps the
-  // refusal for the audit log (View::NoteHidden).
+  // A hidden object is kNotFound, in the same words as an absent one; the view keeps the refusal for the
+  // audit log (View::NoteHidden).
   Result<ObjectInfo> LookupIn(View& view, const Caller& caller, const FullName& name);
-  // One step of it: what `container` has by the last part of `name`. kPermissionDenied where the container's
-  // gate is closed, whatever is in it.
+  // One step of it: the child of `container` with the last part of `name`. kPermissionDenied if the caller
+  // may not enter the container, whatever it holds.
   Result<StoredObject> VisibleChild(View& view, const Caller& caller, const StoredObject& container,
                                     const FullName& name);
   Result<CheckedTree> CheckTree(const StoredTree& content);
-  // For a call that is under way: a refusal is recorded.
+  // For a call in progress: a refusal is recorded.
   Result<CheckedTree> CheckTree(const Caller& caller, const Asked& asked, const StoredTree& content);
   // Gives `record` the model's next number, or the one that was kept for it (a number below the next that no
   // version had), and the fields that a new version has.
@@ -344,15 +353,15 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Result<VersionInfo> AddCopy(Change& change, const StoredObject& source, VersionNumber number,
                               StoredObject& destination, std::optional<VersionNumber> kept,
                               CopiedTimes& times);
-  // What the tree's MLmodel says; kFailedPrecondition where it may not be so.
+  // The signature in the tree's MLmodel; kFailedPrecondition if it is not valid.
   Result<Signature> CheckSignature(const cas::Tree& tree);
-  // kFailedPrecondition where the model's containers ask for a signature and there is none.
+  // kFailedPrecondition if the model's containers ask for a signature and it has none.
   Status CheckSignaturePolicy(View& view, const StoredObject& model, Signature signature);
   static Status CheckSignaturePolicy(const Rules& rules, Signature signature);
-  // Row 11 of the matrix: who began it, or the model's owner.
+  // Row 11 of the matrix: the caller that began it, or the model's owner.
   Status CheckFinalizer(View& view, const Caller& caller, const StoredObject& model,
                         const VersionRecord& version);
-  // As FailVersion, by who may `operation` on `object`.
+  // As FailVersion, for a caller that may `operation` on `object`.
   Status FailPending(const Caller& caller, Operation operation, ObjectId object, ObjectId model,
                      VersionNumber number, std::string_view reason);
   // Gives `record` the tree and, having decided on them, the files' times.
@@ -360,14 +369,14 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
                    CheckedTree& checked, const Lease& lease);
 
   // version_commit.cc
-  // Reads what DecideCommit will ask of the model's other versions, before the transaction that others wait
-  // for. Of a model that is not there nothing is read.
+  // Reads the model's other versions for DecideCommit, before the transaction that others wait for. Nothing
+  // is read of a model that does not exist.
   Status PrepareTimes(ObjectId model, TimesPlan& plan);
   // The times of a version that becomes READY now, and what the model's record says of them. Other times than
   // those that are stored are stored in `epoch`; without one, kAborted.
   Result<VersionCommit> DecideCommit(Change& change, StoredObject& model, TimesPlan& plan,
                                      std::optional<cas::Epoch> epoch);
-  // As PrepareTimes, for a copy. What is refused is left to the transaction.
+  // As PrepareTimes, for a copy. Refusals are left to the transaction.
   Status PrepareCopy(const Caller& caller, ObjectId source, VersionNumber number, ObjectId destination,
                      CopiedTimes& times);
   Result<VersionCommit> DecideCopy(Change& change, const VersionRecord& source, StoredObject& destination,
@@ -376,17 +385,17 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
 
   // model_copy.cc
   struct CopyPlan {
-    std::optional<StoredObject> destination;  // where it is there
+    std::optional<StoredObject> destination;  // if it exists
     bool whole = false;                       // with numbers, aliases, tags and description
     std::vector<VersionNumber> versions;      // of the source, that are still to be copied
   };
-  // What is to be done, all of it checked. `object` as CheckModelCopy's.
+  // The steps of a copy, all of them checked. `object` as CheckModelCopy's.
   Result<CopyPlan> PlanCopy(View& view, const Caller& caller, ObjectId source, ObjectId object);
   Result<CopyPlan> CheckedPlan(const Caller& caller, ObjectId source, ObjectId object,
                                std::optional<std::string_view> leaf);
-  // Makes the destination. kAlreadyExists where somebody else did meanwhile.
+  // Makes the destination. kAlreadyExists if another caller did meanwhile.
   Result<ObjectId> BeginCopy(const Caller& caller, ObjectId source, ObjectId schema, std::string_view leaf);
-  // Nothing where it was copied, or deleted from the source, meanwhile.
+  // Nothing if it was copied, or deleted from the source, meanwhile.
   Result<std::optional<VersionNumber>> CopyStep(const Caller& caller, ObjectId source, VersionNumber number,
                                                 ObjectId destination, bool whole);
   Status FinishCopy(const Caller& caller, ObjectId destination);
@@ -397,7 +406,7 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
                                 VersionNumber version, AliasMode mode);
 
   // lineage.cc
-  // What was recorded of where a version came from, by whom and when.
+  // The recorded origin of a version, with its recorder and time.
   struct Source {
     std::string text;
     std::optional<ObjectId> model;  // as VersionRecord::source_model
@@ -408,7 +417,7 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   // The source as the caller may know it; nothing: it is masked.
   Result<std::optional<std::string>> SourceFor(View& view, const Caller& caller, const Source& source);
   Result<bool> MayKnowLostParent(View& view, const Caller& caller, const Stamp& recorded);
-  // Whether it was this caller, and not somebody who had the name before.
+  // Whether it was this caller, and not an earlier principal of the same name.
   static Result<bool> IsBy(View& view, const Stamp& stamp, const Caller& caller);
   static void AuditCreation(Change& change, const FullName& name, ObjectId model, VersionNumber number,
                             const VersionRecord& record, const NewVersion& fields);
@@ -421,6 +430,9 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
 
   // leases.cc
   static Status ExpectLease(Change& change, const Lease& lease);
+  // The record of a lease that the caller holds. kAborted if it has ended, kPermissionDenied if another
+  // principal holds it.
+  Result<LeaseRecord> HeldBy(const Caller& caller, const Lease& lease);
   Status EndDeadLeases();
 
   // sweep.cc
@@ -430,7 +442,7 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Status AgePendingVersions(const Caller& caller);
 
   // check.cc
-  Status CheckEvents();
+  Status CheckEvents(const Caller& upkeep);
 
   Kv& kv_;
   cas::BlobStore& blobs_;
@@ -458,7 +470,7 @@ auto EmbeddedRegistryImpl::Mutate(const Caller& caller, const Asked& asked, Body
 template <typename Body>
 auto EmbeddedRegistryImpl::TryMutate(const Caller& caller, Operation operation, ObjectId object, Body body,
                                      Refused& refused) -> decltype(body(std::declval<Change&>())) {
-  const Patience patience = kv_.NewPatience(caller.stop);
+  const Patience patience = PatienceOf(caller);
   ASSIGN_OR_RETURN(const Slots::Slot turn, TakeTurn(patience));
   for (int attempt = 0;; ++attempt) {
     ASSIGN_OR_RETURN(std::unique_ptr<Snapshot> snapshot, kv_.Read());
@@ -486,9 +498,9 @@ auto EmbeddedRegistryImpl::MutateCopy(const Caller& caller, const Asked& asked, 
   Refused refused{asked.operation, asked.object};
   auto answer = TryMutate(caller, asked.operation, asked.object, copy, refused);
   if (!answer.ok() && times.needs_lease) {
-    ASSIGN_OR_RETURN(times.lease, AcquireLease(caller, "copy a version"));
+    ASSIGN_OR_RETURN(times.lease, AcquireLease(caller, "copy a version", LeaseHolder::kThisProcess));
     answer = TryMutate(caller, asked.operation, asked.object, copy, refused);
-    ReleaseLease(*times.lease).IgnoreError("it ends by itself");
+    ReleaseLease(caller, *times.lease).IgnoreError("it ends by itself");
   }
   if (!answer.ok()) NoteFailure(Call::kChange, caller, asked, refused, answer.error());
   return answer;
@@ -514,13 +526,13 @@ auto EmbeddedRegistryImpl::TryInspect(const Caller& caller, Operation operation,
   return answer;
 }
 
-// What it is to make something in an object of this kind.
+// The operation of making a child in an object of this kind.
 Operation CreateOperation(ObjectKind holder);
 
 // 32 hexadecimal digits from the kernel: ids that nobody can guess or meet twice.
 std::string RandomHex128();
 
-// Page tokens (store/embedded/page_token.cc): where the last page ended, and of what it was a page.
+// Page tokens (store/embedded/page_token.cc): the end of the last page, and its query.
 std::string EncodePageToken(std::string_view query, std::string_view position);
 // kInvalidArgument for a token of another query, or none of ours.
 Result<std::string> DecodePageToken(std::string_view query, std::string_view token);

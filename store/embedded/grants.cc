@@ -263,7 +263,7 @@ Status EmbeddedRegistryImpl::CheckAccess(const Caller& caller, Operation operati
 }
 
 Result<ObjectAccess> EmbeddedRegistryImpl::AccessOf(const Caller& caller, ObjectId object) {
-  if (caller.role != Caller::Role::kUpkeep) {
+  if (!caller.IsUpkeep()) {
     return Error(Code::kPermissionDenied,
                  "only a front end may read the rights of all principals; SHOW GRANTS lists grants");
   }

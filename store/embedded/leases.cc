@@ -1,8 +1,9 @@
-// Leases: who is writing blobs at the moment, so that a sweep leaves them alone.
+// Leases: the writers of blobs at the moment, so that a sweep leaves these blobs alone.
 #include <fmt/core.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <fstream>
 #include <sstream>
 
@@ -50,10 +51,19 @@ uint64_t ProcessStart(uint64_t pid) {
   return start;
 }
 
+// A lease without a process is of a remote holder.
+bool IsRemote(const LeaseRecord& lease) { return lease.pid == 0; }
+
+// The end of a lease that is renewed now.
+int64_t EndOf(const LeaseRecord& lease, int64_t now_ms) {
+  const int64_t end_ms = now_ms + kLeaseLifetimeMs;
+  return IsRemote(lease) ? std::min(end_ms, lease.acquired_at_ms + kRemoteLeaseMostMs) : end_ms;
+}
+
 // True only where it is certain: same boot of the same host, same namespace, and the process is gone.
 bool HolderIsDead(const LeaseRecord& lease) {
   const std::string boot = BootId();
-  if (boot.empty() || lease.boot_id.empty() || lease.pid == 0) return false;
+  if (boot.empty() || lease.boot_id.empty() || IsRemote(lease)) return false;
   if (lease.boot_id != boot || lease.pid_namespace != PidNamespace() || lease.pid_namespace == 0)
     return false;
   return ProcessStart(lease.pid) != lease.process_start;
@@ -83,23 +93,26 @@ Status EmbeddedRegistryImpl::ExpectLease(Change& change, const Lease& lease) {
   return OkStatus();
 }
 
-Result<Lease> EmbeddedRegistryImpl::AcquireLease(const Caller& caller, std::string_view purpose) {
+Result<Lease> EmbeddedRegistryImpl::AcquireLease(const Caller& caller, std::string_view purpose,
+                                                 LeaseHolder holder) {
   RETURN_IF_ERROR(Demand(caller, {Operation::kUse}));
   LeaseRecord record;
   record.purpose = purpose.substr(0, 1024);
   record.principal = caller.principal;
   record.acquired_at_ms = clock_.NowMs();
-  record.boot_id = BootId();
-  record.pid_namespace = PidNamespace();
-  record.pid = static_cast<uint64_t>(::getpid());
-  record.process_start = ProcessStart(record.pid);
+  if (holder == LeaseHolder::kThisProcess) {
+    record.boot_id = BootId();
+    record.pid_namespace = PidNamespace();
+    record.pid = static_cast<uint64_t>(::getpid());
+    record.process_start = ProcessStart(record.pid);
+  }
   Lease lease;
   lease.id = RandomHex128();
   KvTransaction transaction;
   transaction.Put(keys::Lease(lease.id), record.Encode());
   transaction.Put(keys::LeaseUntil(lease.id),
-                  EncodeNumber(static_cast<uint64_t>(record.acquired_at_ms + kLeaseLifetimeMs)));
-  transaction.patience = kv_.NewPatience(caller.stop);
+                  EncodeNumber(static_cast<uint64_t>(EndOf(record, clock_.NowMs()))));
+  transaction.patience = PatienceOf(caller);
   // The epoch is this very commit: a mark of an earlier snapshot has an earlier horizon, and one of a later
   // snapshot sees the lease.
   ASSIGN_OR_RETURN(lease.epoch.revision, kv_.Commit(transaction));
@@ -107,23 +120,43 @@ Result<Lease> EmbeddedRegistryImpl::AcquireLease(const Caller& caller, std::stri
   return lease;
 }
 
-Status EmbeddedRegistryImpl::RenewLease(const Lease& lease) {
+Result<LeaseRecord> EmbeddedRegistryImpl::HeldBy(const Caller& caller, const Lease& lease) {
+  return Inspect(caller, Operation::kUse, kMetastoreId, [&](View& view) -> Result<LeaseRecord> {
+    ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, view.Get(keys::Lease(lease.id)));
+    if (!entry || entry->revision != lease.epoch.revision) return Ended(lease);
+    ASSIGN_OR_RETURN(LeaseRecord record,
+                     LeaseRecord::Decode(entry->value, fmt::format("lease {}", lease.id)));
+    if (record.principal != caller.principal) {
+      return Error(Code::kPermissionDenied, fmt::format("lease {} is another principal's", lease.id));
+    }
+    return record;
+  });
+}
+
+Status EmbeddedRegistryImpl::RenewLease(const Caller& caller, const Lease& lease) {
+  ASSIGN_OR_RETURN(const LeaseRecord record, HeldBy(caller, lease));
+  const int64_t now_ms = clock_.NowMs();
+  const int64_t until_ms = EndOf(record, now_ms);
+  if (until_ms <= now_ms) return Ended(lease);
   KvTransaction transaction;
   transaction.expectations.push_back({keys::Lease(lease.id), lease.epoch.revision});
-  transaction.Put(keys::LeaseUntil(lease.id),
-                  EncodeNumber(static_cast<uint64_t>(clock_.NowMs() + kLeaseLifetimeMs)));
+  transaction.Put(keys::LeaseUntil(lease.id), EncodeNumber(static_cast<uint64_t>(until_ms)));
+  transaction.patience = PatienceOf(caller);
   const Result<Revision> committed = kv_.Commit(transaction);
   if (committed.ok()) return OkStatus();
   return committed.error().code() == Code::kAborted ? Ended(lease) : committed.error();
 }
 
-Status EmbeddedRegistryImpl::ReleaseLease(const Lease& lease) {
+Status EmbeddedRegistryImpl::ReleaseLease(const Caller& caller, const Lease& lease) {
+  const Result<LeaseRecord> record = HeldBy(caller, lease);
+  // Ended already, or released before: it is not there, which is all that was asked for.
+  if (!record.ok()) return record.error().code() == Code::kAborted ? OkStatus() : Status(record.error());
   KvTransaction transaction;
   transaction.expectations.push_back({keys::Lease(lease.id), lease.epoch.revision});
   transaction.Delete(keys::Lease(lease.id));
   transaction.Delete(keys::LeaseUntil(lease.id));
+  transaction.patience = PatienceOf(caller);
   const Result<Revision> committed = kv_.Commit(transaction);
-  // Ended already, or released before: it is not there, which is all that was asked for.
   if (committed.ok() || committed.error().code() == Code::kAborted) return OkStatus();
   return committed.error();
 }

@@ -85,7 +85,7 @@ Result<std::optional<std::string>> EmbeddedRegistryImpl::SourceFor(View& view, c
 // which nothing here is hidden, and the one that recorded it.
 Result<bool> EmbeddedRegistryImpl::MayKnowLostParent(View& view, const Caller& caller,
                                                      const Stamp& recorded) {
-  if (caller.role == Caller::Role::kUpkeep) return true;
+  if (caller.IsUpkeep()) return true;
   ASSIGN_OR_RETURN(const bool admin, IsAdmin(view, caller));
   return admin ? Result<bool>(true) : IsBy(view, recorded, caller);
 }

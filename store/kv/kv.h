@@ -2,8 +2,8 @@
 //
 // Keys are bytes, 1 to kKvMaxKeyBytes, in bytewise order. Every key remembers the revision of the
 // commit that last wrote it. A commit names the revisions it read and is kAborted if one moved; the
-// caller reads again and retries. Each commit may append one entry to the log, whose sequence number
-// is the commit's own revision: what watchers resume from. Revisions only grow, across restarts too.
+// caller reads again and retries. Each commit may append one entry to the log. The entry's sequence number is
+// the commit's own revision: watchers resume from it. Revisions only grow, across restarts too.
 //
 // Thread-safe, but no thread holds a Snapshot across a Commit or another Read of its own: an engine may
 // have to wait for every snapshot of the process to end before it can go on.
@@ -57,9 +57,9 @@ struct KvExpectation {
   Revision revision = 0;  // 0: the key is absent
 };
 
-// How much a transaction may use of what is kept of a disk that is full otherwise. One that does nothing but
-// delete may always use it: it leaves nothing behind, and its pages are free after it. What leaves something
-// for ever (an audit record) uses it up, however much it deletes.
+// How much a transaction may use of the space that is reserved on a full disk. A transaction that only
+// deletes may always use it: it leaves nothing behind, and its pages are free after it. A transaction that
+// leaves something for ever (an audit record) uses the reserve up, however much it deletes.
 enum class Reserve : uint8_t {
   kNone,
   kPart,  // until half of it is gone
@@ -99,20 +99,20 @@ class Kv {
 
   virtual Result<std::unique_ptr<Snapshot>> Read() = 0;
 
-  // All of it or nothing, durable on OK. Answers the commit's revision.
+  // All of it or nothing, durable on OK. Returns the commit's revision.
   //   kAborted           an expectation does not hold
   //   kInvalidArgument   a key's length, one key written twice, or more than kKvMaxOperations
   //                      (expectations and writes together) or kKvMaxCommitBytes; nothing was written
   //   kNoSpace           disk full; nothing was written. Some (Reserve) may use a reserve that others may
   //                      not, so that a full disk can be tidied up.
-  //   kBusy              the transaction's patience, or the engine's, ended while others wrote; says who
-  //   writes kCancelled         a stop was requested while others wrote
+  //   kBusy              the transaction's patience, or the engine's, ended while others wrote; names the
+  //   writer kCancelled         a stop was requested while others wrote
   virtual Result<Revision> Commit(const KvTransaction& transaction) = 0;
 
   // The most patience that this engine has with other writers, from now on.
   virtual Patience NewPatience(std::stop_token stop) const = 0;
-  // What a caller is told that could not wait for its turn among the changes of its own process: as the kBusy
-  // of Commit.
+  // The error for a caller that could not wait for its turn among the changes of its own process: as the
+  // kBusy of Commit.
   virtual Error Busy() const = 0;
 
   // Deletes keys, as many as there are, whether they are present or not: durable on OK, and all of them or
@@ -127,8 +127,8 @@ class Kv {
   // Forgets log entries with revision <= through, in steps.
   virtual Status TrimLog(Revision through) = 0;
 
-  // Reads what the engine keeps for itself and that no other call would notice damage to: every page of its
-  // index and of its free space. Values are for the caller to check.
+  // Reads the engine's own data, damage of which no other call would notice: every page of its index and of
+  // its free space. Values are for the caller to check.
   //   kDataLoss
   virtual Status CheckPages() = 0;
 
@@ -139,7 +139,7 @@ class Kv {
 
 // kInvalidArgument where it cannot be a key.
 Status CheckKey(std::string_view key);
-// What every engine refuses before it looks at its data: the kInvalidArgument of Commit.
+// The errors that every engine returns before it looks at its data: the kInvalidArgument of Commit.
 Status CheckTransaction(const KvTransaction& transaction);
 // The kOutOfRange of ReadLog.
 Error LogTrimmed(Revision after);

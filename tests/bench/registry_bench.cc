@@ -259,7 +259,7 @@ class TimesBench {
     const auto start = SteadyClock::now();
     Must(registry_->CommitVersion(caller_, model_, content, lease, {}, std::nullopt));
     const double micros = MicrosSince(start);
-    Must(registry_->ReleaseLease(lease));
+    Must(registry_->ReleaseLease(caller_, lease));
     return micros;
   }
 

@@ -59,6 +59,7 @@ modelfs::Status Serve(const std::string& directory, const std::string& mount_poi
   parts.governance = registry.get();
   parts.journal = registry.get();
   parts.leases = registry.get();
+  parts.daemon = registry->ForUpkeep(owner);
   parts.blobs = blobs.get();
   parts.drafts = drafts.get();
   parts.identities = identities.get();

@@ -31,14 +31,14 @@ class Watched {
 
   // Returns when the watcher has handled everything committed so far.
   void Settle() {
-    const auto now = world.registry->CurrentRevision();
+    const auto now = world.registry->CurrentRevision(world.caller);
     ASSERT_TRUE(now.ok());
     const Deadline deadline = Deadline::After(std::chrono::seconds(30));
     while (watcher->revision() < *now && !deadline.Passed()) {
       // A commit without an event moves the revision and not the watcher: its queue is empty then.
-      const auto rest = world.registry->Events(watcher->revision(), 1);
+      const auto rest = world.registry->Events(world.context.daemon, watcher->revision(), 1);
       ASSERT_TRUE(rest.ok());
-      if (rest->empty()) return;
+      if (rest->events.empty()) return;
       std::this_thread::sleep_for(std::chrono::milliseconds(1));
     }
   }
@@ -126,7 +126,7 @@ TEST(Watcher, ALogTrimmedPastItsPlaceInvalidatesEveryName) {
   world.Commit(model, {{"a", "x"}});
 
   // Started under a registry with a log that is cut off before the watcher reads it.
-  const auto revision = world.registry->CurrentRevision();
+  const auto revision = world.registry->CurrentRevision(world.caller);
   ASSERT_TRUE(revision.ok());
   auto started = Watcher::Start(world.context);
   ASSERT_TRUE(started.ok());
@@ -135,7 +135,7 @@ TEST(Watcher, ALogTrimmedPastItsPlaceInvalidatesEveryName) {
   const std::string want = Entry(VersionsNode(model), "1");
   for (int i = 0; !world.notifier.WasTold(want) && !deadline.Passed(); ++i) {
     ASSERT_TRUE(world.registry->SetTag(world.caller, {model, {}}, "k", std::to_string(i)).ok());
-    ASSERT_TRUE(world.kv->TrimLog(*world.registry->CurrentRevision()).ok());
+    ASSERT_TRUE(world.kv->TrimLog(*world.registry->CurrentRevision(world.caller)).ok());
   }
   EXPECT_TRUE(world.notifier.WasTold(want));
   EXPECT_TRUE(world.notifier.WasTold(Entry(kRootNode, "prod")));

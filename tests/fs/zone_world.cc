@@ -143,8 +143,7 @@ ZoneWorld::ZoneWorld() {
   auto opened = store::EmbeddedRegistry::Open(*kv, *blobs, SystemClock(), identities.get());
   CHECK(opened.ok());
   registry = *std::move(opened);
-  store::Caller daemon = caller;
-  daemon.role = store::Caller::Role::kUpkeep;
+  const store::Caller daemon = registry->ForUpkeep(caller);
   trees = std::make_unique<TreeCache>(*registry, *blobs, daemon, 1'000'000);
   refusals = std::make_unique<Refusals>(SystemClock());
   held_names = std::make_unique<HeldNames>(SystemClock());
@@ -200,7 +199,7 @@ store::VersionInfo ZoneWorld::Commit(store::ObjectId model, const std::map<std::
   const auto version = registry->CommitVersion(caller, model, tree->digest, *lease, fields, std::nullopt);
   if (!version.ok()) ADD_FAILURE() << version.error().message();
   CHECK(version.ok());
-  registry->ReleaseLease(*lease).IgnoreError("it ends by itself");
+  registry->ReleaseLease(caller, *lease).IgnoreError("it ends by itself");
   return *version;
 }
 

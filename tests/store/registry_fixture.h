@@ -119,7 +119,7 @@ struct Box {
     const store::Lease lease = registry->AcquireLease(ann, "test").value();
     const Digest tree = blobs.PutTree({{"model.bin", bytes}}, lease.epoch);
     auto committed = registry->CommitVersion(ann, model, tree, lease, fields, expected);
-    EXPECT_OK(registry->ReleaseLease(lease));
+    EXPECT_OK(registry->ReleaseLease(ann, lease));
     return committed;
   }
 

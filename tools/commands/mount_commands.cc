@@ -198,12 +198,13 @@ Status Serve(const std::string& home_path, const fs::MountOptions& options, LogO
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home,
                    OpenHome(std::move(held), "mount " + options.mount_point, log, home_options));
   // From here on this process acts for callers that the kernel names, or maintains the registry itself.
-  home->caller.role = store::Caller::Role::kUpkeep;
+  home->caller = home->registry->ForUpkeep(home->caller);
   fs::MountParts parts;
   parts.registry = home->registry.get();
   parts.governance = home->registry.get();
   parts.journal = home->registry.get();
   parts.leases = home->registry.get();
+  parts.daemon = home->caller;
   parts.identities = home->identities.get();
   parts.blobs = home->blobs.get();
   parts.drafts = home->drafts.get();

@@ -119,11 +119,12 @@ TEST(Leases, OneLeaseServesManyUsesAndIsGivenBackWhenIdle) {
     ASSERT_TRUE(one.ok() && two.ok());
     first = one->lease();
     EXPECT_EQ(two->lease().id, first.id);
-    EXPECT_TRUE(world.registry->RenewLease(first).ok()) << "it lives while it is used";
+    EXPECT_TRUE(world.registry->RenewLease(world.context.daemon, first).ok()) << "it lives while it is used";
   }
   // An idle lease is given back before long.
   const Deadline generous = Deadline::After(std::chrono::seconds(30));
-  while (world.registry->RenewLease(first).ok() && !generous.Passed()) std::this_thread::yield();
+  while (world.registry->RenewLease(world.context.daemon, first).ok() && !generous.Passed())
+    std::this_thread::yield();
   EXPECT_FALSE(generous.Passed());
   auto again = leases.Get();
   ASSERT_TRUE(again.ok());
@@ -137,7 +138,7 @@ TEST(Leases, AnOldLeaseIsReplacedWhileItsUsersFinish) {
   auto two = leases.Get();
   ASSERT_TRUE(one.ok() && two.ok());
   EXPECT_NE(one->lease().id, two->lease().id);
-  EXPECT_TRUE(world.registry->RenewLease(one->lease()).ok());
+  EXPECT_TRUE(world.registry->RenewLease(world.context.daemon, one->lease()).ok());
 }
 
 TEST(Leases, AnEndedLeaseIsNotGivenToOthers) {

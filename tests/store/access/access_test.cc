@@ -1051,7 +1051,7 @@ TEST(Access, GrantsAreShownToGrantorsAndEachPrincipalSeesItsOwn) {
 TEST(Access, TheRightsForFrontEndsCoverEveryDecision) {
   World world;
   Caller daemon = Someone("ann");
-  daemon.role = Caller::Role::kUpkeep;
+  daemon = world.registry->ForUpkeep(daemon);
   ASSERT_OK(world.registry->CreatePrincipal(world.ann, PrincipalKind::kGroup, "team"));
   ASSERT_OK(world.registry->AddMember(world.ann, "team", "bob"));
   ASSERT_OK(world.registry->AddMember(world.ann, "team", "host-group"));
@@ -1145,7 +1145,7 @@ TEST(Access, TheRightsForFrontEndsExcludeNoPermittedUser) {
       ASSERT_OK(world.registry->SetOwner(world.ann, kMetastoreId, "g3"));
     }
     Caller daemon = Someone("ann");
-    daemon.role = Caller::Role::kUpkeep;
+    daemon = world.registry->ForUpkeep(daemon);
     for (const ObjectKind kind : kContainersAndModel) {
       const ObjectAccess access = world.registry->AccessOf(daemon, world.On(kind)).value();
       const auto is_named = [&](const std::string& as) {
@@ -1184,7 +1184,7 @@ TEST(Access, RightsBehindClosedGatesAreNotListedForGroupsOrEveryone) {
   world.directory.groups = {"host-group", "gatekeepers"};
   world.directory.users["bob"] = {"host-group"};
   Caller daemon = Someone("ann");
-  daemon.role = Caller::Role::kUpkeep;
+  daemon = world.registry->ForUpkeep(daemon);
   const auto told = [&](const std::string& name) -> std::optional<ObjectRights> {
     const ObjectAccess access = world.registry->AccessOf(daemon, world.model).value();
     for (const PrincipalRights& entry : access.entries) {
@@ -1234,7 +1234,7 @@ TEST(Access, FrontEndsGetTheNamesThatHaveLessThanTheirHostGroups) {
   World world;
   EmbeddedRegistry& registry = *world.registry;
   Caller daemon = Someone("ann");
-  daemon.role = Caller::Role::kUpkeep;
+  daemon = world.registry->ForUpkeep(daemon);
   const auto namesakes = [&] { return registry.AccessOf(daemon, world.model)->namesakes; };
   ASSERT_NE(namesakes(), nullptr);
   EXPECT_TRUE(namesakes()->service_principals.empty());

@@ -218,11 +218,11 @@ TEST(Processes, ACommitOfAnotherProcessWakesAWaiter) {
   const ScratchDir dir;
   Box box(OpenLmdbAt(dir.path() + "/kv"));
   box.Make("c.s.m");
-  const uint64_t before = box.registry->CurrentRevision().value();
+  const uint64_t before = box.registry->CurrentRevision(box.ann).value();
   Worker worker({"versions", dir.path() + "/kv", "c.s.m", "1"});
   const std::stop_source never;
-  box.registry->WaitForChange(before, Deadline::After(std::chrono::seconds(60)), never.get_token());
-  EXPECT_GT(box.registry->CurrentRevision().value(), before);
+  box.registry->WaitForChange(box.ann, before, Deadline::After(std::chrono::seconds(60)), never.get_token());
+  EXPECT_GT(box.registry->CurrentRevision(box.ann).value(), before);
 }
 
 TEST(Processes, ChangesOfOneProcessWaitTogether) {
@@ -268,6 +268,22 @@ TEST(Processes, ALeaseOfADeadProcessEndsAtTheNextMark) {
   EXPECT_EQ(mark->horizon.revision, own.epoch.revision) << "the live lease holds, the dead one does not";
   const auto snapshot = box.kv->Read().value();
   EXPECT_EQ(snapshot->Range("l", "m", 10)->size(), 1U);
+}
+
+TEST(Processes, ALeaseOfARemoteHolderOutlivesTheProcessThatTookItAndEndsByItsTimeAlone) {
+  const ScratchDir dir;
+  Box box(OpenLmdbAt(dir.path() + "/kv"));
+  box.clock.Advance(SystemClock().NowMs() - box.clock.NowMs());  // the worker has the time of day
+  Worker worker({"remote-lease", dir.path() + "/kv"});
+  ASSERT_EQ(worker.AllLines().size(), 1U);
+  EXPECT_NE(worker.Wait(), 0) << "it was killed";
+  const uint64_t taken = box.registry->CurrentRevision(box.ann).value();
+  const ObjectId model = box.Make("c.s.m");
+  ASSERT_OK(box.Commit(model));
+  box.clock.Advance(kLeaseLifetimeMs / 2);
+  EXPECT_EQ(box.registry->MarkForSweep(box.ann)->horizon.revision, taken) << "the lease holds the sweep back";
+  box.clock.Advance(kLeaseLifetimeMs);
+  EXPECT_GT(box.registry->MarkForSweep(box.ann)->horizon.revision, taken);
 }
 
 // A file system of a few MiB, for as long as this lives.

@@ -20,43 +20,6 @@ size_t KeysOfTable(Kv& kv, char table) {
       ->size();
 }
 
-TEST(Lease, TheHorizonStaysBehindEveryLiveLease) {
-  Box box(MakeMemoryKv());
-  const ObjectId model = box.Make("c.s.m");
-  EXPECT_EQ(box.registry->MarkForSweep(box.ann)->horizon.revision, box.registry->CurrentRevision().value());
-  const Lease first = box.registry->AcquireLease(box.ann, "a").value();
-  const Lease second = box.registry->AcquireLease(box.ann, "b").value();
-  EXPECT_LT(first.epoch, second.epoch);
-  ASSERT_OK(box.Commit(model));
-  ASSERT_OK(box.registry->RenewLease(first));
-  EXPECT_EQ(box.registry->MarkForSweep(box.ann)->horizon, first.epoch) << "renewing does not move the epoch";
-  ASSERT_OK(box.registry->ReleaseLease(first));
-  ASSERT_OK(box.registry->ReleaseLease(first));
-  EXPECT_EQ(box.registry->MarkForSweep(box.ann)->horizon, second.epoch);
-  ASSERT_OK(box.registry->ReleaseLease(second));
-  EXPECT_GT(box.registry->MarkForSweep(box.ann)->horizon, second.epoch);
-}
-
-TEST(Lease, AWriterThatSleptTooLongIsAbortedAndNotCommitted) {
-  Box box(MakeMemoryKv());
-  const ObjectId model = box.Make("c.s.m");
-  const Lease lease = box.registry->AcquireLease(box.ann, "slow").value();
-  const Digest tree = box.blobs.PutTree({{"w", "x"}}, lease.epoch);
-  box.clock.Advance(kLeaseLifetimeMs - 1);
-  ASSERT_OK(box.registry->RenewLease(lease));
-  box.clock.Advance(kLeaseLifetimeMs - 1);
-  ASSERT_OK(box.registry->MarkForSweep(box.ann));
-  ASSERT_OK(box.registry->RenewLease(lease));
-  box.clock.Advance(kLeaseLifetimeMs);
-  ASSERT_OK(box.registry->MarkForSweep(box.ann));
-  EXPECT_EQ(Outcome(box.registry->CommitVersion(box.ann, model, tree, lease, {}, {})), "aborted");
-  EXPECT_EQ(Outcome(box.registry->RenewLease(lease)), "aborted");
-  EXPECT_OK(box.registry->ReleaseLease(lease));
-  EXPECT_EQ(box.registry->Get(box.ann, model)->next_version, 1U);
-  EXPECT_EQ(Outcome(box.registry->CommitVersion(box.ann, model, tree, Lease{"made up", {1}}, {}, {})),
-            "aborted");
-}
-
 // Writers and sweeps at once: every committed version keeps its tree.
 TEST(Lease, NoCommittedVersionEverLosesItsTreeToASweep) {
   Box box(MakeMemoryKv());
@@ -133,9 +96,9 @@ TEST(Deletion, OfAModelWithManyVersionsIsAtomicAndLeavesNothing) {
   fields.tags = {{"a", "1"}, {"b", "2"}};
   for (int i = 0; i < 150; ++i) ASSERT_OK(box.Commit(model, "w", {}, fields));
   ASSERT_OK(box.registry->BeginVersion(box.ann, model, {}));
-  const uint64_t before = box.registry->CurrentRevision().value();
+  const uint64_t before = box.registry->CurrentRevision(box.ann).value();
   ASSERT_OK(box.registry->Delete(box.ann, model, Registry::DeleteMode::kWithVersions));
-  EXPECT_EQ(box.registry->Events(before, 100)->size(), 1U);
+  EXPECT_EQ(box.registry->Events(box.ann, before, 100)->events.size(), 1U);
   EXPECT_EQ(KeysOfTable(*box.kv, 'v'), 1U);
   EXPECT_EQ(KeysOfTable(*box.kv, 'w'), 1U);
   for (const char table : {'t', 'd', 'p', 'x'}) EXPECT_EQ(KeysOfTable(*box.kv, table), 0U) << table;

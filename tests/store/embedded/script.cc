@@ -62,7 +62,7 @@ std::string PlayStep(store::EmbeddedRegistry& registry, FakeBlobStore& blobs, co
       fields.comment = "words";
       fields.tags = {{"a", "1"}, {"b", "2"}};
       const auto made = registry.CommitVersion(caller, model, tree, *lease, fields, std::nullopt);
-      registry.ReleaseLease(*lease).IgnoreError("ends by itself");
+      registry.ReleaseLease(caller, *lease).IgnoreError("ends by itself");
       return "version " + Said(made);
     }
     case 8:
@@ -142,8 +142,8 @@ std::string Dump(store::EmbeddedRegistry& registry, const store::Caller& caller)
       if (record.change) add(fmt::format("audit {} {}", record.action, record.full_name));
     }
   }
-  const auto events = registry.Events(0, 100'000);
-  add(events.ok() ? fmt::format("{} events", events->size()) : events.error().message());
+  const auto events = registry.Events(caller, 0, 100'000);
+  add(events.ok() ? fmt::format("{} events", events->events.size()) : events.error().message());
   return facts;
 }
 

@@ -13,6 +13,7 @@
 #include <fmt/core.h>
 #include <unistd.h>
 
+#include <csignal>
 #include <cstdio>
 #include <cstdlib>
 #include <thread>
@@ -91,7 +92,7 @@ int Run(const std::vector<const char*>& args) {
       const Lease lease = Must(registry->AcquireLease(Ann(), "worker"));
       const Digest tree = blobs.PutTree({{"w", std::to_string(i)}}, lease.epoch);
       Say(std::to_string(Must(registry->CommitVersion(Ann(), model, tree, lease, {}, std::nullopt)).number));
-      Must(registry->ReleaseLease(lease));
+      Must(registry->ReleaseLease(Ann(), lease));
     }
   } else if (command == "aliases") {
     const ObjectId model = ModelAt(*registry, args.at(3));
@@ -108,6 +109,9 @@ int Run(const std::vector<const char*>& args) {
         Must(registry->RotateAudit(Ann(), {.keep = std::strtoull(args.at(4), nullptr, 10)})).records));
   } else if (command == "lease") {
     Say(Must(registry->AcquireLease(Ann(), "worker")).id);
+  } else if (command == "remote-lease") {
+    Say(Must(registry->AcquireLease(Ann(), "worker", LeaseHolder::kRemote)).id);
+    ::raise(SIGKILL);
   }
   return 0;
 }

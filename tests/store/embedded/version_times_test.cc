@@ -38,7 +38,7 @@ struct TimesBox : testing::Box {
     const Lease lease = through.AcquireLease(ann, "test").value();
     const StoredTree content = Store(files, lease.epoch);
     auto committed = through.CommitVersion(ann, to, content, lease, {}, std::nullopt);
-    EXPECT_OK(through.ReleaseLease(lease));
+    EXPECT_OK(through.ReleaseLease(ann, lease));
     return committed;
   }
   Result<VersionInfo> CommitFiles(const std::vector<File>& files) { return CommitFiles(model, files); }

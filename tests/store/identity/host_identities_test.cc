@@ -140,7 +140,7 @@ TEST(HostIdentities, NamesAUserAndItsGroups) {
   EXPECT_EQ(ann.principal, "ann");
   EXPECT_EQ(ann.uid, 1000U);
   EXPECT_EQ(ann.groups, (Names{"staff", "data-science"}));
-  EXPECT_EQ(ann.role, Caller::Role::kPrincipal);
+  EXPECT_FALSE(ann.IsUpkeep());
 }
 
 TEST(HostIdentities, CountsTheGroupThatTheProcessRunsAs) {

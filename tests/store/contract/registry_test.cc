@@ -8,6 +8,7 @@
 #include <set>
 #include <thread>
 
+#include "tests/store/contract/engines.h"
 #include "tests/store/registry_fixture.h"
 
 namespace modelfs::store {
@@ -15,17 +16,8 @@ namespace {
 
 using testing::Box;
 using testing::Outcome;
-using testing::ScratchDir;
 
-class RegistryContract : public ::testing::TestWithParam<const char*> {
- protected:
-  std::unique_ptr<Kv> Engine() {
-    return std::string(GetParam()) == "memory" ? MakeMemoryKv() : testing::OpenLmdbAt(dir_.path() + "/kv");
-  }
-
- private:
-  ScratchDir dir_;
-};
+class RegistryContract : public OverEachEngine {};
 
 std::vector<std::string> NamesOf(const Page<ObjectInfo>& page) {
   std::vector<std::string> names;
@@ -447,7 +439,7 @@ TEST_P(RegistryContract, ACopyOfAModelIsTheModelUnderAnotherName) {
   }
 
   const ObjectId schema = box.Make("prod.s");
-  const uint64_t before = box.registry->CurrentRevision().value();
+  const uint64_t before = box.registry->CurrentRevision(box.ann).value();
   const auto copy = box.registry->CopyModel(box.ann, model, schema, "m").value();
   EXPECT_TRUE(copy.made);
   ASSERT_EQ(copy.versions.size(), 2U);
@@ -469,7 +461,7 @@ TEST_P(RegistryContract, ACopyOfAModelIsTheModelUnderAnotherName) {
   EXPECT_EQ(box.Commit(copy.model.id)->number, 7U);
   // One event per commit: the model, each version, the aliases.
   std::vector<EventKind> told;
-  const std::vector<Event> events = box.registry->Events(before, 100).value();
+  const std::vector<Event> events = box.registry->Events(box.ann, before, 100)->events;
   for (const Event& event : events) {
     if (event.object == copy.model.id) told.push_back(event.kind);
   }
@@ -609,62 +601,16 @@ TEST_P(RegistryContract, DeletingAVersionDeletesItsAliasesAndTags) {
   EXPECT_EQ(Outcome(box.registry->Tags(box.ann, {model, 1})), "not found");
 }
 
-TEST_P(RegistryContract, EveryChangeIsAnEventInTheOrderOfCommits) {
-  Box box(Engine());
-  const uint64_t start = box.registry->CurrentRevision().value();
-  const ObjectId model = box.Make("c.s.m");
-  ASSERT_OK(box.Commit(model));
-  ASSERT_OK(box.registry->SetAlias(box.ann, model, "A", 1));
-  ASSERT_OK(box.registry->Rename(box.ann, model, "n"));
-  ASSERT_OK(box.registry->DeleteVersion(box.ann, model, 1));
-  ASSERT_OK(box.registry->Delete(box.ann, model, Registry::DeleteMode::kIfEmpty));
-  const auto events = box.registry->Events(start, 100).value();
-  std::vector<EventKind> kinds;
-  uint64_t previous = start;
-  for (const Event& event : events) {
-    kinds.push_back(event.kind);
-    EXPECT_GT(event.revision, previous);
-    previous = event.revision;
-  }
-  EXPECT_EQ(kinds,
-            (std::vector<EventKind>{EventKind::kCreated, EventKind::kCreated, EventKind::kCreated,
-                                    EventKind::kVersionReady, EventKind::kAliasSet, EventKind::kRenamed,
-                                    EventKind::kVersionDeleted, EventKind::kDeleted}));
-  EXPECT_EQ(events[4].aliases, std::vector<std::string>{"A"});
-  EXPECT_EQ(events[4].version, 1U);
-  EXPECT_EQ(events[5].old_name, "m");
-  EXPECT_EQ(events[5].name, "n");
-  EXPECT_EQ(events[6].aliases, std::vector<std::string>{"A"});
-  EXPECT_EQ(events[7].object, model);
-  EXPECT_EQ(box.registry->Events(events[5].revision, 1)->at(0).kind, EventKind::kVersionDeleted);
-}
-
-// A watcher waits after the last event that it saw. If every commit woke it, it would spin after a lease.
-TEST_P(RegistryContract, WaitingForAChangeSleepsThroughCommitsWithoutAnEvent) {
-  Box box(Engine());
-  const std::stop_source never;
-  const uint64_t last_event = box.registry->Events(0, 100)->back().revision;
-  const Lease lease = box.registry->AcquireLease(box.ann, "test").value();
-  ASSERT_GT(box.registry->CurrentRevision().value(), last_event);
-  const Deadline deadline = Deadline::After(std::chrono::milliseconds(30));
-  box.registry->WaitForChange(last_event, deadline, never.get_token());
-  EXPECT_TRUE(deadline.Passed());
-  box.Make("c");
-  box.registry->WaitForChange(last_event, Deadline::Never(), never.get_token());
-  EXPECT_EQ(box.registry->Events(last_event, 100)->size(), 1U);
-  ASSERT_OK(box.registry->ReleaseLease(lease));
-}
-
 TEST_P(RegistryContract, ARefusedCallLeavesNoTrace) {
   Box box(Engine());
   const ObjectId model = box.Make("c.s.m");
   ASSERT_OK(box.Commit(model));
-  const uint64_t before = box.registry->CurrentRevision().value();
+  const uint64_t before = box.registry->CurrentRevision(box.ann).value();
   EXPECT_FALSE(box.registry->SetAlias(box.ann, model, "v1", 1).ok());
   EXPECT_FALSE(box.registry->SetAlias(box.ann, model, "A", 2).ok());
   EXPECT_FALSE(box.registry->Create(box.ann, model, "x", "").ok());
   EXPECT_FALSE(box.registry->Delete(box.ann, model, Registry::DeleteMode::kIfEmpty).ok());
-  EXPECT_EQ(box.registry->CurrentRevision().value(), before);
+  EXPECT_EQ(box.registry->CurrentRevision(box.ann).value(), before);
 }
 
 TEST_P(RegistryContract, MovingAnAliasKeepsItsAuditTrail) {
@@ -697,8 +643,7 @@ TEST_P(RegistryContract, MovingAnAliasKeepsItsAuditTrail) {
   EXPECT_EQ(box.registry->VerifyAudit(box.ann).value(), all.size());
 }
 
-INSTANTIATE_TEST_SUITE_P(Engines, RegistryContract, ::testing::Values("memory", "lmdb"),
-                         [](const auto& engine) { return std::string(engine.param); });
+INSTANTIATE_OVER_ENGINES(RegistryContract);
 
 // Scripts set the same values again. Neither watchers nor the log, which is kept for ever, notice it.
 TEST(Registry, SettingTheSameValueIsNotAChange) {
@@ -721,7 +666,7 @@ TEST(Registry, SettingTheSameValueIsNotAChange) {
     EXPECT_EQ(registry.SetOwner(box.ann, model, owner)->owner, FoldCase(owner));
   };
   const auto what_was_heard = [&] {
-    return std::pair(registry.Events(0, 1000)->size(), registry.Audit(box.ann, {})->size());
+    return std::pair(registry.Events(box.ann, 0, 1000)->events.size(), registry.Audit(box.ann, {})->size());
   };
   auto before = what_was_heard();
   ASSERT_OK(registry.SetDescription(box.ann, bare, ""));
