@@ -6,7 +6,9 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <map>
+#include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -104,6 +106,12 @@ struct AuditQuery {
 // The files of a version were opened for reading; Unity Catalog's word for handing out access to them.
 inline constexpr std::string_view kOpenAction = "generateTemporaryModelVersionCredential";
 
+// Ends when it is destroyed, before its registry.
+class Subscription {
+ public:
+  virtual ~Subscription() = default;
+};
+
 class Journal {
  public:
   virtual ~Journal() = default;
@@ -119,8 +127,15 @@ class Journal {
   // and continue from CurrentRevision.
   virtual Result<EventPage> Events(const Caller& caller, uint64_t after_revision, size_t limit) = 0;
   virtual Result<uint64_t> CurrentRevision(const Caller& caller) = 0;
-  // Returns when an event after a revision exists, of any process and also one that the caller may not know
-  // of; at the deadline; or when stopped. Commits without an event, such as those of leases, do not end it.
+  // Calls `on_event` when an event after a revision exists, of any process and also one that the caller may
+  // not know of, and again for later ones, until the subscription ends. Several events may be one call, and a
+  // call may be for none: read Events. Calls come from a thread of the registry, which serves all
+  // subscribers: they return soon, and end no subscription. Ending one waits for its call in progress.
+  //   kResourceExhausted   the host starts no more threads
+  virtual Result<std::unique_ptr<Subscription>> Watch(const Caller& caller, uint64_t after_revision,
+                                                      std::function<void()> on_event) = 0;
+  // Returns when Watch would call; at the deadline; or when stopped. Commits without an event, such as those
+  // of leases, do not end it.
   virtual void WaitForChange(const Caller& caller, uint64_t after_revision, const Deadline& deadline,
                              const std::stop_token& stop) = 0;
 

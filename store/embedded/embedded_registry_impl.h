@@ -17,6 +17,7 @@
 #include "store/audit/reader.h"
 #include "store/audit/spool.h"
 #include "store/embedded/embedded_registry.h"
+#include "store/embedded/event_pump.h"
 #include "store/embedded/version_times.h"
 #include "store/records/change.h"
 
@@ -118,6 +119,8 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
 
   Result<EventPage> Events(const Caller& caller, uint64_t after_revision, size_t limit) override;
   Result<uint64_t> CurrentRevision(const Caller& caller) override;
+  Result<std::unique_ptr<Subscription>> Watch(const Caller& caller, uint64_t after_revision,
+                                              std::function<void()> on_event) override;
   void WaitForChange(const Caller& caller, uint64_t after_revision, const Deadline& deadline,
                      const std::stop_token& stop) override;
   Result<std::vector<AuditRecord>> Audit(const Caller& caller, const AuditQuery& query) override;
@@ -451,6 +454,7 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   // One mutation of this process at a time: the engine would queue them anyway, and the audit chain's head
   // makes any two conflict. The one lock that is held across a commit (README, "Decisions").
   Slots turn_{1};
+  EventPump event_pump_{kv_};
   AuditFiles audit_files_;
   Mutex opens_mu_;
   std::optional<int64_t> opens_read_ms_ GUARDED_BY(opens_mu_);  // since boot

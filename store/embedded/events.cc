@@ -1,6 +1,9 @@
 // Events, as far as each subscriber may know them.
 #include <fmt/core.h>
 
+#include <utility>
+
+#include "cas/base/thread.h"
 #include "store/embedded/embedded_registry_impl.h"
 #include "store/records/keys.h"
 
@@ -45,6 +48,27 @@ void ClearVersions(Event& event) {
   event.version_id = 0;
   event.aliases.clear();
 }
+
+class Bell {
+ public:
+  void Ring() {
+    const MutexLock lock(mu_);
+    rung_ = true;
+    changed_.NotifyAll();
+  }
+  // Returns when it was rung after the last Wait, or at the deadline.
+  void Wait(const Deadline& deadline) {
+    const MutexLock lock(mu_);
+    while (!rung_ && changed_.WaitUntil(mu_, deadline.at())) {
+    }
+    rung_ = false;
+  }
+
+ private:
+  Mutex mu_;
+  CondVar changed_;
+  bool rung_ GUARDED_BY(mu_) = false;
+};
 
 }  // namespace
 
@@ -96,17 +120,24 @@ Result<uint64_t> EmbeddedRegistryImpl::CurrentRevision(const Caller& caller) {
                  [&](View& view) -> Result<uint64_t> { return view.snapshot().revision(); });
 }
 
-void EmbeddedRegistryImpl::WaitForChange(const Caller& /*caller*/, uint64_t after_revision,
+Result<std::unique_ptr<Subscription>> EmbeddedRegistryImpl::Watch(const Caller& caller,
+                                                                  uint64_t after_revision,
+                                                                  std::function<void()> on_event) {
+  RETURN_IF_ERROR(Demand(caller, {Operation::kUse}));
+  return event_pump_.Watch(after_revision, std::move(on_event));
+}
+
+void EmbeddedRegistryImpl::WaitForChange(const Caller& caller, uint64_t after_revision,
                                          const Deadline& deadline, const std::stop_token& stop) {
-  while (!stop.stop_requested() && !deadline.Passed()) {
-    // In this order: an event between the two reads is then seen by the second or ends the wait.
-    Result<std::unique_ptr<Snapshot>> now = kv_.Read();
-    const Revision revision = now.ok() ? (*now)->revision() : 0;
-    if (now.ok()) now->reset();
+  Bell bell;
+  const std::stop_callback stopped(stop, [&bell] { bell.Ring(); });
+  const auto watch = Watch(caller, after_revision, [&bell] { bell.Ring(); });
+  while (watch.ok() && !stop.stop_requested() && !deadline.Passed()) {
     const Result<std::vector<LogEntry>> events = kv_.ReadLog(after_revision, 1);
-    if (!now.ok() || !events.ok() || !events->empty()) return;  // an error shows itself at the next call
-    kv_.WaitForCommit(revision, deadline, stop);
+    if (!events.ok() || !events->empty()) return;  // an error shows itself at the next call
+    bell.Wait(deadline);
   }
+  if (!watch.ok()) kv_.WaitForCommit(after_revision, deadline, stop);
 }
 
 }  // namespace modelfs::store

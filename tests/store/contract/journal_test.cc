@@ -2,8 +2,12 @@
 // of.
 #include "store/journal.h"
 
-#include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <filesystem>
+#include <future>
+#include <iterator>
+#include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -161,6 +165,50 @@ TEST_P(JournalContract, ACallerWithoutANameReadsNoEvents) {
   Box box(Engine());
   EXPECT_EQ(Outcome(box.registry->Events(Named("uid:4321"), 0, 10)), "permission denied");
   EXPECT_EQ(Outcome(box.registry->CurrentRevision(Named("uid:4321"))), "permission denied");
+}
+
+size_t ThreadsOfThisProcess() {
+  const std::filesystem::directory_iterator threads("/proc/self/task");
+  return static_cast<size_t>(std::distance(begin(threads), end(threads)));
+}
+
+TEST_P(JournalContract, ManySubscribersCostOneThread) {
+  Box box(Engine());
+  const size_t before = ThreadsOfThisProcess();
+  const uint64_t now = box.registry->CurrentRevision(box.ann).value();
+  constexpr size_t kSubscribers = 64;
+  std::vector<std::promise<void>> called(kSubscribers);
+  std::vector<std::unique_ptr<Subscription>> subscriptions;
+  for (std::promise<void>& each : called) {
+    auto once = std::make_shared<std::atomic<bool>>(false);
+    subscriptions.push_back(box.registry
+                                ->Watch(box.ann, now,
+                                        [&each, once] {
+                                          if (!once->exchange(true)) each.set_value();
+                                        })
+                                .value());
+  }
+  EXPECT_LE(ThreadsOfThisProcess(), before + 1);
+  const Lease lease = box.registry->AcquireLease(box.ann, "no event").value();
+  box.Make("c");
+  for (std::promise<void>& each : called) each.get_future().wait();
+  ASSERT_OK(box.registry->ReleaseLease(box.ann, lease));
+}
+
+TEST_P(JournalContract, ASubscriberHearsOfAnEventThatCameBeforeIt) {
+  Box box(Engine());
+  const uint64_t before = box.registry->CurrentRevision(box.ann).value();
+  box.Make("c");
+  std::promise<void> first;
+  const auto later = box.registry->Watch(box.ann, before + 1, [] {}).value();
+  std::atomic<bool> called = false;
+  const auto watch = box.registry
+                         ->Watch(box.ann, before,
+                                 [&] {
+                                   if (!called.exchange(true)) first.set_value();
+                                 })
+                         .value();
+  first.get_future().wait();
 }
 
 INSTANTIATE_OVER_ENGINES(JournalContract);
