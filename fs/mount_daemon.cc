@@ -101,6 +101,7 @@ class Daemon : public MountDaemon {
 
     Dispatcher::Options dispatching;
     dispatching.door = door;
+    dispatching.speaker = parts_.speaker;
     struct stat source = {};
     if (::stat(options_.source.c_str(), &source) == 0) dispatching.space_path = options_.source;
     dispatching.clock = &SystemClock();

@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 
 #include "cas/base/fd.h"
@@ -46,6 +47,7 @@ struct MountParts {
   store::Governance* governance = nullptr;
   store::Journal* journal = nullptr;
   store::Leases* leases = nullptr;
+  std::optional<store::Speaker> speaker;  // of the mount, for the callers that the kernel names
   store::Caller daemon;  // of the mount's own calls; with Caller::upkeep if the engine is this process's
   store::HostIdentities* identities = nullptr;
   cas::BlobStore* blobs = nullptr;

@@ -6,6 +6,7 @@
 
 #include <cstdint>
 #include <map>
+#include <memory>
 #include <optional>
 #include <stop_token>
 #include <string>
@@ -39,6 +40,25 @@ class Upkeep {
   Upkeep() {}
 };
 
+// The right of a mount to speak for users of this host, on the kernel's word. The registry grants and records
+// it (EmbeddedRegistry::AdmitMount); a caller of a mount without one is refused.
+class Speaker {
+ public:
+  enum class For : uint8_t { kOwner, kLocalUsers };
+
+  const std::string& name() const { return *name_; }  // the mount as a principal: "mount /models"
+  bool MaySpeakFor(uid_t uid) const { return speaks_for_ == For::kLocalUsers || uid == owner_; }
+
+ private:
+  friend class EmbeddedRegistry;
+  Speaker(std::string name, For speaks_for, uid_t owner)
+      : name_(std::make_shared<const std::string>(std::move(name))), speaks_for_(speaks_for), owner_(owner) {}
+
+  std::shared_ptr<const std::string> name_;
+  For speaks_for_;
+  uid_t owner_;
+};
+
 // A front end's intention with an object that it has to look up first. If the look-up is refused, the audit
 // log records the intention as refused, not the look-up.
 struct Intent {
@@ -56,10 +76,11 @@ struct Caller {
   bool shared_name = false;
 
   // --- credential ---
-  uid_t uid = 0;                      // of the process or the kernel's request
-  Proof proof = Proof::kProcess;      // what the edge checked
-  std::string run_by;                 // the metastore admin that acts in the principal's name; else empty
-  std::optional<Upkeep> upkeep = {};  // the registry's own work
+  uid_t uid = 0;                        // of the process or the kernel's request
+  Proof proof = Proof::kProcess;        // what the edge checked
+  std::optional<Speaker> speaker = {};  // the mount that speaks for the principal
+  std::string run_by;                   // the metastore admin that acts in the principal's name; else empty
+  std::optional<Upkeep> upkeep = {};    // the registry's own work
   bool IsUpkeep() const { return upkeep.has_value(); }
 
   // --- the request ---

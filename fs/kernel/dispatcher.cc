@@ -143,6 +143,7 @@ Request Dispatcher::RequestOf(fuse_req_t request) {
   Request out;
   out.caller.uid = context->uid;
   out.caller.proof = store::Proof::kMount;
+  out.caller.speaker = options_.speaker;
   out.caller.door = options_.door;
   out.caller.request_id = fmt::format("m{:x}", next_request_.fetch_add(1, std::memory_order_relaxed));
   out.gid = context->gid;

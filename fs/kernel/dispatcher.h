@@ -49,7 +49,8 @@ struct Zones {
 class Dispatcher : public Statistics {
  public:
   struct Options {
-    std::string door;        // "mount /models"
+    std::string door;                       // "mount /models"
+    std::optional<store::Speaker> speaker;  // of the mount, for each caller
     std::string space_path;  // the file system whose space statfs(2) shows; empty: nothing is known
     const Clock* clock = nullptr;
     store::HostIdentities* identities = nullptr;

@@ -187,7 +187,8 @@ ObjectKind EmbeddedRegistryImpl::NameAsAsked(View& view, const std::string& full
   return kind;
 }
 
-void EmbeddedRegistryImpl::Record(const Caller& caller, const Asked& asked, const Status& decision) {
+void EmbeddedRegistryImpl::Record(const Caller& caller, const Asked& asked, const Status& decision,
+                                  AuditSpool::Repeats repeats) {
   AuditRecord record;
   record.time_ms = clock_.NowMs();
   record.principal = caller.principal;
@@ -219,7 +220,7 @@ void EmbeddedRegistryImpl::Record(const Caller& caller, const Asked& asked, cons
     record.status = static_cast<uint16_t>(RowOf(decision.error().code()).http_status);
     record.error = decision.error().message().substr(0, kMostTextBytes);
   }
-  spool_.Add(std::move(record), is_open ? RepeatsOfOpens() : AuditSpool::Repeats::kCounted);
+  spool_.Add(std::move(record), is_open ? RepeatsOfOpens() : repeats);
 }
 
 AuditSpool::Repeats EmbeddedRegistryImpl::RepeatsOfOpens() {

@@ -10,6 +10,7 @@
 #include <thread>
 
 #include "cas/base/check.h"
+#include "cas/base/text.h"
 #include "store/embedded/embedded_registry_impl.h"
 #include "store/records/keys.h"
 
@@ -159,6 +160,28 @@ Status EmbeddedRegistryImpl::CommitAttempt(const KvTransaction& transaction, int
   std::this_thread::sleep_for(
       std::chrono::microseconds(std::uniform_int_distribution<int64_t>(0, bound.count())(random)));
   return committed.error();
+}
+
+Result<Speaker> EmbeddedRegistryImpl::AdmitMount(const Caller& owner, std::string_view mount_point,
+                                                 Speaker::For speaks_for) {
+  Asked asked{Operation::kUse, kMetastoreId};
+  asked.action = "mountMetastore";
+  asked.params = {{"mount_point", std::string(mount_point)},
+                  {"speaks_for", speaks_for == Speaker::For::kOwner ? "its owner" : "users of its host"}};
+  RETURN_IF_ERROR(Demand(owner, asked));
+  Record(owner, asked, OkStatus(), AuditSpool::Repeats::kEach);
+  return MakeSpeaker(fmt::format("mount {}", mount_point), speaks_for, owner.uid);
+}
+
+Status EmbeddedRegistryImpl::CheckCredential(const Caller& caller) {
+  if (caller.proof != Proof::kMount || caller.IsUpkeep()) return OkStatus();
+  if (!caller.speaker) {
+    return Error(Code::kPermissionDenied, "no mount was admitted to speak for this caller");
+  }
+  if (caller.speaker->MaySpeakFor(caller.uid)) return OkStatus();
+  return Error(Code::kPermissionDenied,
+               fmt::format("{} speaks for its owner alone; mount with allow_other to share it",
+                           Printable(caller.speaker->name())));
 }
 
 Patience EmbeddedRegistryImpl::PatienceOf(const Caller& caller) const {

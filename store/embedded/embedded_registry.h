@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 #include <unordered_set>
+#include <utility>
 
 #include "cas/base/clock.h"
 #include "cas/base/fd.h"
@@ -75,6 +76,11 @@ class EmbeddedRegistry : public Registry, public Governance, public Journal, pub
     return caller;
   }
 
+  // Lets a mount of this process speak for its owner, or for all users of this host, and records that. The
+  // mount is a principal of its own: records of its requests name it as their door.
+  virtual Result<Speaker> AdmitMount(const Caller& owner, std::string_view mount_point,
+                                     Speaker::For speaks_for) = 0;
+
   // Moves old audit records out of the registry, to files of one a line. The chain goes on through them;
   // reading and verifying the log read them, too.
   //   kDataLoss  the chain is broken; what comes before stays as it is
@@ -118,6 +124,11 @@ class EmbeddedRegistry : public Registry, public Governance, public Journal, pub
   // other, counts are right, the audit chain and the engine's own pages are whole (where not, the rest is not
   // looked at). Not whether trees and their files are stored.
   virtual Result<RegistryCheck> CheckRecords(const Caller& caller) = 0;
+
+ protected:
+  static Speaker MakeSpeaker(std::string name, Speaker::For speaks_for, uid_t owner) {
+    return {std::move(name), speaks_for, owner};
+  }
 };
 
 }  // namespace modelfs::store

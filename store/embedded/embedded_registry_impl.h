@@ -130,6 +130,8 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   Result<uint64_t> WaitForAudit(uint64_t after_sequence, const Deadline& deadline,
                                 const std::stop_token& stop) override;
   Result<uint64_t> VerifyAudit(const Caller& caller) override;
+  Result<Speaker> AdmitMount(const Caller& owner, std::string_view mount_point,
+                             Speaker::For speaks_for) override;
   Result<AuditRotation> RotateAudit(const Caller& caller, const RotateOptions& options) override;
   Result<AuditRotation> TendAudit(const Caller& caller, Tending when) override;
   Result<Fd> HoldAuditFiles(const Caller& caller) override;
@@ -188,6 +190,8 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   auto MutateCopy(const Caller& caller, const Asked& asked, ObjectId source, VersionNumber number,
                   ObjectId destination, Body body)
       -> decltype(body(std::declval<Change&>(), std::declval<CopiedTimes&>()));
+  // kPermissionDenied if the caller comes on a word that the registry has not admitted.
+  static Status CheckCredential(const Caller& caller);
   // The engine's patience, or the caller's if that ends earlier.
   Patience PatienceOf(const Caller& caller) const;
   // The loop's end: kAborted if another attempt may be made, after a pause.
@@ -223,7 +227,8 @@ class EmbeddedRegistryImpl final : public EmbeddedRegistry {
   enum class Call { kQuestion, kChange };
   void NoteFailure(Call call, const Caller& caller, const Asked& asked, const Refused& refused,
                    const Error& told);
-  void Record(const Caller& caller, const Asked& asked, const Status& decision);
+  void Record(const Caller& caller, const Asked& asked, const Status& decision,
+              AuditSpool::Repeats repeats = AuditSpool::Repeats::kCounted);
   // Sets the record's object to the one of that name, or to the innermost there is on the way to it.
   static ObjectKind NameAsAsked(View& view, const std::string& full_name, AuditRecord& record);
   // Checks the files that hold nothing of the log's moved part. Answers those that a killed rotation left,
@@ -474,6 +479,7 @@ auto EmbeddedRegistryImpl::Mutate(const Caller& caller, const Asked& asked, Body
 template <typename Body>
 auto EmbeddedRegistryImpl::TryMutate(const Caller& caller, Operation operation, ObjectId object, Body body,
                                      Refused& refused) -> decltype(body(std::declval<Change&>())) {
+  RETURN_IF_ERROR(CheckCredential(caller));
   const Patience patience = PatienceOf(caller);
   ASSIGN_OR_RETURN(const Slots::Slot turn, TakeTurn(patience));
   for (int attempt = 0;; ++attempt) {
@@ -522,6 +528,7 @@ auto EmbeddedRegistryImpl::Inspect(const Caller& caller, const Asked& asked, Bod
 template <typename Body>
 auto EmbeddedRegistryImpl::TryInspect(const Caller& caller, Operation operation, ObjectId object, Body body,
                                       Refused& refused) -> decltype(body(std::declval<View&>())) {
+  RETURN_IF_ERROR(CheckCredential(caller));
   ASSIGN_OR_RETURN(const std::unique_ptr<Snapshot> snapshot, kv_.Read());
   View view(*snapshot);
   RETURN_IF_ERROR(authorizer_.Check(view, caller, operation, object));

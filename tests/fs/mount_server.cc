@@ -59,6 +59,11 @@ modelfs::Status Serve(const std::string& directory, const std::string& mount_poi
   parts.governance = registry.get();
   parts.journal = registry.get();
   parts.leases = registry.get();
+  ASSIGN_OR_RETURN(parts.speaker, registry->AdmitMount(owner, mount_point,
+                                                       shared ? store::Speaker::For::kLocalUsers
+                                                              : store::Speaker::For::kOwner));
+  // Always this process's first commit, so that the count of a fail point is certain.
+  RETURN_IF_ERROR(registry->FlushAudit());
   parts.daemon = registry->ForUpkeep(owner);
   parts.blobs = blobs.get();
   parts.drafts = drafts.get();

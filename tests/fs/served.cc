@@ -35,6 +35,7 @@ Served::Served(ZoneWorld& world, const Options& options) : mount_(world.director
   parts.governance = options.governance != nullptr ? options.governance : world.registry.get();
   parts.journal = world.registry.get();
   parts.leases = world.registry.get();
+  parts.speaker = world.request.caller.speaker;
   parts.daemon = world.context.daemon;
   parts.identities = world.identities.get();
   parts.blobs = blobs_.get();

@@ -1111,8 +1111,8 @@ INSTANTIATE_TEST_SUITE_P(Commit, KilledWhile,
                          testing::Values("seal.walked", "publish.staged", "publish.synced", "publish.durable",
                                          "publish.sums", "publish.linked", "publish.linked:2",
                                          "seal.published", "seal.stored", "lease.acquired", "version.checked",
-                                         "kv.commit.begin:1", "kv.commit.done:1", "kv.commit.begin:2",
-                                         "kv.commit.applied:2", "kv.commit.done:2", "fs.commit.sealed",
+                                         "kv.commit.begin:2", "kv.commit.done:2", "kv.commit.begin:3",
+                                         "kv.commit.applied:3", "kv.commit.done:3", "fs.commit.sealed",
                                          "fs.commit.noted", "fs.commit.committed", "fs.draft.discard",
                                          "discard.renamed", "fs.commit.ended"),
                          TestNameOf);
@@ -1193,8 +1193,8 @@ TEST_P(KilledWhileOneCommit, AVersionAndItsAliasesAreDeletedTogether) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Registry, KilledWhileOneCommit,
-                         testing::Values("kv.commit.begin:1", "kv.commit.applied:1", "kv.commit.done:1",
-                                         "kv.commit.begin:2", "delete.step"),
+                         testing::Values("kv.commit.begin:2", "kv.commit.applied:2", "kv.commit.done:2",
+                                         "kv.commit.begin:3", "delete.step"),
                          TestNameOf);
 
 }  // namespace

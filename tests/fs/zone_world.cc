@@ -127,8 +127,6 @@ ZoneWorld::ZoneWorld() {
   CHECK(known.ok());
   identities = *std::move(known);
   caller = identities->ProcessCaller("test");
-  caller.proof = store::Proof::kMount;
-  request.caller = caller;
   request.gid = ::getgid();
   request.pid = ::getpid();
 
@@ -144,6 +142,11 @@ ZoneWorld::ZoneWorld() {
   CHECK(opened.ok());
   registry = *std::move(opened);
   const store::Caller daemon = registry->ForUpkeep(caller);
+  auto speaker = registry->AdmitMount(caller, "/models", store::Speaker::For::kLocalUsers);
+  CHECK(speaker.ok());
+  caller.proof = store::Proof::kMount;
+  caller.speaker = *std::move(speaker);
+  request.caller = caller;
   trees = std::make_unique<TreeCache>(*registry, *blobs, daemon, 1'000'000);
   refusals = std::make_unique<Refusals>(SystemClock());
   held_names = std::make_unique<HeldNames>(SystemClock());
@@ -229,6 +232,7 @@ Request ZoneWorld::RequestOf(uid_t uid, gid_t gid) const {
   Request made;
   made.caller = identities->CallerOf(uid, gid);
   made.caller.proof = store::Proof::kMount;
+  made.caller.speaker = caller.speaker;
   made.caller.door = "test";
   made.gid = gid;
   made.pid = ::getpid();

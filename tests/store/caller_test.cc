@@ -22,6 +22,11 @@ static_assert(!std::is_constructible_v<Upkeep, std::string_view>);
 static_assert(!std::is_constructible_v<Upkeep, std::nullopt_t>);
 static_assert(!std::is_constructible_v<std::optional<Upkeep>, std::in_place_t>);
 
+// Likewise the right of a mount to speak for others.
+static_assert(!std::is_default_constructible_v<Speaker>);
+static_assert(!std::is_aggregate_v<Speaker>);
+static_assert(!std::is_constructible_v<Speaker, std::string, Speaker::For, uid_t>);
+
 TEST(Caller, ANewOneDoesNotDoTheRegistrysOwnWork) {
   EXPECT_FALSE(Caller().IsUpkeep());
   const Caller copy = Caller();

@@ -198,8 +198,12 @@ Status Serve(const std::string& home_path, const fs::MountOptions& options, LogO
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home,
                    OpenHome(std::move(held), "mount " + options.mount_point, log, home_options));
   // From here on this process acts for callers that the kernel names, or maintains the registry itself.
-  home->caller = home->registry->ForUpkeep(home->caller);
   fs::MountParts parts;
+  ASSIGN_OR_RETURN(parts.speaker,
+                   home->registry->AdmitMount(
+                       home->caller, options.mount_point,
+                       options.allow_other ? store::Speaker::For::kLocalUsers : store::Speaker::For::kOwner));
+  home->caller = home->registry->ForUpkeep(home->caller);
   parts.registry = home->registry.get();
   parts.governance = home->registry.get();
   parts.journal = home->registry.get();

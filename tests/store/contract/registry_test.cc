@@ -54,6 +54,31 @@ TEST_P(RegistryContract, AnEmptyEngineIsNotARegistry) {
   EXPECT_EQ(Outcome(EmbeddedRegistry::Open(*kv, blobs, SystemClock())), "failed precondition");
 }
 
+// Only EmbeddedRegistry admits mounts, so this is no part of the contract.
+TEST(Registry, AMountSpeaksForNobodyBeforeItIsAdmitted) {
+  Box box(MakeMemoryKv());
+  Caller on_the_kernels_word = box.ann;
+  on_the_kernels_word.proof = Proof::kMount;
+  EXPECT_EQ(Outcome(box.registry->Get(on_the_kernels_word, kMetastoreId)), "permission denied");
+  EXPECT_EQ(Outcome(box.registry->Create(on_the_kernels_word, kMetastoreId, "c", "")), "permission denied");
+
+  on_the_kernels_word.speaker = box.registry->AdmitMount(box.ann, "/mine", Speaker::For::kOwner).value();
+  EXPECT_OK(box.registry->Get(on_the_kernels_word, kMetastoreId));
+  Caller other = on_the_kernels_word;
+  other.uid = box.ann.uid + 1;
+  EXPECT_EQ(Outcome(box.registry->Get(other, kMetastoreId)), "permission denied");
+  other.speaker = box.registry->AdmitMount(box.ann, "/all", Speaker::For::kLocalUsers).value();
+  EXPECT_OK(box.registry->Get(other, kMetastoreId));
+
+  ASSERT_OK(box.registry->FlushAudit());
+  std::vector<std::string> admitted;
+  const auto records = box.registry->Audit(box.ann, {.action = "mountMetastore"}).value();
+  for (const AuditRecord& record : records) {
+    admitted.push_back(record.params.at("mount_point") + ": " + record.params.at("speaks_for"));
+  }
+  EXPECT_EQ(admitted, (std::vector<std::string>{"/mine: its owner", "/all: users of its host"}));
+}
+
 TEST_P(RegistryContract, ObjectsAreMadeFoundAndListed) {
   Box box(Engine());
   const auto prod = box.registry->Create(box.ann, kMetastoreId, "prod", "production").value();
