@@ -5,6 +5,7 @@
 // bytes are here, and reads take a Deadline.
 #pragma once
 
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -16,6 +17,7 @@
 
 #include "cas/base/clock.h"
 #include "cas/base/digest.h"
+#include "cas/base/pending.h"
 #include "cas/base/result.h"
 
 namespace modelfs::cas {
@@ -23,6 +25,9 @@ namespace modelfs::cas {
 // Blobs larger than this are cut into chunks of this size; the last one may be shorter. Each chunk is
 // verified before its first byte reaches a reader.
 inline constexpr uint64_t kChunkBytes = uint64_t{4} << 20U;
+
+// A reader waits no longer than this for bytes that are not on this host yet.
+inline constexpr std::chrono::seconds kPatience{60};
 
 // The registry revision of the lease under which blobs are written (store/leases.h). A blob carries
 // the highest epoch under which it was put or reused. A sweep removes only blobs with an epoch before every
@@ -57,7 +62,13 @@ class OpenBlob {
   // the chunks that it needs, no longer than `deadline`. Returns no unverified byte.
   //   kDataLoss          a chunk failed its check; the blob is quarantined and the message names it
   //   kDeadlineExceeded, kUnavailable   a chunk is not here yet, and did not arrive in time
+  // With Deadline::Now() it waits for the local disk alone, and kDeadlineExceeded means: Fetch first.
   virtual Result<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out, const Deadline& deadline) = 0;
+
+  // Brings these bytes to this host, and calls `done` once a Read of them waits for the local disk alone, or
+  // fails at once. Never waits itself, and takes no thread. The caller keeps the blob until `done`.
+  virtual void Fetch(uint64_t offset_bytes, uint64_t length_bytes, const std::stop_token& stop,
+                     Done done) = 0;
 
   // A descriptor of the whole blob as an ordinary read-only file, so that others can read it directly.
   // Returns nothing until every byte is here and verified, and always the same descriptor after that. The
@@ -76,15 +87,16 @@ class BlobStore {
   //   kNoSpace           disk or quota full
   virtual Status Put(const Digest& digest, std::string_view bytes, Epoch epoch) = 0;
 
-  // Opens without waiting for the bytes. A blob that this process has not verified yet is verified at once if
-  // that is quick, and in the background otherwise; see OnNative.
-  //   kNotFound   no tier has it
+  // Opens without waiting for the bytes, nor for another host. A blob that this process has not verified yet
+  // is verified at once if that is quick, and in the background otherwise; see OnNative.
+  //   kNotFound   no tier has it; a tier that cannot know that without waiting returns it from Fetch
   //   kDataLoss   it failed its check and was quarantined
   virtual Result<std::shared_ptr<OpenBlob>> Open(const Digest& digest) = 0;
 
   // Returns the whole blob, verified. kInvalidArgument if it is larger than `limit_bytes`; other errors as
   // Open and Read.
-  virtual Result<std::string> ReadAll(const Digest& digest, uint64_t limit_bytes);
+  Result<std::string> ReadAll(const Digest& digest, uint64_t limit_bytes,
+                              const Deadline& deadline = Deadline::After(kPatience));
 
   // Whether Open would return a blob that has a NativeFd. Never blocks for long.
   virtual bool IsNative(const Digest& digest) = 0;
@@ -96,5 +108,8 @@ class BlobStore {
   // one. At most one listener; set it before the first Open, reset it with nullptr.
   virtual void OnNative(std::function<void(const Digest&)> listener) = 0;
 };
+
+// Fetch of bytes of `blob`, which the value keeps open.
+Pending FetchOf(std::shared_ptr<OpenBlob> blob, uint64_t offset_bytes, uint64_t length_bytes);
 
 }  // namespace modelfs::cas

@@ -14,8 +14,8 @@ Result<Digest> PutTree(BlobStore& store, const Tree& tree, Epoch epoch) {
   return digest;
 }
 
-Result<Tree> ReadTree(BlobStore& store, const Digest& digest) {
-  ASSIGN_OR_RETURN(const std::string encoded, store.ReadAll(digest, kTreeMaxBytes));
+Result<Tree> ReadTree(BlobStore& store, const Digest& digest, const Deadline& deadline) {
+  ASSIGN_OR_RETURN(const std::string encoded, store.ReadAll(digest, kTreeMaxBytes, deadline));
   Result<Tree> tree = Tree::Decode(encoded);
   if (!tree.ok()) return tree.error().Wrap(digest.ToString());
   return tree;

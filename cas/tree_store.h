@@ -12,6 +12,7 @@ namespace modelfs::cas {
 Result<Digest> PutTree(BlobStore& store, const Tree& tree, Epoch epoch);
 
 // Reads and decodes a tree. kDataLoss, and the errors of BlobStore::ReadAll.
-Result<Tree> ReadTree(BlobStore& store, const Digest& digest);
+Result<Tree> ReadTree(BlobStore& store, const Digest& digest,
+                      const Deadline& deadline = Deadline::After(kPatience));
 
 }  // namespace modelfs::cas

@@ -89,8 +89,9 @@ Result<Digest> PutTreeTimes(BlobStore& store, const TreeTimes& times, Epoch epoc
   return digest;
 }
 
-Result<TreeTimes> ReadTreeTimes(BlobStore& store, const Digest& digest, uint64_t file_count) {
-  ASSIGN_OR_RETURN(const std::string encoded, store.ReadAll(digest, kTreeMaxBytes));
+Result<TreeTimes> ReadTreeTimes(BlobStore& store, const Digest& digest, uint64_t file_count,
+                                const Deadline& deadline) {
+  ASSIGN_OR_RETURN(const std::string encoded, store.ReadAll(digest, kTreeMaxBytes, deadline));
   Result<TreeTimes> times = TreeTimes::Decode(encoded);
   if (!times.ok()) return times.error().Wrap(digest.ToString());
   if (times->times().size() != file_count) {

@@ -58,6 +58,7 @@ Result<Digest> PutTreeTimes(BlobStore& store, const TreeTimes& times, Epoch epoc
 
 // Reads and decodes. Also kDataLoss if these are not the times of `file_count` files; other errors as
 // BlobStore::ReadAll.
-Result<TreeTimes> ReadTreeTimes(BlobStore& store, const Digest& digest, uint64_t file_count);
+Result<TreeTimes> ReadTreeTimes(BlobStore& store, const Digest& digest, uint64_t file_count,
+                                const Deadline& deadline = Deadline::After(kPatience));
 
 }  // namespace modelfs::cas

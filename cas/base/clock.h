@@ -25,6 +25,8 @@ class Deadline {
     return Deadline(std::chrono::steady_clock::now() + time_left);
   }
   static Deadline At(std::chrono::steady_clock::time_point at) { return Deadline(at); }
+  // Has passed: a call with it waits for nothing.
+  static Deadline Now() { return Deadline(std::chrono::steady_clock::time_point()); }
   static Deadline Never() { return Deadline(std::chrono::steady_clock::time_point::max()); }
 
   bool Passed() const { return std::chrono::steady_clock::now() >= at_; }

@@ -29,7 +29,7 @@ Result<uint64_t> CopyPiece(OpenBlob& blob, uint64_t from, uint64_t length, Edita
   while (done < length) {
     const std::span<std::byte> piece =
         std::span(buffer).first(std::min<uint64_t>(buffer.size(), length - done));
-    ASSIGN_OR_RETURN(const size_t count, blob.Read(from + done, piece, Deadline::Never()));
+    ASSIGN_OR_RETURN(const size_t count, blob.Read(from + done, piece, Deadline::After(kPatience)));
     if (count == 0) return Error(Code::kDataLoss, blob.digest().ToString() + " is shorter than its size");
     RETURN_IF_ERROR(WriteFully(out, to + done, piece.first(count)));
     done += count;
@@ -53,7 +53,14 @@ Result<size_t> DraftFileImpl::Read(uint64_t offset_bytes, std::span<std::byte> o
   if (backing->fd() >= 0) return ReadFully(backing->fd(), "draft", offset_bytes, out);
   if (offset_bytes >= backing->length_bytes) return size_t{0};
   out = out.first(std::min<uint64_t>(out.size(), backing->length_bytes - offset_bytes));
-  return backing->blob->Read(offset_bytes, out, Deadline::Never());
+  return backing->blob->Read(offset_bytes, out, Deadline::Now());
+}
+
+Pending DraftFileImpl::PendingRead(uint64_t offset_bytes, uint64_t length_bytes) {
+  const std::shared_ptr<const Backing> backing = open_->Get();
+  if (backing->blob != nullptr) return FetchOf(backing->blob, offset_bytes, length_bytes);
+  // A write has put a file of the draft's own in its place meanwhile.
+  return [](const std::stop_token&, const Done& done) { done(OkStatus()); };
 }
 
 Result<size_t> DraftFileImpl::Write(uint64_t offset_bytes, std::span<const std::byte> bytes) {

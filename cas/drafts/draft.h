@@ -55,6 +55,7 @@ class DraftFileImpl : public DraftFile {
       : draft_(std::move(draft)), open_(std::move(open)), access_(access) {}
   ~DraftFileImpl() override;
   Result<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out) override;
+  Pending PendingRead(uint64_t offset_bytes, uint64_t length_bytes) override;
   Result<size_t> Write(uint64_t offset_bytes, std::span<const std::byte> bytes) override;
   Status Allocate(uint64_t offset_bytes, uint64_t length_bytes) override;
   Status Sync() override;

@@ -87,8 +87,11 @@ struct SealedDraft {
 class DraftFile {
  public:
   virtual ~DraftFile() = default;
-  // kDataLoss once the file has lost bytes (Draft::LostBytes).
+  // Waits for the local disk alone. kDataLoss once the file has lost bytes (Draft::LostBytes).
+  // kDeadlineExceeded if the file shares a blob whose bytes are on another host: wait for PendingRead, then
+  // read again.
   virtual Result<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out) = 0;
+  virtual Pending PendingRead(uint64_t offset_bytes, uint64_t length_bytes) = 0;
   // Returns how many of `bytes` were written. They are fewer only if the disk had no room for more; kNoSpace
   // if it had room for none. kFailedPrecondition once the draft is sealed.
   virtual Result<size_t> Write(uint64_t offset_bytes, std::span<const std::byte> bytes) = 0;

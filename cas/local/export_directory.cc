@@ -40,7 +40,7 @@ Status CopyBlob(OpenBlob& blob, int out, const std::string& path) {
   }
   std::vector<std::byte> buffer(std::min<uint64_t>(kCopyBytes, size_bytes - done));
   while (done < size_bytes) {
-    ASSIGN_OR_RETURN(const size_t count, blob.Read(done, buffer, Deadline::Never()));
+    ASSIGN_OR_RETURN(const size_t count, blob.Read(done, buffer, Deadline::After(kPatience)));
     if (count == 0) return Error(Code::kDataLoss, blob.digest().ToString() + " is shorter than its size");
     for (size_t written = 0; written < count;) {
       const ssize_t n = ::write(out, buffer.data() + written, count - written);

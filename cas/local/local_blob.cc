@@ -57,7 +57,7 @@ Result<size_t> LocalBlob::Read(uint64_t offset_bytes, std::span<std::byte> out, 
     if (sums_.has_value()) {
       const size_t last = (offset_bytes + out.size() - 1) / kChunkBytes;
       for (size_t chunk = offset_bytes / kChunkBytes; chunk <= last; ++chunk) {
-        RETURN_IF_ERROR(EnsureChunk(chunk, deadline));
+        RETURN_IF_ERROR(EnsureChunk(chunk));
       }
     } else {
       MutexLock lock(mu_);
@@ -81,14 +81,24 @@ Result<size_t> LocalBlob::ReadFile(uint64_t offset_bytes, std::span<std::byte> o
   return count;
 }
 
-Status LocalBlob::EnsureChunk(size_t chunk, const Deadline& deadline) {
+void LocalBlob::Fetch(uint64_t /*offset_bytes*/, uint64_t /*length_bytes*/, const std::stop_token& stop,
+                      Done done) {
+  {
+    const MutexLock lock(mu_);
+    if (!native_.load(std::memory_order_acquire) && !sums_.has_value() && !failed_.has_value()) {
+      std::erase_if(waiters_, [](const Waiter& waiter) { return waiter.stop.stop_requested(); });
+      waiters_.push_back({stop, std::move(done)});
+      return;
+    }
+  }
+  done(OkStatus());
+}
+
+// A chunk that another thread checks is waited for without a deadline: that is one read of the local disk.
+Status LocalBlob::EnsureChunk(size_t chunk) {
   {
     MutexLock lock(mu_);
-    while (!failed_.has_value() && chunks_[chunk] == ChunkState::kBusy) {
-      if (!changed_.WaitUntil(mu_, deadline.at()) && deadline.Passed()) {
-        return Error(Code::kDeadlineExceeded, digest_.ToString() + ": is still being verified");
-      }
-    }
+    while (!failed_.has_value() && chunks_[chunk] == ChunkState::kBusy) changed_.Wait(mu_);
     if (failed_.has_value()) return *failed_;
     if (chunks_[chunk] == ChunkState::kGood) return OkStatus();
     chunks_[chunk] = ChunkState::kBusy;
@@ -127,11 +137,19 @@ Status LocalBlob::VerifyAsWhole(const std::stop_token& stop) {
   return OkStatus();
 }
 
-void LocalBlob::Fail(const Error& error) {
-  MutexLock lock(mu_);
-  if (!failed_.has_value()) failed_ = error;
-  native_.store(false, std::memory_order_release);
-  changed_.NotifyAll();
+void LocalBlob::Fail(const Error& error) { Settle(error); }
+
+void LocalBlob::Settle(const std::optional<Error>& failed) {
+  std::vector<Waiter> waiters;
+  {
+    const MutexLock lock(mu_);
+    if (failed.has_value() && !failed_.has_value()) failed_ = failed;
+    native_.store(!failed_.has_value(), std::memory_order_release);
+    changed_.NotifyAll();
+    waiters.swap(waiters_);
+  }
+  for (const Waiter& waiter : waiters)
+    waiter.done(OkStatus());  // a Read then says what is wrong, if anything
 }
 
 Status LocalBlob::VerifyAll(const std::stop_token& stop) {
@@ -140,7 +158,7 @@ Status LocalBlob::VerifyAll(const std::stop_token& stop) {
     for (size_t chunk = 0; chunk < sums_->chunks.size(); ++chunk) {
       if (stop.stop_requested())
         return Error(Code::kCancelled, digest_.ToString() + ": verifying it was stopped");
-      RETURN_IF_ERROR(EnsureChunk(chunk, Deadline::Never()));
+      RETURN_IF_ERROR(EnsureChunk(chunk));
     }
   } else if (Status whole = VerifyAsWhole(stop); !whole.ok()) {
     Fail(whole.error());
@@ -148,10 +166,9 @@ Status LocalBlob::VerifyAll(const std::stop_token& stop) {
   }
   // `info_` is from before the check, so that after a change during the check the next Open checks again.
   core_->MarkVerified(digest_, info_);
-  MutexLock lock(mu_);
+  Settle(std::nullopt);
+  const MutexLock lock(mu_);
   if (failed_.has_value()) return *failed_;
-  native_.store(true, std::memory_order_release);
-  changed_.NotifyAll();
   return OkStatus();
 }
 

@@ -25,6 +25,8 @@ class LocalBlob : public OpenBlob {
   const Digest& digest() const override { return digest_; }
   std::optional<FileId> File() const override { return id_; }
   Result<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out, const Deadline& deadline) override;
+  // All bytes are here. Where the chunks have no checksums it waits until the whole was verified.
+  void Fetch(uint64_t offset_bytes, uint64_t length_bytes, const std::stop_token& stop, Done done) override;
   std::optional<int> NativeFd() const override;
 
   const FileInfo& info() const { return info_; }
@@ -42,8 +44,10 @@ class LocalBlob : public OpenBlob {
   enum class ChunkState : uint8_t { kUnknown, kBusy, kGood };
 
   // Checks a chunk, or waits if another thread is checking it. Returns the blob's error if a chunk was bad.
-  Status EnsureChunk(size_t chunk, const Deadline& deadline);
+  Status EnsureChunk(size_t chunk);
   Status CheckChunk(size_t chunk);
+  // The whole is verified (nothing) or damaged: nobody waits for that any more.
+  void Settle(const std::optional<Error>& failed);
   Status VerifyAsWhole(const std::stop_token& stop);
   Result<size_t> ReadFile(uint64_t offset_bytes, std::span<std::byte> out);
 
@@ -61,6 +65,11 @@ class LocalBlob : public OpenBlob {
   CondVar changed_;
   std::vector<ChunkState> chunks_ GUARDED_BY(mu_);
   std::optional<Error> failed_ GUARDED_BY(mu_);
+  struct Waiter {
+    std::stop_token stop;
+    Done done;
+  };
+  std::vector<Waiter> waiters_ GUARDED_BY(mu_);  // of Fetch
 };
 
 }  // namespace modelfs::cas

@@ -17,12 +17,12 @@ namespace modelfs::fs {
 // larger: the newest always stays, or a walk of a huge version would decode it for every step.
 class TreeCache::Impl {
  public:
-  using Value = std::shared_ptr<const CachedVersion>;
+  using Value = TreeCache::Value;
 
   Impl(store::Registry& registry, cas::BlobStore& blobs, store::Caller daemon, size_t max_nodes)
       : registry_(registry), blobs_(blobs), daemon_(std::move(daemon)), max_nodes_(max_nodes) {}
 
-  Result<Value> Get(store::VersionId version) {
+  Result<Value> Find(store::VersionId version, Pending& pending) {
     std::shared_ptr<Load> load;
     {
       MutexLock lock(mu_);
@@ -33,15 +33,17 @@ class TreeCache::Impl {
       if (const auto loading = loads_.find(version); loading != loads_.end()) {
         load = loading->second;
         while (!load->result) loaded_.Wait(mu_);
+        pending = load->pending;
         return *load->result;
       }
       load = std::make_shared<Load>();
       loads_.emplace(version, load);
     }
 
-    Result<Value> result = Read(version);
+    Result<Value> result = Read(version, pending);
     MutexLock lock(mu_);
     load->result.emplace(result);
+    load->pending = pending;
     // A Drop meanwhile took this load out of the table: its waiters get the answer, later callers ask again.
     if (const auto loading = loads_.find(version); loading != loads_.end() && loading->second == load) {
       loads_.erase(loading);
@@ -75,21 +77,27 @@ class TreeCache::Impl {
 
  private:
   struct Load {
-    std::optional<Result<Value>> result;  // guarded by mu_
+    std::optional<Result<Value>> result;  // guarded by mu_, as is this:
+    Pending pending = nullptr;
   };
   struct Slot {
     store::VersionId version = 0;
     Value value;
   };
 
-  Result<Value> Read(store::VersionId version) {
+  Result<Value> Read(store::VersionId version, Pending& pending) {
     ASSIGN_OR_RETURN(store::VersionInfo info, registry_.GetVersionById(daemon_, version));
     if (info.status != store::VersionStatus::kReady) {
       return Error(Code::kFailedPrecondition,
                    fmt::format("{}/{}: it is {}, not READY", info.model_name.ToString(), info.number,
                                store::StatusName(info.status)));
     }
-    const auto refuse = [&](const Error& error, std::string_view part) -> Error {
+    const auto refuse = [&](const Error& error, const Digest& blob, std::string_view part) -> Error {
+      if (error.code() == Code::kDeadlineExceeded) {
+        const auto opened = blobs_.Open(blob);
+        if (opened.ok()) pending = FetchOf(*opened, 0, blob.size_bytes);
+        return opened.ok() ? error : opened.error();
+      }
       // Another process may have deleted the version, and a sweep its tree, after the record was read.
       if (const auto now = registry_.GetVersionById(daemon_, version); !now.ok()) return now.error();
       const std::string subject = fmt::format("{}/{}: its {}", info.model_name.ToString(), info.number, part);
@@ -97,12 +105,13 @@ class TreeCache::Impl {
       if (error.code() != Code::kNotFound) return error.Wrap(subject);
       return {Code::kDataLoss, fmt::format("{}: {}", subject, error.message())};
     };
-    Result<cas::Tree> tree = cas::ReadTree(blobs_, info.tree);
-    if (!tree.ok()) return refuse(tree.error(), "list of files");
+    Result<cas::Tree> tree = cas::ReadTree(blobs_, info.tree, Deadline::Now());
+    if (!tree.ok()) return refuse(tree.error(), info.tree, "list of files");
     auto value = std::make_shared<CachedVersion>();
     if (info.times) {
-      Result<cas::TreeTimes> times = cas::ReadTreeTimes(blobs_, *info.times, tree->file_count());
-      if (!times.ok()) return refuse(times.error(), "files' times");
+      Result<cas::TreeTimes> times =
+          cas::ReadTreeTimes(blobs_, *info.times, tree->file_count(), Deadline::Now());
+      if (!times.ok()) return refuse(times.error(), *info.times, "files' times");
       value->times = *std::move(times);
     }
     value->info = std::move(info);
@@ -142,8 +151,18 @@ TreeCache::TreeCache(store::Registry& registry, cas::BlobStore& blobs, store::Ca
 
 TreeCache::~TreeCache() = default;
 
-Result<std::shared_ptr<const CachedVersion>> TreeCache::Get(store::VersionId version) {
-  return impl_->Get(version);
+Result<TreeCache::Value> TreeCache::Find(store::VersionId version, Pending& pending) {
+  return impl_->Find(version, pending);
+}
+
+Result<TreeCache::Value> TreeCache::Get(store::VersionId version) {
+  const Deadline deadline = Deadline::After(cas::kPatience);
+  while (true) {
+    Pending pending;
+    Result<Value> found = Find(version, pending);
+    if (found.ok() || pending == nullptr) return found;
+    RETURN_IF_ERROR(Await(pending, deadline));
+  }
 }
 
 void TreeCache::Drop(store::VersionId version) { impl_->Drop(version); }

@@ -26,15 +26,20 @@ struct CachedVersion {
   mutable std::vector<std::atomic<bool>> seen_native;
 };
 
-// Thread-safe; concurrent misses on one version share one load.
+// Thread-safe; concurrent misses on one version share one load, which waits for the local disk alone.
 class TreeCache {
  public:
   // Room for about `max_nodes` tree nodes (some 150 bytes each).
   TreeCache(store::Registry& registry, cas::BlobStore& blobs, store::Caller daemon, size_t max_nodes);
   ~TreeCache();
 
-  // kNotFound for a version that was deleted; kFailedPrecondition for one that is not READY.
-  Result<std::shared_ptr<const CachedVersion>> Get(store::VersionId version);
+  using Value = std::shared_ptr<const CachedVersion>;
+
+  // kNotFound for a version that was deleted; kFailedPrecondition for one that is not READY;
+  // kDeadlineExceeded where its list of files is on another host, which `pending` then waits for.
+  Result<Value> Find(store::VersionId version, Pending& pending);
+  // Likewise, but waits for that itself. For threads that answer no requests.
+  Result<Value> Get(store::VersionId version);
   void Drop(store::VersionId version);
   void DropModel(store::ObjectId model);  // all its versions
   void DropAll();

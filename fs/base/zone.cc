@@ -26,6 +26,11 @@ tl::unexpected<Refusal> NotThisFile(std::string_view what) {
 
 }  // namespace
 
+tl::unexpected<Refusal> NotYet(Pending pending) {
+  return tl::unexpected<Refusal>(
+      Refusal{ETIMEDOUT, "its bytes are not on this host yet", std::move(pending)});
+}
+
 tl::unexpected<Refusal> Refuse(const Error& error) {
   return Refuse(RowOf(error.code()).fuse_errno, error.message());
 }

@@ -12,7 +12,7 @@
 //   kInfo, .modelfs          InfoZone       hidden, generated files
 //
 // Thread-safe. A call may wait for the local disk and the registry; it holds no lock meanwhile that
-// another request needs.
+// another request needs. For bytes that are on another host it does not wait: it returns NotYet.
 #pragma once
 
 #include <fcntl.h>
@@ -32,6 +32,7 @@
 #include <vector>
 
 #include "cas/base/digest.h"
+#include "cas/base/pending.h"
 #include "cas/base/result.h"
 #include "cas/blob_store.h"
 #include "fs/base/node_id.h"
@@ -51,6 +52,8 @@ struct Request {
 struct Refusal {
   int errno_value = EIO;
   std::string message;
+  // Not null: nothing is refused yet. The call changed nothing, and is to be made again once this has ended.
+  Pending pending = nullptr;
 };
 
 template <typename T>
@@ -59,6 +62,8 @@ using Outcome = tl::expected<T, Refusal>;
 inline tl::unexpected<Refusal> Refuse(int errno_value, std::string message) {
   return tl::unexpected<Refusal>(Refusal{errno_value, std::move(message)});
 }
+// For a call that would have to wait for another host.
+tl::unexpected<Refusal> NotYet(Pending pending);
 // By the error table (cas/base/error_table.h), for what a lower layer answered.
 tl::unexpected<Refusal> Refuse(const Error& error);
 

@@ -1,11 +1,11 @@
 // What the dispatcher's files share: a request on its way, and what is open. Internal to fs/; see
 // fs/kernel/dispatcher.h.
 //
-//   dispatcher.cc               which zone, who asks, refusals, lookups; the requests of a few lines
-//   dispatcher_files.cc         open files
-//   dispatcher_directories.cc   open directories and listings
-//   dispatcher_xattrs.cc        extended attributes
-//   dispatcher_entrances.cc     libfuse's callbacks
+//   dispatcher.cc    the zone of a node, the caller, refusals, waits, lookups; the requests of a few lines
+//   files.cc         open files
+//   directories.cc   open directories and listings
+//   xattrs.cc        extended attributes
+//   callbacks.cc     libfuse's callbacks
 #pragma once
 
 #include <fmt/core.h>
@@ -14,7 +14,10 @@
 #include <array>
 #include <cerrno>
 #include <cstddef>
+#include <exception>
 #include <memory>
+#include <new>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -133,6 +136,18 @@ class Dispatcher::Call {
   Op op() const { return op_; }
   const char* operation() const { return kOpNames[static_cast<size_t>(op_)]; }
 
+  const std::string& name() const { return name_; }
+
+  // It cannot be answered before this has ended (Dispatcher::Park).
+  void Defer(Pending pending) { pending_ = std::move(pending); }
+  bool deferred() const { return pending_ != nullptr; }
+  Pending TakePending() { return std::exchange(pending_, nullptr); }
+  // Of all its waits together.
+  const Deadline& deadline() {
+    if (!deadline_) deadline_ = Deadline::After(cas::kPatience);
+    return *deadline_;
+  }
+
   // Where a rename leads.
   void set_target(NodeId directory, std::string_view name) {
     target_ = directory;
@@ -164,7 +179,20 @@ class Dispatcher::Call {
   std::string target_name_;
   uint64_t epoch_;
   Request request_;
+  Pending pending_ = nullptr;
+  std::optional<Deadline> deadline_;
 };
+
+template <typename Function>
+void Dispatcher::Attempt(Call& call, const Function& attempt) {
+  try {
+    attempt();
+  } catch (const std::bad_alloc&) {
+    Answer(call, {ENOMEM, "the daemon is out of memory"});
+  } catch (const std::exception& e) {
+    Answer(call, {EIO, fmt::format("internal error: {}", e.what())});
+  }
+}
 
 // Calls `change(request)`, whose wait for other writers a signal to its caller ends.
 template <typename Change>

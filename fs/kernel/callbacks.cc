@@ -6,6 +6,9 @@
 #include <exception>
 #include <new>
 #include <span>
+#include <string>
+#include <string_view>
+#include <tuple>
 #include <utility>
 
 #include "fs/kernel/call.h"
@@ -25,26 +28,35 @@ struct Dispatcher::Callbacks {
     return *static_cast<Dispatcher*>(fuse_req_userdata(request));
   }
 
-  template <typename Function>
-  static void Run(fuse_req_t request, Op op, NodeId node, std::string_view name, Function function) noexcept {
+  // What is kept of an argument while its request waits: the kernel's buffer is gone then.
+  static std::string Kept(std::string_view bytes) { return std::string(bytes); }
+  template <typename Value>
+  static Value Kept(const Value& value) {
+    return value;
+  }
+
+  // Calls `function(dispatcher, call, arguments...)`, again and from another thread where it has to wait for
+  // another host. So it captures by value, and what points into the request's buffer is an argument of it.
+  template <typename Function, typename... Arguments>
+  static void Run(fuse_req_t request, Op op, NodeId node, std::string_view name, Function function,
+                  const Arguments&... arguments) noexcept {
     try {
       Dispatcher& self = Self(request);
       Call call(self, request, op, node, name);
-      try {
-        if (op != Op::kLookup && IsTooLong(name)) return self.Answer(call, NameTooLong(name));
-        function(self, call);
-      } catch (const std::bad_alloc&) {
-        self.Answer(call, {ENOMEM, "the daemon is out of memory"});
-      } catch (const std::exception& e) {
-        self.Answer(call, {EIO, fmt::format("internal error: {}", e.what())});
-      }
+      if (op != Op::kLookup && IsTooLong(name)) return self.Answer(call, NameTooLong(name));
+      self.Attempt(call, [&] { function(self, call, arguments...); });
+      if (!call.deferred()) return;
+      self.Park(std::make_shared<Call>(std::move(call)),
+                [&self, function, kept = std::make_tuple(Kept(arguments)...)](Call& again) {
+                  std::apply([&](const auto&... each) { function(self, again, each...); }, kept);
+                });
     } catch (...) {
       // The caller has its EIO; being out of memory for the log of it is not worth more.
     }
   }
 
   static void Lookup(fuse_req_t r, fuse_ino_t parent, const char* name) noexcept {
-    Run(r, Op::kLookup, parent, name, [&](Dispatcher& d, Call& c) { d.Lookup(c, parent, name); });
+    Run(r, Op::kLookup, parent, name, [=](Dispatcher& d, Call& c) { d.Lookup(c, parent, c.name()); });
   }
 
   static void Forget(fuse_req_t r, fuse_ino_t node, uint64_t lookups) noexcept {
@@ -64,7 +76,7 @@ struct Dispatcher::Callbacks {
   }
 
   static void GetAttr(fuse_req_t r, fuse_ino_t node, fuse_file_info*) noexcept {
-    Run(r, Op::kGetattr, node, {}, [&](Dispatcher& d, Call& c) {
+    Run(r, Op::kGetattr, node, {}, [=](Dispatcher& d, Call& c) {
       const Outcome<Attr> attr = d.ZoneOf(node).GetAttr(c.request(), node);
       if (!attr) return d.Answer(c, attr.error());
       struct stat shown = attr->attr;
@@ -76,11 +88,12 @@ struct Dispatcher::Callbacks {
 
   static void SetAttr(fuse_req_t r, fuse_ino_t node, struct stat* attr, int to_set,
                       fuse_file_info*) noexcept {
-    Run(r, Op::kSetattr, node, {}, [&](Dispatcher& d, Call& c) { d.SetAttr(c, node, *attr, to_set); });
+    Run(r, Op::kSetattr, node, {},
+        [=, attr = *attr](Dispatcher& d, Call& c) { d.SetAttr(c, node, attr, to_set); });
   }
 
   static void ReadLink(fuse_req_t r, fuse_ino_t node) noexcept {
-    Run(r, Op::kReadlink, node, {}, [&](Dispatcher& d, Call& c) {
+    Run(r, Op::kReadlink, node, {}, [=](Dispatcher& d, Call& c) {
       const Outcome<std::string> target = d.ZoneOf(node).ReadLink(c.request(), node);
       if (!target) return d.Answer(c, target.error());
       c.reply.Link(target->c_str());
@@ -88,89 +101,96 @@ struct Dispatcher::Callbacks {
   }
 
   static void MkNod(fuse_req_t r, fuse_ino_t parent, const char* name, mode_t mode, dev_t) noexcept {
-    Run(r, Op::kMknod, parent, name, [&](Dispatcher& d, Call& c) { d.MakeNode(c, parent, name, mode); });
+    Run(r, Op::kMknod, parent, name, [=](Dispatcher& d, Call& c) { d.MakeNode(c, parent, c.name(), mode); });
   }
 
   static void MkDir(fuse_req_t r, fuse_ino_t parent, const char* name, mode_t mode) noexcept {
-    Run(r, Op::kMkdir, parent, name, [&](Dispatcher& d, Call& c) {
+    Run(r, Op::kMkdir, parent, name, [=](Dispatcher& d, Call& c) {
       const Outcome<Entry> made = d.Interruptibly(c, [&](const Request& request) {
-        return d.ZoneOf(parent).MakeDirectory(request, parent, name, mode);
+        return d.ZoneOf(parent).MakeDirectory(request, parent, c.name(), mode);
       });
       if (!made) return d.Answer(c, made.error());
-      d.AnswerEntry(c, parent, name, *made);
+      d.AnswerEntry(c, parent, c.name(), *made);
     });
   }
 
   static void Unlink(fuse_req_t r, fuse_ino_t parent, const char* name) noexcept {
-    Run(r, Op::kUnlink, parent, name, [&](Dispatcher& d, Call& c) {
+    Run(r, Op::kUnlink, parent, name, [=](Dispatcher& d, Call& c) {
       const Outcome<void> removed = d.Interruptibly(
-          c, [&](const Request& request) { return d.ZoneOf(parent).Unlink(request, parent, name); });
+          c, [&](const Request& request) { return d.ZoneOf(parent).Unlink(request, parent, c.name()); });
       if (!removed) return d.Answer(c, removed.error());
       c.reply.Ok();
     });
   }
 
   static void RmDir(fuse_req_t r, fuse_ino_t parent, const char* name) noexcept {
-    Run(r, Op::kRmdir, parent, name, [&](Dispatcher& d, Call& c) {
-      const Outcome<void> removed = d.Interruptibly(
-          c, [&](const Request& request) { return d.ZoneOf(parent).RemoveDirectory(request, parent, name); });
+    Run(r, Op::kRmdir, parent, name, [=](Dispatcher& d, Call& c) {
+      const Outcome<void> removed = d.Interruptibly(c, [&](const Request& request) {
+        return d.ZoneOf(parent).RemoveDirectory(request, parent, c.name());
+      });
       if (!removed) return d.Answer(c, removed.error());
       c.reply.Ok();
     });
   }
 
   static void SymLink(fuse_req_t r, const char* target, fuse_ino_t parent, const char* name) noexcept {
-    Run(r, Op::kSymlink, parent, name, [&](Dispatcher& d, Call& c) {
+    const auto make = [=](Dispatcher& d, Call& c, std::string_view text) {
       const Outcome<Entry> made = d.Interruptibly(c, [&](const Request& request) {
-        return d.ZoneOf(parent).MakeSymlink(request, parent, name, target);
+        return d.ZoneOf(parent).MakeSymlink(request, parent, c.name(), text);
       });
       if (!made) return d.Answer(c, made.error());
-      d.AnswerEntry(c, parent, name, *made);
-    });
+      d.AnswerEntry(c, parent, c.name(), *made);
+    };
+    Run(r, Op::kSymlink, parent, name, make, std::string_view(target));
   }
 
   static void Rename(fuse_req_t r, fuse_ino_t parent, const char* name, fuse_ino_t new_parent,
                      const char* new_name, unsigned flags) noexcept {
-    Run(r, Op::kRename, parent, name,
-        [&](Dispatcher& d, Call& c) { d.Rename(std::move(c), parent, name, new_parent, new_name, flags); });
+    Run(
+        r, Op::kRename, parent, name,
+        [=](Dispatcher& d, Call& c, std::string_view to) {
+          d.Rename(std::move(c), parent, new_parent, std::string(to), flags);
+        },
+        std::string_view(new_name));
   }
 
   static void Link(fuse_req_t r, fuse_ino_t node, fuse_ino_t parent, const char* name) noexcept {
-    Run(r, Op::kLink, parent, name, [&](Dispatcher& d, Call& c) {
-      if (IsReady(parent)) return d.MakeNode(c, parent, name, S_IFREG);
-      const Outcome<Entry> made = d.ZoneOf(parent).MakeHardLink(c.request(), node, parent, name);
+    Run(r, Op::kLink, parent, name, [=](Dispatcher& d, Call& c) {
+      if (IsReady(parent)) return d.MakeNode(c, parent, c.name(), S_IFREG);
+      const Outcome<Entry> made = d.ZoneOf(parent).MakeHardLink(c.request(), node, parent, c.name());
       if (!made) return d.Answer(c, made.error());
-      d.AnswerEntry(c, parent, name, *made);
+      d.AnswerEntry(c, parent, c.name(), *made);
     });
   }
 
   static void Open(fuse_req_t r, fuse_ino_t node, fuse_file_info* info) noexcept {
-    Run(r, Op::kOpen, node, {}, [&](Dispatcher& d, Call& c) { d.Open(c, node, *info); });
+    Run(r, Op::kOpen, node, {}, [=, info = *info](Dispatcher& d, Call& c) { d.Open(c, node, info); });
   }
 
   static void Read(fuse_req_t r, fuse_ino_t node, size_t size, off_t offset, fuse_file_info* info) noexcept {
-    Run(r, Op::kRead, node, {},
-        [&](Dispatcher& d, Call& c) { d.Read(c, node, size, static_cast<uint64_t>(offset), *info); });
+    Run(r, Op::kRead, node, {}, [=, info = *info](Dispatcher& d, Call& c) {
+      d.Read(c, node, size, static_cast<uint64_t>(offset), info);
+    });
   }
 
   static void Write(fuse_req_t r, fuse_ino_t node, const char* data, size_t size, off_t offset,
                     fuse_file_info* info) noexcept {
-    Run(r, Op::kWrite, node, {}, [&](Dispatcher& d, Call& c) {
-      d.Write(c, node, std::as_bytes(std::span<const char>(data, size)), static_cast<uint64_t>(offset),
-              *info);
-    });
+    const auto write = [=, info = *info](Dispatcher& d, Call& c, std::string_view bytes) {
+      d.Write(c, node, std::as_bytes(std::span(bytes)), static_cast<uint64_t>(offset), info);
+    };
+    Run(r, Op::kWrite, node, {}, write, std::string_view(data, size));
   }
 
   static void Release(fuse_req_t r, fuse_ino_t node, fuse_file_info* info) noexcept {
-    Run(r, Op::kRelease, node, {}, [&](Dispatcher& d, Call& c) {
-      d.Release(info->fh);
+    Run(r, Op::kRelease, node, {}, [=, info = *info](Dispatcher& d, Call& c) {
+      d.Release(info.fh);
       c.reply.Ok();
     });
   }
 
   static void FSync(fuse_req_t r, fuse_ino_t node, int, fuse_file_info* info) noexcept {
-    Run(r, Op::kFsync, node, {}, [&](Dispatcher& d, Call& c) {
-      const Outcome<std::shared_ptr<OpenFile>> file = d.FileOf(c.request(), node, *info);
+    Run(r, Op::kFsync, node, {}, [=, info = *info](Dispatcher& d, Call& c) {
+      const Outcome<std::shared_ptr<OpenFile>> file = d.FileOf(c.request(), node, info);
       if (!file) return d.Answer(c, file.error());
       const Outcome<void> synced = (*file)->handle->Sync();
       if (!synced) return d.Answer(c, synced.error());
@@ -179,29 +199,29 @@ struct Dispatcher::Callbacks {
   }
 
   static void OpenDir(fuse_req_t r, fuse_ino_t node, fuse_file_info* info) noexcept {
-    Run(r, Op::kOpendir, node, {}, [&](Dispatcher& d, Call& c) { d.OpenDir(c, node, *info); });
+    Run(r, Op::kOpendir, node, {}, [=, info = *info](Dispatcher& d, Call& c) { d.OpenDir(c, node, info); });
   }
 
   static void ReadDir(fuse_req_t r, fuse_ino_t node, size_t size, off_t offset,
                       fuse_file_info* info) noexcept {
-    Run(r, Op::kReaddir, node, {}, [&](Dispatcher& d, Call& c) {
-      d.ReadDir(c, node, size, static_cast<uint64_t>(offset), info->fh, false);
+    Run(r, Op::kReaddir, node, {}, [=, info = *info](Dispatcher& d, Call& c) {
+      d.ReadDir(c, node, size, static_cast<uint64_t>(offset), info.fh, false);
     });
   }
 
   static void ReadDirPlus(fuse_req_t r, fuse_ino_t node, size_t size, off_t offset,
                           fuse_file_info* info) noexcept {
-    Run(r, Op::kReaddirplus, node, {}, [&](Dispatcher& d, Call& c) {
-      d.ReadDir(c, node, size, static_cast<uint64_t>(offset), info->fh, true);
+    Run(r, Op::kReaddirplus, node, {}, [=, info = *info](Dispatcher& d, Call& c) {
+      d.ReadDir(c, node, size, static_cast<uint64_t>(offset), info.fh, true);
     });
   }
 
   static void ReleaseDir(fuse_req_t r, fuse_ino_t node, fuse_file_info* info) noexcept {
-    Run(r, Op::kReleasedir, node, {}, [&](Dispatcher& d, Call& c) {
+    Run(r, Op::kReleasedir, node, {}, [=, info = *info](Dispatcher& d, Call& c) {
       std::shared_ptr<OpenDirectory> last;
       {
         MutexLock lock(d.directories_mu_);
-        if (const auto found = d.directories_.find(info->fh); found != d.directories_.end()) {
+        if (const auto found = d.directories_.find(info.fh); found != d.directories_.end()) {
           last = std::move(found->second);
           d.directories_.erase(found);
         }
@@ -211,31 +231,35 @@ struct Dispatcher::Callbacks {
   }
 
   static void StatFs(fuse_req_t r, fuse_ino_t node) noexcept {
-    Run(r, Op::kStatfs, node, {}, [&](Dispatcher& d, Call& c) { d.StatFs(c); });
+    Run(r, Op::kStatfs, node, {}, [=](Dispatcher& d, Call& c) { d.StatFs(c); });
   }
 
   static void SetXattr(fuse_req_t r, fuse_ino_t node, const char* name, const char* value, size_t size,
                        int flags) noexcept {
-    Run(r, Op::kSetxattr, node, {},
-        [&](Dispatcher& d, Call& c) { d.SetXattr(c, node, name, std::string_view(value, size), flags); });
+    const auto set = [=](Dispatcher& d, Call& c, std::string_view of, std::string_view to) {
+      d.SetXattr(c, node, of, to, flags);
+    };
+    Run(r, Op::kSetxattr, node, {}, set, std::string_view(name), std::string_view(value, size));
   }
 
   static void GetXattr(fuse_req_t r, fuse_ino_t node, const char* name, size_t size) noexcept {
-    Run(r, Op::kGetxattr, node, {}, [&](Dispatcher& d, Call& c) { d.GetXattr(c, node, name, size); });
+    const auto get = [=](Dispatcher& d, Call& c, std::string_view of) { d.GetXattr(c, node, of, size); };
+    Run(r, Op::kGetxattr, node, {}, get, std::string_view(name));
   }
 
   static void ListXattr(fuse_req_t r, fuse_ino_t node, size_t size) noexcept {
-    Run(r, Op::kListxattr, node, {}, [&](Dispatcher& d, Call& c) { d.ListXattr(c, node, size); });
+    Run(r, Op::kListxattr, node, {}, [=](Dispatcher& d, Call& c) { d.ListXattr(c, node, size); });
   }
 
   static void RemoveXattr(fuse_req_t r, fuse_ino_t node, const char* name) noexcept {
-    Run(r, Op::kRemovexattr, node, {}, [&](Dispatcher& d, Call& c) { d.RemoveXattr(c, node, name); });
+    const auto remove = [=](Dispatcher& d, Call& c, std::string_view of) { d.RemoveXattr(c, node, of); };
+    Run(r, Op::kRemovexattr, node, {}, remove, std::string_view(name));
   }
 
   static void Create(fuse_req_t r, fuse_ino_t parent, const char* name, mode_t mode,
                      fuse_file_info* info) noexcept {
     Run(r, Op::kCreate, parent, name,
-        [&](Dispatcher& d, Call& c) { d.Create(c, parent, name, mode, *info); });
+        [=, info = *info](Dispatcher& d, Call& c) { d.Create(c, parent, c.name(), mode, info); });
   }
 
   static void IoCtl(fuse_req_t r, fuse_ino_t, unsigned, void*, fuse_file_info*, unsigned, const void*, size_t,
@@ -246,8 +270,8 @@ struct Dispatcher::Callbacks {
 
   static void FAllocate(fuse_req_t r, fuse_ino_t node, int mode, off_t offset, off_t length,
                         fuse_file_info* info) noexcept {
-    Run(r, Op::kFallocate, node, {}, [&](Dispatcher& d, Call& c) {
-      const Outcome<std::shared_ptr<OpenFile>> file = d.FileOf(c.request(), node, *info);
+    Run(r, Op::kFallocate, node, {}, [=, info = *info](Dispatcher& d, Call& c) {
+      const Outcome<std::shared_ptr<OpenFile>> file = d.FileOf(c.request(), node, info);
       if (!file) return d.Answer(c, file.error());
       const Outcome<void> done =
           (*file)->handle->Allocate(mode, static_cast<uint64_t>(offset), static_cast<uint64_t>(length));
@@ -259,22 +283,23 @@ struct Dispatcher::Callbacks {
   static void CopyFileRange(fuse_req_t r, fuse_ino_t from, off_t from_offset, fuse_file_info* from_info,
                             fuse_ino_t to, off_t to_offset, fuse_file_info* to_info, size_t length,
                             int) noexcept {
-    Run(r, Op::kCopyFileRange, to, {}, [&](Dispatcher& d, Call& c) {
-      const Outcome<std::shared_ptr<OpenFile>> source = d.FileOf(c.request(), from, *from_info);
-      if (!source) return d.Answer(c, source.error());
-      const Outcome<std::shared_ptr<OpenFile>> target = d.FileOf(c.request(), to, *to_info);
-      if (!target) return d.Answer(c, target.error());
-      const Outcome<size_t> count =
-          (*target)->handle->CopyFrom(*(*source)->handle, static_cast<uint64_t>(from_offset),
-                                      static_cast<uint64_t>(to_offset), std::min(length, kMaxCopyBytes));
-      if (!count) return d.Answer(c, count.error());
-      c.reply.Written(*count);
-    });
+    Run(r, Op::kCopyFileRange, to, {},
+        [=, from_info = *from_info, to_info = *to_info](Dispatcher& d, Call& c) {
+          const Outcome<std::shared_ptr<OpenFile>> source = d.FileOf(c.request(), from, from_info);
+          if (!source) return d.Answer(c, source.error());
+          const Outcome<std::shared_ptr<OpenFile>> target = d.FileOf(c.request(), to, to_info);
+          if (!target) return d.Answer(c, target.error());
+          const Outcome<size_t> count =
+              (*target)->handle->CopyFrom(*(*source)->handle, static_cast<uint64_t>(from_offset),
+                                          static_cast<uint64_t>(to_offset), std::min(length, kMaxCopyBytes));
+          if (!count) return d.Answer(c, count.error());
+          c.reply.Written(*count);
+        });
   }
 
   static void LSeek(fuse_req_t r, fuse_ino_t node, off_t offset, int whence, fuse_file_info* info) noexcept {
-    Run(r, Op::kLseek, node, {}, [&](Dispatcher& d, Call& c) {
-      const Outcome<std::shared_ptr<OpenFile>> file = d.FileOf(c.request(), node, *info);
+    Run(r, Op::kLseek, node, {}, [=, info = *info](Dispatcher& d, Call& c) {
+      const Outcome<std::shared_ptr<OpenFile>> file = d.FileOf(c.request(), node, info);
       if (!file) return d.Answer(c, file.error());
       const Outcome<uint64_t> found = (*file)->handle->Seek(static_cast<uint64_t>(offset), whence);
       if (found) return c.reply.Offset(*found);

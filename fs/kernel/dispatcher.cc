@@ -20,6 +20,8 @@ namespace {
 constexpr size_t kNamesForMessages = 16384;
 constexpr size_t kRenameThreads = 4;
 constexpr size_t kMaxQueuedRenames = 1024;
+// They wait for the local disk alone: what else a request needs is here when it resumes.
+constexpr size_t kResumeThreads = 4;
 // A commit keeps its thread for as long as it hashes or waits for its turn (fs/zones/zones.h,
 // kCommitsAtOnce), because a signal must find it there. So these threads are many, and no other request waits
 // for one of them.
@@ -62,6 +64,7 @@ Dispatcher::Dispatcher(Options options)
     : options_(std::move(options)),
       started_at_ms_(options_.clock->NowMs()),
       names_(kNamesForMessages),
+      waits_(std::make_shared<Waits>(kResumeThreads)),
       renames_(kRenameThreads, kMaxQueuedRenames),
       commits_(kCommitThreads, kMaxQueuedRenames),
       next_serial_(FirstSerial(*options_.clock)) {
@@ -78,6 +81,7 @@ void Dispatcher::Bind(FuseChannel& channel, const Zones& zones) {
 
 void Dispatcher::Finish() {
   ending_.request_stop();
+  waits_->Finish();
   renames_.Finish();
   commits_.Finish();
   std::vector<uint64_t> serials;
@@ -192,7 +196,40 @@ std::optional<Place> Dispatcher::PlaceOf(NodeId node) {
   return hint;
 }
 
+void Dispatcher::Park(const std::shared_ptr<Call>& call, const std::function<void(Call&)>& again) {
+  const Deadline deadline = call->deadline();
+  if (deadline.Passed()) {
+    call->TakePending();
+    return Answer(*call, {ETIMEDOUT, "its bytes did not arrive in time from the host that has them"});
+  }
+  const Result<Waits::Id> wait =
+      waits_->Add(call->TakePending(), deadline,
+                  [this, call, again](const Status& ended) { Resume(call, again, ended); });
+  if (!wait.ok()) return Answer(*call, Refuse(wait.error()).value());
+  // libfuse may call Interrupted within this, with a lock of the request held, and must not see it answered.
+  fuse_req_interrupt_func(call->reply.request(), Interrupted,
+                          reinterpret_cast<void*>(static_cast<uintptr_t>(*wait)));
+  waits_->Start(*wait);
+}
+
+void Dispatcher::Resume(const std::shared_ptr<Call>& call, const std::function<void(Call&)>& again,
+                        const Status& ended) {
+  try {
+    if (!ended.ok()) return Answer(*call, Refuse(ended.error()).value());
+    Attempt(*call, [&] { again(*call); });
+    if (call->deferred()) Park(call, again);
+  } catch (...) {
+    // Out of memory. Its reply, dropped, is EIO.
+  }
+}
+
+void Dispatcher::Interrupted(fuse_req_t request, void* wait) noexcept {
+  auto& self = *static_cast<Dispatcher*>(fuse_req_userdata(request));
+  self.waits_->Cancel(static_cast<Waits::Id>(reinterpret_cast<uintptr_t>(wait)));
+}
+
 void Dispatcher::Answer(Call& call, const Refusal& refusal) {
+  if (refusal.pending != nullptr) return call.Defer(refusal.pending);
   // These are answers rather than refusals: an absent name or attribute, and a buffer too small for one.
   const bool routine =
       (call.op() == Op::kLookup && refusal.errno_value == ENOENT) ||
@@ -271,7 +308,7 @@ void Dispatcher::GaveAttrs(const Call& call, std::span<const NodeId> nodes) {
   for (const NodeId node : nodes) options_.notifier->AttrChanged(node);
 }
 
-void Dispatcher::Lookup(Call& call, NodeId parent, const char* name) {
+void Dispatcher::Lookup(Call& call, NodeId parent, std::string_view name) {
   const Outcome<Entry> entry = ZoneOf(parent).Lookup(call.request(), parent, name);
   // <model>@<Alias> is two names in one; no other name that long exists.
   if (IsTooLong(name) && (!entry || entry->node == 0)) return Answer(call, NameTooLong(name));
@@ -301,7 +338,7 @@ void Dispatcher::SetAttr(Call& call, NodeId node, const struct stat& attr, int t
   GaveAttrs(call, std::span(&node, 1));
 }
 
-void Dispatcher::MakeNode(Call& call, NodeId parent, const char* name, mode_t mode) {
+void Dispatcher::MakeNode(Call& call, NodeId parent, std::string_view name, mode_t mode) {
   if (!S_ISREG(mode) && !IsReady(parent)) {
     const Outcome<Entry> made = ZoneOf(parent).MakeSpecial(call.request(), parent, name, mode);
     if (!made) return Answer(call, made.error());
@@ -314,8 +351,7 @@ void Dispatcher::MakeNode(Call& call, NodeId parent, const char* name, mode_t mo
   AnswerEntry(call, parent, name, created->entry);
 }
 
-void Dispatcher::Rename(Call call, NodeId parent, std::string name, NodeId new_parent, std::string new_name,
-                        unsigned flags) {
+void Dispatcher::Rename(Call call, NodeId parent, NodeId new_parent, std::string new_name, unsigned flags) {
   // rename(2) returns EINVAL for unknown flags, but our renames never do (fs/base/rename_refusal.h).
   if ((flags & ~unsigned{RENAME_NOREPLACE | RENAME_EXCHANGE}) != 0) {
     call.set_target(new_parent, new_name);
@@ -333,11 +369,10 @@ void Dispatcher::Rename(Call call, NodeId parent, std::string name, NodeId new_p
   shared->set_target(new_parent, new_name);
   const bool accepted =
       (Parse(parent).kind == NodeKind::kVersions ? commits_ : renames_)
-          .Run([this, shared, parent, name = std::move(name), new_parent, new_name = std::move(new_name),
-                flags] {
+          .Run([this, shared, parent, new_parent, new_name = std::move(new_name), flags] {
             try {
               const Outcome<void> renamed = Interruptibly(*shared, [&](const Request& request) {
-                return ZoneOf(parent).Rename(request, parent, name, new_parent, new_name, flags);
+                return ZoneOf(parent).Rename(request, parent, shared->name(), new_parent, new_name, flags);
               });
               if (!renamed) return Answer(*shared, renamed.error());
               shared->reply.Ok();

@@ -31,6 +31,7 @@
 #include "fs/kernel/node_names.h"
 #include "fs/kernel/open_modes.h"
 #include "fs/kernel/reply.h"
+#include "fs/kernel/waits.h"
 #include "fs/sharing/acl_table.h"
 #include "store/identity/host_identities.h"
 
@@ -114,12 +115,21 @@ class Dispatcher : public Statistics {
   void CountLookup(NodeId node);
   void Forgotten(NodeId node, uint64_t lookups);
 
-  void Lookup(Call& call, NodeId parent, const char* name);
+  // Calls `attempt`, whose exceptions become the answer.
+  template <typename Function>
+  void Attempt(Call& call, const Function& attempt);
+  // Calls `again` once what the call was deferred for has ended, or answers with the reason why not. The
+  // calling thread goes on at once.
+  void Park(const std::shared_ptr<Call>& call, const std::function<void(Call&)>& again);
+  void Resume(const std::shared_ptr<Call>& call, const std::function<void(Call&)>& again,
+              const Status& ended);
+  static void Interrupted(fuse_req_t request, void* wait) noexcept;
+
+  void Lookup(Call& call, NodeId parent, std::string_view name);
   void SetAttr(Call& call, NodeId node, const struct stat& attr, int to_set);
-  void Create(Call& call, NodeId parent, const char* name, mode_t mode, const fuse_file_info& info);
-  void MakeNode(Call& call, NodeId parent, const char* name, mode_t mode);
-  void Rename(Call call, NodeId parent, std::string name, NodeId new_parent, std::string new_name,
-              unsigned flags);
+  void Create(Call& call, NodeId parent, std::string_view name, mode_t mode, const fuse_file_info& info);
+  void MakeNode(Call& call, NodeId parent, std::string_view name, mode_t mode);
+  void Rename(Call call, NodeId parent, NodeId new_parent, std::string new_name, unsigned flags);
   void Open(Call& call, NodeId node, const fuse_file_info& info);
   void Read(Call& call, NodeId node, size_t size_bytes, uint64_t offset_bytes, const fuse_file_info& info);
   void Write(Call& call, NodeId node, std::span<const std::byte> bytes, uint64_t offset_bytes,
@@ -145,6 +155,7 @@ class Dispatcher : public Statistics {
   OpenModes modes_;
   NodeNames names_;
   std::stop_source ending_;
+  const std::shared_ptr<Waits> waits_;  // requests for bytes that are on another host
   Executor renames_;
   Executor commits_;  // renames out of a versions/, which may take as long as all the bytes take to hash
 

@@ -71,7 +71,7 @@ void Dispatcher::Open(Call& call, NodeId node, const fuse_file_info& info) {
   FinishOpen(call, node, *opened, info);
 }
 
-void Dispatcher::Create(Call& call, NodeId parent, const char* name, mode_t mode,
+void Dispatcher::Create(Call& call, NodeId parent, std::string_view name, mode_t mode,
                         const fuse_file_info& info) {
   const Outcome<CreatedFile> created = ZoneOf(parent).Create(call.request(), parent, name, mode, info.flags);
   if (!created) return Answer(call, created.error());

@@ -35,7 +35,9 @@ namespace {
 constexpr auto kDrainTime = std::chrono::seconds(5);
 // The bytes of a write or a read: the kernel's own limit is 256 pages (FUSE_MAX_MAX_PAGES).
 constexpr unsigned kMaxWriteBytes = 1U << 20U;
-constexpr unsigned kMaxBackground = 64;
+// Readahead that the kernel waits for at a time; with that many on their way it sends none, not even of files
+// that are here. So this bounds what may wait for other hosts, and its pages (1 MiB each at the most).
+constexpr unsigned kMaxBackground = 1024;
 
 // Options that the kernel itself implements for every mount: for mount(2) and for fusermount3(1).
 struct KernelOption {
@@ -60,6 +62,7 @@ struct InitExchange {
   bool kernel_has_acls = false;
   bool want_passthrough = false;
   bool kernel_passes_through = false;
+  uint32_t kernel_flags = 0;  // what it offered
   uint64_t unique = 0;
 };
 thread_local InitExchange* init_exchange = nullptr;
@@ -76,6 +79,7 @@ ssize_t ReadHook(int fd, void* buffer, size_t size_bytes, void* /*userdata*/) no
     std::memcpy(&init, static_cast<const char*>(buffer) + sizeof(header), sizeof(init));
     if (header.opcode == wire::kOpInit) {
       init_exchange->unique = header.unique;
+      init_exchange->kernel_flags = init.flags;
       init_exchange->kernel_passes_through =
           (init.flags & wire::kInitExt) != 0 && (init.flags2 & wire::kPassthroughInFlags2) != 0;
     }
@@ -96,6 +100,9 @@ ssize_t WriteHook(int fd, iovec* parts, int count, void* /*userdata*/) noexcept 
   // Set-id bits cannot exist here, so no write has to clear them. Without this flag the kernel asks for
   // security.capability before every write.
   init.flags |= wire::kHandleKillPrivV2;
+  // This libfuse asks for it (FUSE_CAP_PARALLEL_DIROPS) and leaves it out of its reply. Without it one LOOKUP
+  // that waits for another host would hold up all others in its directory.
+  init.flags |= init_exchange->kernel_flags & wire::kParallelDirOps;
   if (init_exchange->want_passthrough && init_exchange->kernel_passes_through) {
     init.flags |= wire::kInitExt;
     init.flags2 |= wire::kPassthroughInFlags2;
@@ -122,6 +129,9 @@ void OnInit(void* /*userdata*/, fuse_conn_info* connection) noexcept {
   // kernel's heuristic takes that for a plain listing, and each entry then costs a LOOKUP.
   want &= ~unsigned{FUSE_CAP_READDIRPLUS_AUTO};
   ask(FUSE_CAP_PARALLEL_DIROPS);
+  // A read(2) with O_DIRECT would wait for its parts uninterruptibly (Linux fs/fuse/file.c, fuse_direct_IO):
+  // a reader of bytes on another host could not be killed.
+  want &= ~unsigned{FUSE_CAP_ASYNC_DIO};
   // Not on a shared mount. The kernel would show a link that one user has read to every user that it lets
   // look at it, but the registry decides at each READLINK.
   want &= ~unsigned{FUSE_CAP_CACHE_SYMLINKS};

@@ -10,6 +10,7 @@ namespace modelfs::fs::wire {
 
 inline constexpr uint32_t kOpInit = 26;                              // FUSE_INIT
 inline constexpr uint32_t kInitExt = 1U << 30U;                      // FUSE_INIT_EXT, in flags
+inline constexpr uint32_t kParallelDirOps = 1U << 18U;               // FUSE_PARALLEL_DIROPS, in flags
 inline constexpr uint32_t kHandleKillPrivV2 = 1U << 28U;             // FUSE_HANDLE_KILLPRIV_V2, in flags
 inline constexpr uint32_t kPassthroughInFlags2 = 1U << (37U - 32U);  // FUSE_PASSTHROUGH
 inline constexpr uint32_t kOpenNoFlush = 1U << 5U;                   // FOPEN_NOFLUSH

@@ -5,6 +5,11 @@
 #include "cas/base/check.h"
 
 namespace modelfs::fs {
+namespace {
+
+constexpr size_t kMostPageFiles = 1'000'000;  // some 80 bytes each
+
+}  // namespace
 
 Result<std::optional<OpenModes::Mode>> OpenModes::Join(NodeId node, const std::optional<cas::FileId>& file) {
   const auto found = modes_.find(node);
@@ -27,7 +32,10 @@ OpenModes::Mode OpenModes::First(NodeId node, std::optional<int32_t> backing_id,
   if (backing_id) ++native_handles_;
   if (!file) return Mode{backing_id, true};
   const auto [known, added] = page_files_.try_emplace(node, *file);
-  return Mode{backing_id, !added && std::exchange(known->second, *file) == *file};
+  // An invalidation waits in the kernel for pages that are on their way, uninterruptibly, perhaps for those
+  // of the next handle: so none of a node that no handle has ever read.
+  if (added) return Mode{backing_id, !lost_track_};
+  return Mode{backing_id, std::exchange(known->second, file) == file};
 }
 
 Result<OpenModes::Mode> OpenModes::Opened(NodeId node, std::optional<cas::FileId> file,
@@ -69,7 +77,11 @@ void OpenModes::Closed(NodeId node, const std::function<void(int32_t)>& close_ba
 
 void OpenModes::Forgotten(NodeId node) {
   MutexLock lock(mu_);
-  page_files_.erase(node);
+  if (modes_.contains(node)) return;  // of one lookup of several: its pages are those of the open file
+  if (const auto known = page_files_.find(node); known != page_files_.end()) known->second.reset();
+  if (page_files_.size() < kMostPageFiles) return;
+  page_files_.clear();
+  lost_track_ = true;
 }
 
 size_t OpenModes::native_handles() const {

@@ -62,7 +62,11 @@ class OpenModes {
       REQUIRES(mu_);
 
   std::unordered_map<NodeId, Live> modes_ GUARDED_BY(mu_);
-  std::unordered_map<NodeId, cas::FileId> page_files_ GUARDED_BY(mu_);  // of nodes that the kernel knows
+  // The file that a node's pages in the kernel are of, since its first open here; nothing: not known any
+  // more.
+  std::unordered_map<NodeId, std::optional<cas::FileId>> page_files_ GUARDED_BY(mu_);
+  bool lost_track_ GUARDED_BY(mu_) =
+      false;  // there were too many nodes: of one not in page_files_ it is not known
   size_t native_handles_ GUARDED_BY(mu_) = 0;
 };
 

@@ -75,8 +75,9 @@ Outcome<std::optional<std::string>> AclTable::AclOf(NodeId node) {
       break;
     case NodeKind::kTree:
     case NodeKind::kAliasTree: {
-      const auto version = context_.trees->Get(parts.version);
-      if (!version.ok()) return RefuseNode(version.error());
+      Pending pending;
+      const auto version = context_.trees->Find(parts.version, pending);
+      if (!version.ok()) return pending != nullptr ? NotYet(std::move(pending)) : RefuseNode(version.error());
       const cas::TreeIndex::Node* found = (*version)->tree->Get(parts.tree_node);
       if (found == nullptr || found->file != nullptr) return std::nullopt;
       subject = {(*version)->info.model,

@@ -108,8 +108,9 @@ class DraftHandle : public FileHandle {
 
   Outcome<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out) override {
     Result<size_t> count = file_->Read(offset_bytes, out);
-    if (!count.ok()) return Refuse(count.error());
-    return *count;
+    if (count.ok()) return *count;
+    if (count.error().code() != Code::kDeadlineExceeded) return Refuse(count.error());
+    return NotYet(file_->PendingRead(offset_bytes, out.size()));
   }
 
   Outcome<size_t> Write(uint64_t offset_bytes, std::span<const std::byte> bytes) override {

@@ -3,13 +3,13 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
-#include <chrono>
 #include <map>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
 #include "cas/base/check.h"
+#include "cas/base/pending.h"
 #include "cas/base/text.h"
 #include "cas/base/thread.h"
 #include "fs/base/notifier.h"
@@ -23,9 +23,6 @@ namespace modelfs::fs {
 namespace {
 
 using VersionPtr = std::shared_ptr<const CachedVersion>;
-
-// A reader waits no longer than this for bytes that are not here yet.
-constexpr std::chrono::seconds kReadDeadline{60};
 
 // ---------------------------------------------------------------------------------------------------
 
@@ -147,9 +144,10 @@ class BlobHandle : public FileHandle {
   BlobHandle& operator=(const BlobHandle&) = delete;
 
   Outcome<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out) override {
-    const auto read = blob_->Read(offset_bytes, out, Deadline::After(kReadDeadline));
-    if (!read.ok()) return Refuse(read.error().Wrap(subject_));
-    return *read;
+    const auto read = blob_->Read(offset_bytes, out, Deadline::Now());
+    if (read.ok()) return *read;
+    if (read.error().code() != Code::kDeadlineExceeded) return Refuse(read.error().Wrap(subject_));
+    return NotYet(FetchOf(blob_, offset_bytes, out.size()));
   }
 
   Outcome<void> Sync() override { return {}; }  // a READY version is durable already
@@ -292,8 +290,10 @@ Outcome<TreesZone::Found> TreesZone::Find(NodeId node) {
   Found found;
   found.parts = Parse(node);
   CHECK(found.parts.kind == NodeKind::kTree || found.parts.kind == NodeKind::kAliasTree);
-  auto version = context_.trees->Get(found.parts.version);
+  Pending pending;
+  auto version = context_.trees->Find(found.parts.version, pending);
   if (!version.ok()) {
+    if (pending != nullptr) return NotYet(std::move(pending));
     if (version.error().code() == Code::kNotFound) {
       return Refuse(ESTALE, fmt::format("the version was deleted: {}", version.error().message()));
     }
@@ -364,7 +364,9 @@ std::string TreesZone::PathOf(const CachedVersion& version, uint32_t node) const
 tl::unexpected<Refusal> TreesZone::ReadOnly(const Request& request, NodeId node,
                                             std::string_view name) const {
   const NodeParts parts = Parse(node);
-  const auto version = context_.trees->Get(parts.version);
+  Pending pending;
+  const auto version = context_.trees->Find(parts.version, pending);
+  if (pending != nullptr) return NotYet(std::move(pending));
   // Whatever became of the version, it is not to be written to.
   if (!version.ok())
     return Refuse(EROFS, "a version never changes, and this one was deleted or cannot be read");
@@ -380,7 +382,8 @@ tl::unexpected<Refusal> TreesZone::ReadOnly(const Request& request, NodeId node,
 tl::unexpected<Refusal> TreesZone::RefuseRemoval(const Request& request, NodeId parent,
                                                  std::string_view name) const {
   Refusal refusal = ReadOnly(request, parent, name).value();
-  const auto version = context_.trees->Get(Parse(parent).version);
+  Pending pending;
+  const auto version = context_.trees->Find(Parse(parent).version, pending);
   if (version.ok()) {
     refusal.message += fmt::format(". To delete the version as a whole: `rmdir versions/{}`",
                                    ShownNumber(context_, request, (*version)->info));

@@ -26,8 +26,6 @@ namespace {
 
 using store::Counting;
 
-int Errno(int result) { return result < 0 ? errno : 0; }
-
 // As getfattr -d reads them.
 std::map<std::string, std::string> AttributesOf(const std::string& path) {
   std::map<std::string, std::string> attributes;

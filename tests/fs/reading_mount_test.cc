@@ -30,38 +30,6 @@
 namespace modelfs::fs {
 namespace {
 
-int Errno(int result) { return result < 0 ? errno : 0; }
-
-int OpenErrno(const std::string& path, int flags) {
-  const Fd file(::open(path.c_str(), flags | O_CLOEXEC, 0644));
-  return file.valid() ? 0 : errno;
-}
-
-std::string ReadFd(int fd) {
-  std::string content;
-  std::array<char, 4096> buffer;
-  while (true) {
-    const ssize_t count = ::pread(fd, buffer.data(), buffer.size(), static_cast<off_t>(content.size()));
-    if (count < 0) return fmt::format("<errno {}>", errno);
-    if (count == 0) return content;
-    content.append(buffer.data(), static_cast<size_t>(count));
-  }
-}
-
-std::string ReadPath(const std::string& path) {
-  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
-  return file.valid() ? ReadFd(file.get()) : fmt::format("<errno {}>", errno);
-}
-
-bool Eventually(const std::function<bool()>& condition) {
-  const Deadline deadline = Deadline::After(std::chrono::seconds(30));
-  while (!condition()) {
-    if (deadline.Passed()) return false;
-    std::this_thread::sleep_for(std::chrono::milliseconds(1));
-  }
-  return true;
-}
-
 struct Row {
   std::string what;
   std::function<int()> act;

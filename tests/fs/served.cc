@@ -1,16 +1,22 @@
 #include "tests/fs/served.h"
 
+#include <fcntl.h>
 #include <fmt/core.h>
 #include <spdlog/sinks/null_sink.h>
 #include <spdlog/spdlog.h>
 #include <sys/mount.h>
 #include <unistd.h>
 
+#include <array>
+#include <cerrno>
+#include <chrono>
 #include <filesystem>
 #include <future>
 #include <utility>
 
 #include "cas/base/check.h"
+#include "cas/base/clock.h"
+#include "cas/base/fd.h"
 
 namespace modelfs::fs {
 
@@ -38,7 +44,7 @@ Served::Served(ZoneWorld& world, const Options& options) : mount_(world.director
   parts.speaker = world.request.caller.speaker;
   parts.daemon = world.context.daemon;
   parts.identities = world.identities.get();
-  parts.blobs = blobs_.get();
+  parts.blobs = options.tier ? options.tier(*blobs_) : blobs_.get();
   parts.drafts = drafts_.get();
   parts.log = std::make_shared<spdlog::logger>("mount", std::make_shared<spdlog::sinks::null_sink_mt>());
   MountOptions mounting;
@@ -64,5 +70,37 @@ Served::~Served() {
 }
 
 std::string Served::path(std::string_view below) const { return fmt::format("{}/{}", mount_, below); }
+
+int Errno(int result) { return result < 0 ? errno : 0; }
+
+int OpenErrno(const std::string& path, int flags) {
+  const Fd file(::open(path.c_str(), flags | O_CLOEXEC, 0644));
+  return file.valid() ? 0 : errno;
+}
+
+std::string ReadFd(int fd) {
+  std::string content;
+  std::array<char, 4096> buffer;
+  while (true) {
+    const ssize_t count = ::pread(fd, buffer.data(), buffer.size(), static_cast<off_t>(content.size()));
+    if (count < 0) return fmt::format("<errno {}>", errno);
+    if (count == 0) return content;
+    content.append(buffer.data(), static_cast<size_t>(count));
+  }
+}
+
+std::string ReadPath(const std::string& path) {
+  const Fd file(::open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  return file.valid() ? ReadFd(file.get()) : fmt::format("<errno {}>", errno);
+}
+
+bool Eventually(const std::function<bool()>& condition) {
+  const Deadline deadline = Deadline::After(std::chrono::seconds(30));
+  while (!condition()) {
+    if (deadline.Passed()) return false;
+    std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
+  return true;
+}
 
 }  // namespace modelfs::fs

@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -27,6 +28,8 @@ class Served {
     bool passthrough = true;
     store::Registry* registry = nullptr;      // instead of the world's
     store::Governance* governance = nullptr;  // likewise
+    // What stands on the store of this host; empty: that store itself.
+    std::function<cas::BlobStore*(cas::LocalStore& host)> tier = {};
   };
   explicit Served(ZoneWorld& world) : Served(world, Options{}) {}
   Served(ZoneWorld& world, const Options& options);
@@ -43,5 +46,13 @@ class Served {
   std::unique_ptr<MountDaemon> daemon_;
   std::thread thread_;
 };
+
+// Small system calls: 0 or the positive errno.
+int Errno(int result);
+int OpenErrno(const std::string& path, int flags);
+std::string ReadFd(int fd);  // from its beginning; "<errno 2>" if it cannot be read
+std::string ReadPath(const std::string& path);
+// Waits for it, for a generous while.
+bool Eventually(const std::function<bool()>& condition);
 
 }  // namespace modelfs::fs

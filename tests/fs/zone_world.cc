@@ -57,6 +57,9 @@ class UnverifiedBlob : public cas::OpenBlob {
   Result<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out, const Deadline& deadline) override {
     return below_->Read(offset_bytes, out, deadline);
   }
+  void Fetch(uint64_t offset_bytes, uint64_t length_bytes, const std::stop_token& stop, Done done) override {
+    below_->Fetch(offset_bytes, length_bytes, stop, std::move(done));
+  }
   std::optional<cas::FileId> File() const override { return below_->File(); }
   std::optional<int> NativeFd() const override { return native_ ? below_->NativeFd() : std::nullopt; }
 

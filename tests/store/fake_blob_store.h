@@ -88,6 +88,7 @@ class FakeBlobStore : public cas::BlobStore {
       std::memcpy(out.data(), bytes_.data() + offset, count);
       return count;
     }
+    void Fetch(uint64_t, uint64_t, const std::stop_token&, Done done) override { done(OkStatus()); }
     std::optional<int> NativeFd() const override { return std::nullopt; }
 
    private:

@@ -168,6 +168,39 @@ TEST(LocalStore, ALargeBlobWithoutSumsIsVerifiedAsAWholeAndGetsNewSums) {
   }
 }
 
+// Without checksums by chunk a reader waits for the whole to be verified: Fetch does that without a thread.
+TEST(LocalStore, FetchEndsWhenAReadWaitsNoLonger) {
+  for (const bool damaged : {false, true}) {
+    SCOPED_TRACE(damaged);
+    const TempDirectory home;
+    const std::string bytes = RandomBytes(kVerifyAtOpenBytes + 1, 3);
+    const Digest digest = DigestOf(bytes);
+    ASSERT_TRUE(OpenStore(home / "blobs")->Put(digest, bytes, kNow).ok());
+    const std::string hex = digest.Hex();
+    std::filesystem::remove(home / ("blobs/sums/" + hex.substr(0, 2) + "/" + hex.substr(2)));
+    const auto store = OpenStore(home / "blobs");
+    if (damaged) FlipBit(*store, digest, bytes.size() - 1);
+    const std::shared_ptr<OpenBlob> blob = store->Open(digest).value();
+    std::string first(10, '\0');
+    const auto read = [&] {
+      return blob->Read(0, std::as_writable_bytes(std::span(first)), Deadline::Now());
+    };
+    if (const auto early = read(); !early.ok() && !damaged) {
+      EXPECT_EQ(early.error().code(), Code::kDeadlineExceeded) << "it waits for nothing";
+    }
+    EXPECT_TRUE(Await(FetchOf(blob, 0, first.size()), Deadline::Never()).ok());
+    const auto late = read();
+    if (damaged) {
+      ASSERT_FALSE(late.ok());
+      EXPECT_EQ(late.error().code(), Code::kDataLoss);
+    } else {
+      ASSERT_TRUE(late.ok());
+      EXPECT_EQ(first, bytes.substr(0, first.size()));
+    }
+    EXPECT_TRUE(Await(FetchOf(blob, 0, first.size()), Deadline::Never()).ok()) << "at once, afterwards";
+  }
+}
+
 TEST(LocalStore, ADamagedBlobIsNeverRead) {
   struct Row {
     const char* name;

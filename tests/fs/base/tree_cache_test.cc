@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "cas/base/thread.h"
+#include "tests/fs/stalling_store.h"
 #include "tests/fs/zone_world.h"
 
 namespace modelfs::fs {
@@ -95,6 +96,33 @@ TEST(TreeCache, AVersionDroppedWhileItLoadsIsNotKept) {
   store.BeforeOpen([&](const Digest&) { cache.Drop(version.id); });
   EXPECT_TRUE(cache.Get(version.id).ok());
   EXPECT_EQ(cache.size(), 0U);
+}
+
+TEST(TreeCache, AListOnAnotherHostIsWaitedForOutsideTheCache) {
+  ZoneWorld world;
+  const auto version = world.Commit(world.Make("prod.ml.iris"), Files(2));
+  modelfs::testing::StallingStore store(*world.blobs);
+  store.Stall(version.tree);
+  TreeCache cache(*world.registry, store, world.caller, 100);
+  Pending pending;
+  const auto early = cache.Find(version.id, pending);
+  ASSERT_FALSE(early.ok());
+  EXPECT_EQ(early.error().code(), Code::kDeadlineExceeded);
+  ASSERT_NE(pending, nullptr);
+
+  std::atomic<bool> got = false;
+  std::thread patient([&] { got = cache.Get(version.id).ok(); });
+  Status ended = Error(Code::kInternal, "it has not ended");
+  pending(std::stop_token(), [&](const Status& status) { ended = status; });
+  while (store.waiting() < 2) std::this_thread::yield();
+  EXPECT_FALSE(ended.ok());
+  store.Release();
+  patient.join();
+  EXPECT_TRUE(ended.ok());
+  EXPECT_TRUE(got);
+  Pending none;
+  EXPECT_TRUE(cache.Find(version.id, none).ok());
+  EXPECT_EQ(none, nullptr);
 }
 
 TEST(TreeCache, OnlyReadyVersionsHaveATree) {
