@@ -22,6 +22,7 @@
 #include "fs/kernel/mount_point.h"
 #include "fs/reclaimer.h"
 #include "fs/sharing/acl_table.h"
+#include "fs/sharing/decisions.h"
 #include "fs/sharing/permit.h"
 #include "fs/watcher.h"
 #include "fs/zones/held_names.h"
@@ -66,6 +67,7 @@ class Daemon : public MountDaemon {
     context_.notifier = &notifier_;
     context_.held_names = &held_names_;
     context_.recent_reads = &recent_reads_;
+    context_.small_file_bytes = options_.small_file_bytes;
     context_.refusals = &refusals_;
     context_.log = parts_.log;
     context_.mount_point = options_.mount_point;
@@ -79,6 +81,8 @@ class Daemon : public MountDaemon {
       reclaimer_ = std::make_unique<Reclaimer>(parts_.reclaim, kReclaimPause);
       context_.on_deleted = [this] { reclaimer_->SomethingWasDeleted(); };
     }
+    decisions_ = std::make_unique<Decisions>(*parts_.governance, *parts_.journal, context_.daemon);
+    context_.decisions = decisions_.get();
     trees_ = std::make_unique<TreeCache>(*parts_.registry, *parts_.blobs, context_.daemon, kCachedTreeNodes);
     context_.trees = trees_.get();
 
@@ -174,6 +178,7 @@ class Daemon : public MountDaemon {
   Refusals refusals_{SystemClock()};
   HeldNames held_names_{SystemClock()};
   RecentReads recent_reads_{SystemClock()};
+  std::unique_ptr<Decisions> decisions_;
   KernelNotifier notifier_;
   std::unique_ptr<Reclaimer> reclaimer_;
   Context context_;

@@ -31,10 +31,13 @@ struct MountOptions {
   bool allow_other = false;  // shared with every user of the host, within the grants (fs/sharing/posix_acl.h)
   std::shared_ptr<Fd> device;  // /dev/fuse, opened with more rights; taken; null: opened here
   bool read_only = false;
-  bool no_exec = false;            // the kernel runs no program from it
-  bool no_atime = false;           // shown in the mount table; access times are not kept either way
-  bool synchronous = false;        // the kernel follows each write with an fsync
-  bool passthrough = true;         // false: never use it, for comparison and old kernels
+  bool no_exec = false;      // the kernel runs no program from it
+  bool no_atime = false;     // shown in the mount table; access times are not kept either way
+  bool synchronous = false;  // the kernel follows each write with an fsync
+  bool passthrough = true;   // false: never use it, for comparison and old kernels
+  // READY files up to this size are served from memory and the kernel's page cache: an open of one costs no
+  // descriptor and no passthrough. 0: none.
+  uint64_t small_file_bytes = uint64_t{128} << 10U;
   uint32_t read_ahead_kib = 1024;  // written to the mount's bdi; 0 leaves the kernel's 128
   int64_t draft_lifetime_s = int64_t{7} * 24 * 60 * 60;
   int64_t scrub_period_ms =

@@ -21,6 +21,7 @@ class logger;
 
 namespace modelfs::fs {
 
+class Decisions;    // fs/sharing/decisions.h: what the registry decided about callers
 class AclTable;     // fs/sharing/acl_table.h: the ACLs that the kernel was given
 class RecentReads;  // fs/zones/recent_reads.h: what programs read a moment ago
 class DraftTable;   // fs/drafts/draft_table.h: the drafts of this mount
@@ -44,6 +45,7 @@ struct Context {
   AclTable* acls = nullptr;                // null on a private mount
   DraftTable* draft_table = nullptr;       // may be null in tests
   RecentReads* recent_reads = nullptr;     // may be null in tests
+  Decisions* decisions = nullptr;          // likewise: each question then goes to the registry
   Refusals* refusals = nullptr;            // may be null in tests
   const Statistics* statistics = nullptr;  // may be null in tests
   std::shared_ptr<spdlog::logger> log;
@@ -53,6 +55,8 @@ struct Context {
   uid_t uid = 0;            // the mount's user, who owns all files on a private mount
   gid_t gid = 0;
   bool native = false;  // passthrough works on this mount
+  // READY files up to this size are served from memory and the kernel's page cache, and never passed through.
+  uint64_t small_file_bytes = 0;
   int64_t draft_lifetime_s = 0;
   std::function<void()> on_deleted;  // bytes may be free now; quick, from any thread; may be null
 };

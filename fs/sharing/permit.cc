@@ -8,21 +8,34 @@
 #include "fs/base/node_id.h"
 #include "fs/base/tree_cache.h"
 #include "fs/drafts/draft_table.h"
+#include "fs/sharing/decisions.h"
 
 namespace modelfs::fs {
 
 Outcome<void> Permit(const Context& context, const Request& request, store::Operation operation,
                      store::ObjectId object, std::map<std::string, std::string> params) {
-  const Status allowed = context.governance->CheckAccess(request.caller, operation, object);
+  const Status allowed = Decide(context, request, operation, object);
   if (allowed.ok()) return {};
-  if (allowed.error().code() == Code::kPermissionDenied) {
-    AuditDecision(context, request, operation, object, allowed, std::move(params));
+  return Refused(context, request, operation, object, allowed, std::move(params));
+}
+
+Status Decide(const Context& context, const Request& request, store::Operation operation,
+              store::ObjectId object) {
+  if (context.decisions != nullptr) return context.decisions->Check(request.caller, operation, object);
+  return context.governance->CheckAccess(request.caller, operation, object);
+}
+
+tl::unexpected<Refusal> Refused(const Context& context, const Request& request, store::Operation operation,
+                                store::ObjectId object, const Status& decision,
+                                std::map<std::string, std::string> params) {
+  if (decision.error().code() == Code::kPermissionDenied) {
+    AuditDecision(context, request, operation, object, decision, std::move(params));
   }
-  return RefuseCaller(context, object, allowed.error());
+  return RefuseCaller(context, object, decision.error());
 }
 
 bool May(const Context& context, const Request& request, store::Operation operation, store::ObjectId object) {
-  return context.governance->CheckAccess(request.caller, operation, object).ok();
+  return Decide(context, request, operation, object).ok();
 }
 
 Outcome<void> PermitNumbers(const Context& context, const Request& request, store::ObjectId model) {

@@ -20,6 +20,14 @@ namespace modelfs::fs {
 Outcome<void> Permit(const Context& context, const Request& request, store::Operation operation,
                      store::ObjectId object, std::map<std::string, std::string> params = {});
 
+// The two halves of Permit, for a caller whose `params` cost time: the decision, and what follows from one
+// that is not OK.
+Status Decide(const Context& context, const Request& request, store::Operation operation,
+              store::ObjectId object);
+tl::unexpected<Refusal> Refused(const Context& context, const Request& request, store::Operation operation,
+                                store::ObjectId object, const Status& decision,
+                                std::map<std::string, std::string> params);
+
 // Whether Permit would say yes; for what is shown in part.
 bool May(const Context& context, const Request& request, store::Operation operation, store::ObjectId object);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
+#include <cstring>
 #include <map>
 #include <unordered_map>
 #include <utility>
@@ -16,6 +17,7 @@
 #include "fs/base/tree_cache.h"
 #include "fs/sharing/permit.h"
 #include "fs/zones/attrs.h"
+#include "fs/zones/small_files.h"
 #include "fs/zones/xattrs.h"
 #include "fs/zones/zones.h"
 
@@ -23,6 +25,8 @@ namespace modelfs::fs {
 namespace {
 
 using VersionPtr = std::shared_ptr<const CachedVersion>;
+
+constexpr size_t kSmallFilesBytes = size_t{64} << 20U;
 
 // ---------------------------------------------------------------------------------------------------
 
@@ -132,52 +136,89 @@ class OpenAttrs {
 
 // ---------------------------------------------------------------------------------------------------
 
-class BlobHandle : public FileHandle {
+// An open file of a READY version.
+class TreeHandle : public FileHandle {
  public:
-  BlobHandle(std::string subject, NodeId node, const struct stat& attr, std::shared_ptr<OpenAttrs> attrs,
-             std::shared_ptr<cas::OpenBlob> blob)
-      : subject_(std::move(subject)), node_(node), attrs_(std::move(attrs)), blob_(std::move(blob)) {
+  TreeHandle(std::string subject, NodeId node, const Digest& blob, const struct stat& attr,
+             std::shared_ptr<OpenAttrs> attrs)
+      : subject_(std::move(subject)), node_(node), digest_(blob), attrs_(std::move(attrs)) {
     attrs_->Opened(node_, attr);
   }
-  ~BlobHandle() override { attrs_->Closed(node_); }
-  BlobHandle(const BlobHandle&) = delete;
-  BlobHandle& operator=(const BlobHandle&) = delete;
-
-  Outcome<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out) override {
-    const auto read = blob_->Read(offset_bytes, out, Deadline::Now());
-    if (read.ok()) return *read;
-    if (read.error().code() != Code::kDeadlineExceeded) return Refuse(read.error().Wrap(subject_));
-    return NotYet(FetchOf(blob_, offset_bytes, out.size()));
-  }
+  ~TreeHandle() override { attrs_->Closed(node_); }
+  TreeHandle(const TreeHandle&) = delete;
+  TreeHandle& operator=(const TreeHandle&) = delete;
 
   Outcome<void> Sync() override { return {}; }  // a READY version is durable already
 
   Outcome<uint64_t> Seek(uint64_t offset_bytes, int whence) override {
     // No holes but the one that every file ends with, lseek(2).
-    if (offset_bytes >= blob_->digest().size_bytes) {
+    if (offset_bytes >= digest_.size_bytes) {
       return Refuse(ENXIO, fmt::format("{}: the offset {} lies beyond its end", subject_, offset_bytes));
     }
-    return whence == SEEK_HOLE ? blob_->digest().size_bytes : offset_bytes;
+    return whence == SEEK_HOLE ? digest_.size_bytes : offset_bytes;
   }
 
-  std::optional<Digest> Blob() const override { return blob_->digest(); }
+  std::optional<Digest> Blob() const override { return digest_; }
   std::optional<store::VersionId> Version() const override { return Parse(node_).version; }
-  std::optional<cas::FileId> File() const override { return blob_->File(); }
-  // Where a handle of the same nodeid is cached, the dispatcher splices from it.
-  std::optional<int> NativeFd() const override { return blob_->NativeFd(); }
+
+ protected:
+  const std::string& subject() const { return subject_; }
 
  private:
   const std::string subject_;
   const NodeId node_;
+  const Digest digest_;
   const std::shared_ptr<OpenAttrs> attrs_;
+};
+
+// Of a small file: without File, because its bytes were checked in full, so whatever file they came from, the
+// kernel's pages of it are true.
+class SmallHandle : public TreeHandle {
+ public:
+  template <typename... Tree>
+  explicit SmallHandle(SmallFiles::Bytes bytes, Tree&&... tree)
+      : TreeHandle(std::forward<Tree>(tree)...), bytes_(std::move(bytes)) {}
+
+  Outcome<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out) override {
+    if (offset_bytes >= bytes_->size()) return size_t{0};
+    const size_t count = std::min<size_t>(out.size(), bytes_->size() - offset_bytes);
+    std::memcpy(out.data(), bytes_->data() + offset_bytes, count);
+    return count;
+  }
+
+ private:
+  const SmallFiles::Bytes bytes_;
+};
+
+class BlobHandle : public TreeHandle {
+ public:
+  template <typename... Tree>
+  BlobHandle(std::shared_ptr<cas::OpenBlob> blob, bool small, Tree&&... tree)
+      : TreeHandle(std::forward<Tree>(tree)...), blob_(std::move(blob)), small_(small) {}
+
+  Outcome<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out) override {
+    const auto read = blob_->Read(offset_bytes, out, Deadline::Now());
+    if (read.ok()) return *read;
+    if (read.error().code() != Code::kDeadlineExceeded) return Refuse(read.error().Wrap(subject()));
+    return NotYet(FetchOf(blob_, offset_bytes, out.size()));
+  }
+
+  // Of a small file, whose bytes were on another host when it was opened, as of a SmallHandle: the two may be
+  // open at the same time.
+  std::optional<cas::FileId> File() const override { return small_ ? std::nullopt : blob_->File(); }
+  // Where a handle of the same nodeid is cached, the dispatcher splices from it.
+  std::optional<int> NativeFd() const override { return small_ ? std::nullopt : blob_->NativeFd(); }
+
+ private:
   const std::shared_ptr<cas::OpenBlob> blob_;
+  const bool small_;
 };
 
 // ---------------------------------------------------------------------------------------------------
 
 class TreesZone : public Zone {
  public:
-  explicit TreesZone(Context& context) : context_(context) {
+  explicit TreesZone(Context& context) : context_(context), small_(*context.blobs, kSmallFilesBytes) {
     context_.blobs->OnNative([this](const Digest& blob) { BlobIsNative(blob); });
   }
   ~TreesZone() override { context_.blobs->OnNative(nullptr); }
@@ -240,6 +281,10 @@ class TreesZone : public Zone {
   };
 
   Outcome<Found> Find(NodeId node);
+  // Read by the daemon whatever is native: such a file has one nodeid.
+  bool IsSmall(const Digest& blob) const { return blob.size_bytes <= context_.small_file_bytes; }
+  Outcome<std::shared_ptr<FileHandle>> HandleOf(const Found& found, NodeId node);
+  tl::unexpected<Refusal> RefuseOpen(const Found& found, const std::string& subject, const Error& why) const;
   // For a file that cannot be opened. Another process may delete a version, and a sweep its blobs, before the
   // watcher hears of that: then the cached list of files is old, and nothing is damaged.
   bool WasDeleted(store::VersionId version) const;
@@ -253,6 +298,7 @@ class TreesZone : public Zone {
 
   Context& context_;
   CachedNames names_;
+  SmallFiles small_;
   const std::shared_ptr<OpenAttrs> open_ = std::make_shared<OpenAttrs>();
 };
 
@@ -322,7 +368,7 @@ Entry TreesZone::EntryOf(const CachedVersion& version, const NodeParts& parent, 
   entry.attr = TreeStat(context_, version, child);
   entry.attr_ttl_s = kForever;
   entry.entry_ttl_s = kForever;
-  if (node->file == nullptr || !context_.native) return entry;
+  if (node->file == nullptr || !context_.native || IsSmall(node->file->blob)) return entry;
 
   const Digest& blob = node->file->blob;
   std::atomic<bool>& seen_native = version.seen_native[child];
@@ -488,29 +534,45 @@ Outcome<OpenedFile> TreesZone::Open(const Request& request, NodeId node, int fla
   if (!found) return tl::unexpected(found.error());
   CHECK(found->node->file != nullptr);
   const store::ObjectId model = found->version->info.model;
-  if (auto may = Permit(context_, request, store::Operation::kReadFiles, model, AuditParams(*found)); !may) {
-    return tl::unexpected(may.error());
+  constexpr auto kOpen = store::Operation::kReadFiles;
+  if (const Status may = Decide(context_, request, kOpen, model); !may.ok()) {
+    return Refused(context_, request, kOpen, model, may, AuditParams(*found));
   }
-  const Digest& digest = found->node->file->blob;
-  std::string subject =
-      fmt::format("{}: {}", NameOf(found->version->info), Printable(found->node->file->path));
-  const auto blob = context_.blobs->Open(digest);
-  if (!blob.ok()) {
-    if (WasDeleted(found->parts.version)) {
-      return Refuse(ESTALE, fmt::format("{}: the version was deleted", subject));
+  auto handle = HandleOf(*found, node);
+  if (!handle) return tl::unexpected(handle.error());
+  AuditDecision(context_, request, kOpen, model, OkStatus(), AuditParams(*found));
+  return OpenedFile{*std::move(handle), PageCache::kKeep};
+}
+
+Outcome<std::shared_ptr<FileHandle>> TreesZone::HandleOf(const Found& found, NodeId node) {
+  const Digest& digest = found.node->file->blob;
+  const struct stat attr = TreeStat(context_, *found.version, found.parts.tree_node);
+  std::string subject = fmt::format("{}: {}", NameOf(found.version->info), Printable(found.node->file->path));
+  const bool small = IsSmall(digest);
+  if (small) {
+    Result<SmallFiles::Bytes> bytes = small_.Get(digest);
+    if (bytes.ok()) {
+      return std::make_shared<SmallHandle>(*std::move(bytes), std::move(subject), node, digest, attr, open_);
     }
-    const Error error = blob.error().Wrap(subject);
-    // The version lists it, so that it is not there is damage; ENOENT would deny the file.
-    if (error.code() == Code::kNotFound) return Refuse(EIO, error.message() + "; run `modelfs fsck`");
-    return Refuse(error);
+    if (bytes.error().code() != Code::kDeadlineExceeded) return RefuseOpen(found, subject, bytes.error());
   }
-  const bool native = found->parts.flavour == Flavour::kNative;
+  const auto blob = context_.blobs->Open(digest);
+  if (!blob.ok()) return RefuseOpen(found, subject, blob.error());
+  const bool native = found.parts.flavour == Flavour::kNative;
   // It became native by being opened: whoever looks the name up from now on gets the other nodeid.
-  if (context_.native && !native && (*blob)->NativeFd()) BlobIsNative(digest);
-  AuditDecision(context_, request, store::Operation::kReadFiles, model, OkStatus(), AuditParams(*found));
-  const struct stat attr = TreeStat(context_, *found->version, found->parts.tree_node);
-  return OpenedFile{std::make_shared<BlobHandle>(std::move(subject), node, attr, open_, *blob),
-                    PageCache::kKeep};
+  if (context_.native && !native && !small && (*blob)->NativeFd()) BlobIsNative(digest);
+  return std::make_shared<BlobHandle>(*blob, small, std::move(subject), node, digest, attr, open_);
+}
+
+tl::unexpected<Refusal> TreesZone::RefuseOpen(const Found& found, const std::string& subject,
+                                              const Error& why) const {
+  if (WasDeleted(found.parts.version)) {
+    return Refuse(ESTALE, fmt::format("{}: the version was deleted", subject));
+  }
+  const Error error = why.Wrap(subject);
+  // The version lists it, so that it is not there is damage; ENOENT would deny the file.
+  if (error.code() == Code::kNotFound) return Refuse(EIO, error.message() + "; run `modelfs fsck`");
+  return Refuse(error);
 }
 
 Outcome<OpenedDirectory> TreesZone::OpenDirectory(const Request& request, NodeId node) {

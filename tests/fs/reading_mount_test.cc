@@ -18,7 +18,9 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
+#include <regex>
 #include <sstream>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -436,6 +438,40 @@ TEST(ReadingMount, AnAliasDirectoryMovesForwardUnderItsReaders) {
   done = true;
   for (std::thread& each : readers) each.join();
   EXPECT_EQ(ReadPath(path), std::to_string(kVersions));
+}
+
+// The daemon's counters say how the bytes were read: the kernel sends a READ once, and OPENs ever after.
+TEST(ReadingMount, ASmallFileIsReadOnceAndThenFromThePageCache) {
+  SKIP_WITHOUT_MOUNT();
+  ZoneWorld world;
+  const store::ObjectId model = world.Make("prod.ml.iris");
+  const std::string large(4097, 'x');
+  world.Commit(model, {{"small", "small bytes"}, {"empty", ""}, {"large", large}});
+  const Served served(world, {.small_file_bytes = 4096});
+  const std::string version = served.path("prod/ml/iris/versions/1");
+  const auto requests = [&](const std::string& operation) {
+    const std::string metrics = ReadPath(served.path(".modelfs/metrics"));
+    std::smatch found;
+    const std::regex line("modelfs_requests_total\\{[^}]*\"" + operation + "\"[^}]*\\} (\\d+)");
+    return std::regex_search(metrics, found, line) ? std::stoull(found[1]) : 0ULL;
+  };
+  EXPECT_EQ(ReadPath(version + "/small"), "small bytes");
+  EXPECT_EQ(ReadPath(version + "/empty"), "");
+  const uint64_t before = requests("read");
+  const uint64_t between = requests("read") - before;  // of the metrics themselves
+  const uint64_t from = requests("read");
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(ReadPath(version + "/small"), "small bytes");
+  EXPECT_EQ(requests("read") - from, between) << "ten opens, no READ";
+  EXPECT_EQ(ReadPath(version + "/large"), large);
+
+  // Damage below: what is served was checked in full, and what is not in memory is checked when it is read.
+  world.FlipBit(DigestOf("small bytes"));
+  EXPECT_EQ(ReadPath(version + "/small"), "small bytes");
+  const Fd open(::open((version + "/small").c_str(), O_RDONLY | O_CLOEXEC));
+  ASSERT_TRUE(world.registry->DeleteVersion(world.caller, model, 1).ok());
+  ASSERT_TRUE(world.blobs->Sweep({}, {.revision = UINT64_MAX}, false).ok());
+  EXPECT_TRUE(Eventually([&] { return OpenErrno(version + "/small", O_RDONLY) == ENOENT; }));
+  EXPECT_EQ(ReadFd(open.get()), "small bytes") << "what is open is read to the end";
 }
 
 }  // namespace

@@ -51,6 +51,7 @@ Served::Served(ZoneWorld& world, const Options& options) : mount_(world.director
   mounting.mount_point = mount_;
   mounting.source = world.directory;
   mounting.passthrough = options.passthrough;
+  mounting.small_file_bytes = options.small_file_bytes;
   auto daemon = MountDaemon::Mount(parts, mounting);
   if (!daemon.ok()) ADD_FAILURE() << daemon.error().message();
   CHECK(daemon.ok());

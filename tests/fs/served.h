@@ -26,7 +26,8 @@ class Served {
  public:
   struct Options {
     bool passthrough = true;
-    store::Registry* registry = nullptr;      // instead of the world's
+    uint64_t small_file_bytes = 0;        // small files are passed through, too: most tests have no others
+    store::Registry* registry = nullptr;  // instead of the world's
     store::Governance* governance = nullptr;  // likewise
     // What stands on the store of this host; empty: that store itself.
     std::function<cas::BlobStore*(cas::LocalStore& host)> tier = {};
