@@ -14,11 +14,13 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <vector>
 
 #include "cas/base/clock.h"
 #include "cas/base/digest.h"
 #include "cas/base/pending.h"
 #include "cas/base/result.h"
+#include "cas/listeners.h"
 
 namespace modelfs::cas {
 
@@ -98,15 +100,25 @@ class BlobStore {
   Result<std::string> ReadAll(const Digest& digest, uint64_t limit_bytes,
                               const Deadline& deadline = Deadline::After(kPatience));
 
-  // Whether Open would return a blob that has a NativeFd. Never blocks for long.
-  virtual bool IsNative(const Digest& digest) = 0;
+  // Marks a present blob as used in `epoch`, as Put does, so that no sweep takes it before that lease ends.
+  //   kNotFound   no tier has it any more
+  virtual Status Keep(const Digest& digest, Epoch epoch) = 0;
 
-  // How many of the blob's bytes are on this host (for `user.modelfs.cached`).
-  virtual uint64_t LocalBytes(const Digest& digest) = 0;
+  // Makes the blobs that this tree lists, and the tree itself, available where the registry can read them:
+  // the step between storing a tree and committing a version of it. kDeadlineExceeded, kUnavailable.
+  virtual Status Offer(const Digest& tree, const Deadline& deadline) = 0;
+
+  // Of each in turn, whether Open would return a blob that has a NativeFd. Never blocks for long.
+  virtual std::vector<bool> AreNative(std::span<const Digest> digests) = 0;
+  bool IsNative(const Digest& digest) { return AreNative({&digest, 1}).front(); }
+
+  // Of each in turn, how many of its bytes are on this host (for `user.modelfs.cached`).
+  virtual std::vector<uint64_t> LocalBytesOf(std::span<const Digest> digests) = 0;
+  uint64_t LocalBytes(const Digest& digest) { return LocalBytesOf({&digest, 1}).front(); }
 
   // `listener` is called on a thread of the store each time a blob that was opened without a NativeFd gets
-  // one. At most one listener; set it before the first Open, reset it with nullptr.
-  virtual void OnNative(std::function<void(const Digest&)> listener) = 0;
+  // one. Several mounts may share a store: each adds its own, before its first Open.
+  [[nodiscard]] virtual Subscription OnNative(std::function<void(const Digest&)> listener) = 0;
 };
 
 // Fetch of bytes of `blob`, which the value keeps open.

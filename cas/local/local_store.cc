@@ -138,7 +138,9 @@ class LocalStore::Impl {
   Status Put(const Digest& digest, std::string_view bytes, Epoch epoch);
   Result<std::shared_ptr<OpenBlob>> Open(const Digest& digest);
   bool IsNative(const Digest& digest);
-  void OnNative(std::function<void(const Digest&)> listener);
+  Subscription OnNative(std::function<void(const Digest&)> listener) {
+    return listeners_.Add(std::move(listener));
+  }
   Result<std::vector<StoredFile>> ImportAll(const SourceDirectory& directory,
                                             const std::vector<std::string>& paths, Epoch epoch,
                                             const Progress& progress);
@@ -165,7 +167,6 @@ class LocalStore::Impl {
 
   void VerifyLater(std::shared_ptr<LocalBlob> blob);
   void RunVerifier();
-  void TellListener(const Digest& digest);
 
   const std::shared_ptr<BlobDirectory> core_;
   const size_t hash_threads_;
@@ -182,10 +183,7 @@ class LocalStore::Impl {
   std::stop_source verify_stop_;
   std::thread verifier_;
 
-  Mutex listener_mu_;
-  CondVar listener_idle_;
-  std::function<void(const Digest&)> listener_ GUARDED_BY(listener_mu_);
-  bool telling_ GUARDED_BY(listener_mu_) = false;
+  Listeners listeners_;  // of OnNative
 };
 
 Status LocalStore::Impl::Initialise() {
@@ -298,27 +296,6 @@ bool LocalStore::Impl::IsNative(const Digest& digest) {
   return info.ok() && info->size_bytes == digest.size_bytes && core_->IsVerified(digest, *info);
 }
 
-void LocalStore::Impl::OnNative(std::function<void(const Digest&)> listener) {
-  MutexLock lock(listener_mu_);
-  // After this returns, the old listener is not called any more.
-  while (telling_) listener_idle_.Wait(listener_mu_);
-  listener_ = std::move(listener);
-}
-
-void LocalStore::Impl::TellListener(const Digest& digest) {
-  std::function<void(const Digest&)> listener;
-  {
-    MutexLock lock(listener_mu_);
-    if (!listener_) return;
-    listener = listener_;
-    telling_ = true;
-  }
-  listener(digest);
-  MutexLock lock(listener_mu_);
-  telling_ = false;
-  listener_idle_.NotifyAll();
-}
-
 void LocalStore::Impl::FailOpen(const Digest& digest, const FileInfo& info, const Error& error) {
   std::shared_ptr<LocalBlob> blob;
   {
@@ -346,7 +323,7 @@ void LocalStore::Impl::RunVerifier() {
       blob = std::move(verify_queue_.front());
       verify_queue_.pop_front();
     }
-    if (blob->VerifyAll(stop).ok()) TellListener(blob->digest());
+    if (blob->VerifyAll(stop).ok()) listeners_.Call(blob->digest());
   }
 }
 
@@ -539,15 +516,25 @@ Status LocalStore::Put(const Digest& digest, std::string_view bytes, Epoch epoch
   return impl_->Put(digest, bytes, epoch);
 }
 Result<std::shared_ptr<OpenBlob>> LocalStore::Open(const Digest& digest) { return impl_->Open(digest); }
-bool LocalStore::IsNative(const Digest& digest) { return impl_->IsNative(digest); }
-
-uint64_t LocalStore::LocalBytes(const Digest& digest) {
-  const Result<FileInfo> info = impl_->core().files.Stat(ObjectPath(digest));
-  return info.ok() && !WhyNotTheBlob(digest, *info) ? digest.size_bytes : 0;
+std::vector<bool> LocalStore::AreNative(std::span<const Digest> digests) {
+  std::vector<bool> native;
+  native.reserve(digests.size());
+  for (const Digest& digest : digests) native.push_back(impl_->IsNative(digest));
+  return native;
 }
 
-void LocalStore::OnNative(std::function<void(const Digest&)> listener) {
-  impl_->OnNative(std::move(listener));
+std::vector<uint64_t> LocalStore::LocalBytesOf(std::span<const Digest> digests) {
+  std::vector<uint64_t> local;
+  local.reserve(digests.size());
+  for (const Digest& digest : digests) {
+    const Result<FileInfo> info = impl_->core().files.Stat(ObjectPath(digest));
+    local.push_back(info.ok() && !WhyNotTheBlob(digest, *info) ? digest.size_bytes : 0);
+  }
+  return local;
+}
+
+Subscription LocalStore::OnNative(std::function<void(const Digest&)> listener) {
+  return impl_->OnNative(std::move(listener));
 }
 
 Result<std::vector<StoredFile>> LocalStore::ImportAll(const SourceDirectory& directory,
@@ -568,7 +555,7 @@ Result<HashedFile> LocalStore::HashFile(const std::string& path, const std::stop
   return impl_->HashFile(path, tally, stop);
 }
 
-Status LocalStore::Reuse(const Digest& digest, Epoch epoch) {
+Status LocalStore::Keep(const Digest& digest, Epoch epoch) {
   ASSIGN_OR_RETURN(const bool present, impl_->core().ReuseIfPresent(digest, epoch));
   if (!present) return impl_->core().Missing(digest);
   return OkStatus();

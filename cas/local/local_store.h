@@ -16,6 +16,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <span>
 #include <stop_token>
 #include <string>
 #include <string_view>
@@ -92,9 +93,12 @@ class LocalStore : public BlobStore {
 
   Status Put(const Digest& digest, std::string_view bytes, Epoch epoch) override;
   Result<std::shared_ptr<OpenBlob>> Open(const Digest& digest) override;
-  bool IsNative(const Digest& digest) override;
-  uint64_t LocalBytes(const Digest& digest) override;
-  void OnNative(std::function<void(const Digest&)> listener) override;
+  Status Keep(const Digest& digest, Epoch epoch) override;
+  // The registry of a home reads this very store.
+  Status Offer(const Digest& /*tree*/, const Deadline& /*deadline*/) override { return OkStatus(); }
+  std::vector<bool> AreNative(std::span<const Digest> digests) override;
+  std::vector<uint64_t> LocalBytesOf(std::span<const Digest> digests) override;
+  [[nodiscard]] Subscription OnNative(std::function<void(const Digest&)> listener) override;
 
   // Reports how many bytes have been stored so far. May be called on any thread.
   using Progress = std::function<void(uint64_t bytes_done)>;
@@ -116,10 +120,6 @@ class LocalStore : public BlobStore {
   // Computes whole-file and chunk digests in one pass, without storing anything. kCancelled if `stop` was
   // requested.
   Result<HashedFile> HashFile(const std::string& path, const std::stop_token& stop = {});
-
-  // Marks a present blob as used in `epoch`, so that no sweep takes it before that lease ends. kNotFound if
-  // the blob is gone.
-  Status Reuse(const Digest& digest, Epoch epoch);
 
   // Does the same for a present blob that a draft's file shares, and for its chunk list, which is made anew
   // if it is gone. kNotFound, kDataLoss as Open; kCancelled.

@@ -219,9 +219,8 @@ class BlobHandle : public TreeHandle {
 class TreesZone : public Zone {
  public:
   explicit TreesZone(Context& context) : context_(context), small_(*context.blobs, kSmallFilesBytes) {
-    context_.blobs->OnNative([this](const Digest& blob) { BlobIsNative(blob); });
+    on_native_ = context_.blobs->OnNative([this](const Digest& blob) { BlobIsNative(blob); });
   }
-  ~TreesZone() override { context_.blobs->OnNative(nullptr); }
 
   Outcome<Entry> Lookup(const Request& request, NodeId parent, std::string_view name) override;
   Outcome<Attr> GetAttr(const Request& request, NodeId node) override;
@@ -263,6 +262,8 @@ class TreesZone : public Zone {
 
   // One name of a directory as LOOKUP and READDIRPLUS answer it.
   Entry EntryOf(const CachedVersion& version, const NodeParts& parent, NodeId parent_node, uint32_t child);
+  // Notes which of these children are native, with one question to the store.
+  void NoteNative(const CachedVersion& version, std::span<const uint32_t> children) const;
   // The nodeid alone, for READDIR.
   NodeId NodeOf(const NodeParts& parent, const CachedVersion& version, uint32_t child) const;
 
@@ -300,6 +301,7 @@ class TreesZone : public Zone {
   CachedNames names_;
   SmallFiles small_;
   const std::shared_ptr<OpenAttrs> open_ = std::make_shared<OpenAttrs>();
+  cas::Subscription on_native_;  // ends before what it calls
 };
 
 // The entries of one directory of a tree, made as they are read.
@@ -317,6 +319,11 @@ class TreeDirectoryHandle : public DirectoryHandle {
     entry.name = node->name;
     entry.type = node->file == nullptr ? S_IFDIR : S_IFREG;
     if (plus) {
+      if (index >= noted_) {
+        const size_t count = std::min(kNotedAtOnce, children.size() - index);
+        zone_.NoteNative(*version_, std::span(children).subspan(index, count));
+        noted_ = index + count;
+      }
       entry.entry = zone_.EntryOf(*version_, parts_, directory_, child);
       entry.node = entry.entry->node;
     } else {
@@ -326,10 +333,13 @@ class TreeDirectoryHandle : public DirectoryHandle {
   }
 
  private:
+  static constexpr size_t kNotedAtOnce = 256;  // about what one reply of READDIRPLUS holds
+
   TreesZone& zone_;
   const VersionPtr version_;
   const NodeId directory_;
   const NodeParts parts_;
+  uint64_t noted_ = 0;  // children below this index went through NoteNative
 };
 
 Outcome<TreesZone::Found> TreesZone::Find(NodeId node) {
@@ -358,6 +368,24 @@ NodeId TreesZone::NodeOf(const NodeParts& parent, const CachedVersion& version, 
     return AliasTreeNode(parent.slot, parent.version, child);
   }
   return TreeNode(parent.version, child, Flavour::kCached);
+}
+
+void TreesZone::NoteNative(const CachedVersion& version, std::span<const uint32_t> children) const {
+  if (!context_.native) return;
+  std::vector<uint32_t> asked;
+  std::vector<Digest> blobs;
+  for (const uint32_t child : children) {
+    const cas::TreeEntry* file = version.tree->Get(child)->file;
+    if (file == nullptr || IsSmall(file->blob)) continue;
+    if (version.seen_native[child].load(std::memory_order_relaxed)) continue;
+    asked.push_back(child);
+    blobs.push_back(file->blob);
+  }
+  if (asked.empty()) return;
+  const std::vector<bool> native = context_.blobs->AreNative(blobs);
+  for (size_t i = 0; i < asked.size(); ++i) {
+    if (native[i]) version.seen_native[asked[i]].store(true, std::memory_order_relaxed);
+  }
 }
 
 Entry TreesZone::EntryOf(const CachedVersion& version, const NodeParts& parent, NodeId parent_node,

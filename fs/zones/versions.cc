@@ -511,6 +511,7 @@ class VersionsZone : public Zone {
       ASSIGN_OR_RETURN(times, TimesOf(*source));
     }
     ASSIGN_OR_RETURN(const Digest stored_times, cas::PutTreeTimes(*context_.blobs, times, lease.epoch));
+    RETURN_IF_ERROR(context_.blobs->Offer(sealed.tree, Deadline::After(cas::kPatience)));
     const store::StoredTree content(sealed.tree, stored_times);
     for (int attempt = 1;; ++attempt) {
       // The number stands in the label before it stands in the registry, so `next` is asked for here.

@@ -27,7 +27,7 @@ tl::unexpected<Refusal> NoSuchXattr(std::string_view name) {
 
 // What the registry tells the caller about one object or version. ESTALE if it is gone.
 Outcome<RecentReads::Ptr> DescriptionFor(const Context& context, const Request& request,
-                                          const store::Target& target) {
+                                         const store::Target& target) {
   RecentReads* const kept = context.recent_reads;
   if (kept != nullptr) {
     if (RecentReads::Ptr found = kept->Find(request, target)) return found;
@@ -87,14 +87,16 @@ std::string CachedOf(uint64_t local_bytes, uint64_t total_bytes) {
 
 // Each blob counts as often as it is listed, so that both numbers are equal when all bytes are local.
 std::string CachedOfVersion(const Context& context, const cas::Tree& tree) {
-  std::map<Digest, uint64_t> local;
-  uint64_t local_bytes = 0;
+  std::map<Digest, uint64_t> listed;  // how often
   for (const cas::TreeEntry& entry : tree.entries()) {
-    if (entry.kind != cas::EntryKind::kFile) continue;
-    auto found = local.find(entry.blob);
-    if (found == local.end()) found = local.emplace(entry.blob, context.blobs->LocalBytes(entry.blob)).first;
-    local_bytes += found->second;
+    if (entry.kind == cas::EntryKind::kFile) ++listed[entry.blob];
   }
+  std::vector<Digest> blobs;
+  for (const auto& blob : listed) blobs.push_back(blob.first);
+  const std::vector<uint64_t> local = context.blobs->LocalBytesOf(blobs);
+  uint64_t local_bytes = 0;
+  size_t at = 0;
+  for (const auto& blob : listed) local_bytes += blob.second * local[at++];
   return CachedOf(local_bytes, tree.total_bytes());
 }
 

@@ -275,7 +275,7 @@ bool WriterTurn(LocalStore& store, const std::string& home, int writer, Epoch ep
     const uint64_t which = random() % 6;
     const std::string bytes = RandomBytes(which == 0 ? kChunkBytes + 1 : 500, which);
     const Digest digest = DigestOf(bytes);
-    if (store.Reuse(digest, epoch).ok()) {
+    if (store.Keep(digest, epoch).ok()) {
       mine.push_back(bytes);
       continue;
     }

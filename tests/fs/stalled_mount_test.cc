@@ -16,6 +16,7 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <iterator>
 #include <map>
@@ -276,6 +277,21 @@ TEST(StalledMount, AMountEndsWhileReadersWait) {
   ASSERT_TRUE(Eventually([&] { return watchdog.bit() || world.store->waiting() >= kReaders; }));
   world.served.reset();
   EXPECT_FALSE(watchdog.bit()) << "the mount ended only once the origin answered";
+}
+
+// The registry may be where the new blobs are not yet.
+TEST(StalledMount, ACommitOffersItsBlobsBeforeTheRegistryHearsOfThem) {
+  SKIP_WITHOUT_MOUNT();
+  World world;
+  const std::string draft = world.path("versions/draft");
+  ASSERT_EQ(Errno(::mkdir(draft.c_str(), 0755)), 0);
+  std::ofstream(draft + "/file") << "new bytes";
+  world.store->AnswerOffers(Error(Code::kUnavailable, "the other host does not answer"));
+  EXPECT_EQ(Errno(::rename(draft.c_str(), world.path("versions/4").c_str())), EHOSTUNREACH);
+  EXPECT_EQ(OpenErrno(world.path("versions/4/file"), O_RDONLY), ENOENT);
+  world.store->AnswerOffers(OkStatus());
+  EXPECT_EQ(Errno(::rename(draft.c_str(), world.path("versions/4").c_str())), 0);
+  EXPECT_EQ(ReadPath(world.path("versions/4/file")), "new bytes");
 }
 
 }  // namespace

@@ -59,14 +59,31 @@ class StallingStore : public cas::BlobStore {
     ASSIGN_OR_RETURN(std::shared_ptr<cas::OpenBlob> blob, below_.Open(digest));
     return std::shared_ptr<cas::OpenBlob>(std::make_shared<Blob>(std::move(blob), origin_));
   }
-  bool IsNative(const Digest& digest) override {
-    return !origin_->IsStalled(digest) && below_.IsNative(digest);
+  Status Keep(const Digest& digest, cas::Epoch epoch) override { return below_.Keep(digest, epoch); }
+  // What Offer returns from now on, if it is not OK.
+  void AnswerOffers(const Status& answer) {
+    const MutexLock lock(origin_->mu);
+    origin_->offers = answer;
   }
-  uint64_t LocalBytes(const Digest& digest) override {
-    return origin_->IsStalled(digest) ? 0 : below_.LocalBytes(digest);
+  Status Offer(const Digest& tree, const Deadline& deadline) override {
+    {
+      const MutexLock lock(origin_->mu);
+      if (!origin_->offers.ok()) return origin_->offers;
+    }
+    return below_.Offer(tree, deadline);
   }
-  void OnNative(std::function<void(const Digest&)> listener) override {
-    below_.OnNative(std::move(listener));
+  std::vector<bool> AreNative(std::span<const Digest> digests) override {
+    std::vector<bool> native = below_.AreNative(digests);
+    for (size_t i = 0; i < digests.size(); ++i) native[i] = native[i] && !origin_->IsStalled(digests[i]);
+    return native;
+  }
+  std::vector<uint64_t> LocalBytesOf(std::span<const Digest> digests) override {
+    std::vector<uint64_t> local = below_.LocalBytesOf(digests);
+    for (size_t i = 0; i < digests.size(); ++i) local[i] = origin_->IsStalled(digests[i]) ? 0 : local[i];
+    return local;
+  }
+  cas::Subscription OnNative(std::function<void(const Digest&)> listener) override {
+    return below_.OnNative(std::move(listener));
   }
 
  private:
@@ -80,6 +97,7 @@ class StallingStore : public cas::BlobStore {
     CondVar released;
     std::unordered_set<Digest> stalled GUARDED_BY(mu);
     std::vector<Asked> asked GUARDED_BY(mu);
+    Status offers GUARDED_BY(mu) = OkStatus();
 
     bool IsStalled(const Digest& digest) {
       const MutexLock lock(mu);

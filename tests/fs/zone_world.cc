@@ -71,13 +71,8 @@ class UnverifiedBlob : public cas::OpenBlob {
 }  // namespace
 
 void UnverifiedStore::Verified(const Digest& digest) {
-  std::function<void(const Digest&)> listener;
-  {
-    MutexLock lock(mu_);
-    native_ = true;
-    listener = listener_;
-  }
-  if (listener) listener(digest);
+  VerifiedSilently();
+  listeners_.Call(digest);
 }
 
 void UnverifiedStore::VerifiedSilently() {
@@ -107,14 +102,9 @@ Result<std::shared_ptr<cas::OpenBlob>> UnverifiedStore::Open(const Digest& diges
   return std::shared_ptr<cas::OpenBlob>(std::make_shared<UnverifiedBlob>(std::move(blob), native));
 }
 
-bool UnverifiedStore::IsNative(const Digest& /*digest*/) {
+std::vector<bool> UnverifiedStore::AreNative(std::span<const Digest> digests) {
   MutexLock lock(mu_);
-  return native_;
-}
-
-void UnverifiedStore::OnNative(std::function<void(const Digest&)> listener) {
-  MutexLock lock(mu_);
-  listener_ = std::move(listener);
+  return std::vector<bool>(digests.size(), native_);
 }
 
 ZoneWorld::ZoneWorld() {

@@ -62,15 +62,21 @@ class UnverifiedStore : public cas::BlobStore {
 
   Status Put(const Digest& digest, std::string_view bytes, cas::Epoch epoch) override;
   Result<std::shared_ptr<cas::OpenBlob>> Open(const Digest& digest) override;
-  bool IsNative(const Digest& digest) override;
-  uint64_t LocalBytes(const Digest& digest) override { return below_.LocalBytes(digest); }
-  void OnNative(std::function<void(const Digest&)> listener) override;
+  Status Keep(const Digest& digest, cas::Epoch epoch) override { return below_.Keep(digest, epoch); }
+  Status Offer(const Digest& tree, const Deadline& deadline) override { return below_.Offer(tree, deadline); }
+  std::vector<bool> AreNative(std::span<const Digest> digests) override;
+  std::vector<uint64_t> LocalBytesOf(std::span<const Digest> digests) override {
+    return below_.LocalBytesOf(digests);
+  }
+  cas::Subscription OnNative(std::function<void(const Digest&)> listener) override {
+    return listeners_.Add(std::move(listener));
+  }
 
  private:
   cas::BlobStore& below_;
   Mutex mu_;
   bool native_ GUARDED_BY(mu_) = false;
-  std::function<void(const Digest&)> listener_ GUARDED_BY(mu_);
+  cas::Listeners listeners_;
   std::function<void(const Digest&)> before_open_ GUARDED_BY(mu_);
 };
 

@@ -30,9 +30,22 @@ class FakeBlobStore : public cas::BlobStore {
     if (found == blobs_.end()) return Error(Code::kNotFound, digest.ToString() + ": no such blob");
     return std::shared_ptr<cas::OpenBlob>(std::make_shared<Blob>(digest, found->second));
   }
-  bool IsNative(const Digest&) override { return false; }
-  uint64_t LocalBytes(const Digest& digest) override { return digest.size_bytes; }
-  void OnNative(std::function<void(const Digest&)>) override {}
+  Status Keep(const Digest& digest, cas::Epoch epoch) override {
+    const MutexLock lock(mu_);
+    if (blobs_.count(digest) == 0) return Error(Code::kNotFound, digest.ToString() + ": no such blob");
+    epochs_[digest] = std::max(epochs_[digest], epoch);
+    return OkStatus();
+  }
+  Status Offer(const Digest&, const Deadline&) override { return OkStatus(); }
+  std::vector<bool> AreNative(std::span<const Digest> digests) override {
+    return std::vector<bool>(digests.size(), false);
+  }
+  std::vector<uint64_t> LocalBytesOf(std::span<const Digest> digests) override {
+    std::vector<uint64_t> local;
+    for (const Digest& digest : digests) local.push_back(digest.size_bytes);
+    return local;
+  }
+  cas::Subscription OnNative(std::function<void(const Digest&)>) override { return nullptr; }
 
   // Stores the files and the tree that lists them.
   Digest PutTree(const std::vector<std::pair<std::string, std::string>>& files, cas::Epoch epoch = {}) {

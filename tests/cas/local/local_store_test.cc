@@ -50,14 +50,13 @@ size_t NamesIn(const std::string& directory) { return RealFiles().List(directory
 // Waits for the background check of a large blob.
 class NativeBell {
  public:
-  explicit NativeBell(LocalStore& store) : store_(store) {
-    store.OnNative([this](const Digest& digest) {
+  explicit NativeBell(LocalStore& store) {
+    subscription_ = store.OnNative([this](const Digest& digest) {
       MutexLock lock(mu_);
       rung_.insert(digest);
       changed_.NotifyAll();
     });
   }
-  ~NativeBell() { store_.OnNative(nullptr); }
   bool Await(const Digest& digest) {
     const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(60);
     MutexLock lock(mu_);
@@ -68,10 +67,10 @@ class NativeBell {
   }
 
  private:
-  LocalStore& store_;
   Mutex mu_;
   CondVar changed_;
   std::unordered_set<Digest> rung_ GUARDED_BY(mu_);
+  Subscription subscription_;  // ends before what it calls
 };
 
 TEST(LocalStore, APutBlobReadsBackAndIsNativeAtOnce) {
@@ -116,10 +115,10 @@ TEST(LocalStore, PuttingAgainRaisesTheEpochAndNeverLowersIt) {
   EXPECT_EQ(EpochOf(*store, digest), 9);
   ASSERT_TRUE(store->Put(digest, "hello", {.revision = 8}).ok());
   EXPECT_EQ(EpochOf(*store, digest), 9);
-  ASSERT_TRUE(store->Reuse(digest, {.revision = 12}).ok());
+  ASSERT_TRUE(store->Keep(digest, {.revision = 12}).ok());
   EXPECT_EQ(EpochOf(*store, digest), 12);
   EXPECT_TRUE(store->IsNative(digest)) << "our own change of the mtime does not make the blob unverified";
-  const Status gone = store->Reuse(DigestOf("never seen"), kNow);
+  const Status gone = store->Keep(DigestOf("never seen"), kNow);
   ASSERT_FALSE(gone.ok());
   EXPECT_EQ(gone.error().code(), Code::kNotFound);
 }
@@ -166,6 +165,27 @@ TEST(LocalStore, ALargeBlobWithoutSumsIsVerifiedAsAWholeAndGetsNewSums) {
     EXPECT_EQ(Everything(*store, digest), bytes);
     EXPECT_EQ(Hex(ReadFile(sums)), Hex(before));
   }
+}
+
+TEST(LocalStore, SeveralListenUntilTheirSubscriptionEnds) {
+  const TempDirectory home;
+  const std::string first = RandomBytes(kVerifyAtOpenBytes + 1, 5);
+  const std::string second = RandomBytes(kVerifyAtOpenBytes + 2, 6);
+  const std::vector<Digest> digests = {DigestOf(first), DigestOf("absent"), DigestOf(second)};
+  ASSERT_TRUE(OpenStore(home / "blobs")->Put(digests[0], first, kNow).ok());
+  ASSERT_TRUE(OpenStore(home / "blobs")->Put(digests[2], second, kNow).ok());
+  const auto store = OpenStore(home / "blobs");
+  NativeBell stays(*store);
+  {
+    NativeBell goes(*store);
+    ASSERT_TRUE(store->Open(digests[0]).ok());
+    EXPECT_TRUE(goes.Await(digests[0]));
+    EXPECT_TRUE(stays.Await(digests[0]));
+  }
+  EXPECT_EQ(store->AreNative(digests), (std::vector<bool>{true, false, false}));
+  EXPECT_EQ(store->LocalBytesOf(digests), (std::vector<uint64_t>{first.size(), 0, second.size()}));
+  ASSERT_TRUE(store->Open(digests[2]).ok());
+  EXPECT_TRUE(stays.Await(digests[2])) << "and nothing is called that is gone";
 }
 
 // Without checksums by chunk a reader waits for the whole to be verified: Fetch does that without a thread.

@@ -327,7 +327,7 @@ TEST(Scrub, BlobsGetFsVerityIfTheFileSystemHasIt) {
   EXPECT_EQ(world.store->Scrubbed().verity, ScrubState::Verity::kOn);
   EXPECT_EQ(world.store->Scrubbed().last.damaged, 0U);
   // Leases and other names still work.
-  EXPECT_TRUE(world.store->Reuse(digest, {.revision = 200}).ok());
+  EXPECT_TRUE(world.store->Keep(digest, {.revision = 200}).ok());
   EXPECT_EQ(RealFiles().Stat(path)->mtime_s, 200);
   ASSERT_TRUE(RealFiles().Link(path, world.home / "draft").ok());
   EXPECT_TRUE(world.store->UnlinkOtherName(world.home / "draft", digest).ok());
