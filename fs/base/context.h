@@ -52,7 +52,7 @@ struct Context {
   std::string mount_point;  // canonical; also the identity of the mount that a draft belongs to
   store::Caller daemon;     // the caller of the daemon's own calls: Caller::upkeep
   bool shared = false;      // with other users (allow_other): grants are projected as ACLs
-  uid_t uid = 0;            // the mount's user, who owns all files on a private mount
+  uid_t uid = 0;            // the mount's user, the owner of all files on a private mount
   gid_t gid = 0;
   bool native = false;  // passthrough works on this mount
   // READY files up to this size are served from memory and the kernel's page cache, and never passed through.

@@ -101,7 +101,7 @@ class TreeCache::Impl {
       // Another process may have deleted the version, and a sweep its tree, after the record was read.
       if (const auto now = registry_.GetVersionById(daemon_, version); !now.ok()) return now.error();
       const std::string subject = fmt::format("{}/{}: its {}", info.model_name.ToString(), info.number, part);
-      // What a READY version names is never removed, so its absence is damage and not a missing name.
+      // A blob of a READY version is never removed, so its absence is damage and not a missing name.
       if (error.code() != Code::kNotFound) return error.Wrap(subject);
       return {Code::kDataLoss, fmt::format("{}: {}", subject, error.message())};
     };

@@ -41,7 +41,7 @@
 
 namespace modelfs::fs {
 
-// Who asks, by the kernel's word.
+// The caller of a request, by the kernel's word.
 struct Request {
   store::Caller caller;  // its stop, where something is changed: once it got a signal, or the mount ends
   gid_t gid = 0;
@@ -91,7 +91,7 @@ struct Place {
   std::string name;
 };
 
-// What SETATTR asks for; absent fields stay.
+// The changes that SETATTR asks for; absent fields stay.
 struct AttrChange {
   std::optional<mode_t> mode;
   std::optional<uid_t> uid;
@@ -209,8 +209,8 @@ class Zone {
                                  std::string_view value, int flags);
   virtual Outcome<void> RemoveXattr(const Request& request, NodeId node, std::string_view name);
 
-  // Bytes that the kernel wrote back from its page cache could not be stored: of a mapping, whose writer need
-  // not hear of it.
+  // Bytes that the kernel wrote back from its page cache could not be stored. They are of a mapping, so the
+  // writer may get no error.
   virtual void LostBytes(NodeId node);
 
   // The kernel's lookup count of `node` fell to zero.

@@ -1,4 +1,4 @@
-// What the dispatcher's files share: a request on its way, and what is open. Internal to fs/; see
+// The types that the dispatcher's files share: a request on its way, and open handles. Internal to fs/; see
 // fs/kernel/dispatcher.h.
 //
 //   dispatcher.cc    the zone of a node, the caller, refusals, waits, lookups; the requests of a few lines
@@ -71,9 +71,9 @@ inline constexpr std::array<const char*, 31> kOpNames = {
     "fallocate", "copy_file_range", "lseek",
 };
 
-// Nodes whose lookups are counted: those that need memory.
+// Whether lookups of the node are counted, because it needs memory.
 bool IsCounted(NodeId node);
-// In a READY version, which refuses every new name, of whatever kind, in its own words.
+// In a READY version, which refuses a new name of any kind in its own words.
 bool IsReady(NodeId node);
 // Longer than any name here (statfs(2), f_namemax), and the answer.
 bool IsTooLong(std::string_view name);
@@ -92,7 +92,7 @@ struct Dispatcher::OpenDirectory {
   std::shared_ptr<DirectoryHandle> handle;
 };
 
-// A request on its way: the answer owed, who asks, and what for.
+// A request on its way: the answer owed, its caller, and its purpose.
 class Dispatcher::Call {
   // Whether a zone decides by the caller; the others act on an open handle, or in the daemon's name.
   static bool AsksWho(Op op) {
@@ -194,7 +194,7 @@ void Dispatcher::Attempt(Call& call, const Function& attempt) {
   }
 }
 
-// Calls `change(request)`, whose wait for other writers a signal to its caller ends.
+// Calls `change(request)`; a signal to the caller ends its wait for other writers.
 template <typename Change>
 auto Dispatcher::Interruptibly(const Call& call, Change change) {
   const Interruption interruption(call.reply, ending_.get_token());

@@ -28,7 +28,7 @@ struct Dispatcher::Callbacks {
     return *static_cast<Dispatcher*>(fuse_req_userdata(request));
   }
 
-  // What is kept of an argument while its request waits: the kernel's buffer is gone then.
+  // A copy of an argument for a request that waits: the kernel's buffer is gone then.
   static std::string Kept(std::string_view bytes) { return std::string(bytes); }
   template <typename Value>
   static Value Kept(const Value& value) {

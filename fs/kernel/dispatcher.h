@@ -52,7 +52,7 @@ class Dispatcher : public Statistics {
   struct Options {
     std::string door;                       // "mount /models"
     std::optional<store::Speaker> speaker;  // of the mount, for each caller
-    std::string space_path;  // the file system whose space statfs(2) shows; empty: nothing is known
+    std::string space_path;  // statfs(2) shows the space of its file system; empty: nothing is known
     const Clock* clock = nullptr;
     store::HostIdentities* identities = nullptr;
     AclTable* acls = nullptr;  // where the kernel enforces ACLs (FuseChannel::Options::posix_acls)
@@ -115,7 +115,7 @@ class Dispatcher : public Statistics {
   void CountLookup(NodeId node);
   void Forgotten(NodeId node, uint64_t lookups);
 
-  // Calls `attempt`, whose exceptions become the answer.
+  // Calls `attempt`. An exception of it becomes the answer.
   template <typename Function>
   void Attempt(Call& call, const Function& attempt);
   // Calls `again` once what the call was deferred for has ended, or answers with the reason why not. The

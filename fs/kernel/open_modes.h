@@ -2,9 +2,9 @@
 // nodeid at a time and answers EIO to a mixture (Linux fs/fuse/iomode.c), so an OPEN joins the mode of the
 // handles that live already, and backing ids are shared and closed with the last of them.
 //
-// What the kernel reads for a nodeid is then of one file, the one that was opened first. A READY file can be
-// another one later, after damage that was healed: then whoever still has the first one open keeps it, nobody
-// new joins, and what the kernel has of the first is nothing to whoever comes after its last handle.
+// All handles of a nodeid must read the same file, because the kernel caches pages per nodeid. A repaired
+// blob is a different file: handles opened before the repair keep the old one, new opens fail until they are
+// closed, and the next open drops the cached pages.
 //
 // Invariant: an entry exists exactly while a handle of its node lives; it has a backing id if and only if
 // they are native.
@@ -36,12 +36,13 @@ class OpenModes {
     bool keep_pages = true;             // what the kernel may have of the node is of this file
   };
 
-  // One more handle of `node`, whose bytes are in `file` where they are in one. `backing.open` is null where
-  // the handle cannot be native; where it fails, the answer is cached. On OK it is undone by one Closed.
+  // One more handle of `node`; `file` holds its bytes, if a file does. `backing.open` is null if the handle
+  // cannot be native; if it fails, the handle is cached. On OK it is undone by one Closed.
   //   kDataLoss   handles live that read another file
   Result<Mode> Opened(NodeId node, std::optional<cas::FileId> file, const Backing& backing);
   void Closed(NodeId node, const std::function<void(int32_t)>& close_backing);
-  // The kernel let go of `node`, or of one lookup of it: whose its pages are is not known any more.
+  // The kernel let go of `node`, or of one of its lookups: the file that its pages are of is not known any
+  // more.
   void Forgotten(NodeId node);
 
   size_t native_handles() const;
@@ -57,7 +58,7 @@ class OpenModes {
   Result<std::optional<Mode>> Join(NodeId node, const std::optional<cas::FileId>& file) REQUIRES(mu_);
 
   mutable Mutex mu_;
-  // The first handle of a node whose pages, as far as the kernel has some, may be of an earlier file.
+  // The first handle of a node. If the kernel has pages of the node, they may be of an earlier file.
   Mode First(NodeId node, std::optional<int32_t> backing_id, const std::optional<cas::FileId>& file)
       REQUIRES(mu_);
 
@@ -65,8 +66,8 @@ class OpenModes {
   // The file that a node's pages in the kernel are of, since its first open here; nothing: not known any
   // more.
   std::unordered_map<NodeId, std::optional<cas::FileId>> page_files_ GUARDED_BY(mu_);
-  bool lost_track_ GUARDED_BY(mu_) =
-      false;  // there were too many nodes: of one not in page_files_ it is not known
+  // There were too many nodes: nothing is known of one that is not in page_files_.
+  bool lost_track_ GUARDED_BY(mu_) = false;
   size_t native_handles_ GUARDED_BY(mu_) = 0;
 };
 

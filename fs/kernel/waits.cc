@@ -71,7 +71,7 @@ void Waits::End(Id id, const Status& how) {
 }
 
 void Waits::RunAgain(Waiting waiting, const Status& how) {
-  // What was waited for is kept until then: it may be in the middle of reporting its end.
+  // The bytes' blob is kept until then: it may be in the middle of reporting the end.
   const auto run = [over = std::make_shared<Waiting>(std::move(waiting)), how] { over->resume(how); };
   if (!resumed_.Run(run)) run();  // the host has no thread for it
 }

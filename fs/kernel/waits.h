@@ -64,7 +64,7 @@ class Waits : public std::enable_shared_from_this<Waits> {
   void End(Id id, const Status& how);
   void RunAgain(Waiting waiting, const Status& how);
   void WatchDeadlines();
-  // The ids whose deadline has passed; the earliest deadline of the others, far away without any.
+  // Ids with a passed deadline, and the earliest deadline of the others, far away if there are none.
   std::pair<std::vector<Id>, Deadline> Overdue() const REQUIRES(mu_);
 
   Executor resumed_;

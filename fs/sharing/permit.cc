@@ -63,7 +63,7 @@ bool MayKnowName(const Context& context, const Request& request, NodeId node) {
     case NodeKind::kTree:
     case NodeKind::kAliasTree:
     case NodeKind::kAliasLink: {
-      // The record alone: a version whose files cannot be read has a name, too.
+      // The record is enough: a version has a name even if its files cannot be read.
       const auto version = context.registry->GetVersionById(context.daemon, parts.version);
       if (!version.ok()) return false;
       object = version->model;
@@ -117,7 +117,7 @@ tl::unexpected<Refusal> RefuseCaller(const Context& context, store::ObjectId obj
   if (error.code() != Code::kNotFound) return Refuse(error);
   const auto there = context.registry->Get(context.daemon, object);
   if (there.ok()) return Refuse(EACCES, error.message());
-  // Who holds a nodeid of an object that is gone walks the path again on ESTALE.
+  // On ESTALE the kernel looks up the path of a deleted object again.
   return there.error().code() == Code::kNotFound ? Refuse(ESTALE, there.error().message())
                                                  : Refuse(there.error());
 }
@@ -126,7 +126,7 @@ tl::unexpected<Refusal> RefuseCaller(const Context& context, const store::Target
                                      const Error& error) {
   if (error.code() == Code::kNotFound && target.version) {
     const auto there = context.registry->GetVersion(context.daemon, target.object, *target.version);
-    // Its name is for who may see it, which was not asked.
+    // Without its name: it was not asked whether the caller may see the version.
     if (!there.ok() && there.error().code() == Code::kNotFound)
       return Refuse(ESTALE, "this version was deleted");
   }

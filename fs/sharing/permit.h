@@ -1,6 +1,6 @@
-// What the mount asks the registry about a caller before it opens, lists or shows something: the exact answer
-// behind the kernel's outer bound (fs/sharing/posix_acl.h). Changes need no question here: the registry's own
-// calls decide.
+// Questions of the mount to the registry about a caller, before it opens, lists or shows something. They give
+// the exact answer behind the kernel's outer bound (fs/sharing/posix_acl.h). A change needs no question here,
+// because the registry's own call decides.
 #pragma once
 
 #include <map>
@@ -15,8 +15,8 @@
 
 namespace modelfs::fs {
 
-// EACCES with the registry's sentence, and a record in the audit log, in which `params` say what was asked
-// for beside the object; ESTALE where the object is gone.
+// EACCES with the registry's sentence if the caller may not do it; `params` then describe the request in the
+// audit log beside the object. ESTALE if the object is gone.
 Outcome<void> Permit(const Context& context, const Request& request, store::Operation operation,
                      store::ObjectId object, std::map<std::string, std::string> params = {});
 
@@ -28,40 +28,40 @@ tl::unexpected<Refusal> Refused(const Context& context, const Request& request, 
                                 store::ObjectId object, const Status& decision,
                                 std::map<std::string, std::string> params);
 
-// Whether Permit would say yes; for what is shown in part.
+// Whether Permit would allow it; for something that is shown in part.
 bool May(const Context& context, const Request& request, store::Operation operation, store::ObjectId object);
 
-// For what tells the numbers of a model's versions: they are for who may have its metadata, and for who makes
-// the next one. As Permit, or whether that would say yes.
+// For an answer that shows the numbers of a model's versions. Callers that may read its metadata, or make its
+// next version, may know them. As Permit, and as May.
 Outcome<void> PermitNumbers(const Context& context, const Request& request, store::ObjectId model);
 bool MayKnowNumbers(const Context& context, const Request& request, store::ObjectId model);
 
-// Whether the caller may be told what the node is called, which is for who may see the model that it belongs
-// to: a file that was kept open outlives that, and renames.
+// Whether the caller may know the node's name: it must see the model that the node belongs to. An open file
+// outlives that right, and renames of the model.
 bool MayKnowName(const Context& context, const Request& request, NodeId node);
 
-// What a sentence that nothing was permitted for calls the object: "this model" to a caller who may not see
-// it. (Catalogs and schemas keep their names: whoever has a nodeid of one had its name.)
+// The object's name in a sentence before any permission: "this model" for a caller that may not see it.
+// (Catalogs and schemas keep their names, because a caller with the nodeid of one had its name.)
 std::string ShownName(const Context& context, const Request& request, const store::ObjectInfo& object);
-// Likewise the version, as NameOf; and without its number to who may see the model, not its versions.
+// Likewise the version's, as NameOf; without its number for a caller that may see the model, but no versions.
 std::string ShownName(const Context& context, const Request& request, const store::VersionInfo& version);
-// The version's number, and "N" to who may not know it.
+// The version's number, or "N" for a caller that may not know it.
 std::string ShownNumber(const Context& context, const Request& request, const store::VersionInfo& version);
-// What is said to who would change something in a READY version of that number.
+// The refusal of a change in a READY version of that number.
 std::string NeverChanges(std::string_view number);
 // The command that copies a model, or one of its versions, by their names.
 std::string HowToCopy(std::string_view from, std::string_view to);
-// "prod.ml.iris/3", for whom it was permitted to see.
+// "prod.ml.iris/3", for a caller that may see it.
 std::string NameOf(const store::VersionInfo& version);
 
-// For what a registry call in the caller's name answered about an object whose name the kernel knows: what is
-// hidden from the caller is then not absent but EACCES.
+// For an error of a registry call in the caller's name, about an object that has a name in the kernel: if the
+// object is hidden from the caller, the refusal is EACCES and not ENOENT.
 tl::unexpected<Refusal> RefuseCaller(const Context& context, store::ObjectId object, const Error& error);
-// Likewise about a version, which is ESTALE where somebody has deleted it meanwhile.
+// Likewise about a version; ESTALE if it was deleted meanwhile.
 tl::unexpected<Refusal> RefuseCaller(const Context& context, const store::Target& target, const Error& error);
 
-// The mount's word to the audit log about what it decided itself: an open, let through or refused, once for
-// each handle; or another refusal. The one place for it.
+// Reports a decision of the mount to the audit log: an allowed or refused open, once for each handle, or
+// another refusal. No other place does that.
 void AuditDecision(const Context& context, const Request& request, store::Operation operation,
                    store::ObjectId object, const Status& decision,
                    std::map<std::string, std::string> params = {});

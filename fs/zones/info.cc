@@ -36,7 +36,7 @@ constexpr size_t kActivityRecords = 10'000;
 constexpr size_t kPage = 1000;
 constexpr std::string_view kJsonSuffix = ".json";
 
-// What a mount asks the registry of an object on a person's behalf, in the attribute's words.
+// The questions about an object that a user may ask through the mount, in the attribute's words.
 constexpr std::string_view kAccessPrefix = "user.modelfs.access.";
 struct Question {
   store::Operation operation;
@@ -263,8 +263,9 @@ bool IsInfoDirectory(InfoFile file) {
          file == InfoFile::kLineageDirectory;
 }
 
-// What one must be allowed for what is in a directory, or in a file of it: as the ACL of the directory says
-// (fs/sharing/acl_table.cc). Lineage is for whoever may know of the model (reference §2.4, 24).
+// The operation that must be allowed for the names in a directory, and for the content of its files, as the
+// ACL of the directory has it (fs/sharing/acl_table.cc). Every caller that may see the model may read its
+// lineage (reference §2.4, 24).
 store::Operation ShownBy(InfoFile file) {
   return file == InfoFile::kVersionsDirectory || file == InfoFile::kVersionJson ? store::Operation::kGet
                                                                                 : store::Operation::kSee;
@@ -316,7 +317,7 @@ Outcome<struct stat> InfoZone::InfoStat(const NodeParts& parts) {
   if (parts.info == InfoFile::kVersionJson || parts.info == InfoFile::kLineageJson) {
     const auto version = context_.registry->GetVersion(context_.daemon, parts.object, parts.version_number);
     if (!version.ok()) {
-      // The registry's sentence names the model, and this is answered to whoever asks.
+      // Not the registry's sentence, which names the model: this answer goes to every caller.
       if (version.error().code() != Code::kNotFound) return Refuse(version.error());
       return Refuse(ENOENT, fmt::format("there is no version {}", parts.version_number));
     }

@@ -1,4 +1,4 @@
-// What other zones need to know of the generated files.
+// Entries of the generated files, for other zones.
 #pragma once
 
 #include "fs/base/context.h"
@@ -7,7 +7,7 @@
 
 namespace modelfs::fs {
 
-// What a lookup of /.modelfs and of <model>/.info answers.
+// The entries that a lookup of /.modelfs and of <model>/.info returns.
 Entry ControlDirectoryEntry(const Context& context);
 Entry InfoDirectoryEntry(const Context& context, const store::ObjectInfo& model);
 

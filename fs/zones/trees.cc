@@ -30,13 +30,13 @@ constexpr size_t kSmallFilesBytes = size_t{64} << 20U;
 
 // ---------------------------------------------------------------------------------------------------
 
-// The names under which the kernel may know a file by a nodeid whose reads go through the daemon. When
-// the file's blob becomes native, those names are to be looked up again. Bounded; thread-safe.
+// Names under which the kernel may have a nodeid that is read through the daemon. When the file's blob
+// becomes native, the kernel must look up these names again. Bounded; thread-safe.
 class CachedNames {
  public:
   // More than this many files that are still being verified are not remembered one by one.
   static constexpr size_t kMaxNodes = 100'000;
-  // What then bounds how long a name leads to a nodeid that is read the slow way.
+  // The longest time that a name of another file leads to a nodeid that is read the slow way.
   static constexpr double kUnrememberedTtlS = 10;
 
   struct Name {
@@ -99,8 +99,8 @@ class CachedNames {
 
 // ---------------------------------------------------------------------------------------------------
 
-// What stat(2) shows of the files that are open. Once a version is deleted nothing else knows, and fstat(2)
-// reaches us by the nodeid, without the handle. Thread-safe.
+// The attributes of open files, as stat(2) shows them. Once a version is deleted no other part has them, and
+// fstat(2) reaches the daemon by the nodeid, without the handle. Thread-safe.
 class OpenAttrs {
  public:
   // One more handle of `node`; undone by one Closed.
@@ -203,8 +203,8 @@ class BlobHandle : public TreeHandle {
     return NotYet(FetchOf(blob_, offset_bytes, out.size()));
   }
 
-  // Of a small file, whose bytes were on another host when it was opened, as of a SmallHandle: the two may be
-  // open at the same time.
+  // A small file that was opened while its bytes were on another host is like a SmallHandle: both may be open
+  // at the same time.
   std::optional<cas::FileId> File() const override { return small_ ? std::nullopt : blob_->File(); }
   // Where a handle of the same nodeid is cached, the dispatcher splices from it.
   std::optional<int> NativeFd() const override { return small_ ? std::nullopt : blob_->NativeFd(); }
@@ -287,10 +287,10 @@ class TreesZone : public Zone {
   Outcome<std::shared_ptr<FileHandle>> HandleOf(const Found& found, NodeId node);
   tl::unexpected<Refusal> RefuseOpen(const Found& found, const std::string& subject, const Error& why) const;
   // For a file that cannot be opened. Another process may delete a version, and a sweep its blobs, before the
-  // watcher hears of that: then the cached list of files is old, and nothing is damaged.
+  // watcher is notified. The cached list of files is then old, and nothing is damaged.
   bool WasDeleted(store::VersionId version) const;
   std::string PathOf(const CachedVersion& version, uint32_t node) const;
-  // What the audit log says of an open, let through or refused.
+  // The parameters of an allowed or refused open in the audit log.
   std::map<std::string, std::string> AuditParams(const Found& opened) const;
   struct stat AliasRootAttr(const store::VersionInfo& version, uint8_t slot) const;
   tl::unexpected<Refusal> ReadOnly(const Request& request, NodeId node, std::string_view name) const;
@@ -405,7 +405,7 @@ Entry TreesZone::EntryOf(const CachedVersion& version, const NodeParts& parent, 
       entry.entry_ttl_s = CachedNames::kUnrememberedTtlS;
       return entry;
     }
-    // Asked again, now that nobody can make it native unheard.
+    // Asked again: from now on BlobIsNative finds the name.
     if (!context_.blobs->IsNative(blob)) return entry;
     BlobIsNative(blob);
   }
@@ -441,7 +441,7 @@ tl::unexpected<Refusal> TreesZone::ReadOnly(const Request& request, NodeId node,
   Pending pending;
   const auto version = context_.trees->Find(parts.version, pending);
   if (pending != nullptr) return NotYet(std::move(pending));
-  // Whatever became of the version, it is not to be written to.
+  // A version must not be written to, even if it was deleted or cannot be read.
   if (!version.ok())
     return Refuse(EROFS, "a version never changes, and this one was deleted or cannot be read");
   const store::VersionInfo& info = (*version)->info;
@@ -452,7 +452,7 @@ tl::unexpected<Refusal> TreesZone::ReadOnly(const Request& request, NodeId node,
   return Refuse(EROFS, fmt::format("{}: {}", subject, NeverChanges(ShownNumber(context_, request, info))));
 }
 
-// As `rm -r versions/N` hears it, which begins with the files.
+// For `rm -r versions/N`, which begins with the files.
 tl::unexpected<Refusal> TreesZone::RefuseRemoval(const Request& request, NodeId parent,
                                                  std::string_view name) const {
   Refusal refusal = ReadOnly(request, parent, name).value();
@@ -535,7 +535,7 @@ Outcome<Place> TreesZone::PlaceOf(NodeId node) {
                                                : AliasTreeNode(parts.slot, parts.version, parent),
                  std::string(found->node->name)};
   }
-  // The record alone says where a version is, so one whose files cannot be read has a place, too.
+  // The record is enough: a version has a place even if its files cannot be read.
   const auto version = context_.registry->GetVersionById(context_.daemon, parts.version);
   if (!version.ok()) return Refuse(version.error());
   if (parts.kind == NodeKind::kAliasTree) {
@@ -587,7 +587,7 @@ Outcome<std::shared_ptr<FileHandle>> TreesZone::HandleOf(const Found& found, Nod
   const auto blob = context_.blobs->Open(digest);
   if (!blob.ok()) return RefuseOpen(found, subject, blob.error());
   const bool native = found.parts.flavour == Flavour::kNative;
-  // It became native by being opened: whoever looks the name up from now on gets the other nodeid.
+  // It became native by being opened: lookups of its name return the other nodeid from now on.
   if (context_.native && !native && !small && (*blob)->NativeFd()) BlobIsNative(digest);
   return std::make_shared<BlobHandle>(*blob, small, std::move(subject), node, digest, attr, open_);
 }
