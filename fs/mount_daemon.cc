@@ -71,6 +71,7 @@ class Daemon : public MountDaemon {
     context_.refusals = &refusals_;
     context_.log = parts_.log;
     context_.mount_point = options_.mount_point;
+    context_.home = options_.source;
     context_.daemon = parts_.daemon;
     context_.daemon.door = door;
     context_.shared = options_.allow_other;

@@ -85,8 +85,8 @@ struct VersionInfo {
   std::string source;          // its origin: a path, URI, or "models:/c.s.m/3"
   bool source_masked = false;  // the source is in a model that the caller may not see; `source` is empty
   std::string run_id;
-  std::string comment;  // filled by GetVersion, not by ListVersions
-  std::vector<std::string> aliases;
+  std::string comment;             // filled by GetVersion, not by ListVersions
+  std::vector<AliasInfo> aliases;  // those that point to it, sorted by name
   int64_t created_at_ms = 0;
   std::string created_by;
   int64_t updated_at_ms = 0;

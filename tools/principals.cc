@@ -2,33 +2,12 @@
 
 #include <fmt/core.h>
 
-#include <algorithm>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "cas/base/shell_word.h"
 #include "cas/base/text.h"
 
 namespace modelfs::tools {
-
-std::string_view SourceName(store::PrincipalSource source) {
-  return source == store::PrincipalSource::kHost ? "host" : "registry";
-}
-
-std::string PrincipalKindField(store::PrincipalKind kind) {
-  std::string field(store::PrincipalKindName(kind));
-  std::replace(field.begin(), field.end(), ' ', '_');
-  return field;
-}
-
-Json PrincipalJson(const store::PrincipalInfo& principal) {
-  return {{"name", principal.name},
-          {"id", principal.id},
-          {"kind", PrincipalKindField(principal.kind)},
-          {"source", SourceName(principal.source)},
-          {"created_at", principal.created_at_ms},
-          {"created_by", principal.created_by}};
-}
 
 Status RemovePrincipal(store::Governance& governance, const store::Caller& caller, std::string_view name,
                        Removed kind) {

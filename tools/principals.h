@@ -6,14 +6,8 @@
 
 #include "cas/base/result.h"
 #include "store/governance.h"
-#include "tools/print/output.h"
 
 namespace modelfs::tools {
-
-std::string_view SourceName(store::PrincipalSource source);  // "registry", "host"
-std::string PrincipalKindField(store::PrincipalKind kind);   // "user", "service_principal", "group"
-// `name`, `id`, `kind`, `source`, `created_at`, `created_by`.
-Json PrincipalJson(const store::PrincipalInfo& principal);
 
 // DeletePrincipal for a group (kGroup) or any other principal (kNoGroup). kFailedPrecondition if the
 // principal is of the other kind.

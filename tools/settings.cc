@@ -4,10 +4,10 @@
 
 #include <algorithm>
 #include <charconv>
-#include <nlohmann/json.hpp>
 #include <optional>
 
 #include "cas/base/text.h"
+#include "store/registry_json.h"
 
 namespace modelfs::tools {
 namespace {
@@ -16,8 +16,6 @@ constexpr std::string_view kSignature = "signature";
 constexpr std::string_view kProtectedAlias = "protected-alias.";
 constexpr std::string_view kMaxModels = "max-models";
 constexpr std::string_view kMaxVersions = "max-versions";
-
-std::string_view SignatureWord(bool required) { return required ? "required" : "if-mlmodel"; }
 
 Error UnknownKey(std::string_view key) {
   return Error(Code::kInvalidArgument,
@@ -51,22 +49,14 @@ bool HasSettings(const store::ObjectInfo& object) {
 
 std::vector<std::pair<std::string, std::string>> SettingsList(const store::ContainerSettings& settings) {
   std::vector<std::pair<std::string, std::string>> list;
-  if (settings.signature_required) list.emplace_back(kSignature, SignatureWord(*settings.signature_required));
+  if (settings.signature_required)
+    list.emplace_back(kSignature, store::SignatureField(*settings.signature_required));
   for (const auto& alias : settings.protected_aliases) {
     list.emplace_back(fmt::format("{}{}", kProtectedAlias, alias.first), alias.second);
   }
   if (settings.max_models) list.emplace_back(kMaxModels, std::to_string(*settings.max_models));
   if (settings.max_versions) list.emplace_back(kMaxVersions, std::to_string(*settings.max_versions));
   return list;
-}
-
-Json SettingsJson(const store::ContainerSettings& settings) {
-  Json json = Json::object();
-  if (settings.signature_required) json["signature"] = SignatureWord(*settings.signature_required);
-  if (!settings.protected_aliases.empty()) json["protected_aliases"] = TagsJson(settings.protected_aliases);
-  if (settings.max_models) json["max_models"] = *settings.max_models;
-  if (settings.max_versions) json["max_versions"] = *settings.max_versions;
-  return json;
 }
 
 std::vector<std::string> RuleLines(const store::ObjectInfo& container, const store::ContainerSettings& set,
@@ -97,30 +87,16 @@ std::vector<std::string> RuleLines(const store::ObjectInfo& container, const sto
   return lines;
 }
 
-Json EffectiveSettingsJson(const store::ObjectInfo& container,
-                           const std::vector<store::EffectiveSettings>& effective) {
-  Json list = Json::array();
-  for (const store::EffectiveSettings& place : effective) {
-    Json json = SettingsJson(place.settings);
-    if (!(place.from == container.full_name)) {
-      json["inherited_from_type"] = store::KindName(place.from_kind);
-      json["inherited_from_name"] = place.from.ToString();
-    }
-    list.push_back(std::move(json));
-  }
-  return list;
-}
-
 Status ApplySetting(std::string_view key, std::string_view value, store::ContainerSettings& settings) {
   const auto refuse = [&](std::string_view possible) {
     return Error(Code::kInvalidArgument, fmt::format("{} cannot be \"{}\"; it must be {}", key,
                                                      Printable(value.substr(0, kNameMaxBytes)), possible));
   };
   if (key == kSignature) {
-    if (value != SignatureWord(true) && value != SignatureWord(false)) {
+    if (value != store::SignatureField(true) && value != store::SignatureField(false)) {
       return refuse("required or if-mlmodel");
     }
-    settings.signature_required = value == SignatureWord(true);
+    settings.signature_required = value == store::SignatureField(true);
     return OkStatus();
   }
   if (std::optional<uint64_t>* limit = LimitOf(key, settings)) {

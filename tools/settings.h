@@ -8,7 +8,6 @@
 
 #include "cas/base/result.h"
 #include "store/governance.h"
-#include "tools/print/output.h"
 
 namespace modelfs::tools {
 
@@ -19,16 +18,10 @@ bool HasSettings(const store::ObjectInfo& object);
 // The settings that are set, in the order "signature", "protected-alias.<Alias>", "max-models",
 // "max-versions".
 std::vector<std::pair<std::string, std::string>> SettingsList(const store::ContainerSettings& settings);
-// The same as an object: `signature`, `protected_aliases`, `max_models`, `max_versions`.
-Json SettingsJson(const store::ContainerSettings& settings);
 
 // One line for each setting of the container itself and for each that it inherits.
 std::vector<std::string> RuleLines(const store::ObjectInfo& container, const store::ContainerSettings& set,
                                    const std::vector<store::EffectiveSettings>& effective);
-// An array of objects as of SettingsJson. Inherited ones also have `inherited_from_type` and
-// `inherited_from_name`.
-Json EffectiveSettingsJson(const store::ObjectInfo& container,
-                           const std::vector<store::EffectiveSettings>& effective);
 
 // kInvalidArgument: an unknown key, or an invalid value; the message lists the valid ones.
 Status ApplySetting(std::string_view key, std::string_view value, store::ContainerSettings& settings);

@@ -49,6 +49,7 @@ struct Context {
   Refusals* refusals = nullptr;            // may be null in tests
   const Statistics* statistics = nullptr;  // may be null in tests
   std::shared_ptr<spdlog::logger> log;
+  std::string home;         // what mountinfo shows as the device: the registry's home
   std::string mount_point;  // canonical; also the identity of the mount that a draft belongs to
   store::Caller daemon;     // the caller of the daemon's own calls: Caller::upkeep
   bool shared = false;      // with other users (allow_other): grants are projected as ACLs

@@ -1,43 +1,11 @@
 #include "fs/base/refusals.h"
 
-#include <fmt/core.h>
-
 #include <algorithm>
-#include <cstring>
 #include <string_view>
 #include <utility>
 
-#include "cas/base/json_text.h"
-#include "cas/base/text.h"
-
 namespace modelfs::fs {
 namespace {
-
-// A JSON string, RFC 8259 section 7. Bytes that are not UTF-8 become \xNN text first: JSON has no bytes.
-std::string Quoted(std::string_view text) {
-  std::string printable;
-  if (!IsValidUtf8(text)) {
-    printable = Printable(text);
-    text = printable;
-  }
-  std::string out = "\"";
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
-      out += '\\';
-      out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      out += fmt::format("\\u{:04x}", static_cast<unsigned>(static_cast<unsigned char>(c)));
-    } else {
-      out += c;
-    }
-  }
-  return VisibleJson(out + '"');
-}
-
-std::string ErrnoName(int errno_value) {
-  const char* name = ::strerrorname_np(errno_value);
-  return name != nullptr ? name : fmt::format("errno {}", errno_value);
-}
 
 bool IsRepeat(const RefusalRecord& now, const RefusalRecord& before) {
   if (now.operation != before.operation || now.errno_value != before.errno_value) return false;
@@ -87,19 +55,6 @@ std::vector<RefusalRecord> Refusals::Of(uid_t uid) const {
   const auto found = by_user_.find(uid);
   if (found == by_user_.end()) return {};
   return {found->second.begin(), found->second.end()};
-}
-
-std::string Refusals::AsJsonLines(uid_t uid) const {
-  std::string out;
-  for (const RefusalRecord& record : Of(uid)) {
-    out += fmt::format(R"({{"time_ms":{},"operation":{},"path":{},"errno":{},"errno_name":{},"message":{},)"
-                       R"("count":{},"first_time_ms":{}}})"
-                       "\n",
-                       record.time_ms, Quoted(record.operation), Quoted(record.path), record.errno_value,
-                       Quoted(ErrnoName(record.errno_value)), Quoted(record.message), record.count,
-                       record.first_ms);
-  }
-  return out;
 }
 
 }  // namespace modelfs::fs

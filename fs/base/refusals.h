@@ -42,9 +42,6 @@ class Refusals {
 
   void Record(RefusalRecord record);
   std::vector<RefusalRecord> Of(uid_t uid) const;  // by the time of the last refusal, oldest first
-  // The contents of /.modelfs/errors: one JSON object a line, with time_ms, operation, path, errno,
-  // errno_name, message, count and first_time_ms.
-  std::string AsJsonLines(uid_t uid) const;
 
  private:
   static void MakeRoom(std::deque<RefusalRecord>& records);

@@ -21,12 +21,13 @@
 #include "fs/sharing/permit.h"
 #include "fs/zones/attrs.h"
 #include "fs/zones/zones.h"
-#include "store/audit_json.h"
+#include "store/registry_json.h"
 
 namespace modelfs::fs {
 namespace {
 
-using Json = nlohmann::ordered_json;
+using store::Json;
+using store::JsonText;
 using store::ObjectInfo;
 using store::VersionInfo;
 using store::VersionNumber;
@@ -58,105 +59,23 @@ constexpr Question kQuestions[] = {
     {store::Operation::kDelete, "delete"},
 };
 
-std::string Dump(const Json& json, int indent) {
-  // Names and texts are UTF-8 by the registry's rules; what is not, in an old record, must not throw here.
-  return VisibleJson(json.dump(indent, ' ', false, Json::error_handler_t::replace)) + "\n";
-}
-
 // --- what the files say --------------------------------------------------------------------------
-
-Json TagsOf(const std::map<std::string, std::string>& tags) {
-  Json json = Json::array();
-  for (const auto& tag : tags) json.push_back(Json{{"key", tag.first}, {"value", tag.second}});
-  return json;
-}
-
-Json ModelJson(const ObjectInfo& model, const std::map<std::string, std::string>& tags) {
-  Json aliases = Json::array();
-  for (const store::AliasInfo& alias : model.aliases) {
-    aliases.push_back(Json{{"alias_name", alias.name}, {"version_num", alias.version}});
-  }
-  const std::vector<std::string>& parts = model.full_name.parts;
-  return Json{{"name", model.name},
-              {"catalog_name", parts.empty() ? "" : parts[0]},
-              {"schema_name", parts.size() < 2 ? "" : parts[1]},
-              {"full_name", model.full_name.ToString()},
-              {"id", model.id},
-              {"owner", model.owner},
-              {"comment", model.comment},
-              {"aliases", std::move(aliases)},
-              {"tags", TagsOf(tags)},
-              {"latest_version", model.latest_ready},
-              {"created_at", model.created_at_ms},
-              {"created_by", model.created_by},
-              {"updated_at", model.updated_at_ms},
-              {"updated_by", model.updated_by}};
-}
-
-Json VersionJson(const VersionInfo& version, const std::map<std::string, std::string>& tags) {
-  const std::vector<std::string>& parts = version.model_name.parts;
-  Json json{{"model_name", parts.empty() ? "" : parts.back()},
-            {"catalog_name", parts.empty() ? "" : parts[0]},
-            {"schema_name", parts.size() < 2 ? "" : parts[1]},
-            {"full_name", version.model_name.ToString()},
-            {"version", version.number},
-            {"id", version.id},
-            {"status", store::StatusName(version.status)}};
-  if (!version.status_message.empty()) json["status_message"] = version.status_message;
-  if (version.status == store::VersionStatus::kReady) {
-    json["tree_sha256"] = version.tree.Hex();
-    json["total_bytes"] = version.total_bytes;
-    json["file_count"] = version.file_count;
-    json["signature"] = version.signature == store::Signature::kPresent ? "present" : "none";
-  }
-  json["source"] = version.source;
-  json["run_id"] = version.run_id;
-  json["comment"] = version.comment;
-  json["aliases"] = version.aliases;
-  json["tags"] = TagsOf(tags);
-  json["created_at"] = version.created_at_ms;
-  json["created_by"] = version.created_by;
-  json["updated_at"] = version.updated_at_ms;
-  json["updated_by"] = version.updated_by;
-  return json;
-}
-
-// Where a version came from: the version it was copied from, the run that logged it, or the place its
-// files were taken from.
-Json LineageJson(const VersionInfo& version) {
-  Json upstream = Json::array();
-  if (version.source_masked) {
-    upstream.push_back(Json{{"kind", "parent_version"}, {"masked", true}});
-  } else if (const auto parent = store::ParseModelSource(version.source)) {
-    Json edge{{"kind", "parent_version"}, {"full_name", parent->model.ToString()}};
-    if (const auto* number = std::get_if<VersionNumber>(&parent->version)) edge["version"] = *number;
-    upstream.push_back(std::move(edge));
-  } else if (!version.source.empty()) {
-    upstream.push_back(Json{{"kind", "source"}, {"uri", version.source}});
-  }
-  if (!version.run_id.empty()) upstream.push_back(Json{{"kind", "run"}, {"run_id", version.run_id}});
-  return Json{{"full_name", version.model_name.ToString()},
-              {"version", version.number},
-              {"created_at", version.created_at_ms},
-              {"created_by", version.created_by},
-              {"upstream", std::move(upstream)}};
-}
 
 Json ScrubJson(const ScrubSource& source) {
   const cas::ScrubState state = source.scrubbed ? source.scrubbed() : cas::ScrubState();
   constexpr double kPercent = 100;
   const auto percent = static_cast<int64_t>(state.Fraction() * kPercent);
   return Json{{"period_s", source.period_ms / 1000},
-              {"began_at_ms", state.pass.began_at_ms},
+              {"began_at", state.pass.began_at_ms},
               {"percent", percent},
               {"blobs", state.pass.blobs},
-              {"bytes", state.pass.bytes},
+              {"size_bytes", state.pass.bytes},
               {"damaged", state.pass.damaged},
               {"unchecked", state.pass.unchecked},
-              {"last_began_at_ms", state.last.began_at_ms},
-              {"last_ended_at_ms", state.last.ended_at_ms},
+              {"last_began_at", state.last.began_at_ms},
+              {"last_ended_at", state.last.ended_at_ms},
               {"last_blobs", state.last.blobs},
-              {"last_bytes", state.last.bytes},
+              {"last_size_bytes", state.last.bytes},
               {"last_damaged", state.last.damaged},
               {"last_unchecked", state.last.unchecked},
               {"fs_verity", cas::VerityName(state.verity)}};
@@ -164,12 +83,14 @@ Json ScrubJson(const ScrubSource& source) {
 
 Json StatusJson(const Context& context, const StatisticsSnapshot& numbers, const std::string& registry_id,
                 const ScrubSource& scrub) {
-  return Json{{"registry", registry_id},
+  return Json{{"kind", "mount"},
+              {"registry", registry_id},
+              {"home", context.home},
               {"mount_point", context.mount_point},
-              {"version", MODELFS_VERSION},
+              {"modelfs_version", MODELFS_VERSION},
               {"pid", ::getpid()},
               {"user", context.daemon.principal},
-              {"started_at_ms", numbers.started_at_ms},
+              {"started_at", numbers.started_at_ms},
               {"uptime_s", std::max<int64_t>(0, numbers.now_ms - numbers.started_at_ms) / 1000},
               {"passthrough", numbers.passthrough},
               {"passthrough_reason", numbers.passthrough_reason},
@@ -181,6 +102,32 @@ Json StatusJson(const Context& context, const StatisticsSnapshot& numbers, const
               {"drafts", numbers.drafts},
               {"trees_cached", context.trees != nullptr ? context.trees->size() : 0},
               {"scrub", ScrubJson(scrub)}};
+}
+
+std::string ErrnoName(int errno_value) {
+  const char* name = ::strerrorname_np(errno_value);
+  return name != nullptr ? name : fmt::format("errno {}", errno_value);
+}
+
+// Names that users sent may hold bytes that are not UTF-8, which JSON has not: they become \xNN text.
+std::string JsonWord(const std::string& text) { return IsValidUtf8(text) ? text : Printable(text); }
+
+// One JSON object a line, the newest last.
+std::string RefusalLines(const std::vector<RefusalRecord>& records) {
+  std::string text;
+  for (const RefusalRecord& record : records) {
+    const Json line{{"kind", "refusal"},
+                    {"first_at", record.first_ms},
+                    {"last_at", record.time_ms},
+                    {"count", record.count},
+                    {"operation", record.operation},
+                    {"path", JsonWord(record.path)},
+                    {"errno", record.errno_value},
+                    {"errno_name", ErrnoName(record.errno_value)},
+                    {"message", JsonWord(record.message)}};
+    text += JsonText(line, -1) + "\n";
+  }
+  return text;
 }
 
 // Prometheus' text exposition format, version 0.0.4.
@@ -420,27 +367,28 @@ Outcome<Place> InfoZone::PlaceOf(NodeId node) {
 
 Outcome<std::string> InfoZone::ControlText(const Request& request, NodeId node) {
   if (node == kControlErrors) {
-    return context_.refusals != nullptr ? context_.refusals->AsJsonLines(request.caller.uid) : std::string();
+    return context_.refusals != nullptr ? RefusalLines(context_.refusals->Of(request.caller.uid))
+                                        : std::string();
   }
   if (node == kControlMetrics) return MetricsText(context_, Numbers(), scrub_);
   CHECK(node == kControlStatus);
   const auto settings = context_.registry->Settings(context_.daemon);
   if (!settings.ok()) return Refuse(settings.error());
-  return Dump(StatusJson(context_, Numbers(), settings->id, scrub_), 2);
+  return JsonText(StatusJson(context_, Numbers(), settings->id, scrub_), 2) + "\n";
 }
 
 Outcome<std::string> InfoZone::Activity(const Request& request, store::ObjectId model) {
   const auto records = context_.journal->Activity(request.caller, model, kActivityRecords);
   if (!records.ok()) return RefuseCaller(context_, model, records.error());
   std::string text;
-  for (const store::AuditRecord& record : *records) text += store::ActivityJson(record) + "\n";
+  for (const store::AuditRecord& record : *records) text += JsonText(store::ActivityJson(record), -1) + "\n";
   return text;
 }
 
 std::string AccessLine(std::string_view operation, const Status& allowed) {
-  Json line{{"operation", operation}, {"allowed", allowed.ok()}};
+  Json line{{"kind", "access"}, {"operation", operation}, {"allowed", allowed.ok()}};
   if (!allowed.ok()) line["message"] = allowed.error().message();
-  return Dump(line, -1);
+  return JsonText(line, -1) + "\n";
 }
 
 // One JSON object a line. Of what is hidden from the caller, the registry's own sentence, as of what is not
@@ -495,7 +443,7 @@ Outcome<std::string> InfoZone::InfoText(const Request& request, const NodeParts&
     if (!model.ok()) return RefuseCaller(context_, parts.object, model.error());
     const auto tags = context_.registry->Tags(request.caller, {parts.object, std::nullopt});
     if (!tags.ok()) return RefuseCaller(context_, parts.object, tags.error());
-    return Dump(ModelJson(*model, *tags), 2);
+    return JsonText(store::ObjectJson(*model, *tags), 2) + "\n";
   }
   std::map<std::string, std::string> of_version;
   if (parts.version_number != 0) of_version["version_arg"] = std::to_string(parts.version_number);
@@ -505,13 +453,13 @@ Outcome<std::string> InfoZone::InfoText(const Request& request, const NodeParts&
   if (parts.info == InfoFile::kLineageJson) {
     const auto lineage = context_.registry->Lineage(request.caller, parts.object, parts.version_number);
     if (!lineage.ok()) return RefuseCaller(context_, {parts.object, parts.version_number}, lineage.error());
-    return Dump(LineageJson(*lineage), 2);
+    return JsonText(store::LineageJson(*lineage), 2) + "\n";
   }
   const auto version = context_.registry->GetVersion(request.caller, parts.object, parts.version_number);
   if (!version.ok()) return RefuseCaller(context_, {parts.object, parts.version_number}, version.error());
   const auto tags = context_.registry->Tags(context_.daemon, {parts.object, parts.version_number});
   if (!tags.ok()) return Refuse(tags.error());
-  return Dump(VersionJson(*version, *tags), 2);
+  return JsonText(store::VersionJson(*version, *tags), 2) + "\n";
 }
 
 Outcome<OpenedFile> InfoZone::Open(const Request& request, NodeId node, int flags) {

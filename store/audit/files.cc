@@ -13,8 +13,8 @@
 #include "cas/base/base64.h"
 #include "cas/base/fd.h"
 #include "cas/base/text.h"
-#include "store/audit_json.h"
 #include "store/records/records.h"
+#include "store/registry_json.h"
 
 namespace modelfs::store {
 namespace {
@@ -58,7 +58,7 @@ Error NotOfTheLog(const AuditFile& file, const std::string& other) {
 }  // namespace
 
 std::string AuditLine(const AuditRecord& record) {
-  std::string line = AuditJson(record);
+  std::string line = AuditFileText(record);
   line.pop_back();  // the closing brace
   line += kEncodingField;
   line += EncodeBase64(EncodeAudit(record));

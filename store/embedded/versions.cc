@@ -67,12 +67,10 @@ void TellVersion(Change& change, EventKind kind, const StoredObject& model, Vers
   change.event().version_id = id;
 }
 
-std::vector<std::string> AliasesOf(const ObjectRecord& model, VersionNumber number) {
-  std::vector<std::string> names;
-  for (const AliasInfo& alias : model.aliases) {
-    if (alias.version == number) names.push_back(alias.name);
-  }
-  return names;
+std::vector<AliasInfo> AliasesOf(const ObjectRecord& model, VersionNumber number) {
+  std::vector<AliasInfo> aliases = model.aliases;
+  std::erase_if(aliases, [number](const AliasInfo& alias) { return alias.version != number; });
+  return aliases;
 }
 
 Result<VersionWhereRecord> WhereIs(View& view, VersionId id) {
@@ -519,13 +517,13 @@ Status EmbeddedRegistryImpl::DeleteVersion(const Caller& caller, ObjectId model_
     ASSIGN_OR_RETURN(StoredObject model, change.Model(model_id));
     ASSIGN_OR_RETURN(const FullName name, change.NameOf(model));
     ASSIGN_OR_RETURN(const VersionRecord record, change.Version(model, number));
-    const std::vector<std::string> gone = AliasesOf(model.record, number);
+    const std::vector<AliasInfo> gone = AliasesOf(model.record, number);
     ASSIGN_OR_RETURN(const Rules rules, RulesFor(change, model));
-    for (const std::string& alias : gone) {
-      if (rules.protected_aliases.count(FoldCase(alias)) == 0) continue;
+    for (const AliasInfo& alias : gone) {
+      if (rules.protected_aliases.count(FoldCase(alias.name)) == 0) continue;
       return Error(Code::kFailedPrecondition,
                    fmt::format("{} version {} has the protected alias {}; move the alias first",
-                               name.ToString(), number, alias));
+                               name.ToString(), number, alias.name));
     }
     change.SetReserve(Reserve::kPart);
     std::erase_if(model.record.aliases, [&](const AliasInfo& alias) { return alias.version == number; });
@@ -542,13 +540,15 @@ Status EmbeddedRegistryImpl::DeleteVersion(const Caller& caller, ObjectId model_
     ASSIGN_OR_RETURN(const auto tags, change.Tags(model_id, number));
     for (const auto& [key, value] : tags) change.Delete(keys::Tag(model_id, number, key));
     Change::Params params{{"full_name_arg", name.ToString()}, {"version_arg", std::to_string(number)}};
-    for (const std::string& alias : gone) {
+    std::vector<std::string> gone_names;
+    for (const AliasInfo& alias : gone) {
       std::string& list = params["aliases"];
-      list += (list.empty() ? "" : ",") + alias;
+      list += (list.empty() ? "" : ",") + alias.name;
+      gone_names.push_back(alias.name);
     }
     change.Audit("deleteModelVersion", name, model_id, std::move(params));
     TellVersion(change, EventKind::kVersionDeleted, model, number, record.id);
-    change.event().aliases = gone;
+    change.event().aliases = std::move(gone_names);
     return OkStatus();
   });
 }

@@ -154,6 +154,7 @@ ZoneWorld::ZoneWorld() {
   context.refusals = refusals.get();
   context.held_names = held_names.get();
   context.mount_point = "/models";
+  context.home = "/registry";
   context.daemon = daemon;
   context.uid = ::getuid();
   context.gid = ::getgid();

@@ -375,21 +375,22 @@ class Governance(Case):
         self.ok("set", "prod", "signature", "required")
         self.ok("set", "prod", "max-models", "7")
         self.assertEqual(self.json("set", "prod", "protected-alias.Champion", "releasers"),
-                         {"signature": "required", "protected_aliases": {"Champion": "releasers"}, "max_models": 7})
+                         {"kind": "settings", "signature": "required", "protected_aliases": {"Champion": "releasers"}, "max_models": 7})
         self.assertEqual(self.json("show", "prod")["settings"]["max_models"], 7)
         self.assertIn("protected-alias.Champion = releasers", self.ok("show", "prod"))
-        self.assertEqual(self.json("show", "prod.ml")["settings"], {})
+        self.assertEqual(self.json("show", "prod.ml")["settings"], {"kind": "settings"})
         self.ok("set", "prod.ml", "signature", "if-mlmodel")
         self.ok("set", "prod.ml", "max-models", "3")
         self.assertEqual(self.json("show", "prod.ml")["effective_settings"],
-                         [{"signature": "required", "protected_aliases": {"Champion": "releasers"},
-                           "inherited_from_type": "catalog", "inherited_from_name": "prod"}, {"max_models": 3}])
+                         [{"kind": "settings", "signature": "required", "protected_aliases": {"Champion": "releasers"},
+                           "inherited_from_type": "catalog", "inherited_from_name": "prod"},
+                          {"kind": "settings", "max_models": 3}])
         shown = self.ok("show", "prod.ml")
         for line in ("signature = if-mlmodel (a stricter rule applies)", "max-models = 3\n",
                      "signature = required (from catalog prod)", "protected-alias.Champion = releasers (from catalog prod)"):
             self.assertIn(line, shown)
         self.assertEqual(self.json("set", "prod", "--unset", "signature"),
-                         {"protected_aliases": {"Champion": "releasers"}, "max_models": 7})
+                         {"kind": "settings", "protected_aliases": {"Champion": "releasers"}, "max_models": 7})
         self.refused(2, "set", "prod", "colour", "red", says="max-models")
         self.refused(3, "set", "prod", "protected-alias.Champion", "nobody-of-that-name")
 
@@ -537,7 +538,7 @@ class Story(Case):
         version = self.json("show", "prod.ml.iris@Champion")
         self.assertEqual(version["version"], 1)
         self.assertEqual(version["status"], "READY")
-        self.assertEqual(version["aliases"], ["Champion"])
+        self.assertEqual([(a["alias_name"], a["version"]) for a in version["aliases"]], [("Champion", 1)])
         self.assertEqual(version["tags"], {"task": "classification", "note": "a=b"})
         self.assertEqual(version["comment"], "first")
         self.assertEqual(version["run_id"], "r1")
@@ -563,7 +564,7 @@ class Story(Case):
         # Aliases.
         self.ok("alias", "set", "prod.ml.iris@Challenger", "2")
         self.ok("alias", "set", "prod.ml.iris@Champion", "2")
-        self.assertEqual([(a["alias_name"], a["version_num"]) for a in self.json("alias", "ls", "prod.ml.iris")],
+        self.assertEqual([(a["alias_name"], a["version"]) for a in self.json("alias", "ls", "prod.ml.iris")],
                          [("Challenger", 2), ("Champion", 2)])
         self.assertEqual(self.ok("resolve", "prod.ml.iris@Champion"), "prod.ml.iris/2\n")
         self.ok("alias", "rm", "prod.ml.iris@Challenger")
@@ -651,7 +652,8 @@ class Story(Case):
         self.assertEqual([record["sequence"] for record in self.audit("--after", "2", "--limit", "3")], [3, 4, 5])
         self.assertEqual([record["sequence"] for record in self.audit("--limit", "2")], sequences[-2:])
         self.refused(2, "audit", "--limit", "-1", says="is not a number of 0 or more")
-        self.assertEqual(self.json("audit", "verify"), {"records": len(sequences), "whole": True})
+        self.assertEqual(self.json("audit", "verify"),
+                         {"kind": "audit_check", "records": len(sequences), "whole": True})
 
     def test_audit_of_a_name_that_never_existed_is_not_found(self):
         self.ready_registry()
@@ -682,9 +684,10 @@ class Story(Case):
         self.assertIn("setRegisteredModelTag prod.ml.iris", self.ok("audit", "prod.ml.iris"))
 
         self.assertIn("moved 4 records to 1 new file", self.ok("audit", "rotate", "--keep", "1"))
-        self.assertEqual(self.json("audit", "rotate", "--before", "1h"), {"records": 0, "files": 0})
+        self.assertEqual(self.json("audit", "rotate", "--before", "1h"),
+                         {"kind": "audit_rotation", "records": 0, "files": 0})
         self.assertEqual([record["actionName"] for record in self.audit("prod.ml")], names)
-        self.assertEqual(self.json("audit", "verify"), {"records": 6, "whole": True})
+        self.assertEqual(self.json("audit", "verify"), {"kind": "audit_check", "records": 6, "whole": True})
         moved = os.path.join(self.home, "audit", "1-4.jsonl")
         with open(moved) as file:
             text = file.read()
@@ -773,9 +776,9 @@ class Story(Case):
 
     def test_audit_settings_are_stored_and_their_change_is_recorded(self):
         self.ready_registry()
-        settings = {"opens": "counted", "rotate_bytes": 8 << 20, "rotate_age_seconds": 90 * 86400}
+        settings = {"opens": "counted", "kind": "audit_settings", "rotate_size_bytes": 8 << 20, "rotate_age_s": 90 * 86400}
         self.assertEqual(self.json("audit", "settings"), settings)
-        settings = {"opens": "each", "rotate_bytes": 1 << 20, "rotate_age_seconds": 12 * 3600}
+        settings = {"opens": "each", "kind": "audit_settings", "rotate_size_bytes": 1 << 20, "rotate_age_s": 12 * 3600}
         self.assertEqual(self.json("audit", "settings", "--opens", "each", "--rotate-size", "1MiB", "--rotate-age", "12h"),
                          settings)
         self.assertEqual(self.json("audit", "settings"), settings)

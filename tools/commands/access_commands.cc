@@ -10,6 +10,7 @@
 #include "tools/commands/commands.h"
 #include "tools/principals.h"
 #include "tools/print/output.h"
+#include "tools/records.h"
 #include "tools/settings.h"
 
 namespace modelfs::tools {
@@ -54,27 +55,12 @@ Result<store::PrivilegeSet> ParsePrivileges(std::string_view text) {
   }
 }
 
-Json GrantJson(const store::GrantInfo& grant, const store::ObjectInfo& on) {
-  Json privileges = Json::array();
-  for (const store::Privilege each : grant.privileges.ToList())
-    privileges.push_back(store::PrivilegeName(each));
-  Json json = {{"principal", grant.principal},
-               {"principal_id", grant.principal_id},
-               {"principal_kind", PrincipalKindField(grant.kind)},
-               {"privileges", std::move(privileges)}};
-  if (grant.from_kind != on.kind) {
-    json["inherited_from_type"] = store::KindName(grant.from_kind);
-    json["inherited_from_name"] = grant.from.ToString();
-  }
-  return json;
-}
-
 void PrintGrants(const std::vector<store::GrantInfo>& grants, const store::ObjectInfo& on, bool as_json) {
   Table table({"PRINCIPAL", "KIND", "PRIVILEGES", "GRANTED ON"});
   JsonList json;
   for (const store::GrantInfo& grant : grants) {
     if (as_json) {
-      json.Add(GrantJson(grant, on));
+      json.Add(store::GrantJson(grant, on.kind));
       continue;
     }
     std::vector<std::string_view> privileges;
@@ -150,9 +136,15 @@ Status RunOwnerSet(const Cli& cli, const OwnerArguments& arguments) {
   ASSIGN_OR_RETURN(
       const store::ObjectInfo object,
       FindObject(*home, place, ToAsk(store::Operation::kSetOwner, place, {{"owner", arguments.principal}})));
+  Tags tags;
+  if (arguments.json) {  // the caller may not be allowed to read them afterwards
+    ASSIGN_OR_RETURN(tags, home->registry->Tags(home->caller, {object.id, std::nullopt}));
+  }
   ASSIGN_OR_RETURN(const store::ObjectInfo now,
                    home->registry->SetOwner(home->caller, object.id, arguments.principal));
-  if (arguments.json) PrintJson(ObjectJson(now));
+  if (!arguments.json) return OkStatus();
+  ASSIGN_OR_RETURN(const Json json, ObjectRecord(*home, now, tags));
+  PrintJson(json);
   return OkStatus();
 }
 
@@ -186,7 +178,7 @@ Status RunSet(const Cli& cli, const SetArguments& arguments) {
   store::ContainerSettings settings = before;
   RETURN_IF_ERROR(apply(settings));
   RETURN_IF_ERROR(home->registry->SetSettings(home->caller, container.id, before, settings));
-  if (arguments.json) PrintJson(SettingsJson(settings));
+  if (arguments.json) PrintJson(store::SettingsJson(settings));
   return OkStatus();
 }
 

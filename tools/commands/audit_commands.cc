@@ -7,9 +7,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cas/base/clock.h"
-#include "cas/base/json_text.h"
 #include "cas/base/text.h"
-#include "store/audit_json.h"
 #include "tools/command.h"
 #include "tools/commands/commands.h"
 #include "tools/print/output.h"
@@ -64,7 +62,7 @@ Result<store::AuditQuery> QueryOf(const AuditArguments& arguments, const Place& 
 }
 
 void PrintRecord(const store::AuditRecord& record, bool json) {
-  if (json) return PrintLine(VisibleJson(store::AuditJson(record)));
+  if (json) return PrintLine(store::JsonText(store::AuditJson(record), -1));
   std::string line = fmt::format("{} {} {}", record.sequence, LocalTime(record.time_ms), record.principal);
   if (!record.run_by.empty()) line += fmt::format(" (run by {})", record.run_by);
   line += fmt::format(" {} {}", record.action, record.full_name);
@@ -172,7 +170,7 @@ Status RunAuditVerify(const Cli& cli, const VerifyArguments& arguments) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
   ASSIGN_OR_RETURN(const uint64_t records, home->registry->VerifyAudit(home->caller));
   if (arguments.json) {
-    PrintJson({{"records", records}, {"whole", true}});
+    PrintJson({{"kind", "audit_check"}, {"records", records}, {"whole", true}});
   } else {
     PrintLine(fmt::format("the audit log is whole: {} record{}", records, records == 1 ? "" : "s"));
   }
@@ -194,7 +192,7 @@ Status RunAuditRotate(const Cli& cli, const RotateArguments& arguments) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
   ASSIGN_OR_RETURN(const store::AuditRotation rotation, home->registry->RotateAudit(home->caller, options));
   if (arguments.json) {
-    PrintJson({{"records", rotation.records}, {"files", rotation.files}});
+    PrintJson({{"kind", "audit_rotation"}, {"records", rotation.records}, {"files", rotation.files}});
   } else {
     PrintLine(fmt::format("moved {} record{} to {} new file{} in {}/audit", rotation.records,
                           rotation.records == 1 ? "" : "s", rotation.files, rotation.files == 1 ? "" : "s",
@@ -212,9 +210,6 @@ struct SettingsArguments {
   bool json = false;
 };
 
-constexpr std::string_view kEach = "each";
-constexpr std::string_view kCounted = "counted";
-
 Status RunAuditSettings(const Cli& cli, const SettingsArguments& arguments) {
   std::optional<int64_t> age_ms;
   if (!arguments.rotate_age.empty()) {
@@ -224,24 +219,23 @@ Status RunAuditSettings(const Cli& cli, const SettingsArguments& arguments) {
   ASSIGN_OR_RETURN(store::AuditSettings settings, home->registry->GetAuditSettings(home->caller));
   const store::AuditSettings before = settings;
   using Opens = store::AuditSettings::Opens;
-  if (!arguments.opens.empty()) settings.opens = arguments.opens == kEach ? Opens::kEach : Opens::kCounted;
+  if (!arguments.opens.empty()) {
+    settings.opens = arguments.opens == store::OpensField(Opens::kEach) ? Opens::kEach : Opens::kCounted;
+  }
   if (arguments.rotate_bytes) settings.most_bytes = *arguments.rotate_bytes;
   if (age_ms) settings.longest_ms = *age_ms;
   if (!(settings == before)) {
     RETURN_IF_ERROR(home->registry->SetAuditSettings(home->caller, settings));
   }
-  const std::string_view opens = settings.opens == Opens::kEach ? kEach : kCounted;
   constexpr int64_t kSecondMs = 1000;
   constexpr int64_t kDayMs = kSecondMs * 60 * 60 * 24;
   if (arguments.json) {
-    PrintJson({{"opens", opens},
-               {"rotate_bytes", settings.most_bytes},
-               {"rotate_age_seconds", settings.longest_ms / kSecondMs}});
+    PrintJson(store::AuditSettingsJson(settings));
     return OkStatus();
   }
   const bool days = settings.longest_ms % kDayMs == 0;
   Fields fields;
-  fields.Add("opens", opens);
+  fields.Add("opens", store::OpensField(settings.opens));
   fields.Add("rotate-size", HumanBytes(settings.most_bytes));
   fields.Add("rotate-age", days ? fmt::format("{}d", settings.longest_ms / kDayMs)
                                 : fmt::format("{}s", settings.longest_ms / kSecondMs));
@@ -249,6 +243,7 @@ Status RunAuditSettings(const Cli& cli, const SettingsArguments& arguments) {
 }
 
 void AddSettings(Cli& cli, CLI::App& audit) {
+  using Opens = store::AuditSettings::Opens;
   auto arguments = std::make_shared<SettingsArguments>();
   CLI::App* command =
       AddCommand(audit, "settings", "Show or set how opens are recorded, and when old records move to files",
@@ -258,7 +253,8 @@ void AddSettings(Cli& cli, CLI::App& audit) {
           "--opens", arguments->opens,
           "counted: one record per principal, version and minute, and one with the number of the rest; "
           "each: one for every opened file")
-      ->check(CLI::IsMember({std::string(kCounted), std::string(kEach)}))
+      ->check(CLI::IsMember(
+          {std::string(store::OpensField(Opens::kCounted)), std::string(store::OpensField(Opens::kEach))}))
       ->type_name("WHICH");
   command
       ->add_option("--rotate-size", arguments->rotate_bytes,

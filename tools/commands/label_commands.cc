@@ -72,7 +72,7 @@ Status RunAliasLs(const Cli& cli, const AliasArguments& arguments) {
   JsonList json;
   for (const store::AliasInfo& alias : model.aliases) {
     if (arguments.json) {
-      json.Add(AliasJson(alias));
+      json.Add(store::AliasJson(alias));
     } else {
       table.Add({alias.name, std::to_string(alias.version), LocalTime(alias.updated_at_ms)});
     }
@@ -128,7 +128,7 @@ Status RunTagLs(const Cli& cli, const TagArguments& arguments) {
   ASSIGN_OR_RETURN(const OpenTarget at, Open(cli, arguments, TagUse::kList));
   ASSIGN_OR_RETURN(const Tags tags, at.home->registry->Tags(at.home->caller, at.target));
   if (arguments.json) {
-    PrintJson(TagsJson(tags));
+    PrintJson(store::TagsJson(tags));
     return OkStatus();
   }
   Table table({"KEY", "VALUE"});

@@ -15,6 +15,7 @@
 #include "tools/pages.h"
 #include "tools/print/output.h"
 #include "tools/print/progress.h"
+#include "tools/records.h"
 #include "tools/settings.h"
 
 namespace modelfs::tools {
@@ -40,6 +41,20 @@ std::vector<std::string> ObjectRow(const store::ObjectInfo& object, bool models)
           object.owner, LocalTime(object.updated_at_ms)};
 }
 
+std::string AliasNames(const store::VersionInfo& version, std::string_view separator) {
+  std::vector<std::string_view> names;
+  for (const store::AliasInfo& alias : version.aliases) names.push_back(alias.name);
+  return fmt::format("{}", fmt::join(names, separator));
+}
+
+// A list's item that was deleted meanwhile is left out.
+template <typename T>
+Status AddListed(Home& home, const T& item, JsonList& json) {
+  const Result<Json> record = ListedRecord(home, item);
+  if (record.ok()) json.Add(*record);
+  return record.ok() || record.error().code() == Code::kNotFound ? OkStatus() : Status(record.error());
+}
+
 // --- ls ---
 
 struct LsArguments {
@@ -55,13 +70,13 @@ Status ListObjects(Home& home, const store::ObjectInfo& parent, const LsArgument
   RETURN_IF_ERROR(EachItem(
       [&](const store::PageRequest& page) { return home.registry->List(home.caller, parent.id, page); },
       [&](const store::ObjectInfo& child) {
-        if (arguments.json) {
-          json.Add(ObjectJson(child));
-        } else if (arguments.names_only) {
+        if (arguments.json) return AddListed(home, child, json);
+        if (arguments.names_only) {
           PrintLine(child.full_name.ToString());
         } else {
           table.Add(ObjectRow(child, models));
         }
+        return OkStatus();
       }));
   if (arguments.json) json.End();
   Print(table.Render());
@@ -76,18 +91,17 @@ Status ListVersions(Home& home, const store::ObjectInfo& model, const LsArgument
         return home.registry->ListVersions(home.caller, model.id, page);
       },
       [&](const store::VersionInfo& version) {
-        if (arguments.json) {
-          json.Add(VersionJson(version));
-        } else if (arguments.names_only) {
-          PrintLine(VersionName(version));
+        if (arguments.json) return AddListed(home, version, json);
+        if (arguments.names_only) {
+          PrintLine(store::VersionName(version));
         } else {
           const bool ready = version.status == store::VersionStatus::kReady;
           table.Add({std::to_string(version.number), std::string(store::StatusName(version.status)),
                      ready ? HumanBytes(version.total_bytes) : "",
-                     ready ? std::to_string(version.file_count) : "",
-                     fmt::format("{}", fmt::join(version.aliases, " ")), LocalTime(version.created_at_ms),
-                     version.created_by, version.source});
+                     ready ? std::to_string(version.file_count) : "", AliasNames(version, " "),
+                     LocalTime(version.created_at_ms), version.created_by, version.source});
         }
+        return OkStatus();
       }));
   if (arguments.json) json.End();
   Print(table.Render());
@@ -98,7 +112,7 @@ Status ListFiles(Home& home, const Place& place, const LsArguments& arguments) {
   ASSIGN_OR_RETURN(const store::VersionInfo version, FindVersion(home, place));
   if (version.status != store::VersionStatus::kReady) {
     return Error(Code::kFailedPrecondition,
-                 fmt::format("{} is {}; only a READY version has files", VersionName(version),
+                 fmt::format("{} is {}; only a READY version has files", store::VersionName(version),
                              store::StatusName(version.status)));
   }
   ASSIGN_OR_RETURN(const cas::Tree tree, cas::ReadTree(*home.blobs, version.tree));
@@ -113,7 +127,7 @@ Status ListFiles(Home& home, const Place& place, const LsArguments& arguments) {
     found = true;
     const bool directory = entry.kind == cas::EntryKind::kEmptyDirectory;
     if (arguments.json) {
-      json.Add(FileJson(entry));
+      json.Add(store::FileJson(entry));
     } else if (arguments.names_only) {
       PrintLine(Printable(entry.path));
     } else {
@@ -123,7 +137,7 @@ Status ListFiles(Home& home, const Place& place, const LsArguments& arguments) {
   }
   if (!found) {
     return Error(Code::kNotFound,
-                 fmt::format("{} has no file {}", VersionName(version), Printable(place.inside)));
+                 fmt::format("{} has no file {}", store::VersionName(version), Printable(place.inside)));
   }
   if (arguments.json) json.End();
   Print(table.Render());
@@ -162,16 +176,14 @@ Status ShowVersion(Home& home, const Place& place, bool as_json) {
   ASSIGN_OR_RETURN(const store::VersionInfo version, FindVersion(home, place));
   ASSIGN_OR_RETURN(const Tags tags, home.registry->Tags(home.caller, {version.model, version.number}));
   if (as_json) {
-    Json json = VersionJson(version);
-    json["tags"] = TagsJson(tags);
-    PrintJson(json);
+    PrintJson(store::VersionJson(version, tags));
     return OkStatus();
   }
   Fields fields;
-  fields.Add("version", VersionName(version));
+  fields.Add("version", store::VersionName(version));
   fields.Add("status", store::StatusName(version.status));
   fields.Add("reason", version.status_message);
-  fields.Add("aliases", fmt::format("{}", fmt::join(version.aliases, " ")));
+  fields.Add("aliases", AliasNames(version, " "));
   if (version.status == store::VersionStatus::kReady) {
     fields.Add("size", fmt::format("{} in {} file{}", HumanBytes(version.total_bytes), version.file_count,
                                    version.file_count == 1 ? "" : "s"));
@@ -190,7 +202,6 @@ Status ShowVersion(Home& home, const Place& place, bool as_json) {
 
 Status ShowObject(Home& home, const Place& place, bool as_json) {
   ASSIGN_OR_RETURN(const store::ObjectInfo object, FindObject(home, place));
-  ASSIGN_OR_RETURN(const Tags tags, home.registry->Tags(home.caller, {object.id, std::nullopt}));
   store::ContainerSettings settings;
   std::vector<store::EffectiveSettings> effective;
   if (HasSettings(object)) {
@@ -198,15 +209,15 @@ Status ShowObject(Home& home, const Place& place, bool as_json) {
     ASSIGN_OR_RETURN(effective, home.registry->GetEffectiveSettings(home.caller, object.id));
   }
   if (as_json) {
-    Json json = ObjectJson(object);
-    json["tags"] = TagsJson(tags);
+    ASSIGN_OR_RETURN(Json json, ObjectRecord(home, object));
     if (HasSettings(object)) {
-      json["settings"] = SettingsJson(settings);
-      json["effective_settings"] = EffectiveSettingsJson(object, effective);
+      json["settings"] = store::SettingsJson(settings);
+      json["effective_settings"] = store::EffectiveSettingsJson(object.full_name, effective);
     }
     PrintJson(json);
     return OkStatus();
   }
+  ASSIGN_OR_RETURN(const Tags tags, home.registry->Tags(home.caller, {object.id, std::nullopt}));
   Fields fields;
   if (object.kind == store::ObjectKind::kMetastore) {
     ASSIGN_OR_RETURN(const store::RegistrySettings registry, home.registry->Settings(home.caller));
@@ -257,7 +268,9 @@ Status RunMkdir(const Cli& cli, const MkdirArguments& arguments) {
   ASSIGN_OR_RETURN(const store::ObjectInfo made,
                    MakeObject(*home, place.name, arguments.description,
                               arguments.parents ? Parents::kCreate : Parents::kMustExist));
-  if (arguments.json) PrintJson(ObjectJson(made));
+  if (!arguments.json) return OkStatus();
+  ASSIGN_OR_RETURN(const Json json, ObjectRecord(*home, made));
+  PrintJson(json);
   return OkStatus();
 }
 
@@ -294,7 +307,9 @@ Status RunRename(const Cli& cli, const RenameArguments& arguments) {
   ASSIGN_OR_RETURN(const store::ObjectInfo model,
                    FindObject(*home, place, ToAsk(store::Operation::kRename, place, {{"new_name", leaf}})));
   ASSIGN_OR_RETURN(const store::ObjectInfo now, home->registry->Rename(home->caller, model.id, leaf));
-  if (arguments.json) PrintJson(ObjectJson(now));
+  if (!arguments.json) return OkStatus();
+  ASSIGN_OR_RETURN(const Json json, ObjectRecord(*home, now));
+  PrintJson(json);
   return OkStatus();
 }
 
@@ -340,9 +355,9 @@ Status RemoveVersion(Home& home, const Place& place, bool yes) {
                    FindVersion(home, place, ToAsk(store::Operation::kDelete, place)));
   if (!yes) {
     const std::string aliases =
-        version.aliases.empty() ? "" : fmt::format(" and its aliases {}", fmt::join(version.aliases, ", "));
+        version.aliases.empty() ? "" : fmt::format(" and its aliases {}", AliasNames(version, ", "));
     RETURN_IF_ERROR(
-        Confirm(fmt::format("{}: delete this version{} for good?", VersionName(version), aliases)));
+        Confirm(fmt::format("{}: delete this version{} for good?", store::VersionName(version), aliases)));
   }
   return home.registry->DeleteVersion(home.caller, version.model, version.number);
 }
@@ -393,13 +408,13 @@ Status RunSearch(const Cli& cli, const SearchArguments& arguments) {
         return home->registry->SearchModels(home->caller, arguments.filter, page);
       },
       [&](const store::ObjectInfo& model) {
-        if (arguments.json) {
-          json.Add(ObjectJson(model));
-        } else if (arguments.names_only) {
+        if (arguments.json) return AddListed(*home, model, json);
+        if (arguments.names_only) {
           PrintLine(model.full_name.ToString());
         } else {
           table.Add(ObjectRow(model, true));
         }
+        return OkStatus();
       }));
   if (arguments.json) json.End();
   Print(table.Render());

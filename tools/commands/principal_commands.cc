@@ -23,7 +23,7 @@ struct PrincipalArguments {
 
 std::vector<std::string> PrincipalRow(const store::PrincipalInfo& principal) {
   return {principal.name, std::string(store::PrincipalKindName(principal.kind)),
-          std::string(SourceName(principal.source)), LocalTime(principal.created_at_ms)};
+          std::string(store::SourceField(principal.source)), LocalTime(principal.created_at_ms)};
 }
 
 void PrintPrincipals(const std::vector<store::PrincipalInfo>& principals, bool as_json) {
@@ -31,7 +31,7 @@ void PrintPrincipals(const std::vector<store::PrincipalInfo>& principals, bool a
   JsonList json;
   for (const store::PrincipalInfo& principal : principals) {
     if (as_json) {
-      json.Add(PrincipalJson(principal));
+      json.Add(store::PrincipalJson(principal));
     } else {
       table.Add(PrincipalRow(principal));
     }
@@ -57,7 +57,7 @@ Status Make(const Cli& cli, store::PrincipalKind kind, const PrincipalArguments&
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
   ASSIGN_OR_RETURN(const store::PrincipalInfo made,
                    home->registry->CreatePrincipal(home->caller, kind, arguments.name));
-  if (arguments.json) PrintJson(PrincipalJson(made));
+  if (arguments.json) PrintJson(store::PrincipalJson(made));
   return OkStatus();
 }
 
@@ -86,7 +86,7 @@ Status RunPrincipalShow(const Cli& cli, const PrincipalArguments& arguments) {
   std::vector<std::string> names;
   for (const store::PrincipalInfo& group : groups) names.push_back(group.name);
   if (arguments.json) {
-    Json json = PrincipalJson(principal);
+    Json json = store::PrincipalJson(principal);
     json["groups"] = names;
     PrintJson(json);
     return OkStatus();
@@ -94,7 +94,7 @@ Status RunPrincipalShow(const Cli& cli, const PrincipalArguments& arguments) {
   Fields fields;
   fields.Add("principal", principal.name);
   fields.Add("kind", store::PrincipalKindName(principal.kind));
-  fields.Add("source", SourceName(principal.source));
+  fields.Add("source", store::SourceField(principal.source));
   fields.Add("id", std::to_string(principal.id));
   for (const std::string& name : names) fields.Add("group", name);
   fields.Add("created", fmt::format("{}{}{}", LocalTime(principal.created_at_ms),

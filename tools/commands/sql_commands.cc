@@ -85,7 +85,10 @@ Json StatementJson(const ParsedStatement& statement, const SqlTable& table) {
     for (size_t i = 0; i < row.size(); ++i) object[table.columns[i]] = row[i];
     rows.push_back(std::move(object));
   }
-  return {{"statement", statement.number}, {"sql", PrintSql(statement.statement)}, {"rows", std::move(rows)}};
+  return {{"kind", "statement"},
+          {"statement", statement.number},
+          {"sql", PrintSql(statement.statement)},
+          {"rows", std::move(rows)}};
 }
 
 Status RunAll(Home& home, const std::vector<ParsedStatement>& statements, bool as_json) {

@@ -26,6 +26,7 @@
 #include "tools/commands/commands.h"
 #include "tools/mounts.h"
 #include "tools/print/output.h"
+#include "tools/records.h"
 
 namespace modelfs::tools {
 namespace {
@@ -134,6 +135,7 @@ void PrintField(const std::string& name, const Json& value) {
 void PrintStatus(const MountPoint& mount, const Json& status) {
   PrintLine(fmt::format("{} of {}", Printable(mount.path), Printable(mount.source)));
   for (const auto& field : status.items()) {
+    if (field.key() == "kind") continue;
     if (!field.value().is_object()) {
       PrintField(field.key(), field.value());
       continue;
@@ -158,7 +160,7 @@ Status RunStatus(const Cli& cli, const StatusArguments& arguments) {
       failure = Error(Code::kInternal, fmt::format("{}: its status is not a JSON object", mount.path));
     } else if (arguments.json) {
       status["mount_point"] = mount.path;
-      status["registry"] = mount.source;
+      status["home"] = mount.source;
       list.Add(status);
     } else {
       PrintStatus(mount, status);
@@ -326,8 +328,8 @@ Result<Asked> WhatIsAsked(const Cli& cli, const std::string& text) {
 }
 
 std::string RefusalText(const MountPoint& mount, const Json& refusal) {
-  const int64_t last_ms = refusal.value("time_ms", int64_t{0});
-  const int64_t first_ms = refusal.value("first_time_ms", last_ms);
+  const int64_t last_ms = refusal.value("last_at", int64_t{0});
+  const int64_t first_ms = refusal.value("first_at", last_ms);
   const auto count = refusal.value("count", uint64_t{1});
   std::string text =
       fmt::format("{}  {} {}{}: {}: {}", LocalTime(last_ms), refusal.value("operation", "?"), mount.path,
@@ -465,7 +467,8 @@ Status RunCommit(const Cli& cli, const CommitArguments& arguments) {
       return OkStatus();
     }
     if (!version.ok()) return version.error();
-    PrintJson(VersionJson(*version));
+    ASSIGN_OR_RETURN(const Json json, VersionRecord(*home, *version));
+    PrintJson(json);
     return OkStatus();
   }
 }

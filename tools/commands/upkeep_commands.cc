@@ -98,7 +98,8 @@ Status RunGc(const Cli& cli, const GcArguments& arguments) {
   const cas::SweepReport& report = garbage.blobs;
   const std::string_view removed = arguments.dry_run ? "would remove" : "removed";
   if (arguments.json) {
-    Json json = {{"dry_run", arguments.dry_run},
+    Json json = {{"kind", "sweep"},
+                 {"dry_run", arguments.dry_run},
                  {"blobs_removed", report.blobs_removed},
                  {"bytes_removed", report.bytes_removed},
                  {"blobs_kept", report.blobs_kept},
@@ -224,8 +225,10 @@ Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
     // A damaged registry, already reported, may not have the answer.
     if (!found.ok() && !RecordsAreWhole(registry)) found = std::vector<std::string>();
     ASSIGN_OR_RETURN(const std::vector<std::string> needed_by, std::move(found));
-    damaged.push_back(
-        {{"digest", blob.digest.ToString()}, {"reason", blob.reason}, {"needed_by", needed_by}});
+    damaged.push_back({{"kind", "damage"},
+                       {"digest", blob.digest.ToString()},
+                       {"reason", blob.reason},
+                       {"needed_by", needed_by}});
     if (arguments.json) continue;
     PrintLine(fmt::format("damaged: {}: {}", blob.digest.ToString(), Printable(blob.reason)));
     for (const std::string& version : needed_by) PrintLine(fmt::format("  needed by {}", version));
@@ -233,7 +236,8 @@ Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
       PrintLine(RecordsAreWhole(registry) ? "  needed by no version" : "  needed by no known version");
   }
   if (arguments.json) {
-    PrintJson({{"blobs_checked", report.blobs_checked},
+    PrintJson({{"kind", "check"},
+               {"blobs_checked", report.blobs_checked},
                {"bytes_checked", report.bytes_checked},
                {"repaired", arguments.repair},
                {"damaged", damaged},

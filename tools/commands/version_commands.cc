@@ -25,6 +25,7 @@
 #include "tools/mounts.h"
 #include "tools/print/output.h"
 #include "tools/print/progress.h"
+#include "tools/records.h"
 
 namespace modelfs::tools {
 namespace {
@@ -33,15 +34,13 @@ namespace files = std::filesystem;
 
 Status PrintVersion(Home& home, const store::VersionInfo& version, bool as_json) {
   if (!as_json) {
-    PrintLine(VersionName(version));
+    PrintLine(store::VersionName(version));
     return OkStatus();
   }
   // Read again: with the aliases that it got since.
   ASSIGN_OR_RETURN(const store::VersionInfo now,
                    home.registry->GetVersion(home.caller, version.model, version.number));
-  ASSIGN_OR_RETURN(const Tags tags, home.registry->Tags(home.caller, {version.model, version.number}));
-  Json json = VersionJson(now);
-  json["tags"] = TagsJson(tags);
+  ASSIGN_OR_RETURN(const Json json, VersionRecord(home, now));
   PrintJson(json);
   return OkStatus();
 }
@@ -222,9 +221,9 @@ Status RunRegister(const Cli& cli, const RegisterArguments& arguments) {
   for (const std::string& alias : arguments.aliases) {
     const auto set = home->registry->SetAlias(home->caller, version->model, alias, version->number);
     if (!set.ok()) {
-      PrintLine(VersionName(*version));
+      PrintLine(store::VersionName(*version));
       return set.error().Wrap(
-          fmt::format("{} is registered, but alias {} is not set", VersionName(*version), alias));
+          fmt::format("{} is registered, but alias {} is not set", store::VersionName(*version), alias));
     }
   }
   return PrintVersion(*home, *version, arguments.json);
@@ -239,26 +238,26 @@ struct CpArguments {
   bool json = false;
 };
 
-void PrintModelCopy(const store::FullName& source, const store::ModelCopy& copy, bool as_json) {
+Status PrintModelCopy(Home& home, const store::FullName& source, const store::ModelCopy& copy, bool as_json) {
   const std::string name = copy.model.full_name.ToString();
   const auto names = [&](const store::ModelCopy::Version& version) {
     return std::pair(fmt::format("{}/{}", source.ToString(), version.source),
                      fmt::format("{}/{}", name, version.copy));
   };
   if (as_json) {
-    Json json = ObjectJson(copy.model);
+    ASSIGN_OR_RETURN(Json json, ObjectRecord(home, copy.model));
     json["made"] = copy.made;
     json["copied"] = Json::array();
     for (const store::ModelCopy::Version& version : copy.versions) {
       json["copied"].push_back({{"source_version", version.source}, {"version", version.copy}});
     }
     PrintJson(json);
-    return;
+    return OkStatus();
   }
   if (!copy.made && copy.versions.empty()) {
     PrintLine(fmt::format("{} has a copy of every READY version of {} already; nothing was copied", name,
                           source.ToString()));
-    return;
+    return OkStatus();
   }
   PrintLine(copy.made
                 ? fmt::format("{}: a copy of {}, with its version numbers, aliases, tags and description",
@@ -272,6 +271,7 @@ void PrintModelCopy(const store::FullName& source, const store::ModelCopy& copy,
     table.Add({to, from});
   }
   Print(table.Render());
+  return OkStatus();
 }
 
 Status CopyModel(Home& home, const Place& from, const Place& to, const CpArguments& arguments) {
@@ -289,8 +289,7 @@ Status CopyModel(Home& home, const Place& from, const Place& to, const CpArgumen
   }
   ASSIGN_OR_RETURN(const store::ModelCopy copy,
                    home.registry->CopyModel(home.caller, source.id, schema.id, to.name.leaf()));
-  PrintModelCopy(from.name, copy, arguments.json);
-  return OkStatus();
+  return PrintModelCopy(home, from.name, copy, arguments.json);
 }
 
 Status RunCp(const Cli& cli, const CpArguments& arguments) {
@@ -354,7 +353,7 @@ Status RunDownload(const Cli& cli, const DownloadArguments& arguments) {
   RETURN_IF_ERROR(allowed);
   if (version.status != store::VersionStatus::kReady) {
     return Error(Code::kFailedPrecondition,
-                 fmt::format("{} is {}; only a READY version can be downloaded", VersionName(version),
+                 fmt::format("{} is {}; only a READY version can be downloaded", store::VersionName(version),
                              store::StatusName(version.status)));
   }
   ASSIGN_OR_RETURN(const cas::Tree tree, cas::ReadTree(*home->blobs, version.tree));
@@ -368,9 +367,10 @@ Status RunDownload(const Cli& cli, const DownloadArguments& arguments) {
         fmt::format("{} is in a mount of a registry, where files belong into a draft: download to "
                     "MODEL/versions/DRAFT there, or to a directory elsewhere; to make it a version of "
                     "another model: {}",
-                    Printable(target), ShellCommand({"modelfs", "cp"}, {VersionName(version), "C.S.M"})));
+                    Printable(target),
+                    ShellCommand({"modelfs", "cp"}, {store::VersionName(version), "C.S.M"})));
   }
-  Progress progress("download " + VersionName(version), [&version] { return version.total_bytes; });
+  Progress progress("download " + store::VersionName(version), [&version] { return version.total_bytes; });
   return cas::ExportTree(*home->blobs, tree, times, target,
                          [&progress](uint64_t done_bytes) { progress.Update(done_bytes); });
 }
@@ -387,8 +387,8 @@ Status RunResolve(const Cli& cli, const ResolveArguments& arguments) {
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
   ASSIGN_OR_RETURN(const store::VersionInfo version, FindVersion(*home, place));
   if (version.status != store::VersionStatus::kReady) {
-    return Error(Code::kFailedPrecondition,
-                 fmt::format("{} is {}, not READY", VersionName(version), store::StatusName(version.status)));
+    return Error(Code::kFailedPrecondition, fmt::format("{} is {}, not READY", store::VersionName(version),
+                                                        store::StatusName(version.status)));
   }
   const std::vector<MountRecord> mounts = MountsOf(home->path);
   std::string path;
@@ -399,11 +399,11 @@ Status RunResolve(const Cli& cli, const ResolveArguments& arguments) {
     if (!place.inside.empty()) path += "/" + place.inside;
   }
   if (arguments.json) {
-    Json json = VersionJson(version);
+    ASSIGN_OR_RETURN(Json json, VersionRecord(*home, version));
     json["path"] = path.empty() ? Json(nullptr) : Json(path);
     PrintJson(json);
   } else {
-    PrintLine(path.empty() ? VersionName(version) : path);
+    PrintLine(path.empty() ? store::VersionName(version) : path);
   }
   return OkStatus();
 }

@@ -1,28 +1,18 @@
-// What the commands print: text tables for people, JSON with stable field names for programs.
-// Field names are Unity Catalog's where it has the field; docs/cli.md lists them.
+// The output of the commands: text tables for people, JSON (store/registry_json.h) for programs.
 #pragma once
 
 #include <cstdint>
-#include <map>
-#include <nlohmann/json_fwd.hpp>
 #include <string>
 #include <string_view>
 #include <vector>
 
 #include "cas/base/result.h"
-#include "cas/tree.h"
-#include "store/types.h"
+#include "store/registry_json.h"
 
 namespace modelfs::tools {
 
-using Json = nlohmann::ordered_json;
-using Tags = std::map<std::string, std::string>;
-
-Json ObjectJson(const store::ObjectInfo& object);
-Json VersionJson(const store::VersionInfo& version);
-Json AliasJson(const store::AliasInfo& alias);
-Json TagsJson(const Tags& tags);
-Json FileJson(const cas::TreeEntry& entry);
+using store::Json;
+using store::Tags;
 
 // Prints to stdout. A failure to write is remembered for FlushOutput.
 void Print(std::string_view text);
@@ -67,8 +57,4 @@ class Fields {
 
 // "2026-11-22 23:27:44", in the local time zone; "-" for 0.
 std::string LocalTime(int64_t time_ms);
-
-// As store::FullName and number: "prod.ml.iris/3".
-std::string VersionName(const store::VersionInfo& version);
-
 }  // namespace modelfs::tools

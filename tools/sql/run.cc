@@ -7,6 +7,7 @@
 
 #include "cas/base/text.h"
 #include "store/audit/actions.h"
+#include "store/registry_json.h"
 #include "store/search_filter.h"
 #include "store/sql_name.h"
 #include "tools/pages.h"
@@ -141,7 +142,7 @@ class Runner {
             return;
           if (!Matches(show.pattern, principal.name)) return;
           table.rows.push_back({principal.name, std::string(store::PrincipalKindName(principal.kind)),
-                                std::string(SourceName(principal.source))});
+                                std::string(store::SourceField(principal.source))});
         }));
     return table;
   }

@@ -55,6 +55,7 @@ TEST(InfoZone, StatusAndMetricsShowTheMountsNumbers) {
   const Json status = Json::parse(Text(*zone, world.request, kControlDirectory, {"status"}));
   EXPECT_EQ(status["registry"], world.registry->Settings(world.caller)->id);
   EXPECT_EQ(status["mount_point"], "/models");
+  EXPECT_EQ(status["home"], "/registry");
   EXPECT_EQ(status["uptime_s"], 60);
   EXPECT_EQ(status["passthrough"], false);
   EXPECT_EQ(status["passthrough_reason"], "needs root");
@@ -72,7 +73,7 @@ TEST(InfoZone, ErrorsShowTheReadersOwnRefusals) {
   RefusalRecord mine;
   mine.uid = world.caller.uid;
   mine.operation = "mkdir";
-  mine.path = "/Prod";
+  mine.path = "/Prod\n\"\xff";
   mine.errno_value = EINVAL;
   mine.message = "use lower case";
   RefusalRecord others = mine;
@@ -83,7 +84,8 @@ TEST(InfoZone, ErrorsShowTheReadersOwnRefusals) {
   const auto zone = MakeInfoZone(world.context);
   const std::string errors = Text(*zone, world.request, kControlDirectory, {"errors"});
   EXPECT_EQ(std::count(errors.begin(), errors.end(), '\n'), 1);
-  EXPECT_EQ(Json::parse(errors)["path"], "/Prod");
+  EXPECT_EQ(Json::parse(errors)["path"], "/Prod\\x0a\"\\xff") << "bytes that are not UTF-8 are shown as text";
+  EXPECT_EQ(Json::parse(errors)["errno_name"], "EINVAL");
   EXPECT_EQ(errors.find("secret"), std::string::npos);
 }
 
@@ -140,23 +142,23 @@ TEST(InfoZone, AModelsInformationIsJson) {
   EXPECT_EQ(json["full_name"], "prod.ml.iris");
   EXPECT_EQ(json["catalog_name"], "prod");
   EXPECT_EQ(json["aliases"][0]["alias_name"], "Champion");
-  EXPECT_EQ(json["aliases"][0]["version_num"], 1);
-  EXPECT_EQ(json["tags"][0]["key"], "task");
-  EXPECT_EQ(json["tags"][0]["value"], "flowers");
+  EXPECT_EQ(json["aliases"][0]["version"], 1);
+  EXPECT_EQ(json["tags"]["task"], "flowers");
 
   const Json version = Json::parse(Text(*zone, world.request, info, {"versions", "1.json"}));
   EXPECT_EQ(version["version"], 1);
   EXPECT_EQ(version["status"], "READY");
   EXPECT_EQ(version["comment"], "first");
-  EXPECT_EQ(version["tags"][0]["value"], "prod");
-  EXPECT_EQ(version["total_bytes"], 1);
+  EXPECT_EQ(version["tags"]["stage"], "prod");
+  EXPECT_EQ(version["aliases"], json["aliases"]) << "one shape";
+  EXPECT_EQ(version["size_bytes"], 1);
 
   const Json lineage = Json::parse(Text(*zone, world.request, info, {"lineage", "1.json"}));
   EXPECT_EQ(lineage["upstream"][0]["run_id"], "r1");
   const Json copied =
       Json::parse(Text(*zone, world.request, InfoNode(copy, InfoFile::kDirectory), {"lineage", "1.json"}));
   EXPECT_EQ(copied["upstream"][0]["kind"], "parent_version");
-  EXPECT_EQ(copied["upstream"][0]["full_name"], "prod.ml.iris");
+  EXPECT_EQ(copied["upstream"][0]["full_name"], "prod.ml.iris/1");
   EXPECT_EQ(copied["upstream"][0]["version"], 1);
 
   const auto versions = zone->Lookup(world.request, info, "versions");
@@ -223,13 +225,13 @@ TEST(InfoZone, LineageIsShownToUsersThatMayBrowseTheModel) {
   ASSERT_TRUE(lineage);
   EXPECT_EQ(NamesIn(*zone, eve, lineage->node), std::vector<std::string>{"1.json"});
   const Json seen = Json::parse(Text(*zone, eve, info, {"lineage", "1.json"}));
-  EXPECT_EQ(seen["full_name"], "prod.ml.copy");
+  EXPECT_EQ(seen["full_name"], "prod.ml.copy/1");
   EXPECT_EQ(seen["version"], 1);
   EXPECT_EQ(seen["upstream"][0]["masked"], true) << seen;
   EXPECT_EQ(seen.dump().find("secret"), std::string::npos) << seen;
   world.Grant(world.Make("secret"), "eve", {store::Privilege::kBrowse});
   EXPECT_EQ(Json::parse(Text(*zone, eve, info, {"lineage", "1.json"}))["upstream"][0]["full_name"],
-            "secret.ml.iris");
+            "secret.ml.iris/1");
 
   EXPECT_EQ(ErrnoOf(zone->OpenDirectory(eve, InfoNode(model, InfoFile::kVersionsDirectory))), EACCES);
   EXPECT_EQ(ErrnoOf(zone->Open(eve, InfoNode(model, InfoFile::kVersionJson, 1), O_RDONLY)), EACCES);

@@ -4,11 +4,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <nlohmann/json.hpp>
 #include <random>
 #include <thread>
 
 #include "store/access/operation_table.h"
-#include "store/audit_json.h"
+#include "store/registry_json.h"
 #include "tests/cas/test_support.h"
 #include "tests/store/registry_fixture.h"
 
@@ -1007,7 +1008,7 @@ TEST(Access, AnInvisibleParentIsMasked) {
   const auto activity = [&](const Caller& caller) {
     std::string seen;
     const std::vector<AuditRecord> records = registry.Activity(caller, copy, 100).value();
-    for (const AuditRecord& record : records) seen += ActivityJson(record);
+    for (const AuditRecord& record : records) seen += JsonText(ActivityJson(record), -1);
     return seen;
   };
   EXPECT_NE(activity(world.ann).find("prod.ml.iris"), std::string::npos);

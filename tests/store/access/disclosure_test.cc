@@ -3,10 +3,12 @@
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <nlohmann/json.hpp>
+
 #include "store/access/operation_table.h"
-#include "store/audit_json.h"
 #include "store/records/keys.h"
 #include "store/records/records.h"
+#include "store/registry_json.h"
 #include "tests/store/registry_fixture.h"
 
 namespace modelfs::store {
@@ -41,7 +43,7 @@ struct World : Box {
     std::string text;
     const auto records = registry->Activity(caller, model, limit);
     EXPECT_OK(records);
-    for (const AuditRecord& record : *records) text += ActivityJson(record) + "\n";
+    for (const AuditRecord& record : *records) text += JsonText(ActivityJson(record), -1) + "\n";
     return text;
   }
 

@@ -8,9 +8,9 @@
 
 #include "cas/base/checksum.h"
 #include "cas/base/codec.h"
-#include "store/audit_json.h"
 #include "store/records/keys.h"
 #include "store/records/records.h"
+#include "store/registry_json.h"
 #include "tests/store/embedded/script.h"
 #include "tests/store/registry_fixture.h"
 

@@ -620,7 +620,10 @@ TEST_P(RegistryContract, DeletingAVersionDeletesItsAliasesAndTags) {
   ASSERT_OK(box.registry->SetAlias(box.ann, model, "A", 1));
   ASSERT_OK(box.registry->SetAlias(box.ann, model, "B", 2));
   ASSERT_OK(box.registry->SetTag(box.ann, {model, 1}, "k", "v"));
-  EXPECT_EQ(box.registry->GetVersion(box.ann, model, 1)->aliases, std::vector<std::string>{"A"});
+  const VersionInfo first = box.registry->GetVersion(box.ann, model, 1).value();
+  ASSERT_EQ(first.aliases.size(), 1U);
+  EXPECT_EQ(first.aliases[0].name, "A");
+  EXPECT_EQ(first.aliases[0].version, 1U);
   ASSERT_OK(box.registry->DeleteVersion(box.ann, model, 1));
   EXPECT_EQ(AliasesOf(box.registry->Get(box.ann, model).value()), std::vector<std::string>{"B=2"});
   EXPECT_EQ(Outcome(box.registry->Tags(box.ann, {model, 1})), "not found");
