@@ -15,7 +15,6 @@
 #include "fs/base/thread_signals.h"
 #include "fs/base/tree_cache.h"
 #include "fs/drafts/draft_table.h"
-#include "fs/drafts/leases.h"
 #include "fs/kernel/dispatcher.h"
 #include "fs/kernel/fuse_channel.h"
 #include "fs/kernel/kernel_notifier.h"
@@ -28,6 +27,7 @@
 #include "fs/zones/held_names.h"
 #include "fs/zones/recent_reads.h"
 #include "fs/zones/zones.h"
+#include "store/lease_pool.h"
 
 namespace modelfs::fs {
 namespace {
@@ -92,7 +92,7 @@ class Daemon : public MountDaemon {
       context_.acls = acls_.get();
     }
 
-    leases_ = std::make_unique<Leases>(*parts_.leases, context_.daemon);
+    leases_ = std::make_unique<store::LeasePool>(*parts_.leases, context_.daemon, "mount");
     ASSIGN_OR_RETURN(drafts_, DraftTable::Open(context_, SystemClock()));
     context_.draft_table = drafts_.get();
     objects_ = MakeObjectsZone(context_);
@@ -188,7 +188,7 @@ class Daemon : public MountDaemon {
   std::unique_ptr<FuseChannel> channel_;
   std::unique_ptr<TreeCache> trees_;
   std::unique_ptr<AclTable> acls_;
-  std::unique_ptr<Leases> leases_;
+  std::unique_ptr<store::LeasePool> leases_;
   std::unique_ptr<DraftTable> drafts_;
   std::unique_ptr<Zone> objects_;
   std::unique_ptr<Zone> versions_;

@@ -62,7 +62,7 @@ class Speaker {
 // A front end's intention with an object that it has to look up first. If the look-up is refused, the audit
 // log records the intention as refused, not the look-up.
 struct Intent {
-  std::string action = {};                         // as the audit log names it (store/audit/actions.h)
+  std::string action = {};                         // as the audit log names it (store/actions.h)
   std::map<std::string, std::string> params = {};  // beside the object's name
   std::string full_name = {};                      // of the object; empty: of the object that is looked up
 };

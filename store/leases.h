@@ -7,7 +7,9 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <vector>
 
+#include "cas/base/digest.h"
 #include "cas/base/result.h"
 #include "cas/blob_store.h"
 #include "store/caller.h"
@@ -28,6 +30,14 @@ inline constexpr int64_t kRemoteLeaseMostMs = int64_t{24} * 60 * 60 * 1000;
 // The end of a lease beside its time. kThisProcess: a sweep ends it once this process is gone. kRemote: the
 // holder is on another host, so it lives by renewal alone, whatever becomes of the process that took it.
 enum class LeaseHolder : uint8_t { kThisProcess, kRemote };
+
+// A sweep may rely on this: a blob with an epoch before `horizon` is unreferenced, and stays so, if it is not
+// in `live_trees`, listed by one of them, in `live_times`, or in a draft.
+struct Mark {
+  cas::Epoch horizon;
+  std::vector<Digest> live_trees;
+  std::vector<Digest> live_times;  // the blobs of files' mtimes
+};
 
 class Leases {
  public:

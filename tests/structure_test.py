@@ -39,12 +39,12 @@ MAY_INCLUDE = {
     "api": ("store/", *VALUES),
     "tools/print": ("store/", "store/kv/map_fault.h", *VALUES),
     # The parts that the command puts together, and what it tells them.
-    "tools": ("tools/print/", "fs/", "fs/kernel/mount_point.h", "store/", "store/identity/", "store/kv/", "store/audit/",
+    "tools": ("tools/print/", "fs/", "fs/kernel/mount_point.h", "store/", "store/identity/", "store/kv/",
               "store/embedded/embedded_registry.h", "cas/local/", "cas/drafts/", "cas/", "cas/base/"),
     "tools/main.cc": ("tools/commands/commands.h", "tools/", "tools/print/", "cas/base/"),
-    "tools/sql": ("tools/", "tools/print/", "store/", "store/audit/", *VALUES),
+    "tools/sql": ("tools/", "tools/print/", "store/", *VALUES),
     "tools/commands": ("tools/", "tools/print/", "tools/sql/", "fs/", "fs/kernel/mount_point.h", "store/", "store/identity/",
-                       "store/kv/", "store/audit/", "store/embedded/embedded_registry.h", "cas/local/", "cas/drafts/",
+                       "store/kv/", "store/embedded/embedded_registry.h", "cas/local/", "cas/drafts/",
                        "cas/", "cas/base/"),
 }
 

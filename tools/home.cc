@@ -20,7 +20,7 @@
 #include "cas/base/shell_word.h"
 #include "cas/base/text.h"
 #include "cas/files.h"
-#include "store/audit/actions.h"
+#include "store/actions.h"
 #include "store/identity/user_label.h"
 #include "store/kv/lmdb_file.h"
 #include "store/kv/lmdb_kv.h"
@@ -449,29 +449,6 @@ Result<store::Target> FindTarget(Home& home, const Place& place, const store::In
   // A number needs no look at the version: who may tag it may not be allowed to see it.
   if (number != nullptr) return store::Target{object.id, *number};
   return store::Target{object.id, std::nullopt};
-}
-
-Result<store::ObjectInfo> MakeObject(Home& home, const store::FullName& name, std::string_view description,
-                                     Parents parents) {
-  store::ObjectId parent = store::kMetastoreId;
-  if (name.parts.size() > 1) {
-    store::Intent intent;
-    intent.action =
-        fmt::format("create{}", store::ActionNoun(static_cast<store::ObjectKind>(name.parts.size())));
-    intent.params = {{"name", name.leaf()}};
-    intent.full_name = name.ToString();
-    Result<store::ObjectInfo> container = home.registry->Lookup(CallerWith(home, intent), name.Parent());
-    if (!container.ok() && container.error().code() == Code::kNotFound && parents == Parents::kCreate) {
-      container = MakeObject(home, name.Parent(), "", parents);
-    }
-    if (!container.ok()) return std::move(container).error();
-    parent = container->id;
-  }
-  Result<store::ObjectInfo> made = home.registry->Create(home.caller, parent, name.leaf(), description);
-  if (!made.ok() && made.error().code() == Code::kAlreadyExists && parents == Parents::kCreate) {
-    return home.registry->LookupChild(home.caller, parent, name.leaf());
-  }
-  return made;
 }
 
 uint64_t TendAuditLog(Home& home, store::EmbeddedRegistry::Tending when) {

@@ -127,12 +127,6 @@ Result<store::ObjectInfo> FindObject(Home& home, const Place& place, const store
 // What tags and descriptions hang on: the object, or the version where the place names one.
 Result<store::Target> FindTarget(Home& home, const Place& place, const store::Intent& intent = {});
 
-// Creates a catalog, schema or model. With kCreate also what is missing above it, and it is no error where
-// it exists (its description is left alone then).
-enum class Parents { kMustExist, kCreate };
-Result<store::ObjectInfo> MakeObject(Home& home, const store::FullName& name, std::string_view description,
-                                     Parents parents);
-
 // The version a place names. kInvalidArgument where it names none.
 Result<store::VersionInfo> FindVersion(Home& home, const Place& place, store::Intent intent = {});
 

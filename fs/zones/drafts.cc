@@ -90,7 +90,7 @@ Refusal ChangeRefusal(DraftTable& drafts, const DraftTable::Record& record, cons
 
 class DraftHandle : public FileHandle {
  public:
-  DraftHandle(DraftTable& drafts, Leases& leases, RecordPtr record, cas::DraftNode node,
+  DraftHandle(DraftTable& drafts, store::LeasePool& leases, RecordPtr record, cas::DraftNode node,
               cas::Draft::Access access, pid_t opener)
       : drafts_(drafts),
         leases_(leases),
@@ -161,7 +161,7 @@ class DraftHandle : public FileHandle {
     if (!mine.ok()) return Refuse(mine.error());
     if (mine->size_bytes != offset_bytes || (offset_bytes > 0 && mine->shares != blob)) return by_kernel();
 
-    Result<Leases::Use> use = leases_.Get();
+    Result<store::HeldLease> use = leases_.Get();
     if (!use.ok()) return Refuse(use.error());
     const Result<uint64_t> added =
         draft().CopyFromBlob(node_, offset_bytes, *blob, from_offset_bytes, length_bytes, use->lease().epoch);
@@ -184,7 +184,7 @@ class DraftHandle : public FileHandle {
   }
 
   DraftTable& drafts_;
-  Leases& leases_;
+  store::LeasePool& leases_;
   DraftTable::Hold hold_;  // before file_: waiters for writers look again when the hold ends
   const cas::DraftNode node_;
   const cas::Draft::Access access_;
@@ -193,7 +193,7 @@ class DraftHandle : public FileHandle {
 
 class DraftsZone : public Zone {
  public:
-  DraftsZone(Context& context, DraftTable& drafts, Leases& leases, Zone& trees)
+  DraftsZone(Context& context, DraftTable& drafts, store::LeasePool& leases, Zone& trees)
       : context_(context), drafts_(drafts), leases_(leases), committed_(context, drafts, trees) {}
 
   Outcome<Entry> Lookup(const Request& request, NodeId parent, std::string_view name) override {
@@ -703,13 +703,14 @@ class DraftsZone : public Zone {
 
   Context& context_;
   DraftTable& drafts_;
-  Leases& leases_;
+  store::LeasePool& leases_;
   CommittedDrafts committed_;
 };
 
 }  // namespace
 
-std::unique_ptr<Zone> MakeDraftsZone(Context& context, DraftTable& drafts, Leases& leases, Zone& trees) {
+std::unique_ptr<Zone> MakeDraftsZone(Context& context, DraftTable& drafts, store::LeasePool& leases,
+                                     Zone& trees) {
   return std::make_unique<DraftsZone>(context, drafts, leases, trees);
 }
 

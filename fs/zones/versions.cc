@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <chrono>
 #include <fstream>
+#include <optional>
+#include <stop_token>
 #include <utility>
 
 #include "cas/base/fail_point.h"
@@ -18,6 +20,7 @@
 #include "fs/zones/drafts.h"
 #include "fs/zones/zones.h"
 #include "store/names.h"
+#include "store/publish.h"
 
 namespace modelfs::fs {
 namespace {
@@ -32,10 +35,6 @@ constexpr double kDirectoryAttrTtlS = 1;
 
 // How long a commit waits for files that were just closed: the kernel sends RELEASE after close(2) returned.
 constexpr auto kWaitForWriters = std::chrono::milliseconds(100);
-// A lease ends under a commit only where the machine slept through its lifetime.
-constexpr int kCommitTries = 3;
-// A rename to `next` loses a number to another process's commit, and asks for the one after.
-constexpr int kNumberTries = 100;
 
 bool IsAllDigits(std::string_view name) {
   return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
@@ -47,9 +46,60 @@ tl::unexpected<Refusal> RefuseNode(const Error& error) {
   return Refuse(error);
 }
 
+// A draft of this mount on its way to a version.
+class CommittingDraft : public store::PublishableDraft {
+ public:
+  CommittingDraft(Context& context, DraftTable& drafts, DraftTable::Record& record,
+                  const store::ObjectInfo& model, std::stop_token stop)
+      : context_(context), drafts_(drafts), record_(record), model_(model), stop_(std::move(stop)) {}
+
+  Result<Sealed> Seal(cas::Epoch epoch) override {
+    seal_failed_ = true;
+    ASSIGN_OR_RETURN(cas::SealedDraft sealed, record_.draft->Seal(epoch, {}, stop_));
+    FAIL_POINT("fs.commit.sealed");
+    if (stop_.stop_requested()) {
+      record_.draft->Unseal();
+      return Error(Code::kCancelled, "stopped after its files were hashed");
+    }
+    seal_failed_ = false;
+    directories_ = std::move(sealed.directories);
+    return Sealed{sealed.tree, std::move(sealed.times)};
+  }
+  void Unseal() override { record_.draft->Unseal(); }
+
+  store::NewVersion Fields() override {
+    store::DraftFields fields = drafts_.FieldsOf(record_);
+    store::NewVersion version;
+    version.comment = std::move(fields.description);
+    version.tags = std::move(fields.tags);
+    return version;
+  }
+  std::optional<store::VersionId> CopiedFrom() override { return drafts_.FirstCopiedFrom(record_); }
+  // In the daemon's name: the user may be allowed to make versions and not to read their numbers.
+  VersionNumber NextNumber() override {
+    const Result<store::ObjectInfo> now = context_.registry->Get(context_.daemon, model_.id);
+    return now.ok() ? now->next_version : model_.next_version;
+  }
+  Status Note(VersionNumber number, const Digest& tree) override {
+    return drafts_.NoteSealed(record_, number, tree);
+  }
+
+  bool seal_failed() const { return seal_failed_; }
+  std::vector<cas::SealedDraft::Directory> TakeDirectories() { return std::move(directories_); }
+
+ private:
+  Context& context_;
+  DraftTable& drafts_;
+  DraftTable::Record& record_;
+  const store::ObjectInfo& model_;
+  const std::stop_token stop_;
+  bool seal_failed_ = false;
+  std::vector<cas::SealedDraft::Directory> directories_;
+};
+
 class VersionsZone : public Zone {
  public:
-  VersionsZone(Context& context, DraftTable& drafts, Leases& leases)
+  VersionsZone(Context& context, DraftTable& drafts, store::LeasePool& leases)
       : context_(context), drafts_(drafts), leases_(leases) {}
 
   Outcome<Entry> Lookup(const Request& /*request*/, NodeId parent, std::string_view name) override {
@@ -467,86 +517,19 @@ class VersionsZone : public Zone {
                 Printable(name))};
   }
 
-  // On a refusal the draft is writable again.
   Outcome<store::VersionInfo> SealAndCommit(const Request& request, const store::ObjectInfo& model,
                                             const RecordPtr& record, std::string_view name,
                                             std::optional<VersionNumber> expected,
                                             std::vector<cas::SealedDraft::Directory>& directories) {
-    for (int attempt = 1;; ++attempt) {
-      Result<Leases::Use> lease = leases_.Get();
-      if (!lease.ok()) return Refuse(lease.error());
-      Result<cas::SealedDraft> sealed = record->draft->Seal(lease->lease().epoch, {}, request.caller.stop);
-      if (!sealed.ok()) return tl::unexpected(SealRefusal(sealed.error(), *record, name));
-      FAIL_POINT("fs.commit.sealed");
-      if (request.caller.stop.stop_requested()) {
-        record->draft->Unseal();
-        return tl::unexpected(Interrupted(name));
-      }
-      // From here on it is not interrupted: what the registry was asked for is heard to the end.
-      const Result<store::VersionInfo> version =
-          CommitSealed(request, model, *record, *sealed, lease->lease(), expected);
-      if (version.ok()) {
-        directories = std::move(sealed->directories);
-        return *version;
-      }
-      record->draft->Unseal();
-      if (version.error().code() == Code::kAborted) {
-        lease->Ended();
-        if (attempt < kCommitTries) continue;
-      }
-      return RefuseCaller(context_, model.id, version.error());
+    CommittingDraft draft(context_, drafts_, *record, model, request.caller.stop);
+    Result<store::VersionInfo> version = store::PublishDraft(*context_.registry, *context_.blobs, leases_,
+                                                             request.caller, model.id, draft, expected);
+    if (version.ok()) {
+      directories = draft.TakeDirectories();
+      return *std::move(version);
     }
-  }
-
-  Result<store::VersionInfo> CommitSealed(const Request& request, const store::ObjectInfo& model,
-                                          DraftTable::Record& record, const cas::SealedDraft& sealed,
-                                          const store::Lease& lease, std::optional<VersionNumber> expected) {
-    const store::DraftFields fields = drafts_.FieldsOf(record);
-    store::NewVersion version;
-    version.comment = fields.description;
-    version.tags = fields.tags;
-    cas::TreeTimes times = sealed.times;
-    if (const std::optional<store::VersionInfo> source = CopySource(request, record, sealed.tree); source) {
-      version.source = fmt::format("models:/{}/{}", source->model_name.ToString(), source->number);
-      ASSIGN_OR_RETURN(times, TimesOf(*source));
-    }
-    ASSIGN_OR_RETURN(const Digest stored_times, cas::PutTreeTimes(*context_.blobs, times, lease.epoch));
-    RETURN_IF_ERROR(context_.blobs->Offer(sealed.tree, Deadline::After(cas::kPatience)));
-    const store::StoredTree content(sealed.tree, stored_times);
-    for (int attempt = 1;; ++attempt) {
-      // The number stands in the label before it stands in the registry, so `next` is asked for here.
-      const VersionNumber number = expected.value_or(NextVersion(model));
-      RETURN_IF_ERROR(drafts_.NoteSealed(record, number, sealed.tree));
-      FAIL_POINT("fs.commit.noted");
-      Result<store::VersionInfo> committed =
-          context_.registry->CommitVersion(request.caller, model.id, content, lease, version, number);
-      const bool taken = !committed.ok() && committed.error().code() == Code::kOutOfRange;
-      if (!taken || expected.has_value() || attempt == kNumberTries) return committed;
-    }
-  }
-
-  // A draft is a copy of the version it was copied from where it is the same tree to the last bit; else
-  // nothing is known that would be true of all of it.
-  std::optional<store::VersionInfo> CopySource(const Request& request, const DraftTable::Record& record,
-                                               const Digest& tree) {
-    const std::optional<store::VersionId> from = drafts_.FirstCopiedFrom(record);
-    if (!from.has_value()) return std::nullopt;
-    Result<store::VersionInfo> version = context_.registry->GetVersionById(request.caller, *from);
-    if (!version.ok() || version->tree != tree) return std::nullopt;  // deleted meanwhile, or changed since
-    return *std::move(version);
-  }
-
-  // What a version's files show.
-  Result<cas::TreeTimes> TimesOf(const store::VersionInfo& version) {
-    if (version.times) return cas::ReadTreeTimes(*context_.blobs, *version.times, version.file_count);
-    const struct stat attr = VersionRootStat(context_, version);
-    return cas::TreeTimes::Make(std::vector<cas::FileTime>(
-        version.file_count, {attr.st_mtim.tv_sec, static_cast<uint32_t>(attr.st_mtim.tv_nsec)}));
-  }
-
-  VersionNumber NextVersion(const store::ObjectInfo& model) {
-    const Result<store::ObjectInfo> now = context_.registry->Get(context_.daemon, model.id);
-    return now.ok() ? now->next_version : model.next_version;
+    if (draft.seal_failed()) return tl::unexpected(SealRefusal(version.error(), *record, name));
+    return RefuseCaller(context_, model.id, version.error());
   }
 
   Refusal SealRefusal(const Error& error, DraftTable::Record& record, std::string_view name) {
@@ -565,12 +548,12 @@ class VersionsZone : public Zone {
   Context& context_;
   Slots slots_{kCommitsAtOnce};
   DraftTable& drafts_;
-  Leases& leases_;
+  store::LeasePool& leases_;
 };
 
 }  // namespace
 
-std::unique_ptr<Zone> MakeVersionsZone(Context& context, DraftTable& drafts, Leases& leases) {
+std::unique_ptr<Zone> MakeVersionsZone(Context& context, DraftTable& drafts, store::LeasePool& leases) {
   return std::make_unique<VersionsZone>(context, drafts, leases);
 }
 

@@ -11,7 +11,7 @@
 #include "fs/base/context.h"
 #include "fs/base/zone.h"
 #include "fs/drafts/draft_table.h"
-#include "fs/drafts/leases.h"
+#include "store/lease_pool.h"
 
 namespace modelfs::fs {
 
@@ -28,7 +28,7 @@ std::unique_ptr<Zone> MakeObjectsZone(Context& context);
 //
 // A PENDING or FAILED version has no directory here, because it has no files to read. `.info`, the command
 // line and the API show it.
-std::unique_ptr<Zone> MakeVersionsZone(Context& context, DraftTable& drafts, Leases& leases);
+std::unique_ptr<Zone> MakeVersionsZone(Context& context, DraftTable& drafts, store::LeasePool& leases);
 
 // The commits of one mount that hash at the same time. Each has as many threads, and chunks in memory, as the
 // host has cores. Others wait for their turn.
@@ -65,7 +65,8 @@ std::unique_ptr<Zone> MakeTreesZone(Context& context);
 // (fs/drafts/committed_drafts.h), and every change returns EROFS.
 //
 // `trees` serves the versions that drafts became.
-std::unique_ptr<Zone> MakeDraftsZone(Context& context, DraftTable& drafts, Leases& leases, Zone& trees);
+std::unique_ptr<Zone> MakeDraftsZone(Context& context, DraftTable& drafts, store::LeasePool& leases,
+                                     Zone& trees);
 
 // The state of the background scrub, for the status file.
 struct ScrubSource {

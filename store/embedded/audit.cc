@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "cas/base/error_table.h"
-#include "store/audit/actions.h"
+#include "store/actions.h"
 #include "store/audit/index.h"
 #include "store/audit/reader.h"
 #include "store/audit/walk.h"

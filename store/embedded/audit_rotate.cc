@@ -12,7 +12,7 @@
 
 #include "cas/base/fail_point.h"
 #include "cas/base/fd.h"
-#include "store/audit/actions.h"
+#include "store/actions.h"
 #include "store/audit/reader.h"
 #include "store/audit/walk.h"
 #include "store/embedded/embedded_registry_impl.h"

@@ -29,14 +29,6 @@ namespace modelfs::store {
 Result<RegistrySettings> InitializeRegistry(Kv& kv, const Clock& clock, const Caller& owner,
                                             RegistrySettings::SignaturePolicy signature);
 
-// A sweep may rely on this: a blob with an epoch before `horizon` is unreferenced, and stays so, if it is not
-// in `live_trees`, listed by one of them, in `live_times`, or in a draft.
-struct Mark {
-  cas::Epoch horizon;
-  std::vector<Digest> live_trees;
-  std::vector<Digest> live_times;  // the blobs of files' mtimes
-};
-
 // The result of CheckRecords.
 struct RegistryCheck {
   uint64_t records = 0;               // looked at

@@ -5,7 +5,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cas/base/text.h"
-#include "store/audit/actions.h"
+#include "store/actions.h"
 #include "store/embedded/embedded_registry_impl.h"
 #include "store/records/keys.h"
 

@@ -4,7 +4,7 @@
 #include <algorithm>
 
 #include "cas/base/text.h"
-#include "store/audit/actions.h"
+#include "store/actions.h"
 #include "store/embedded/embedded_registry_impl.h"
 #include "store/records/keys.h"
 

@@ -134,7 +134,7 @@ void YieldToOthers() {
 }
 
 void Reclaim(Home& home, const std::stop_token& stop) {
-  const Result<Garbage> garbage = CollectGarbage(home, false, stop);
+  const Result<Garbage> garbage = SweepHome(home, false, stop);
   if (!garbage.ok() && garbage.error().code() == Code::kCancelled) return;  // the next mount or gc does it
   if (!garbage.ok()) {
     home.log->warn("sweep_failed error=\"{}\"", garbage.error().message());

@@ -10,6 +10,7 @@
 #include "cas/base/shell_word.h"
 #include "cas/base/text.h"
 #include "cas/tree_store.h"
+#include "store/publish.h"
 #include "tools/command.h"
 #include "tools/commands/commands.h"
 #include "tools/pages.h"
@@ -265,9 +266,10 @@ Status RunMkdir(const Cli& cli, const MkdirArguments& arguments) {
   }
   RETURN_IF_ERROR(store::CheckDescription(arguments.description));
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
-  ASSIGN_OR_RETURN(const store::ObjectInfo made,
-                   MakeObject(*home, place.name, arguments.description,
-                              arguments.parents ? Parents::kCreate : Parents::kMustExist));
+  ASSIGN_OR_RETURN(
+      const store::ObjectInfo made,
+      store::MakeObject(*home->registry, home->caller, place.name, arguments.description,
+                        arguments.parents ? store::Parents::kCreate : store::Parents::kMustExist));
   if (!arguments.json) return OkStatus();
   ASSIGN_OR_RETURN(const Json json, ObjectRecord(*home, made));
   PrintJson(json);

@@ -9,6 +9,7 @@
 
 #include "cas/base/text.h"
 #include "store/kv/lmdb_kv.h"
+#include "store/publish.h"
 #include "tools/command.h"
 #include "tools/commands/commands.h"
 #include "tools/gc.h"
@@ -94,7 +95,7 @@ Status RunGc(const Cli& cli, const GcArguments& arguments) {
     RETURN_IF_ERROR(CompactNames(*home, store::Compact::kTry));
   }
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
-  ASSIGN_OR_RETURN(const Garbage garbage, CollectGarbage(*home, arguments.dry_run));
+  ASSIGN_OR_RETURN(const Garbage garbage, SweepHome(*home, arguments.dry_run));
   const cas::SweepReport& report = garbage.blobs;
   const std::string_view removed = arguments.dry_run ? "would remove" : "removed";
   if (arguments.json) {
@@ -138,7 +139,7 @@ struct FsckArguments {
 Result<std::unordered_set<Digest>> NeededBlobs(Home& home) {
   ASSIGN_OR_RETURN(const store::Mark mark, home.registry->MarkForSweep(home.caller));
   // A tree that cannot be read is missing or damaged itself; its files are unknown.
-  return BlobsOfVersions(home, mark, [](const Digest&, const Error&) { return OkStatus(); });
+  return store::BlobsOfVersions(*home.blobs, mark, [](const Digest&, const Error&) { return OkStatus(); });
 }
 
 // A damaged file may have another size than its blob, but versions know the blob by its size, too.

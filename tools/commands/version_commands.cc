@@ -11,17 +11,15 @@
 #include <nlohmann/json.hpp>
 #include <system_error>
 
-#include "cas/base/fail_point.h"
 #include "cas/base/shell_word.h"
 #include "cas/base/text.h"
 #include "cas/local/export_directory.h"
 #include "cas/local/import_directory.h"
 #include "cas/tree_store.h"
 #include "cas/tree_times.h"
-#include "store/audit/actions.h"
+#include "store/publish.h"
 #include "tools/command.h"
 #include "tools/commands/commands.h"
-#include "tools/lease.h"
 #include "tools/mounts.h"
 #include "tools/print/output.h"
 #include "tools/print/progress.h"
@@ -43,67 +41,6 @@ Status PrintVersion(Home& home, const store::VersionInfo& version, bool as_json)
   ASSIGN_OR_RETURN(const Json json, VersionRecord(home, now));
   PrintJson(json);
   return OkStatus();
-}
-
-// The model of a name that may not exist yet, and whether it had to be made.
-struct Destination {
-  store::ObjectInfo model;
-  bool made = false;
-};
-
-// Of whom a look-up on the way to a new version of the model is refused: the version is what was asked for.
-store::Caller ToMakeVersion(const Home& home, const store::FullName& model) {
-  store::Caller caller = home.caller;
-  caller.intent.emplace();
-  caller.intent->action = store::ActionOf(store::Operation::kCreateVersion, store::ObjectKind::kModel);
-  caller.intent->full_name = model.ToString();
-  return caller;
-}
-
-Result<Destination> FindOrMakeModel(Home& home, const store::FullName& name, Parents parents) {
-  Result<store::ObjectInfo> found = home.registry->Lookup(ToMakeVersion(home, name), name);
-  if (found.ok()) return Destination{std::move(*found), false};
-  if (found.error().code() != Code::kNotFound) return std::move(found).error();
-  ASSIGN_OR_RETURN(store::ObjectInfo made, MakeObject(home, name, "", parents));
-  return Destination{std::move(made), true};
-}
-
-// A model that was made for a version which then could not be had would be half of what was asked for.
-void TakeBack(Home& home, const Destination& destination) {
-  if (!destination.made) return;
-  home.registry->Delete(home.caller, destination.model.id, store::Registry::DeleteMode::kIfEmpty)
-      .IgnoreError("somebody else has put a version there meanwhile");
-}
-
-// The schema of a model to be made must be there before gigabytes are read.
-Status CheckSchema(Home& home, const store::FullName& model, Parents parents) {
-  if (parents == Parents::kCreate) return OkStatus();
-  const Result<store::ObjectInfo> schema = home.registry->Lookup(ToMakeVersion(home, model), model.Parent());
-  if (schema.ok()) return OkStatus();
-  if (schema.error().code() != Code::kNotFound) return schema.error();
-  return Error(
-      Code::kNotFound,
-      fmt::format("{}: its schema has to be there first: make it with {}, or add --parents; {}",
-                  model.ToString(), ShellCommand({"modelfs", "mkdir", "-p"}, {model.Parent().ToString()}),
-                  schema.error().message()));
-}
-
-// From the model upwards the first that is there: what is below it is to be made, and then one's own.
-Result<store::ObjectId> InnermostOf(Home& home, const store::FullName& model, Parents parents) {
-  for (store::FullName name = model; !name.parts.empty(); name.parts.pop_back()) {
-    const Result<store::ObjectInfo> found = home.registry->Lookup(ToMakeVersion(home, model), name);
-    if (found.ok()) return found->id;
-    if (found.error().code() != Code::kNotFound) return found.error();
-    if (name == model) RETURN_IF_ERROR(CheckSchema(home, model, parents));
-  }
-  return store::kMetastoreId;
-}
-
-// What can be said of the version before gigabytes are read: each change says it again.
-Status CheckNewVersion(Home& home, const store::FullName& model, Parents parents,
-                       const store::NewVersion& fields, std::optional<store::VersionNumber> expected) {
-  ASSIGN_OR_RETURN(const store::ObjectId innermost, InnermostOf(home, model, parents));
-  return home.registry->CheckNewVersion(home.caller, innermost, fields, expected);
 }
 
 // --- register ---
@@ -144,40 +81,28 @@ Status CheckOutside(const Home& home, const std::string& directory) {
                fmt::format("{} holds the registry {} itself", Printable(directory), home.path));
 }
 
-Result<store::VersionInfo> Ingest(Home& home, const Place& place, const RegisterArguments& arguments,
-                                  const store::NewVersion& fields,
-                                  std::optional<store::VersionNumber> expected) {
-  const Parents parents = arguments.parents ? Parents::kCreate : Parents::kMustExist;
-  ASSIGN_OR_RETURN(const std::unique_ptr<HeldLease> lease,
-                   HeldLease::Acquire(*home.registry, home.caller, "register " + place.name.ToString()));
-  FAIL_POINT("register.leased");
+store::Parents ParentsOf(bool create) {
+  return create ? store::Parents::kCreate : store::Parents::kMustExist;
+}
+
+Result<store::StoredTree> StoreDirectory(Home& home, const store::NewTree& tree,
+                                         const RegisterArguments& arguments, cas::Epoch epoch) {
   std::optional<store::StoredTree> content;
   std::vector<std::string> leftovers;
   {
-    Progress progress("register " + place.name.ToString(),
+    Progress progress("register " + tree.model.ToString(),
                       [&arguments] { return BytesBelow(arguments.directory); });
     ASSIGN_OR_RETURN(
-        const cas::ImportedTree ingested,
-        cas::ImportDirectory(*home.blobs, arguments.directory, lease->lease().epoch,
+        const cas::ImportedTree imported,
+        cas::ImportDirectory(*home.blobs, arguments.directory, epoch,
                              [&progress](uint64_t done_bytes) { progress.Update(done_bytes); },
                              {.dereference = arguments.dereference, .exclude = arguments.exclude}));
-    ASSIGN_OR_RETURN(const Digest times,
-                     cas::PutTreeTimes(*home.blobs, ingested.times, lease->lease().epoch));
-    content.emplace(ingested.digest, times);
-    leftovers = cas::Leftovers(ingested.tree);
+    ASSIGN_OR_RETURN(const Digest times, cas::PutTreeTimes(*home.blobs, imported.times, epoch));
+    content.emplace(imported.digest, times);
+    leftovers = cas::Leftovers(imported.tree);
   }
   PrintLeftovers(leftovers, "--exclude leaves such out");
-  FAIL_POINT("register.stored");
-  ASSIGN_OR_RETURN(const Destination destination, FindOrMakeModel(home, place.name, parents));
-  FAIL_POINT("register.model_made");
-  Result<store::VersionInfo> version = home.registry->CommitVersion(
-      home.caller, destination.model.id, *content, lease->lease(), fields, expected);
-  if (version.ok()) return version;
-  TakeBack(home, destination);
-  // What is wrong then is wrong with the directory's content.
-  if (version.error().code() == Code::kFailedPrecondition)
-    return version.error().Wrap(Printable(arguments.directory));
-  return version;
+  return *content;
 }
 
 Status RunRegister(const Cli& cli, const RegisterArguments& arguments) {
@@ -190,16 +115,15 @@ Status RunRegister(const Cli& cli, const RegisterArguments& arguments) {
                              Printable(arguments.name)));
   }
   for (const std::string& alias : arguments.aliases) RETURN_IF_ERROR(store::CheckAliasName(alias));
-  store::NewVersion fields;
-  ASSIGN_OR_RETURN(fields.tags, ParseTags(arguments.tags));
-  fields.comment = arguments.description;
-  fields.run_id = arguments.run_id;
-  fields.source = arguments.source;
-  std::optional<store::VersionNumber> expected;
-  if (const auto* number = std::get_if<store::VersionNumber>(&place.version)) expected = *number;
+  store::NewTree tree{.model = place.name, .parents = ParentsOf(arguments.parents)};
+  ASSIGN_OR_RETURN(tree.fields.tags, ParseTags(arguments.tags));
+  tree.fields.comment = arguments.description;
+  tree.fields.run_id = arguments.run_id;
+  tree.fields.source = arguments.source;
+  tree.content = Printable(arguments.directory);
+  if (const auto* number = std::get_if<store::VersionNumber>(&place.version)) tree.expected = *number;
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
-  RETURN_IF_ERROR(CheckNewVersion(
-      *home, place.name, arguments.parents ? Parents::kCreate : Parents::kMustExist, fields, expected));
+  RETURN_IF_ERROR(store::CheckPublishTree(*home->registry, home->caller, tree));
 
   std::error_code failure;
   const files::path whole = files::canonical(arguments.directory, failure);
@@ -209,24 +133,23 @@ Status RunRegister(const Cli& cli, const RegisterArguments& arguments) {
                  fmt::format("{} is a file; a version is a directory: put the file into one",
                              Printable(arguments.directory)));
   }
-  if (fields.source.empty()) fields.source = whole.string();
+  if (tree.fields.source.empty()) tree.fields.source = whole.string();
   RETURN_IF_ERROR(CheckOutside(*home, arguments.directory));
 
-  Result<store::VersionInfo> version = Ingest(*home, place, arguments, fields, expected);
-  if (!version.ok() && version.error().code() == Code::kAborted) {
-    // The lease ended on the way (the machine slept, say), or a file changed under us: once more.
-    version = Ingest(*home, place, arguments, fields, expected);
-  }
-  if (!version.ok()) return std::move(version).error();
+  store::LeasePool leases(*home->registry, home->caller, "register " + place.name.ToString());
+  ASSIGN_OR_RETURN(const store::VersionInfo version,
+                   store::PublishTree(*home->registry, leases, home->caller, tree, [&](cas::Epoch epoch) {
+                     return StoreDirectory(*home, tree, arguments, epoch);
+                   }));
   for (const std::string& alias : arguments.aliases) {
-    const auto set = home->registry->SetAlias(home->caller, version->model, alias, version->number);
+    const auto set = home->registry->SetAlias(home->caller, version.model, alias, version.number);
     if (!set.ok()) {
-      PrintLine(store::VersionName(*version));
+      PrintLine(store::VersionName(version));
       return set.error().Wrap(
-          fmt::format("{} is registered, but alias {} is not set", store::VersionName(*version), alias));
+          fmt::format("{} is registered, but alias {} is not set", store::VersionName(version), alias));
     }
   }
-  return PrintVersion(*home, *version, arguments.json);
+  return PrintVersion(*home, version, arguments.json);
 }
 
 // --- cp ---
@@ -275,20 +198,10 @@ Status PrintModelCopy(Home& home, const store::FullName& source, const store::Mo
 }
 
 Status CopyModel(Home& home, const Place& from, const Place& to, const CpArguments& arguments) {
-  const Parents parents = arguments.parents ? Parents::kCreate : Parents::kMustExist;
   ASSIGN_OR_RETURN(const store::ObjectInfo source, FindObject(home, from));
-  ASSIGN_OR_RETURN(const store::ObjectId innermost, InnermostOf(home, to.name, parents));
-  for (const std::string& part : to.name.parts) RETURN_IF_ERROR(store::CheckObjectName(part));
-  RETURN_IF_ERROR(home.registry->CheckModelCopy(home.caller, source.id, innermost));
-  const store::FullName schema_name = to.name.Parent();
-  store::ObjectInfo schema;
-  if (parents == Parents::kCreate) {
-    ASSIGN_OR_RETURN(schema, MakeObject(home, schema_name, "", parents));
-  } else {
-    ASSIGN_OR_RETURN(schema, home.registry->Lookup(home.caller, schema_name));
-  }
-  ASSIGN_OR_RETURN(const store::ModelCopy copy,
-                   home.registry->CopyModel(home.caller, source.id, schema.id, to.name.leaf()));
+  ASSIGN_OR_RETURN(
+      const store::ModelCopy copy,
+      store::PublishModelCopy(*home.registry, home.caller, source, to.name, ParentsOf(arguments.parents)));
   return PrintModelCopy(home, from.name, copy, arguments.json);
 }
 
@@ -305,30 +218,16 @@ Status RunCp(const Cli& cli, const CpArguments& arguments) {
     return Error(Code::kInvalidArgument, fmt::format("{} is a file in a version; cp copies whole versions",
                                                      Printable(arguments.source)));
   }
-  const Parents parents = arguments.parents ? Parents::kCreate : Parents::kMustExist;
   ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&from, &to}));
   if (!from.HasVersion() && from.name.parts.size() == 3) return CopyModel(*home, from, to, arguments);
   ASSIGN_OR_RETURN(const store::VersionInfo source,
                    FindVersion(*home, from, ToAsk(store::Operation::kReadFiles, from)));
-  RETURN_IF_ERROR(CheckSchema(*home, to.name, parents));
-  ASSIGN_OR_RETURN(const Destination destination, FindOrMakeModel(*home, to.name, parents));
-  Result<store::VersionInfo> copy =
-      home->registry->CopyVersion(home->caller, source.model, source.number, destination.model.id);
-  if (!copy.ok()) {
-    TakeBack(*home, destination);
-    return std::move(copy).error();
-  }
-  return PrintVersion(*home, *copy, arguments.json);
+  ASSIGN_OR_RETURN(const store::VersionInfo copy, store::PublishCopy(*home->registry, home->caller, source,
+                                                                     to.name, ParentsOf(arguments.parents)));
+  return PrintVersion(*home, copy, arguments.json);
 }
 
 // --- download ---
-
-// What a READY version's files show.
-Result<cas::TreeTimes> TimesOf(Home& home, const store::VersionInfo& version, const cas::Tree& tree) {
-  if (version.times) return cas::ReadTreeTimes(*home.blobs, *version.times, tree.file_count());
-  const cas::FileTime commit = cas::FileTimeOfMs(version.committed_at_ms);
-  return cas::TreeTimes::Make(std::vector<cas::FileTime>(tree.file_count(), commit));
-}
 
 struct DownloadArguments {
   std::string name;
@@ -357,7 +256,7 @@ Status RunDownload(const Cli& cli, const DownloadArguments& arguments) {
                              store::StatusName(version.status)));
   }
   ASSIGN_OR_RETURN(const cas::Tree tree, cas::ReadTree(*home->blobs, version.tree));
-  ASSIGN_OR_RETURN(const cas::TreeTimes times, TimesOf(*home, version, tree));
+  ASSIGN_OR_RETURN(const cas::TreeTimes times, store::ShownTimes(*home->blobs, version));
 
   std::string target = files::path(arguments.directory).lexically_normal().string();
   while (target.size() > 1 && target.back() == '/') target.pop_back();

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "cas/base/text.h"
-#include "store/audit/actions.h"
+#include "store/actions.h"
 #include "store/registry_json.h"
 #include "store/search_filter.h"
 #include "store/sql_name.h"

@@ -11,10 +11,10 @@
 #include <thread>
 
 #include "fs/drafts/draft_table.h"
-#include "fs/drafts/leases.h"
 #include "fs/watcher.h"
 #include "fs/zones/drafts.h"
 #include "fs/zones/zones.h"
+#include "store/lease_pool.h"
 #include "tests/fs/zone_world.h"
 
 namespace modelfs::fs {
@@ -51,7 +51,7 @@ struct WritingWorld : ZoneWorld {
     ASSERT_TRUE(opened.ok()) << opened.error().message();
     drafts = *std::move(opened);
     context.drafts = drafts.get();
-    leases = std::make_unique<Leases>(*registry, caller);
+    leases = std::make_unique<store::LeasePool>(*registry, caller, "test");
     auto loaded = DraftTable::Open(context, clock);
     ASSERT_TRUE(loaded.ok()) << loaded.error().message();
     table = *std::move(loaded);
@@ -100,7 +100,7 @@ struct WritingWorld : ZoneWorld {
   FakeClock clock;
   store::ObjectId model = 0;
   std::unique_ptr<cas::DraftStore> drafts;
-  std::unique_ptr<Leases> leases;
+  std::unique_ptr<store::LeasePool> leases;
   std::unique_ptr<DraftTable> table;
   std::unique_ptr<Zone> versions;
   std::unique_ptr<Zone> ready;
@@ -108,10 +108,11 @@ struct WritingWorld : ZoneWorld {
   std::unique_ptr<Zone> aliases;
 };
 
-TEST(Leases, OneLeaseServesManyUsesAndIsGivenBackWhenIdle) {
+TEST(LeasePool, OneLeaseServesManyUsesAndIsGivenBackWhenIdle) {
   WritingWorld world;
-  Leases leases(*world.registry, world.caller,
-                {.share_for = std::chrono::seconds(3600), .idle_for = std::chrono::milliseconds(1)});
+  store::LeasePool leases(
+      *world.registry, world.caller, "test",
+      {.share_for = std::chrono::seconds(3600), .idle_for = std::chrono::milliseconds(1)});
   store::Lease first;
   {
     auto one = leases.Get();
@@ -131,9 +132,9 @@ TEST(Leases, OneLeaseServesManyUsesAndIsGivenBackWhenIdle) {
   EXPECT_NE(again->lease().id, first.id);
 }
 
-TEST(Leases, AnOldLeaseIsReplacedWhileItsUsersFinish) {
+TEST(LeasePool, AnOldLeaseIsReplacedWhileItsUsersFinish) {
   WritingWorld world;
-  Leases leases(*world.registry, world.caller, {.share_for = std::chrono::milliseconds(0)});
+  store::LeasePool leases(*world.registry, world.caller, "test", {.share_for = std::chrono::milliseconds(0)});
   auto one = leases.Get();
   auto two = leases.Get();
   ASSERT_TRUE(one.ok() && two.ok());
@@ -141,7 +142,7 @@ TEST(Leases, AnOldLeaseIsReplacedWhileItsUsersFinish) {
   EXPECT_TRUE(world.registry->RenewLease(world.context.daemon, one->lease()).ok());
 }
 
-TEST(Leases, AnEndedLeaseIsNotGivenToOthers) {
+TEST(LeasePool, AnEndedLeaseIsNotGivenToOthers) {
   WritingWorld world;
   auto one = world.leases->Get();
   ASSERT_TRUE(one.ok());

@@ -1,24 +1,34 @@
-#include "fs/drafts/leases.h"
+#include "store/lease_pool.h"
 
 #include <utility>
 
 #include "cas/base/clock.h"
 
-namespace modelfs::fs {
+namespace modelfs::store {
 namespace {
+
+using Time = std::chrono::milliseconds;  // since the machine started, time asleep included
 
 // Counts time asleep, too: by steady_clock, which stands still meanwhile, a lease would look younger than it
 // is.
-std::chrono::milliseconds Now() { return std::chrono::milliseconds(SystemClock().SinceBootMs()); }
+Time Now() { return Time(SystemClock().SinceBootMs()); }
 
 }  // namespace
 
-Leases::Leases(store::Leases& leases, store::Caller daemon, Times times)
-    : leases_(leases), daemon_(std::move(daemon)), times_(times) {
+struct HeldLease::Shared {
+  Lease lease;
+  Time taken{0};
+  Time renewed{0};
+  Time last_used{0};
+  size_t users = 0;
+};
+
+LeasePool::LeasePool(Leases& leases, Caller caller, std::string purpose, Times times)
+    : leases_(leases), caller_(std::move(caller)), purpose_(std::move(purpose)), times_(times) {
   thread_ = std::jthread([this](const std::stop_token& stop) { Run(stop); });
 }
 
-Leases::~Leases() {
+LeasePool::~LeasePool() {
   thread_.request_stop();
   {
     const MutexLock lock(mu_);
@@ -27,20 +37,23 @@ Leases::~Leases() {
   thread_.join();
   const MutexLock lock(mu_);
   for (const auto& shared : live_) {
-    leases_.ReleaseLease(daemon_, shared->lease).IgnoreError("it ends by itself");
+    leases_.ReleaseLease(caller_, shared->lease).IgnoreError("it ends by itself");
   }
 }
 
-const store::Lease& Leases::Use::lease() const { return shared_->lease; }
-void Leases::Use::Ended() { leases_->Ended(*shared_); }
+HeldLease::~HeldLease() {
+  if (shared_ != nullptr) pool_->Done(*shared_);
+}
+const Lease& HeldLease::lease() const { return shared_->lease; }
+void HeldLease::Ended() { pool_->Ended(*shared_); }
 
-Result<Leases::Use> Leases::Get() {
+Result<HeldLease> LeasePool::Get() {
   {
     const MutexLock lock(mu_);
     while (true) {
       if (current_ != nullptr && Now() - current_->taken < times_.share_for) {
         ++current_->users;
-        return Use(*this, current_);
+        return HeldLease(*this, current_);
       }
       if (!acquiring_) break;
       changed_.Wait(mu_);
@@ -48,7 +61,7 @@ Result<Leases::Use> Leases::Get() {
     acquiring_ = true;
   }
   const Time before = Now();
-  Result<store::Lease> lease = leases_.AcquireLease(daemon_, "mount");
+  Result<Lease> lease = leases_.AcquireLease(caller_, purpose_);
   const MutexLock lock(mu_);
   acquiring_ = false;
   changed_.NotifyAll();
@@ -59,22 +72,22 @@ Result<Leases::Use> Leases::Get() {
   shared->users = 1;
   live_.push_back(shared);
   current_ = shared;
-  return Use(*this, std::move(shared));
+  return HeldLease(*this, std::move(shared));
 }
 
-void Leases::Done(Shared& shared) {
+void LeasePool::Done(Shared& shared) {
   const MutexLock lock(mu_);
   --shared.users;
   shared.last_used = Now();
   changed_.NotifyAll();
 }
 
-void Leases::Ended(const Shared& shared) {
+void LeasePool::Ended(const Shared& shared) {
   const MutexLock lock(mu_);
   if (current_.get() == &shared) current_ = nullptr;
 }
 
-void Leases::Run(const std::stop_token& stop) {
+void LeasePool::Run(const std::stop_token& stop) {
   while (!stop.stop_requested()) {
     std::vector<std::shared_ptr<Shared>> give_back;
     std::vector<std::shared_ptr<Shared>> renew;
@@ -107,12 +120,12 @@ void Leases::Run(const std::stop_token& stop) {
       }
     }
     for (const auto& shared : give_back) {
-      leases_.ReleaseLease(daemon_, shared->lease).IgnoreError("it ends by itself");
+      leases_.ReleaseLease(caller_, shared->lease).IgnoreError("it ends by itself");
     }
     for (const auto& shared : renew) {
-      if (!leases_.RenewLease(daemon_, shared->lease).ok()) Ended(*shared);
+      if (!leases_.RenewLease(caller_, shared->lease).ok()) Ended(*shared);
     }
   }
 }
 
-}  // namespace modelfs::fs
+}  // namespace modelfs::store

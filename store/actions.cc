@@ -1,7 +1,8 @@
-#include "store/audit/actions.h"
-#include "store/journal.h"
+#include "store/actions.h"
 
 #include <fmt/core.h>
+
+#include "store/journal.h"
 
 namespace modelfs::store {
 std::string_view ActionNoun(ObjectKind kind) {
