@@ -30,17 +30,28 @@ std::string ArgumentLabel(const CLI::Option& argument) {
 
 void SetCallback(CLI::App& command, std::function<void()> callback) { command.callback(std::move(callback)); }
 
-Result<std::unique_ptr<Home>> Cli::Open(const std::vector<const Place*>& places) const {
-  ASSIGN_OR_RETURN(const std::string path, HomePath(globals.registry, places));
-  return OpenAt(path);
+Result<std::unique_ptr<Session>> Cli::Open(const std::vector<const Place*>& places) const {
+  ASSIGN_OR_RETURN(std::unique_ptr<LocalHome> home, OpenLocal(places));
+  return std::unique_ptr<Session>(std::move(home));
 }
 
-Result<std::unique_ptr<Home>> Cli::OpenAt(const std::string& path) const {
+Result<std::unique_ptr<Session>> Cli::OpenAt(const std::string& path) const {
+  ASSIGN_OR_RETURN(std::unique_ptr<LocalHome> home, OpenLocalAt(path));
+  return std::unique_ptr<Session>(std::move(home));
+}
+
+Result<std::unique_ptr<LocalHome>> Cli::OpenLocal(const std::vector<const Place*>& places) const {
+  ASSIGN_OR_RETURN(const std::string path, HomePath(globals.registry, places));
+  return OpenLocalAt(path);
+}
+
+Result<std::unique_ptr<LocalHome>> Cli::OpenLocalAt(const std::string& path) const {
   ASSIGN_OR_RETURN(std::shared_ptr<spdlog::logger> log, MakeLogger(globals.log));
   ExplainMapFaults(globals.log);
-  ASSIGN_OR_RETURN(std::unique_ptr<Home> home, OpenHome(path, "cli", std::move(log), globals.home));
+  ASSIGN_OR_RETURN(std::unique_ptr<LocalHome> home, OpenHome(path, "cli", std::move(log), globals.home));
   if (!globals.as.empty()) {
-    ASSIGN_OR_RETURN(home->caller, ActAs(*home->registry, home->identities.get(), home->caller, globals.as));
+    ASSIGN_OR_RETURN(home->caller,
+                     ActAs(*home->governance, home->identities.get(), home->caller, globals.as));
   }
   return home;
 }

@@ -40,9 +40,12 @@ class Cli {
   }
   const Action& action() const { return action_; }
 
-  // Opens the registry that -r and the names refer to.
-  Result<std::unique_ptr<Home>> Open(const std::vector<const Place*>& places = {}) const;
-  Result<std::unique_ptr<Home>> OpenAt(const std::string& path) const;
+  // Opens the registry that -r and the names refer to, or the one at `path`.
+  Result<std::unique_ptr<Session>> Open(const std::vector<const Place*>& places = {}) const;
+  Result<std::unique_ptr<Session>> OpenAt(const std::string& path) const;
+  // The same for commands that need its directory.
+  Result<std::unique_ptr<LocalHome>> OpenLocal(const std::vector<const Place*>& places = {}) const;
+  Result<std::unique_ptr<LocalHome>> OpenLocalAt(const std::string& path) const;
 
  private:
   Action action_;

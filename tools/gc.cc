@@ -23,7 +23,7 @@ constexpr std::chrono::milliseconds kLockPoll{20};
 // Counts what the sweep removes.
 class SweptHome : public store::SweepableHome {
  public:
-  SweptHome(Home& home, bool dry_run, const std::stop_token& stop)
+  SweptHome(LocalHome& home, bool dry_run, const std::stop_token& stop)
       : home_(home), dry_run_(dry_run), stop_(stop) {}
 
   cas::BlobStore& blobs() override { return *home_.blobs; }
@@ -32,17 +32,17 @@ class SweptHome : public store::SweepableHome {
     ASSIGN_OR_RETURN(garbage_.drafts, home_.drafts->RemoveUnheld(unwanted, dry_run_));
     return OkStatus();
   }
-  Result<store::Mark> MarkForSweep() override { return home_.registry->MarkForSweep(home_.caller); }
+  Result<store::Mark> MarkForSweep() override { return home_.embedded->MarkForSweep(home_.caller); }
   Result<std::vector<Digest>> BlobsOfDrafts() override { return home_.drafts->SharedBlobs(); }
   Status Sweep(const std::unordered_set<Digest>& live, cas::Epoch horizon) override {
-    ASSIGN_OR_RETURN(garbage_.blobs, home_.blobs->Sweep(live, horizon, dry_run_, stop_));
+    ASSIGN_OR_RETURN(garbage_.blobs, home_.local_blobs->Sweep(live, horizon, dry_run_, stop_));
     return OkStatus();
   }
 
   const Garbage& garbage() const { return garbage_; }
 
  private:
-  Home& home_;
+  LocalHome& home_;
   const bool dry_run_;
   const std::stop_token& stop_;
   Garbage garbage_;
@@ -51,7 +51,7 @@ class SweptHome : public store::SweepableHome {
 }  // namespace
 
 // A flock(2) that waits cannot be interrupted by `stop`.
-Result<Fd> HoldSweeps(const Home& home, const std::stop_token& stop) {
+Result<Fd> HoldSweeps(const LocalHome& home, const std::stop_token& stop) {
   const std::string lock_path = home.files + std::string(kSweepsLock);
   Fd lock(::open(lock_path.c_str(), O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600));
   if (!lock.valid()) return ErrnoError(errno, fmt::format("{}: open", lock_path));
@@ -63,10 +63,10 @@ Result<Fd> HoldSweeps(const Home& home, const std::stop_token& stop) {
   return lock;
 }
 
-Result<Garbage> SweepHome(Home& home, bool dry_run, const std::stop_token& stop) {
+Result<Garbage> SweepHome(LocalHome& home, bool dry_run, const std::stop_token& stop) {
   ASSIGN_OR_RETURN(const Fd lock, HoldSweeps(home, stop));
   // The caller may not see every model.
-  const store::Caller upkeep = home.registry->ForUpkeep(home.caller);
+  const store::Caller upkeep = home.embedded->ForUpkeep(home.caller);
   SweptHome swept(home, dry_run, stop);
   RETURN_IF_ERROR(store::CollectGarbage(*home.registry, upkeep, swept, stop));
   return swept.garbage();

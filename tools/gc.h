@@ -20,10 +20,10 @@ struct Garbage {
 // `dry_run` it only counts, and the blobs of drafts that it would remove count as in use.
 //   kDataLoss    a version's tree cannot be read, so the blobs it needs are not known: nothing was removed
 //   kCancelled   `stop` was requested; some blobs may be gone already
-Result<Garbage> SweepHome(Home& home, bool dry_run, const std::stop_token& stop = {});
+Result<Garbage> SweepHome(LocalHome& home, bool dry_run, const std::stop_token& stop = {});
 
 // No sweep removes anything while the returned lock is held. Waits for a sweep in progress.
 //   kCancelled   `stop` was requested
-Result<Fd> HoldSweeps(const Home& home, const std::stop_token& stop = {});
+Result<Fd> HoldSweeps(const LocalHome& home, const std::stop_token& stop = {});
 
 }  // namespace modelfs::tools

@@ -356,15 +356,15 @@ Result<HeldHome> HoldHome(const std::string& path) {
   return held;
 }
 
-Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door,
-                                       std::shared_ptr<spdlog::logger> log, const HomeOptions& options) {
+Result<std::unique_ptr<LocalHome>> OpenHome(const std::string& path, std::string door,
+                                            std::shared_ptr<spdlog::logger> log, const HomeOptions& options) {
   ASSIGN_OR_RETURN(HeldHome held, HoldHome(path));
   return OpenHome(std::move(held), std::move(door), std::move(log), options);
 }
 
-Result<std::unique_ptr<Home>> OpenHome(HeldHome held, std::string door, std::shared_ptr<spdlog::logger> log,
-                                       const HomeOptions& options) {
-  auto home = std::make_unique<Home>();
+Result<std::unique_ptr<LocalHome>> OpenHome(HeldHome held, std::string door,
+                                            std::shared_ptr<spdlog::logger> log, const HomeOptions& options) {
+  auto home = std::make_unique<LocalHome>();
   home->path = std::move(held.path);
   home->held = std::move(held.directory);
   home->files = std::move(held.files);
@@ -380,111 +380,37 @@ Result<std::unique_ptr<Home>> OpenHome(HeldHome held, std::string door, std::sha
   cas::LocalStore::Options blobs;
   blobs.root = home->files;
   blobs.log = home->log;
-  ASSIGN_OR_RETURN(home->blobs, cas::LocalStore::Open(cas::RealFiles(), blobs));
+  ASSIGN_OR_RETURN(home->local_blobs, cas::LocalStore::Open(cas::RealFiles(), blobs));
   MakeSweepsLock(home->files);
   store::EmbeddedRegistryOptions registry;
   registry.audit_directory = home->files + "/audit";
   registry.log = home->log;
-  ASSIGN_OR_RETURN(home->registry,
-                   store::EmbeddedRegistry::Open(*home->kv, *home->blobs, SystemClock(),
+  ASSIGN_OR_RETURN(home->embedded,
+                   store::EmbeddedRegistry::Open(*home->kv, *home->local_blobs, SystemClock(),
                                                  home->identities.get(), std::move(registry)));
+  home->registry = home->embedded.get();
+  home->governance = home->embedded.get();
+  home->journal = home->embedded.get();
+  home->leases = home->embedded.get();
+  home->blobs = home->local_blobs.get();
   RETURN_IF_ERROR(home->registry->Authenticate(home->caller));
   TendAuditLog(*home, store::EmbeddedRegistry::Tending::kOverdue);
   cas::DraftStore::Options drafts;
   drafts.root = home->files + "/drafts";
-  drafts.blobs = home->blobs.get();
+  drafts.blobs = home->local_blobs.get();
   ASSIGN_OR_RETURN(home->drafts, cas::DraftStore::Open(cas::RealFiles(), drafts));
   return home;
 }
 
-namespace {
-
-store::Caller CallerWith(const Home& home, const store::Intent& intent) {
-  store::Caller caller = home.caller;
-  if (!intent.action.empty()) caller.intent = intent;
-  return caller;
-}
-
-}  // namespace
-
-store::Intent ToAsk(store::Operation operation, const Place& place,
-                    std::map<std::string, std::string> params) {
-  store::Intent intent;
-  intent.action = store::ActionOf(operation, static_cast<store::ObjectKind>(place.name.parts.size()));
-  if (place.HasVersion()) {
-    using store::Operation;
-    if (operation == Operation::kGet) intent.action = "getModelVersion";
-    if (operation == Operation::kTag) intent.action = "setModelVersionTag";
-    if (operation == Operation::kDescribe) intent.action = "updateModelVersion";
-    if (operation == Operation::kDelete) intent.action = "deleteModelVersion";
-  }
-  intent.params = std::move(params);
-  if (const auto* number = std::get_if<store::VersionNumber>(&place.version)) {
-    intent.params.emplace("version_arg", std::to_string(*number));
-  } else if (const auto* alias = std::get_if<std::string>(&place.version)) {
-    intent.params.emplace("alias_arg", *alias);
-  }
-  return intent;
-}
-
-store::Intent ToRemove(store::Intent setting) {
-  constexpr std::string_view kSet = "set";
-  setting.action.replace(0, kSet.size(), "delete");
-  return setting;
-}
-
-Result<store::ObjectInfo> FindObject(Home& home, const Place& place, const store::Intent& intent) {
-  const store::Caller caller = CallerWith(home, intent);
-  if (place.name.parts.empty()) return home.registry->Get(caller, store::kMetastoreId);
-  return home.registry->Lookup(caller, place.name);
-}
-
-Result<store::Target> FindTarget(Home& home, const Place& place, const store::Intent& intent) {
-  const auto* number = std::get_if<store::VersionNumber>(&place.version);
-  if (place.HasVersion() && number == nullptr) {
-    ASSIGN_OR_RETURN(const store::VersionInfo version, FindVersion(home, place, intent));
-    return store::Target{version.model, version.number};
-  }
-  ASSIGN_OR_RETURN(const store::ObjectInfo object, FindObject(home, place, intent));
-  // A number needs no look at the version: who may tag it may not be allowed to see it.
-  if (number != nullptr) return store::Target{object.id, *number};
-  return store::Target{object.id, std::nullopt};
-}
-
-uint64_t TendAuditLog(Home& home, store::EmbeddedRegistry::Tending when) {
-  const store::Caller upkeep = home.registry->ForUpkeep(home.caller);
-  const Result<store::AuditRotation> rotation = home.registry->TendAudit(upkeep, when);
+uint64_t TendAuditLog(LocalHome& home, store::EmbeddedRegistry::Tending when) {
+  const store::Caller upkeep = home.embedded->ForUpkeep(home.caller);
+  const Result<store::AuditRotation> rotation = home.embedded->TendAudit(upkeep, when);
   if (home.log != nullptr && !rotation.ok()) {
     home.log->warn("audit_not_rotated error=\"{}\"", rotation.error().message());
   } else if (home.log != nullptr && rotation->files > 0) {
     home.log->info("audit_rotated records={} files={}", rotation->records, rotation->files);
   }
   return rotation.ok() ? rotation->records : 0;
-}
-
-Result<store::VersionInfo> FindVersion(Home& home, const Place& place, store::Intent intent) {
-  const std::string name = place.name.ToString();
-  if (place.name.parts.size() != 3) {
-    return Error(Code::kInvalidArgument,
-                 fmt::format("\"{}\" names no version; write catalog.schema.model/3 or "
-                             "catalog.schema.model@Alias",
-                             name));
-  }
-  if (!place.HasVersion()) {
-    return Error(Code::kInvalidArgument,
-                 fmt::format("{} is a model; say which version: {}/3 or {}@Alias", name, name, name));
-  }
-  if (intent.action.empty()) intent = ToAsk(store::Operation::kGet, place);
-  const store::Caller caller = CallerWith(home, intent);
-  ASSIGN_OR_RETURN(const store::ObjectInfo model, home.registry->Lookup(caller, place.name));
-  if (const auto* number = std::get_if<store::VersionNumber>(&place.version)) {
-    return home.registry->GetVersion(caller, model.id, *number);
-  }
-  if (const auto* alias = std::get_if<std::string>(&place.version)) {
-    return home.registry->ResolveAlias(caller, model.id, *alias);
-  }
-  if (model.latest_ready == 0) return Error(Code::kNotFound, fmt::format("{} has no READY version", name));
-  return home.registry->GetVersion(caller, model.id, model.latest_ready);
 }
 
 }  // namespace modelfs::tools

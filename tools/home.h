@@ -22,6 +22,7 @@
 #include "store/identity/host_identities.h"
 #include "store/kv/kv.h"
 #include "tools/place.h"
+#include "tools/session.h"
 
 namespace spdlog {
 class logger;
@@ -32,18 +33,16 @@ namespace modelfs::tools {
 // Below HOME.
 inline constexpr std::string_view kSweepsLock = "/gc.lock";
 
-// Members are in the order in which they rest on each other.
-struct Home {
-  std::string path;   // absolute
+// A registry in a directory of this host. Members are destroyed before those that they use.
+struct LocalHome : Session {
   Fd held;            // the directory that was checked
-  std::string files;  // where what is in it is reached: its path, or where others could replace that, `held`
+  std::string files;  // the path for opening files in it: `path`, or `held` if other users could replace that
   std::shared_ptr<spdlog::logger> log;
   std::unique_ptr<store::Kv> kv;
-  std::unique_ptr<cas::LocalStore> blobs;
+  std::unique_ptr<cas::LocalStore> local_blobs;
   std::unique_ptr<cas::DraftStore> drafts;
   std::unique_ptr<store::HostIdentities> identities;
-  std::unique_ptr<store::EmbeddedRegistry> registry;
-  store::Caller caller;
+  std::unique_ptr<store::EmbeddedRegistry> embedded;
 };
 
 struct HomeOptions {
@@ -104,30 +103,13 @@ Result<HeldHome> HoldHome(const std::string& path);
 //   kNotFound           no registry there; says to run init
 //   kDataLoss           its data.mdb is missing or damaged; says to restore it
 //   and as HoldHome
-Result<std::unique_ptr<Home>> OpenHome(const std::string& path, std::string door,
-                                       std::shared_ptr<spdlog::logger> log, const HomeOptions& options);
-Result<std::unique_ptr<Home>> OpenHome(HeldHome held, std::string door, std::shared_ptr<spdlog::logger> log,
-                                       const HomeOptions& options);
+Result<std::unique_ptr<LocalHome>> OpenHome(const std::string& path, std::string door,
+                                            std::shared_ptr<spdlog::logger> log, const HomeOptions& options);
+Result<std::unique_ptr<LocalHome>> OpenHome(HeldHome held, std::string door,
+                                            std::shared_ptr<spdlog::logger> log, const HomeOptions& options);
 
 // Moves old audit records to files where that is due (EmbeddedRegistry::TendAudit), and answers how many. A
 // failure is logged: the audit log is whole then, and the next call tries again.
-uint64_t TendAuditLog(Home& home, store::EmbeddedRegistry::Tending when);
-
-// What a command is about to ask of the place, for the audit log: a look-up that is refused on the way there
-// is recorded as this. `params` as the request's own record has them.
-store::Intent ToAsk(store::Operation operation, const Place& place,
-                    std::map<std::string, std::string> params = {});
-
-// The same for taking away what `setting` would set: a tag or an alias.
-store::Intent ToRemove(store::Intent setting);
-
-// The object a place names; its version part, if any, is not looked at. Without an intent it is for being
-// shown.
-Result<store::ObjectInfo> FindObject(Home& home, const Place& place, const store::Intent& intent = {});
-// What tags and descriptions hang on: the object, or the version where the place names one.
-Result<store::Target> FindTarget(Home& home, const Place& place, const store::Intent& intent = {});
-
-// The version a place names. kInvalidArgument where it names none.
-Result<store::VersionInfo> FindVersion(Home& home, const Place& place, store::Intent intent = {});
+uint64_t TendAuditLog(LocalHome& home, store::EmbeddedRegistry::Tending when);
 
 }  // namespace modelfs::tools

@@ -83,13 +83,13 @@ Status ChangeGrants(const Cli& cli, const GrantArguments& arguments, bool add) {
   change.principal = arguments.principal;
   change.principal_id = arguments.principal_id;
   ASSIGN_OR_RETURN(const Place place, ParseSecurable(arguments.name));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open({&place}));
   ASSIGN_OR_RETURN(const store::ObjectInfo object,
-                   FindObject(*home, place, ToAsk(store::Operation::kGrant, place)));
-  RETURN_IF_ERROR(home->registry->ChangeGrants(home->caller, object.id, {change}));
+                   FindObject(*session, place, ToAsk(store::Operation::kGrant, place)));
+  RETURN_IF_ERROR(session->governance->ChangeGrants(session->caller, object.id, {change}));
   if (!arguments.json) return OkStatus();
   ASSIGN_OR_RETURN(std::vector<store::GrantInfo> now,
-                   home->registry->Grants(home->caller, object.id, arguments.principal));
+                   session->governance->Grants(session->caller, object.id, arguments.principal));
   if (arguments.principal.empty()) {
     std::erase_if(now,
                   [&](const store::GrantInfo& grant) { return grant.principal_id != change.principal_id; });
@@ -111,13 +111,13 @@ Status RunRevoke(const Cli& cli, const GrantArguments& arguments) {
 
 Status RunGrants(const Cli& cli, const GrantArguments& arguments) {
   ASSIGN_OR_RETURN(const Place place, ParseSecurable(arguments.name));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open({&place}));
   ASSIGN_OR_RETURN(const store::ObjectInfo object,
-                   FindObject(*home, place, ToAsk(store::Operation::kShowGrants, place)));
+                   FindObject(*session, place, ToAsk(store::Operation::kShowGrants, place)));
   ASSIGN_OR_RETURN(const std::vector<store::GrantInfo> grants,
                    arguments.effective
-                       ? home->registry->EffectiveGrants(home->caller, object.id, arguments.principal)
-                       : home->registry->Grants(home->caller, object.id, arguments.principal));
+                       ? session->governance->EffectiveGrants(session->caller, object.id, arguments.principal)
+                       : session->governance->Grants(session->caller, object.id, arguments.principal));
   PrintGrants(grants, object, arguments.json);
   return OkStatus();
 }
@@ -132,18 +132,18 @@ struct OwnerArguments {
 
 Status RunOwnerSet(const Cli& cli, const OwnerArguments& arguments) {
   ASSIGN_OR_RETURN(const Place place, ParseSecurable(arguments.name));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
-  ASSIGN_OR_RETURN(
-      const store::ObjectInfo object,
-      FindObject(*home, place, ToAsk(store::Operation::kSetOwner, place, {{"owner", arguments.principal}})));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open({&place}));
+  ASSIGN_OR_RETURN(const store::ObjectInfo object,
+                   FindObject(*session, place,
+                              ToAsk(store::Operation::kSetOwner, place, {{"owner", arguments.principal}})));
   Tags tags;
   if (arguments.json) {  // the caller may not be allowed to read them afterwards
-    ASSIGN_OR_RETURN(tags, home->registry->Tags(home->caller, {object.id, std::nullopt}));
+    ASSIGN_OR_RETURN(tags, session->registry->Tags(session->caller, {object.id, std::nullopt}));
   }
   ASSIGN_OR_RETURN(const store::ObjectInfo now,
-                   home->registry->SetOwner(home->caller, object.id, arguments.principal));
+                   session->registry->SetOwner(session->caller, object.id, arguments.principal));
   if (!arguments.json) return OkStatus();
-  ASSIGN_OR_RETURN(const Json json, ObjectRecord(*home, now, tags));
+  ASSIGN_OR_RETURN(const Json json, ObjectRecord(*session, now, tags));
   PrintJson(json);
   return OkStatus();
 }
@@ -170,14 +170,14 @@ Status RunSet(const Cli& cli, const SetArguments& arguments) {
   store::ContainerSettings trial;
   RETURN_IF_ERROR(apply(trial));
   ASSIGN_OR_RETURN(const Place place, ParseSecurable(arguments.name));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open({&place}));
   ASSIGN_OR_RETURN(const store::ObjectInfo container,
-                   FindObject(*home, place, ToAsk(store::Operation::kConfigure, place)));
+                   FindObject(*session, place, ToAsk(store::Operation::kConfigure, place)));
   ASSIGN_OR_RETURN(const store::ContainerSettings before,
-                   home->registry->GetSettings(home->caller, container.id));
+                   session->governance->GetSettings(session->caller, container.id));
   store::ContainerSettings settings = before;
   RETURN_IF_ERROR(apply(settings));
-  RETURN_IF_ERROR(home->registry->SetSettings(home->caller, container.id, before, settings));
+  RETURN_IF_ERROR(session->governance->SetSettings(session->caller, container.id, before, settings));
   if (arguments.json) PrintJson(store::SettingsJson(settings));
   return OkStatus();
 }

@@ -73,12 +73,12 @@ void PrintRecord(const store::AuditRecord& record, bool json) {
 }
 
 // The newest `limit`, printed oldest first.
-Status PrintNewest(Home& home, store::AuditQuery query, uint64_t limit, bool json) {
+Status PrintNewest(Session& session, store::AuditQuery query, uint64_t limit, bool json) {
   query.order = store::AuditQuery::Order::kNewestFirst;
   std::vector<store::AuditRecord> newest;
   while (newest.size() < limit) {
     query.limit = static_cast<size_t>(std::min<uint64_t>(limit - newest.size(), kPage));
-    ASSIGN_OR_RETURN(std::vector<store::AuditRecord> records, home.registry->Audit(home.caller, query));
+    ASSIGN_OR_RETURN(std::vector<store::AuditRecord> records, session.journal->Audit(session.caller, query));
     std::move(records.begin(), records.end(), std::back_inserter(newest));
     if (records.size() < query.limit) break;
     query.before_sequence = newest.back().sequence;
@@ -88,10 +88,11 @@ Status PrintNewest(Home& home, store::AuditQuery query, uint64_t limit, bool jso
   return OkStatus();
 }
 
-Status PrintOldest(Home& home, store::AuditQuery query, uint64_t limit, bool json) {
+Status PrintOldest(Session& session, store::AuditQuery query, uint64_t limit, bool json) {
   while (limit > 0) {
     query.limit = static_cast<size_t>(std::min<uint64_t>(limit, kPage));
-    ASSIGN_OR_RETURN(const std::vector<store::AuditRecord> records, home.registry->Audit(home.caller, query));
+    ASSIGN_OR_RETURN(const std::vector<store::AuditRecord> records,
+                     session.journal->Audit(session.caller, query));
     for (const store::AuditRecord& record : records) PrintRecord(record, json);
     if (records.size() < query.limit) break;
     query.after_sequence = records.back().sequence;
@@ -101,26 +102,26 @@ Status PrintOldest(Home& home, store::AuditQuery query, uint64_t limit, bool jso
 }
 
 // Runs until it is interrupted or its output is closed.
-Status Follow(Home& home, store::AuditQuery query, bool json) {
+Status Follow(Session& session, store::AuditQuery query, bool json) {
   const std::stop_source never;
   while (true) {
     RETURN_IF_ERROR(FlushOutput());
-    ASSIGN_OR_RETURN(const uint64_t last,
-                     home.registry->WaitForAudit(query.after_sequence, Deadline::Never(), never.get_token()));
+    ASSIGN_OR_RETURN(const uint64_t last, session.journal->WaitForAudit(
+                                              query.after_sequence, Deadline::Never(), never.get_token()));
     query.before_sequence = last + 1;
-    RETURN_IF_ERROR(PrintOldest(home, query, UINT64_MAX, json));
+    RETURN_IF_ERROR(PrintOldest(session, query, UINT64_MAX, json));
     query.after_sequence = last;
   }
 }
 
 // A name that never existed is a mistake, not an object without records. A deleted object still has records.
-Status CheckKnown(Home& home, const Place& place, const store::AuditQuery& query) {
+Status CheckKnown(Session& session, const Place& place, const store::AuditQuery& query) {
   if (place.name.parts.empty()) return OkStatus();
   const Result<store::ObjectInfo> object =
-      FindObject(home, place, ToAsk(store::Operation::kReadAudit, place));
+      FindObject(session, place, ToAsk(store::Operation::kReadAudit, place));
   if (object.ok() || object.error().code() != Code::kNotFound) return OkStatus();
   const Result<std::vector<store::AuditRecord>> past =
-      home.registry->Audit(home.caller, {.full_name = place.name.ToString(), .limit = 1});
+      session.journal->Audit(session.caller, {.full_name = place.name.ToString(), .limit = 1});
   // If a part of the log is missing, the rest can still be read. Then it is unknown whether the name ever
   // existed.
   if (!past.ok() && past.error().code() == Code::kDataLoss && query.after_sequence > 0) return OkStatus();
@@ -142,24 +143,24 @@ Status RunAudit(const Cli& cli, const AuditArguments& arguments) {
     return Error(Code::kInvalidArgument, "--follow waits for new records: leave out --until");
   }
   ASSIGN_OR_RETURN(store::AuditQuery query, QueryOf(arguments, place));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
-  RETURN_IF_ERROR(CheckKnown(*home, place, query));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open({&place}));
+  RETURN_IF_ERROR(CheckKnown(*session, place, query));
   std::optional<uint64_t> limit = arguments.limit;
   if (arguments.follow && !limit && !arguments.after && arguments.since.empty()) limit = kBeforeFollowing;
   if (arguments.follow) {
     const std::stop_source never;
     ASSIGN_OR_RETURN(const uint64_t last,
-                     home->registry->WaitForAudit(0, Deadline::Never(), never.get_token()));
+                     session->journal->WaitForAudit(0, Deadline::Never(), never.get_token()));
     query.before_sequence = last + 1;  // later records are followed
   }
   if (limit && !arguments.after) {
-    RETURN_IF_ERROR(PrintNewest(*home, query, *limit, arguments.json));
+    RETURN_IF_ERROR(PrintNewest(*session, query, *limit, arguments.json));
   } else {
-    RETURN_IF_ERROR(PrintOldest(*home, query, limit.value_or(UINT64_MAX), arguments.json));
+    RETURN_IF_ERROR(PrintOldest(*session, query, limit.value_or(UINT64_MAX), arguments.json));
   }
   if (!arguments.follow) return OkStatus();
   query.after_sequence = query.before_sequence - 1;
-  return Follow(*home, query, arguments.json);
+  return Follow(*session, query, arguments.json);
 }
 
 struct VerifyArguments {
@@ -167,8 +168,8 @@ struct VerifyArguments {
 };
 
 Status RunAuditVerify(const Cli& cli, const VerifyArguments& arguments) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
-  ASSIGN_OR_RETURN(const uint64_t records, home->registry->VerifyAudit(home->caller));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open());
+  ASSIGN_OR_RETURN(const uint64_t records, session->journal->VerifyAudit(session->caller));
   if (arguments.json) {
     PrintJson({{"kind", "audit_check"}, {"records", records}, {"whole", true}});
   } else {
@@ -189,8 +190,8 @@ Status RunAuditRotate(const Cli& cli, const RotateArguments& arguments) {
   if (!arguments.before.empty()) {
     ASSIGN_OR_RETURN(options.before_ms, ParseTime(arguments.before, SystemClock().NowMs()));
   }
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
-  ASSIGN_OR_RETURN(const store::AuditRotation rotation, home->registry->RotateAudit(home->caller, options));
+  ASSIGN_OR_RETURN(const std::unique_ptr<LocalHome> home, cli.OpenLocal());
+  ASSIGN_OR_RETURN(const store::AuditRotation rotation, home->embedded->RotateAudit(home->caller, options));
   if (arguments.json) {
     PrintJson({{"kind", "audit_rotation"}, {"records", rotation.records}, {"files", rotation.files}});
   } else {
@@ -215,8 +216,8 @@ Status RunAuditSettings(const Cli& cli, const SettingsArguments& arguments) {
   if (!arguments.rotate_age.empty()) {
     ASSIGN_OR_RETURN(age_ms, ParseAge(arguments.rotate_age));
   }
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
-  ASSIGN_OR_RETURN(store::AuditSettings settings, home->registry->GetAuditSettings(home->caller));
+  ASSIGN_OR_RETURN(const std::unique_ptr<LocalHome> home, cli.OpenLocal());
+  ASSIGN_OR_RETURN(store::AuditSettings settings, home->embedded->GetAuditSettings(home->caller));
   const store::AuditSettings before = settings;
   using Opens = store::AuditSettings::Opens;
   if (!arguments.opens.empty()) {
@@ -225,7 +226,7 @@ Status RunAuditSettings(const Cli& cli, const SettingsArguments& arguments) {
   if (arguments.rotate_bytes) settings.most_bytes = *arguments.rotate_bytes;
   if (age_ms) settings.longest_ms = *age_ms;
   if (!(settings == before)) {
-    RETURN_IF_ERROR(home->registry->SetAuditSettings(home->caller, settings));
+    RETURN_IF_ERROR(home->embedded->SetAuditSettings(home->caller, settings));
   }
   constexpr int64_t kSecondMs = 1000;
   constexpr int64_t kDayMs = kSecondMs * 60 * 60 * 24;

@@ -82,10 +82,10 @@ Status RunCommand(const std::vector<std::string>& command) {
 }
 
 Status RunBackup(const Cli& cli, const BackupArguments& arguments) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
+  ASSIGN_OR_RETURN(const std::unique_ptr<LocalHome> home, cli.OpenLocal());
   // Both are held from before the copy of the names until after the copy of the rest, so that nothing that
   // the names refer to is missing.
-  ASSIGN_OR_RETURN(const Fd no_rotation, home->registry->HoldAuditFiles(home->caller));
+  ASSIGN_OR_RETURN(const Fd no_rotation, home->embedded->HoldAuditFiles(home->caller));
   ASSIGN_OR_RETURN(const Fd no_sweep, HoldSweeps(*home));
   ASSIGN_OR_RETURN(const std::string registry, MakeTarget(home->path, arguments.directory));
   const std::string fresh = registry + "/data.mdb.new";

@@ -350,7 +350,7 @@ struct CompleteNameArguments {
 constexpr std::string_view kModelScheme = "models:/";
 
 // The names that begin with `typed`. Containers end in '.', so that the user can go on typing.
-Result<std::vector<std::string>> NamesThatBegin(Home& home, std::string_view typed) {
+Result<std::vector<std::string>> NamesThatBegin(Session& session, std::string_view typed) {
   std::vector<std::string> names;
   // Names keep "models:/" if it was typed.
   const bool with_scheme = typed.starts_with(kModelScheme);
@@ -361,11 +361,11 @@ Result<std::vector<std::string>> NamesThatBegin(Home& home, std::string_view typ
   const size_t mark = begun.find_first_of("/@");
   if (mark != std::string_view::npos) {
     ASSIGN_OR_RETURN(const store::FullName name, store::FullName::Parse(begun.substr(0, mark)));
-    ASSIGN_OR_RETURN(const store::ObjectInfo model, home.registry->Lookup(home.caller, name));
+    ASSIGN_OR_RETURN(const store::ObjectInfo model, session.registry->Lookup(session.caller, name));
     for (const store::AliasInfo& alias : model.aliases) offer(name.ToString() + "@" + alias.name);
     RETURN_IF_ERROR(EachItem(
         [&](const store::PageRequest& page) {
-          return home.registry->ListVersions(home.caller, model.id, page);
+          return session.registry->ListVersions(session.caller, model.id, page);
         },
         [&](const store::VersionInfo& version) { offer(VersionName(version)); }));
     return names;
@@ -373,14 +373,14 @@ Result<std::vector<std::string>> NamesThatBegin(Home& home, std::string_view typ
   store::ObjectId parent = store::kMetastoreId;
   if (const size_t dot = begun.rfind('.'); dot != std::string_view::npos) {
     ASSIGN_OR_RETURN(const store::FullName name, store::FullName::Parse(begun.substr(0, dot)));
-    ASSIGN_OR_RETURN(const store::ObjectInfo container, home.registry->Lookup(home.caller, name));
+    ASSIGN_OR_RETURN(const store::ObjectInfo container, session.registry->Lookup(session.caller, name));
     parent = container.id;
   }
-  RETURN_IF_ERROR(
-      EachItem([&](const store::PageRequest& page) { return home.registry->List(home.caller, parent, page); },
-               [&](const store::ObjectInfo& child) {
-                 offer(child.full_name.ToString() + (child.kind == store::ObjectKind::kModel ? "" : "."));
-               }));
+  RETURN_IF_ERROR(EachItem(
+      [&](const store::PageRequest& page) { return session.registry->List(session.caller, parent, page); },
+      [&](const store::ObjectInfo& child) {
+        offer(child.full_name.ToString() + (child.kind == store::ObjectKind::kModel ? "" : "."));
+      }));
   return names;
 }
 
@@ -402,16 +402,16 @@ std::string RegistryOf(const std::vector<std::string>& words) {
 // unchanged.
 Status RunCompleteName(const Cli& cli, const CompleteNameArguments& arguments) {
   if (!arguments.for_bash) {
-    ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
-    ASSIGN_OR_RETURN(const std::vector<std::string> names, NamesThatBegin(*home, arguments.typed));
+    ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open());
+    ASSIGN_OR_RETURN(const std::vector<std::string> names, NamesThatBegin(*session, arguments.typed));
     for (const std::string& name : names) PrintLine(name);
     return OkStatus();
   }
   const TypedLine line = ReadTypedLine(arguments.typed);
   const std::string registry = RegistryOf(line.words);
   ASSIGN_OR_RETURN(const std::string path, HomePath(registry.empty() ? cli.globals.registry : registry));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.OpenAt(path));
-  ASSIGN_OR_RETURN(const std::vector<std::string> names, NamesThatBegin(*home, line.current.value));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.OpenAt(path));
+  ASSIGN_OR_RETURN(const std::vector<std::string> names, NamesThatBegin(*session, line.current.value));
   for (const std::string& candidate : BashCandidates(line.current, arguments.replaced, names)) {
     PrintLine(candidate);
   }

@@ -46,28 +46,28 @@ Status RunAliasSet(const Cli& cli, const AliasArguments& arguments) {
     return Error(Code::kInvalidArgument,
                  fmt::format("version \"{}\" is not a number like 3", Printable(arguments.version)));
   }
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open({&place}));
   ASSIGN_OR_RETURN(
       const store::ObjectInfo model,
-      FindObject(*home, place,
+      FindObject(*session, place,
                  ToAsk(store::Operation::kSetAlias, place, {{"version_num", std::to_string(*number)}})));
   RETURN_IF_ERROR(
-      home->registry->SetAlias(home->caller, model.id, std::get<std::string>(place.version), *number));
+      session->registry->SetAlias(session->caller, model.id, std::get<std::string>(place.version), *number));
   return OkStatus();
 }
 
 Status RunAliasRm(const Cli& cli, const AliasArguments& arguments) {
   ASSIGN_OR_RETURN(const Place place, ParseAlias(arguments.name));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open({&place}));
   ASSIGN_OR_RETURN(const store::ObjectInfo model,
-                   FindObject(*home, place, ToRemove(ToAsk(store::Operation::kSetAlias, place))));
-  return home->registry->DeleteAlias(home->caller, model.id, std::get<std::string>(place.version));
+                   FindObject(*session, place, ToRemove(ToAsk(store::Operation::kSetAlias, place))));
+  return session->registry->DeleteAlias(session->caller, model.id, std::get<std::string>(place.version));
 }
 
 Status RunAliasLs(const Cli& cli, const AliasArguments& arguments) {
   ASSIGN_OR_RETURN(const Place place, ParseModel(arguments.name));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
-  ASSIGN_OR_RETURN(const store::ObjectInfo model, FindObject(*home, place));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open({&place}));
+  ASSIGN_OR_RETURN(const store::ObjectInfo model, FindObject(*session, place));
   Table table({"ALIAS", "VERSION", "MOVED"});
   JsonList json;
   for (const store::AliasInfo& alias : model.aliases) {
@@ -92,7 +92,7 @@ struct TagArguments {
 };
 
 struct OpenTarget {
-  std::unique_ptr<Home> home;
+  std::unique_ptr<Session> session;
   store::Target target;
 };
 
@@ -101,14 +101,14 @@ enum class TagUse { kSet, kRemove, kList };
 Result<OpenTarget> Open(const Cli& cli, const TagArguments& arguments, TagUse use) {
   ASSIGN_OR_RETURN(const Place place, ParsePlace(arguments.name));
   OpenTarget opened;
-  ASSIGN_OR_RETURN(opened.home, cli.Open({&place}));
+  ASSIGN_OR_RETURN(opened.session, cli.Open({&place}));
   store::Intent intent;
   if (use != TagUse::kList) {
     intent = ToAsk(store::Operation::kTag, place, {{"key", arguments.key}});
     if (use == TagUse::kSet) intent.params["value"] = arguments.value;
     if (use == TagUse::kRemove) intent = ToRemove(std::move(intent));
   }
-  ASSIGN_OR_RETURN(opened.target, FindTarget(*opened.home, place, intent));
+  ASSIGN_OR_RETURN(opened.target, FindTarget(*opened.session, place, intent));
   return opened;
 }
 
@@ -116,17 +116,17 @@ Status RunTagSet(const Cli& cli, const TagArguments& arguments) {
   RETURN_IF_ERROR(store::CheckTagKey(arguments.key));
   RETURN_IF_ERROR(store::CheckTagValue(arguments.value));
   ASSIGN_OR_RETURN(const OpenTarget at, Open(cli, arguments, TagUse::kSet));
-  return at.home->registry->SetTag(at.home->caller, at.target, arguments.key, arguments.value);
+  return at.session->registry->SetTag(at.session->caller, at.target, arguments.key, arguments.value);
 }
 
 Status RunTagRm(const Cli& cli, const TagArguments& arguments) {
   ASSIGN_OR_RETURN(const OpenTarget at, Open(cli, arguments, TagUse::kRemove));
-  return at.home->registry->DeleteTag(at.home->caller, at.target, arguments.key);
+  return at.session->registry->DeleteTag(at.session->caller, at.target, arguments.key);
 }
 
 Status RunTagLs(const Cli& cli, const TagArguments& arguments) {
   ASSIGN_OR_RETURN(const OpenTarget at, Open(cli, arguments, TagUse::kList));
-  ASSIGN_OR_RETURN(const Tags tags, at.home->registry->Tags(at.home->caller, at.target));
+  ASSIGN_OR_RETURN(const Tags tags, at.session->registry->Tags(at.session->caller, at.target));
   if (arguments.json) {
     PrintJson(store::TagsJson(tags));
     return OkStatus();

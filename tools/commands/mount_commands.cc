@@ -133,7 +133,7 @@ void YieldToOthers() {
   (void)::setpriority(PRIO_PROCESS, static_cast<id_t>(::gettid()), kNice);
 }
 
-void Reclaim(Home& home, const std::stop_token& stop) {
+void Reclaim(LocalHome& home, const std::stop_token& stop) {
   const Result<Garbage> garbage = SweepHome(home, false, stop);
   if (!garbage.ok() && garbage.error().code() == Code::kCancelled) return;  // the next mount or gc does it
   if (!garbage.ok()) {
@@ -148,7 +148,7 @@ void Reclaim(Home& home, const std::stop_token& stop) {
 // Keeps the audit log small while the mount is up.
 class AuditTender {
  public:
-  explicit AuditTender(Home& home)
+  explicit AuditTender(LocalHome& home)
       : thread_(TryStartThread([this, &home] { Run(home, stop_.get_token()); })) {}
   ~AuditTender() {
     stop_.request_stop();
@@ -158,7 +158,7 @@ class AuditTender {
   AuditTender& operator=(const AuditTender&) = delete;
 
  private:
-  static void Run(Home& home, const std::stop_token& stop) {
+  static void Run(LocalHome& home, const std::stop_token& stop) {
     // A check reads four records. Between two checks, a log that records every open grows by some MiB.
     constexpr std::chrono::seconds kCheckEvery{5};
     std::mutex mu;
@@ -195,22 +195,22 @@ Status Serve(const std::string& home_path, const fs::MountOptions& options, LogO
   if (log_options.file == home_path + "/" + kLogName) log_options.file = held.files + "/" + kLogName;
   ASSIGN_OR_RETURN(const std::shared_ptr<spdlog::logger> log, MakeLogger(log_options));
   ExplainMapFaults(log_options);
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home,
+  ASSIGN_OR_RETURN(const std::unique_ptr<LocalHome> home,
                    OpenHome(std::move(held), "mount " + options.mount_point, log, home_options));
   // From here on this process acts for callers that the kernel names, or maintains the registry itself.
   fs::MountParts parts;
   ASSIGN_OR_RETURN(parts.speaker,
-                   home->registry->AdmitMount(
+                   home->embedded->AdmitMount(
                        home->caller, options.mount_point,
                        options.allow_other ? store::Speaker::For::kLocalUsers : store::Speaker::For::kOwner));
-  home->caller = home->registry->ForUpkeep(home->caller);
-  parts.registry = home->registry.get();
-  parts.governance = home->registry.get();
-  parts.journal = home->registry.get();
-  parts.leases = home->registry.get();
+  home->caller = home->embedded->ForUpkeep(home->caller);
+  parts.registry = home->registry;
+  parts.governance = home->governance;
+  parts.journal = home->journal;
+  parts.leases = home->leases;
   parts.daemon = home->caller;
   parts.identities = home->identities.get();
-  parts.blobs = home->blobs.get();
+  parts.blobs = home->local_blobs.get();
   parts.drafts = home->drafts.get();
   parts.log = log;
   parts.reclaim = [&home](const std::stop_token& stop) { Reclaim(*home, stop); };
@@ -219,10 +219,10 @@ Status Serve(const std::string& home_path, const fs::MountOptions& options, LogO
       cas::ScrubOptions scrubbing;
       YieldToOthers();
       scrubbing.period = std::chrono::milliseconds(mounting.scrub_period_ms);
-      home->blobs->Scrub(scrubbing, stop);
+      home->local_blobs->Scrub(scrubbing, stop);
     };
   }
-  parts.scrubbed = [&home] { return home->blobs->Scrubbed(); };
+  parts.scrubbed = [&home] { return home->local_blobs->Scrubbed(); };
   ASSIGN_OR_RETURN(const std::unique_ptr<fs::MountDaemon> daemon, fs::MountDaemon::Mount(parts, mounting));
   signals.Start(*log, *daemon);
   const AuditTender tender(*home);

@@ -50,8 +50,8 @@ std::string AliasNames(const store::VersionInfo& version, std::string_view separ
 
 // A list's item that was deleted meanwhile is left out.
 template <typename T>
-Status AddListed(Home& home, const T& item, JsonList& json) {
-  const Result<Json> record = ListedRecord(home, item);
+Status AddListed(Session& session, const T& item, JsonList& json) {
+  const Result<Json> record = ListedRecord(session, item);
   if (record.ok()) json.Add(*record);
   return record.ok() || record.error().code() == Code::kNotFound ? OkStatus() : Status(record.error());
 }
@@ -64,14 +64,14 @@ struct LsArguments {
   bool names_only = false;
 };
 
-Status ListObjects(Home& home, const store::ObjectInfo& parent, const LsArguments& arguments) {
+Status ListObjects(Session& session, const store::ObjectInfo& parent, const LsArguments& arguments) {
   const bool models = parent.kind == store::ObjectKind::kSchema;
   Table table(ObjectHeader(models));
   JsonList json;
   RETURN_IF_ERROR(EachItem(
-      [&](const store::PageRequest& page) { return home.registry->List(home.caller, parent.id, page); },
+      [&](const store::PageRequest& page) { return session.registry->List(session.caller, parent.id, page); },
       [&](const store::ObjectInfo& child) {
-        if (arguments.json) return AddListed(home, child, json);
+        if (arguments.json) return AddListed(session, child, json);
         if (arguments.names_only) {
           PrintLine(child.full_name.ToString());
         } else {
@@ -84,15 +84,15 @@ Status ListObjects(Home& home, const store::ObjectInfo& parent, const LsArgument
   return OkStatus();
 }
 
-Status ListVersions(Home& home, const store::ObjectInfo& model, const LsArguments& arguments) {
+Status ListVersions(Session& session, const store::ObjectInfo& model, const LsArguments& arguments) {
   Table table({"VERSION", "STATUS", "SIZE", "FILES", "ALIASES", "CREATED", "BY", "SOURCE"});
   JsonList json;
   RETURN_IF_ERROR(EachItem(
       [&](const store::PageRequest& page) {
-        return home.registry->ListVersions(home.caller, model.id, page);
+        return session.registry->ListVersions(session.caller, model.id, page);
       },
       [&](const store::VersionInfo& version) {
-        if (arguments.json) return AddListed(home, version, json);
+        if (arguments.json) return AddListed(session, version, json);
         if (arguments.names_only) {
           PrintLine(store::VersionName(version));
         } else {
@@ -109,14 +109,14 @@ Status ListVersions(Home& home, const store::ObjectInfo& model, const LsArgument
   return OkStatus();
 }
 
-Status ListFiles(Home& home, const Place& place, const LsArguments& arguments) {
-  ASSIGN_OR_RETURN(const store::VersionInfo version, FindVersion(home, place));
+Status ListFiles(Session& session, const Place& place, const LsArguments& arguments) {
+  ASSIGN_OR_RETURN(const store::VersionInfo version, FindVersion(session, place));
   if (version.status != store::VersionStatus::kReady) {
     return Error(Code::kFailedPrecondition,
                  fmt::format("{} is {}; only a READY version has files", store::VersionName(version),
                              store::StatusName(version.status)));
   }
-  ASSIGN_OR_RETURN(const cas::Tree tree, cas::ReadTree(*home.blobs, version.tree));
+  ASSIGN_OR_RETURN(const cas::Tree tree, cas::ReadTree(*session.blobs, version.tree));
   Table table({"SIZE", "PATH"});
   JsonList json;
   bool found = place.inside.empty();
@@ -150,16 +150,16 @@ Status RunLs(const Cli& cli, const LsArguments& arguments) {
   if (!arguments.name.empty()) {
     ASSIGN_OR_RETURN(place, ParsePlace(arguments.name));
   }
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
-  if (place.HasVersion()) return ListFiles(*home, place, arguments);
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open({&place}));
+  if (place.HasVersion()) return ListFiles(*session, place, arguments);
   if (place.name.parts.empty()) {
     store::ObjectInfo root;
     root.id = store::kMetastoreId;
-    return ListObjects(*home, root, arguments);
+    return ListObjects(*session, root, arguments);
   }
-  ASSIGN_OR_RETURN(const store::ObjectInfo object, FindObject(*home, place));
-  if (object.kind == store::ObjectKind::kModel) return ListVersions(*home, object, arguments);
-  return ListObjects(*home, object, arguments);
+  ASSIGN_OR_RETURN(const store::ObjectInfo object, FindObject(*session, place));
+  if (object.kind == store::ObjectKind::kModel) return ListVersions(*session, object, arguments);
+  return ListObjects(*session, object, arguments);
 }
 
 // --- show ---
@@ -173,9 +173,9 @@ std::string When(int64_t time_ms, const std::string& principal) {
   return fmt::format("{} by {}", LocalTime(time_ms), principal);
 }
 
-Status ShowVersion(Home& home, const Place& place, bool as_json) {
-  ASSIGN_OR_RETURN(const store::VersionInfo version, FindVersion(home, place));
-  ASSIGN_OR_RETURN(const Tags tags, home.registry->Tags(home.caller, {version.model, version.number}));
+Status ShowVersion(Session& session, const Place& place, bool as_json) {
+  ASSIGN_OR_RETURN(const store::VersionInfo version, FindVersion(session, place));
+  ASSIGN_OR_RETURN(const Tags tags, session.registry->Tags(session.caller, {version.model, version.number}));
   if (as_json) {
     PrintJson(store::VersionJson(version, tags));
     return OkStatus();
@@ -201,16 +201,16 @@ Status ShowVersion(Home& home, const Place& place, bool as_json) {
   return OkStatus();
 }
 
-Status ShowObject(Home& home, const Place& place, bool as_json) {
-  ASSIGN_OR_RETURN(const store::ObjectInfo object, FindObject(home, place));
+Status ShowObject(Session& session, const Place& place, bool as_json) {
+  ASSIGN_OR_RETURN(const store::ObjectInfo object, FindObject(session, place));
   store::ContainerSettings settings;
   std::vector<store::EffectiveSettings> effective;
   if (HasSettings(object)) {
-    ASSIGN_OR_RETURN(settings, home.registry->GetSettings(home.caller, object.id));
-    ASSIGN_OR_RETURN(effective, home.registry->GetEffectiveSettings(home.caller, object.id));
+    ASSIGN_OR_RETURN(settings, session.governance->GetSettings(session.caller, object.id));
+    ASSIGN_OR_RETURN(effective, session.governance->GetEffectiveSettings(session.caller, object.id));
   }
   if (as_json) {
-    ASSIGN_OR_RETURN(Json json, ObjectRecord(home, object));
+    ASSIGN_OR_RETURN(Json json, ObjectRecord(session, object));
     if (HasSettings(object)) {
       json["settings"] = store::SettingsJson(settings);
       json["effective_settings"] = store::EffectiveSettingsJson(object.full_name, effective);
@@ -218,10 +218,10 @@ Status ShowObject(Home& home, const Place& place, bool as_json) {
     PrintJson(json);
     return OkStatus();
   }
-  ASSIGN_OR_RETURN(const Tags tags, home.registry->Tags(home.caller, {object.id, std::nullopt}));
+  ASSIGN_OR_RETURN(const Tags tags, session.registry->Tags(session.caller, {object.id, std::nullopt}));
   Fields fields;
   if (object.kind == store::ObjectKind::kMetastore) {
-    ASSIGN_OR_RETURN(const store::RegistrySettings registry, home.registry->Settings(home.caller));
+    ASSIGN_OR_RETURN(const store::RegistrySettings registry, session.registry->Settings(session.caller));
     fields.Add("metastore", registry.id);
   }
   fields.Add(store::KindName(object.kind), object.full_name.ToString());
@@ -242,9 +242,9 @@ Status ShowObject(Home& home, const Place& place, bool as_json) {
 
 Status RunShow(const Cli& cli, const ShowArguments& arguments) {
   ASSIGN_OR_RETURN(const Place place, ParsePlaceOrMetastore(arguments.name));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
-  return place.HasVersion() ? ShowVersion(*home, place, arguments.json)
-                            : ShowObject(*home, place, arguments.json);
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open({&place}));
+  return place.HasVersion() ? ShowVersion(*session, place, arguments.json)
+                            : ShowObject(*session, place, arguments.json);
 }
 
 // --- mkdir ---
@@ -265,13 +265,13 @@ Status RunMkdir(const Cli& cli, const MkdirArguments& arguments) {
         "a version is made by \"modelfs register\"");
   }
   RETURN_IF_ERROR(store::CheckDescription(arguments.description));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open({&place}));
   ASSIGN_OR_RETURN(
       const store::ObjectInfo made,
-      store::MakeObject(*home->registry, home->caller, place.name, arguments.description,
+      store::MakeObject(*session->registry, session->caller, place.name, arguments.description,
                         arguments.parents ? store::Parents::kCreate : store::Parents::kMustExist));
   if (!arguments.json) return OkStatus();
-  ASSIGN_OR_RETURN(const Json json, ObjectRecord(*home, made));
+  ASSIGN_OR_RETURN(const Json json, ObjectRecord(*session, made));
   PrintJson(json);
   return OkStatus();
 }
@@ -305,12 +305,13 @@ Status RunRename(const Cli& cli, const RenameArguments& arguments) {
     leaf = renamed.name.leaf();
   }
   RETURN_IF_ERROR(store::CheckObjectName(leaf));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place, &renamed}));
-  ASSIGN_OR_RETURN(const store::ObjectInfo model,
-                   FindObject(*home, place, ToAsk(store::Operation::kRename, place, {{"new_name", leaf}})));
-  ASSIGN_OR_RETURN(const store::ObjectInfo now, home->registry->Rename(home->caller, model.id, leaf));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open({&place, &renamed}));
+  ASSIGN_OR_RETURN(
+      const store::ObjectInfo model,
+      FindObject(*session, place, ToAsk(store::Operation::kRename, place, {{"new_name", leaf}})));
+  ASSIGN_OR_RETURN(const store::ObjectInfo now, session->registry->Rename(session->caller, model.id, leaf));
   if (!arguments.json) return OkStatus();
-  ASSIGN_OR_RETURN(const Json json, ObjectRecord(*home, now));
+  ASSIGN_OR_RETURN(const Json json, ObjectRecord(*session, now));
   PrintJson(json);
   return OkStatus();
 }
@@ -330,10 +331,10 @@ Status RunDescribe(const Cli& cli, const DescribeArguments& arguments) {
     if (!text.empty() && text.back() == '\n') text.pop_back();
   }
   RETURN_IF_ERROR(store::CheckDescription(text));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open({&place}));
   ASSIGN_OR_RETURN(const store::Target target,
-                   FindTarget(*home, place, ToAsk(store::Operation::kDescribe, place)));
-  return home->registry->SetDescription(home->caller, target, text);
+                   FindTarget(*session, place, ToAsk(store::Operation::kDescribe, place)));
+  return session->registry->SetDescription(session->caller, target, text);
 }
 
 // --- rm ---
@@ -343,7 +344,7 @@ struct RmArguments {
   bool yes = false;
 };
 
-Status RemoveVersion(Home& home, const Place& place, bool yes) {
+Status RemoveVersion(Session& session, const Place& place, bool yes) {
   if (std::holds_alternative<std::string>(place.version)) {
     const std::string name = place.name.ToString();
     const std::string& alias = std::get<std::string>(place.version);
@@ -354,14 +355,14 @@ Status RemoveVersion(Home& home, const Place& place, bool yes) {
                     name, alias, ShellCommand({"modelfs", "alias", "rm"}, {name + "@" + alias})));
   }
   ASSIGN_OR_RETURN(const store::VersionInfo version,
-                   FindVersion(home, place, ToAsk(store::Operation::kDelete, place)));
+                   FindVersion(session, place, ToAsk(store::Operation::kDelete, place)));
   if (!yes) {
     const std::string aliases =
         version.aliases.empty() ? "" : fmt::format(" and its aliases {}", AliasNames(version, ", "));
     RETURN_IF_ERROR(
         Confirm(fmt::format("{}: delete this version{} for good?", store::VersionName(version), aliases)));
   }
-  return home.registry->DeleteVersion(home.caller, version.model, version.number);
+  return session.registry->DeleteVersion(session.caller, version.model, version.number);
 }
 
 Status RunRm(const Cli& cli, const RmArguments& arguments) {
@@ -371,26 +372,26 @@ Status RunRm(const Cli& cli, const RmArguments& arguments) {
                  fmt::format("{} cannot be removed: rm takes a catalog, schema, model or version",
                              Printable(arguments.name)));
   }
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
-  if (place.HasVersion()) return RemoveVersion(*home, place, arguments.yes);
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open({&place}));
+  if (place.HasVersion()) return RemoveVersion(*session, place, arguments.yes);
 
   ASSIGN_OR_RETURN(const store::ObjectInfo object,
-                   FindObject(*home, place, ToAsk(store::Operation::kDelete, place)));
+                   FindObject(*session, place, ToAsk(store::Operation::kDelete, place)));
   uint64_t versions = 0;
   if (object.kind == store::ObjectKind::kModel) {
     RETURN_IF_ERROR(EachItem(
         [&](const store::PageRequest& page) {
-          return home->registry->ListVersions(home->caller, object.id, page);
+          return session->registry->ListVersions(session->caller, object.id, page);
         },
         [&versions](const store::VersionInfo&) { ++versions; }));
   }
   if (versions == 0)
-    return home->registry->Delete(home->caller, object.id, store::Registry::DeleteMode::kIfEmpty);
+    return session->registry->Delete(session->caller, object.id, store::Registry::DeleteMode::kIfEmpty);
   if (!arguments.yes) {
     RETURN_IF_ERROR(Confirm(fmt::format("{}: delete this model and its {} version{} for good?",
                                         object.full_name.ToString(), versions, versions == 1 ? "" : "s")));
   }
-  return home->registry->Delete(home->caller, object.id, store::Registry::DeleteMode::kWithVersions);
+  return session->registry->Delete(session->caller, object.id, store::Registry::DeleteMode::kWithVersions);
 }
 
 // --- search ---
@@ -402,15 +403,15 @@ struct SearchArguments {
 };
 
 Status RunSearch(const Cli& cli, const SearchArguments& arguments) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open());
   Table table(ObjectHeader(true));
   JsonList json;
   RETURN_IF_ERROR(EachItem(
       [&](const store::PageRequest& page) {
-        return home->registry->SearchModels(home->caller, arguments.filter, page);
+        return session->registry->SearchModels(session->caller, arguments.filter, page);
       },
       [&](const store::ObjectInfo& model) {
-        if (arguments.json) return AddListed(*home, model, json);
+        if (arguments.json) return AddListed(*session, model, json);
         if (arguments.names_only) {
           PrintLine(model.full_name.ToString());
         } else {

@@ -41,10 +41,12 @@ void PrintPrincipals(const std::vector<store::PrincipalInfo>& principals, bool a
 }
 
 Status ListPrincipals(const Cli& cli, bool groups_only, bool as_json) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open());
   std::vector<store::PrincipalInfo> principals;
   RETURN_IF_ERROR(EachItem(
-      [&](const store::PageRequest& page) { return home->registry->ListPrincipals(home->caller, page); },
+      [&](const store::PageRequest& page) {
+        return session->governance->ListPrincipals(session->caller, page);
+      },
       [&](const store::PrincipalInfo& principal) {
         if (!groups_only || principal.kind == store::PrincipalKind::kGroup) principals.push_back(principal);
       }));
@@ -54,9 +56,9 @@ Status ListPrincipals(const Cli& cli, bool groups_only, bool as_json) {
 
 Status Make(const Cli& cli, store::PrincipalKind kind, const PrincipalArguments& arguments) {
   RETURN_IF_ERROR(store::CheckPrincipalName(arguments.name));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open());
   ASSIGN_OR_RETURN(const store::PrincipalInfo made,
-                   home->registry->CreatePrincipal(home->caller, kind, arguments.name));
+                   session->governance->CreatePrincipal(session->caller, kind, arguments.name));
   if (arguments.json) PrintJson(store::PrincipalJson(made));
   return OkStatus();
 }
@@ -69,8 +71,8 @@ Status RunPrincipalCreate(const Cli& cli, const PrincipalArguments& arguments) {
 }
 
 Status RunPrincipalRm(const Cli& cli, const PrincipalArguments& arguments) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
-  return RemovePrincipal(*home->registry, home->caller, arguments.name, Removed::kNoGroup);
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open());
+  return RemovePrincipal(*session->governance, session->caller, arguments.name, Removed::kNoGroup);
 }
 
 Status RunPrincipalLs(const Cli& cli, const PrincipalArguments& arguments) {
@@ -78,11 +80,11 @@ Status RunPrincipalLs(const Cli& cli, const PrincipalArguments& arguments) {
 }
 
 Status RunPrincipalShow(const Cli& cli, const PrincipalArguments& arguments) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open());
   ASSIGN_OR_RETURN(const store::PrincipalInfo principal,
-                   home->registry->FindPrincipal(home->caller, arguments.name));
+                   session->governance->FindPrincipal(session->caller, arguments.name));
   ASSIGN_OR_RETURN(const std::vector<store::PrincipalInfo> groups,
-                   home->registry->GroupsOf(home->caller, arguments.name));
+                   session->governance->GroupsOf(session->caller, arguments.name));
   std::vector<std::string> names;
   for (const store::PrincipalInfo& group : groups) names.push_back(group.name);
   if (arguments.json) {
@@ -109,8 +111,8 @@ Status RunGroupCreate(const Cli& cli, const PrincipalArguments& arguments) {
 }
 
 Status RunGroupRm(const Cli& cli, const PrincipalArguments& arguments) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
-  return RemovePrincipal(*home->registry, home->caller, arguments.name, Removed::kGroup);
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open());
+  return RemovePrincipal(*session->governance, session->caller, arguments.name, Removed::kGroup);
 }
 
 Status RunGroupLs(const Cli& cli, const PrincipalArguments& arguments) {
@@ -118,19 +120,19 @@ Status RunGroupLs(const Cli& cli, const PrincipalArguments& arguments) {
 }
 
 Status RunGroupAdd(const Cli& cli, const PrincipalArguments& arguments) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
-  return home->registry->AddMember(home->caller, arguments.name, arguments.member);
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open());
+  return session->governance->AddMember(session->caller, arguments.name, arguments.member);
 }
 
 Status RunGroupRemove(const Cli& cli, const PrincipalArguments& arguments) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
-  return home->registry->RemoveMember(home->caller, arguments.name, arguments.member);
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open());
+  return session->governance->RemoveMember(session->caller, arguments.name, arguments.member);
 }
 
 Status RunGroupMembers(const Cli& cli, const PrincipalArguments& arguments) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open());
   ASSIGN_OR_RETURN(const std::vector<store::PrincipalInfo> members,
-                   home->registry->Members(home->caller, arguments.name));
+                   session->governance->Members(session->caller, arguments.name));
   PrintPrincipals(members, arguments.json);
   return OkStatus();
 }

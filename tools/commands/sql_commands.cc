@@ -91,12 +91,13 @@ Json StatementJson(const ParsedStatement& statement, const SqlTable& table) {
           {"rows", std::move(rows)}};
 }
 
-Status RunAll(Home& home, const std::vector<ParsedStatement>& statements, bool as_json) {
+Status RunAll(Session& session, const std::vector<ParsedStatement>& statements, bool as_json) {
   JsonList json;
   Status status = OkStatus();
   bool printed = false;
   for (const ParsedStatement& statement : statements) {
-    const Result<SqlTable> table = RunSql(*home.registry, *home.registry, home.caller, statement.statement);
+    const Result<SqlTable> table =
+        RunSql(*session.registry, *session.governance, session.caller, statement.statement);
     if (!table.ok()) {
       status =
           statements.size() == 1
@@ -119,7 +120,7 @@ Status RunAll(Home& home, const std::vector<ParsedStatement>& statements, bool a
 
 // --- typed ---
 
-void RunTyped(Home& home, const std::string& typed) {
+void RunTyped(Session& session, const std::string& typed) {
   const auto complain = [](const Error& error) {
     FlushOutput().IgnoreError("the end of the command reports it");
     std::fputs(fmt::format("modelfs: {}\n", Printable(error.message())).c_str(), stderr);
@@ -127,7 +128,8 @@ void RunTyped(Home& home, const std::string& typed) {
   const Result<std::vector<ParsedStatement>> statements = ParseSql(typed);
   if (!statements.ok()) return complain(statements.error());
   for (const ParsedStatement& statement : *statements) {
-    const Result<SqlTable> table = RunSql(*home.registry, *home.registry, home.caller, statement.statement);
+    const Result<SqlTable> table =
+        RunSql(*session.registry, *session.governance, session.caller, statement.statement);
     if (!table.ok()) return complain(table.error());
     const std::string text = Rendered(*table);
     Print(!text.empty() ? text : table->columns.empty() ? "OK\n" : "(no rows)\n");
@@ -139,7 +141,7 @@ bool SaysGoodbye(std::string_view line) {
   return word == "exit" || word == "quit";
 }
 
-Status RunInteractive(Home& home) {
+Status RunInteractive(Session& session) {
   PrintLine("Statements end with ; and may span several lines. Ctrl-C discards the typed text, Ctrl-D ends.");
   LineEditor editor(StateFile("sql_history"));
   std::string typed;
@@ -154,7 +156,7 @@ Status RunInteractive(Home& home) {
     if (typed.empty() && SaysGoodbye(line.text)) return OkStatus();
     typed += line.text + '\n';
     if (typed.size() <= kSqlStatementMaxBytes && !IsWholeSql(typed)) continue;
-    RunTyped(home, typed);
+    RunTyped(session, typed);
     typed.clear();
   }
   PrintLine("");
@@ -171,8 +173,8 @@ Status RunSqlCommand(const Cli& cli, const SqlArguments& arguments) {
   if (!typed) {
     ASSIGN_OR_RETURN(statements, ReadStatements(arguments));
   }
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
-  return typed ? RunInteractive(*home) : RunAll(*home, statements, arguments.json);
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open());
+  return typed ? RunInteractive(*session) : RunAll(*session, statements, arguments.json);
 }
 
 }  // namespace

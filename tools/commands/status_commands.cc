@@ -424,8 +424,8 @@ Error RefusalOfRename(const MountedPath& draft, int errno_value) {
 }
 
 // Best effort: the version exists already.
-void HintAtLeftovers(Home& home, const store::VersionInfo& version) {
-  const Result<cas::Tree> tree = cas::ReadTree(*home.blobs, version.tree);
+void HintAtLeftovers(Session& session, const store::VersionInfo& version) {
+  const Result<cas::Tree> tree = cas::ReadTree(*session.blobs, version.tree);
   if (!tree.ok()) return;
   PrintLeftovers(cas::Leftovers(*tree), "remove such files from a draft before its commit (rm -r)");
 }
@@ -446,12 +446,12 @@ Status RunCommit(const Cli& cli, const CommitArguments& arguments) {
   if (model_place.name.parts.size() != 3 || model_place.HasVersion()) return refuse();
   ASSIGN_OR_RETURN(model_place.home, HomeOf(draft.mount));
   RETURN_IF_ERROR(CheckAnswers(draft.mount));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&model_place}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open({&model_place}));
 
   // Renames to the number rather than to "next", so that the printed number belongs to this draft.
   const std::string from = draft.mount.path + draft.below;
   for (int attempt = 1;; ++attempt) {
-    ASSIGN_OR_RETURN(const store::ObjectInfo model, FindObject(*home, model_place));
+    ASSIGN_OR_RETURN(const store::ObjectInfo model, FindObject(*session, model_place));
     const std::string to = fmt::format("{}{}/{}", draft.mount.path, versions_below, model.next_version);
     if (::rename(from.c_str(), to.c_str()) != 0) {
       const int failure = errno;
@@ -460,14 +460,14 @@ Status RunCommit(const Cli& cli, const CommitArguments& arguments) {
       return RefusalOfRename(draft, failure);
     }
     const Result<store::VersionInfo> version =
-        home->registry->GetVersion(home->caller, model.id, model.next_version);
-    if (version.ok()) HintAtLeftovers(*home, *version);
+        session->registry->GetVersion(session->caller, model.id, model.next_version);
+    if (version.ok()) HintAtLeftovers(*session, *version);
     if (!arguments.json) {
       PrintLine(std::to_string(model.next_version));
       return OkStatus();
     }
     if (!version.ok()) return version.error();
-    ASSIGN_OR_RETURN(const Json json, VersionRecord(*home, *version));
+    ASSIGN_OR_RETURN(const Json json, VersionRecord(*session, *version));
     PrintJson(json);
     return OkStatus();
   }

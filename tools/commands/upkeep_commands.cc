@@ -30,8 +30,8 @@ struct InitArguments {
 // The user that owns the files of a home controls everything in it, and no other user can open it. Taking
 // over by a command leaves a record.
 Status TakeOverHome(const Cli& cli, const std::string& path) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.OpenAt(path));
-  ASSIGN_OR_RETURN(const std::string before, home->registry->TakeOver(home->caller));
+  ASSIGN_OR_RETURN(const std::unique_ptr<LocalHome> home, cli.OpenLocalAt(path));
+  ASSIGN_OR_RETURN(const std::string before, home->embedded->TakeOver(home->caller));
   PrintLine(fmt::format("{} is the metastore's owner now; before, it was {}", home->caller.principal,
                         before.empty() ? "a deleted principal" : before));
   return OkStatus();
@@ -62,10 +62,10 @@ std::string Counted(uint64_t count, std::string_view what) {
 }
 
 // Closes all that this process has open of the home, which cannot be used afterwards.
-Result<store::Compaction> CompactNames(Home& home, store::Compact how) {
+Result<store::Compaction> CompactNames(LocalHome& home, store::Compact how) {
   home.drafts.reset();
-  home.registry.reset();
-  home.blobs.reset();
+  home.embedded.reset();
+  home.local_blobs.reset();
   home.kv.reset();
   store::LmdbOptions options;
   options.directory = home.files + "/registry";
@@ -73,7 +73,7 @@ Result<store::Compaction> CompactNames(Home& home, store::Compact how) {
 }
 
 // The part of `gc --compact` after the sweep, with its output.
-Status Compact(Home& home, const GcArguments& arguments, Json json) {
+Status Compact(LocalHome& home, const GcArguments& arguments, Json json) {
   ASSIGN_OR_RETURN(const store::Compaction done,
                    CompactNames(home, arguments.dry_run ? store::Compact::kTry : store::Compact::kDo));
   if (arguments.json) {
@@ -91,10 +91,10 @@ Status Compact(Home& home, const GcArguments& arguments, Json json) {
 Status RunGc(const Cli& cli, const GcArguments& arguments) {
   if (arguments.compact) {
     // Fails before the sweep if the compaction afterwards would be refused.
-    ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
+    ASSIGN_OR_RETURN(const std::unique_ptr<LocalHome> home, cli.OpenLocal());
     RETURN_IF_ERROR(CompactNames(*home, store::Compact::kTry));
   }
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
+  ASSIGN_OR_RETURN(const std::unique_ptr<LocalHome> home, cli.OpenLocal());
   ASSIGN_OR_RETURN(const Garbage garbage, SweepHome(*home, arguments.dry_run));
   const cas::SweepReport& report = garbage.blobs;
   const std::string_view removed = arguments.dry_run ? "would remove" : "removed";
@@ -136,8 +136,8 @@ struct FsckArguments {
 };
 
 // The blobs that versions need.
-Result<std::unordered_set<Digest>> NeededBlobs(Home& home) {
-  ASSIGN_OR_RETURN(const store::Mark mark, home.registry->MarkForSweep(home.caller));
+Result<std::unordered_set<Digest>> NeededBlobs(LocalHome& home) {
+  ASSIGN_OR_RETURN(const store::Mark mark, home.embedded->MarkForSweep(home.caller));
   // A tree that cannot be read is missing or damaged itself; its files are unknown.
   return store::BlobsOfVersions(*home.blobs, mark, [](const Digest&, const Error&) { return OkStatus(); });
 }
@@ -153,7 +153,8 @@ void NameAsNeeded(const std::unordered_set<Digest>& needed, std::vector<cas::Dam
 }
 
 // The needed blobs that the store does not have: lost, or moved to quarantine earlier.
-Result<std::vector<cas::DamagedBlob>> MissingBlobs(Home& home, const std::unordered_set<Digest>& needed) {
+Result<std::vector<cas::DamagedBlob>> MissingBlobs(LocalHome& home,
+                                                   const std::unordered_set<Digest>& needed) {
   std::vector<cas::DamagedBlob> missing;
   for (const Digest& digest : needed) {
     // An empty file has no bytes to count.
@@ -162,7 +163,7 @@ Result<std::vector<cas::DamagedBlob>> MissingBlobs(Home& home, const std::unorde
     if (present) continue;
     // The last version that needs it may have been deleted, and the blob swept, since the mark.
     ASSIGN_OR_RETURN(const std::vector<std::string> needed_by,
-                     home.registry->VersionsThatNeed(home.caller, {digest}));
+                     home.embedded->VersionsThatNeed(home.caller, {digest}));
     if (!needed_by.empty()) missing.push_back({.digest = digest, .reason = "is missing"});
   }
   std::sort(missing.begin(), missing.end(),
@@ -195,8 +196,8 @@ std::string FsckAdvice(const cas::FsckReport& blobs, const store::RegistryCheck&
 }
 
 Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open());
-  ASSIGN_OR_RETURN(const store::RegistryCheck registry, home->registry->CheckRecords(home->caller));
+  ASSIGN_OR_RETURN(const std::unique_ptr<LocalHome> home, cli.OpenLocal());
+  ASSIGN_OR_RETURN(const store::RegistryCheck registry, home->embedded->CheckRecords(home->caller));
   if (!arguments.json) {
     for (const std::string& problem : registry.problems)
       PrintLine(fmt::format("registry: {}", Printable(problem)));
@@ -204,7 +205,7 @@ Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
   cas::FsckReport report;
   {
     Progress progress("fsck", nullptr);
-    ASSIGN_OR_RETURN(report, home->blobs->Fsck(arguments.repair, [&progress](uint64_t done_bytes) {
+    ASSIGN_OR_RETURN(report, home->local_blobs->Fsck(arguments.repair, [&progress](uint64_t done_bytes) {
       progress.Update(done_bytes);
     }));
   }
@@ -222,7 +223,7 @@ Status RunFsck(const Cli& cli, const FsckArguments& arguments) {
   }
   Json damaged = Json::array();
   for (const cas::DamagedBlob& blob : report.damaged) {
-    Result<std::vector<std::string>> found = home->registry->VersionsThatNeed(home->caller, {blob.digest});
+    Result<std::vector<std::string>> found = home->embedded->VersionsThatNeed(home->caller, {blob.digest});
     // A damaged registry, already reported, may not have the answer.
     if (!found.ok() && !RecordsAreWhole(registry)) found = std::vector<std::string>();
     ASSIGN_OR_RETURN(const std::vector<std::string> needed_by, std::move(found));

@@ -30,15 +30,15 @@ namespace {
 
 namespace files = std::filesystem;
 
-Status PrintVersion(Home& home, const store::VersionInfo& version, bool as_json) {
+Status PrintVersion(Session& session, const store::VersionInfo& version, bool as_json) {
   if (!as_json) {
     PrintLine(store::VersionName(version));
     return OkStatus();
   }
   // Read again: with the aliases that it got since.
   ASSIGN_OR_RETURN(const store::VersionInfo now,
-                   home.registry->GetVersion(home.caller, version.model, version.number));
-  ASSIGN_OR_RETURN(const Json json, VersionRecord(home, now));
+                   session.registry->GetVersion(session.caller, version.model, version.number));
+  ASSIGN_OR_RETURN(const Json json, VersionRecord(session, now));
   PrintJson(json);
   return OkStatus();
 }
@@ -73,7 +73,7 @@ Result<Tags> ParseTags(const std::vector<std::string>& given) {
 }
 
 // A registry in the directory that is registered would take in itself.
-Status CheckOutside(const Home& home, const std::string& directory) {
+Status CheckOutside(const LocalHome& home, const std::string& directory) {
   std::error_code failure;
   const std::string whole = files::canonical(directory, failure).string();
   if (failure || !IsWithin(home.path, whole)) return OkStatus();
@@ -85,7 +85,7 @@ store::Parents ParentsOf(bool create) {
   return create ? store::Parents::kCreate : store::Parents::kMustExist;
 }
 
-Result<store::StoredTree> StoreDirectory(Home& home, const store::NewTree& tree,
+Result<store::StoredTree> StoreDirectory(LocalHome& home, const store::NewTree& tree,
                                          const RegisterArguments& arguments, cas::Epoch epoch) {
   std::optional<store::StoredTree> content;
   std::vector<std::string> leftovers;
@@ -94,7 +94,7 @@ Result<store::StoredTree> StoreDirectory(Home& home, const store::NewTree& tree,
                       [&arguments] { return BytesBelow(arguments.directory); });
     ASSIGN_OR_RETURN(
         const cas::ImportedTree imported,
-        cas::ImportDirectory(*home.blobs, arguments.directory, epoch,
+        cas::ImportDirectory(*home.local_blobs, arguments.directory, epoch,
                              [&progress](uint64_t done_bytes) { progress.Update(done_bytes); },
                              {.dereference = arguments.dereference, .exclude = arguments.exclude}));
     ASSIGN_OR_RETURN(const Digest times, cas::PutTreeTimes(*home.blobs, imported.times, epoch));
@@ -122,7 +122,7 @@ Status RunRegister(const Cli& cli, const RegisterArguments& arguments) {
   tree.fields.source = arguments.source;
   tree.content = Printable(arguments.directory);
   if (const auto* number = std::get_if<store::VersionNumber>(&place.version)) tree.expected = *number;
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<LocalHome> home, cli.OpenLocal({&place}));
   RETURN_IF_ERROR(store::CheckPublishTree(*home->registry, home->caller, tree));
 
   std::error_code failure;
@@ -136,7 +136,7 @@ Status RunRegister(const Cli& cli, const RegisterArguments& arguments) {
   if (tree.fields.source.empty()) tree.fields.source = whole.string();
   RETURN_IF_ERROR(CheckOutside(*home, arguments.directory));
 
-  store::LeasePool leases(*home->registry, home->caller, "register " + place.name.ToString());
+  store::LeasePool leases(*home->leases, home->caller, "register " + place.name.ToString());
   ASSIGN_OR_RETURN(const store::VersionInfo version,
                    store::PublishTree(*home->registry, leases, home->caller, tree, [&](cas::Epoch epoch) {
                      return StoreDirectory(*home, tree, arguments, epoch);
@@ -161,14 +161,15 @@ struct CpArguments {
   bool json = false;
 };
 
-Status PrintModelCopy(Home& home, const store::FullName& source, const store::ModelCopy& copy, bool as_json) {
+Status PrintModelCopy(Session& session, const store::FullName& source, const store::ModelCopy& copy,
+                      bool as_json) {
   const std::string name = copy.model.full_name.ToString();
   const auto names = [&](const store::ModelCopy::Version& version) {
     return std::pair(fmt::format("{}/{}", source.ToString(), version.source),
                      fmt::format("{}/{}", name, version.copy));
   };
   if (as_json) {
-    ASSIGN_OR_RETURN(Json json, ObjectRecord(home, copy.model));
+    ASSIGN_OR_RETURN(Json json, ObjectRecord(session, copy.model));
     json["made"] = copy.made;
     json["copied"] = Json::array();
     for (const store::ModelCopy::Version& version : copy.versions) {
@@ -197,12 +198,12 @@ Status PrintModelCopy(Home& home, const store::FullName& source, const store::Mo
   return OkStatus();
 }
 
-Status CopyModel(Home& home, const Place& from, const Place& to, const CpArguments& arguments) {
-  ASSIGN_OR_RETURN(const store::ObjectInfo source, FindObject(home, from));
-  ASSIGN_OR_RETURN(
-      const store::ModelCopy copy,
-      store::PublishModelCopy(*home.registry, home.caller, source, to.name, ParentsOf(arguments.parents)));
-  return PrintModelCopy(home, from.name, copy, arguments.json);
+Status CopyModel(Session& session, const Place& from, const Place& to, const CpArguments& arguments) {
+  ASSIGN_OR_RETURN(const store::ObjectInfo source, FindObject(session, from));
+  ASSIGN_OR_RETURN(const store::ModelCopy copy,
+                   store::PublishModelCopy(*session.registry, session.caller, source, to.name,
+                                           ParentsOf(arguments.parents)));
+  return PrintModelCopy(session, from.name, copy, arguments.json);
 }
 
 Status RunCp(const Cli& cli, const CpArguments& arguments) {
@@ -218,13 +219,14 @@ Status RunCp(const Cli& cli, const CpArguments& arguments) {
     return Error(Code::kInvalidArgument, fmt::format("{} is a file in a version; cp copies whole versions",
                                                      Printable(arguments.source)));
   }
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&from, &to}));
-  if (!from.HasVersion() && from.name.parts.size() == 3) return CopyModel(*home, from, to, arguments);
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open({&from, &to}));
+  if (!from.HasVersion() && from.name.parts.size() == 3) return CopyModel(*session, from, to, arguments);
   ASSIGN_OR_RETURN(const store::VersionInfo source,
-                   FindVersion(*home, from, ToAsk(store::Operation::kReadFiles, from)));
-  ASSIGN_OR_RETURN(const store::VersionInfo copy, store::PublishCopy(*home->registry, home->caller, source,
-                                                                     to.name, ParentsOf(arguments.parents)));
-  return PrintVersion(*home, copy, arguments.json);
+                   FindVersion(*session, from, ToAsk(store::Operation::kReadFiles, from)));
+  ASSIGN_OR_RETURN(
+      const store::VersionInfo copy,
+      store::PublishCopy(*session->registry, session->caller, source, to.name, ParentsOf(arguments.parents)));
+  return PrintVersion(*session, copy, arguments.json);
 }
 
 // --- download ---
@@ -241,22 +243,22 @@ Status RunDownload(const Cli& cli, const DownloadArguments& arguments) {
         Code::kInvalidArgument,
         fmt::format("{} is a file in a version; download takes whole versions", Printable(arguments.name)));
   }
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open({&place}));
   ASSIGN_OR_RETURN(const store::VersionInfo version,
-                   FindVersion(*home, place, ToAsk(store::Operation::kReadFiles, place)));
+                   FindVersion(*session, place, ToAsk(store::Operation::kReadFiles, place)));
   const Status allowed =
-      home->registry->CheckAccess(home->caller, store::Operation::kReadFiles, version.model);
+      session->governance->CheckAccess(session->caller, store::Operation::kReadFiles, version.model);
   // As a mount does when a file is opened; here it is all of the version's.
-  home->registry->RecordAudit(home->caller, store::Operation::kReadFiles, version.model, allowed,
-                              {{"version_arg", std::to_string(version.number)}});
+  session->journal->RecordAudit(session->caller, store::Operation::kReadFiles, version.model, allowed,
+                                {{"version_arg", std::to_string(version.number)}});
   RETURN_IF_ERROR(allowed);
   if (version.status != store::VersionStatus::kReady) {
     return Error(Code::kFailedPrecondition,
                  fmt::format("{} is {}; only a READY version can be downloaded", store::VersionName(version),
                              store::StatusName(version.status)));
   }
-  ASSIGN_OR_RETURN(const cas::Tree tree, cas::ReadTree(*home->blobs, version.tree));
-  ASSIGN_OR_RETURN(const cas::TreeTimes times, store::ShownTimes(*home->blobs, version));
+  ASSIGN_OR_RETURN(const cas::Tree tree, cas::ReadTree(*session->blobs, version.tree));
+  ASSIGN_OR_RETURN(const cas::TreeTimes times, store::ShownTimes(*session->blobs, version));
 
   std::string target = files::path(arguments.directory).lexically_normal().string();
   while (target.size() > 1 && target.back() == '/') target.pop_back();
@@ -270,7 +272,7 @@ Status RunDownload(const Cli& cli, const DownloadArguments& arguments) {
                     ShellCommand({"modelfs", "cp"}, {store::VersionName(version), "C.S.M"})));
   }
   Progress progress("download " + store::VersionName(version), [&version] { return version.total_bytes; });
-  return cas::ExportTree(*home->blobs, tree, times, target,
+  return cas::ExportTree(*session->blobs, tree, times, target,
                          [&progress](uint64_t done_bytes) { progress.Update(done_bytes); });
 }
 
@@ -283,13 +285,13 @@ struct ResolveArguments {
 
 Status RunResolve(const Cli& cli, const ResolveArguments& arguments) {
   ASSIGN_OR_RETURN(const Place place, ParsePlace(arguments.name));
-  ASSIGN_OR_RETURN(const std::unique_ptr<Home> home, cli.Open({&place}));
-  ASSIGN_OR_RETURN(const store::VersionInfo version, FindVersion(*home, place));
+  ASSIGN_OR_RETURN(const std::unique_ptr<Session> session, cli.Open({&place}));
+  ASSIGN_OR_RETURN(const store::VersionInfo version, FindVersion(*session, place));
   if (version.status != store::VersionStatus::kReady) {
     return Error(Code::kFailedPrecondition, fmt::format("{} is {}, not READY", store::VersionName(version),
                                                         store::StatusName(version.status)));
   }
-  const std::vector<MountRecord> mounts = MountsOf(home->path);
+  const std::vector<MountRecord> mounts = MountsOf(session->path);
   std::string path;
   if (!mounts.empty()) {
     const std::vector<std::string>& parts = version.model_name.parts;
@@ -298,7 +300,7 @@ Status RunResolve(const Cli& cli, const ResolveArguments& arguments) {
     if (!place.inside.empty()) path += "/" + place.inside;
   }
   if (arguments.json) {
-    ASSIGN_OR_RETURN(Json json, VersionRecord(*home, version));
+    ASSIGN_OR_RETURN(Json json, VersionRecord(*session, version));
     json["path"] = path.empty() ? Json(nullptr) : Json(path);
     PrintJson(json);
   } else {
