@@ -51,7 +51,7 @@ MAY_INCLUDE = {
 # A library's header -> the only places that may include it: a folder, or a file.
 LIBRARIES = {
     r"lmdb\.h": ("store/kv/lmdb_kv.cc",),
-    r"openssl/": ("cas/base/digest.cc",),
+    r"openssl/": ("cas/base/base64.cc", "cas/base/digest.cc"),
     r"xxhash\.h": ("cas/base/checksum.cc",),
     r"utf8proc\.h": ("cas/base/text.cc",),
     r"(fuse3/)?fuse(_lowlevel|_opt|_common|_kernel)?\.h": ("fs/", "fs/kernel/"),

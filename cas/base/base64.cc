@@ -1,53 +1,34 @@
 #include "cas/base/base64.h"
 
-#include <array>
-#include <cstdint>
+#include <openssl/evp.h>
+
+#include <cstddef>
 
 namespace modelfs {
 namespace {
 
-constexpr std::string_view kDigits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-constexpr uint8_t kNoDigit = 64;
-
-constexpr std::array<uint8_t, 256> kValues = [] {
-  std::array<uint8_t, 256> values{};
-  for (uint8_t& value : values) value = kNoDigit;
-  for (uint8_t i = 0; i < kDigits.size(); ++i) values[static_cast<uint8_t>(kDigits[i])] = i;
-  return values;
-}();
+const unsigned char* Bytes(std::string_view text) {
+  return reinterpret_cast<const unsigned char*>(text.data());
+}
+unsigned char* Bytes(std::string& text) { return reinterpret_cast<unsigned char*>(text.data()); }
 
 }  // namespace
 
 std::string EncodeBase64(std::string_view bytes) {
-  std::string text;
-  text.reserve((bytes.size() + 2) / 3 * 4);
-  for (size_t i = 0; i < bytes.size(); i += 3) {
-    const size_t count = bytes.size() - i < 3 ? bytes.size() - i : 3;
-    uint32_t group = 0;
-    for (size_t k = 0; k < 3; ++k)
-      group = group << 8U | (k < count ? static_cast<uint8_t>(bytes[i + k]) : 0U);
-    for (size_t k = 0; k < 4; ++k) text += k <= count ? kDigits[group >> (18U - 6 * k) & 63U] : '=';
-  }
+  std::string text((bytes.size() + 2) / 3 * 4 + 1, '\0');  // EVP_EncodeBlock(3) ends it with a NUL
+  text.resize(
+      static_cast<size_t>(EVP_EncodeBlock(Bytes(text), Bytes(bytes), static_cast<int>(bytes.size()))));
   return text;
 }
 
 std::optional<std::string> DecodeBase64(std::string_view text) {
-  if (text.size() % 4 != 0) return std::nullopt;
-  std::string bytes;
-  bytes.reserve(text.size() / 4 * 3);
-  for (size_t i = 0; i < text.size(); i += 4) {
-    const std::string_view digits = text.substr(i, 4);
-    const bool last = i + 4 == text.size();
-    const size_t padding = !last ? 0 : digits.ends_with("==") ? 2 : digits.ends_with('=') ? 1 : 0;
-    uint32_t group = 0;
-    for (size_t k = 0; k < 4; ++k) {
-      const uint8_t value = k < 4 - padding ? kValues[static_cast<uint8_t>(digits[k])] : uint8_t{0};
-      if (value == kNoDigit) return std::nullopt;
-      group = group << 6U | value;
-    }
-    for (size_t k = 0; k < 3 - padding; ++k) bytes += static_cast<char>(group >> (16U - 8 * k) & 0xFFU);
-    if ((group & ((1U << 8U * padding) - 1)) != 0) return std::nullopt;  // bits that no encoder sets
-  }
+  const size_t padding = text.ends_with("==") ? 2 : text.ends_with('=') ? 1 : 0;
+  std::string bytes((text.size() + 3) / 4 * 3, '\0');
+  const int size = EVP_DecodeBlock(Bytes(bytes), Bytes(text), static_cast<int>(text.size()));
+  if (size < static_cast<int>(padding)) return std::nullopt;
+  bytes.resize(static_cast<size_t>(size) - padding);
+  // EVP_DecodeBlock(3) also takes white space and bits that no encoder sets.
+  if (EncodeBase64(bytes) != text) return std::nullopt;
   return bytes;
 }
 
