@@ -35,6 +35,11 @@ tl::unexpected<Refusal> Refuse(const Error& error) {
   return Refuse(RowOf(error.code()).fuse_errno, error.message());
 }
 
+tl::unexpected<Refusal> RefuseNode(const Error& error) {
+  if (error.code() == Code::kNotFound) return Refuse(ESTALE, error.message());
+  return Refuse(error);
+}
+
 Outcome<size_t> FileHandle::Read(uint64_t /*offset_bytes*/, std::span<std::byte> /*out*/) {
   return NotThisFile("read");
 }

@@ -66,6 +66,9 @@ inline tl::unexpected<Refusal> Refuse(int errno_value, std::string message) {
 tl::unexpected<Refusal> NotYet(Pending pending);
 // By the error table (cas/base/error_table.h), for what a lower layer answered.
 tl::unexpected<Refusal> Refuse(const Error& error);
+// Likewise for a call about a nodeid's object. If it was deleted, the answer is ESTALE, on which the kernel
+// looks up the path again.
+tl::unexpected<Refusal> RefuseNode(const Error& error);
 
 // A word for timeouts: 0 asks again each time, kForever never (the kernel is told of changes instead).
 inline constexpr double kForever = 1e9;

@@ -27,11 +27,6 @@ bool KeepsOwner(NodeId node) {
   return kind == NodeKind::kObject || kind == NodeKind::kVersions || kind == NodeKind::kAliases;
 }
 
-tl::unexpected<Refusal> RefuseNode(const Error& error) {
-  if (error.code() == Code::kNotFound) return Refuse(ESTALE, error.message());
-  return Refuse(error);
-}
-
 }  // namespace
 
 AclTable::AclTable(Context& context, const Clock& clock, size_t max_nodes)

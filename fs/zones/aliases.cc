@@ -67,12 +67,6 @@ std::optional<VersionNumber> VersionOfTarget(const ObjectInfo& model, std::strin
   return store::ParseVersionNumber(parts.back());
 }
 
-// On ESTALE a caller that holds the nodeid of a deleted model or version walks the path again.
-tl::unexpected<Refusal> RefuseNode(const Error& error) {
-  if (error.code() == Code::kNotFound) return Refuse(ESTALE, error.message());
-  return Refuse(error);
-}
-
 // An open placeholder of tar's.
 class PlaceholderHandle : public FileHandle {
  public:

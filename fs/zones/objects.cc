@@ -19,8 +19,8 @@
 #include "fs/drafts/draft_table.h"
 #include "fs/sharing/permit.h"
 #include "fs/zones/attrs.h"
-#include "fs/zones/recent_reads.h"
 #include "fs/zones/info.h"
+#include "fs/zones/recent_reads.h"
 #include "fs/zones/xattrs.h"
 #include "fs/zones/zones.h"
 
@@ -53,12 +53,6 @@ constexpr double kRootAttrTtlS = 1;
 ObjectKind ChildKind(ObjectKind parent) {
   CHECK(parent != ObjectKind::kModel);
   return static_cast<ObjectKind>(static_cast<uint8_t>(parent) + 1);
-}
-
-// On ESTALE a caller that holds the nodeid of a deleted object walks the path again (MakeTreesZone).
-tl::unexpected<Refusal> RefuseNode(const Error& error) {
-  if (error.code() == Code::kNotFound) return Refuse(ESTALE, error.message());
-  return Refuse(error);
 }
 
 // The children of a catalog, schema or the root. They are read in pages as the reader comes to them, and

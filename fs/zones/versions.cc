@@ -40,12 +40,6 @@ bool IsAllDigits(std::string_view name) {
   return !name.empty() && std::all_of(name.begin(), name.end(), [](char c) { return c >= '0' && c <= '9'; });
 }
 
-// Who holds a nodeid of a model that is gone walks the path again on ESTALE.
-tl::unexpected<Refusal> RefuseNode(const Error& error) {
-  if (error.code() == Code::kNotFound) return Refuse(ESTALE, error.message());
-  return Refuse(error);
-}
-
 // A draft of this mount on its way to a version.
 class CommittingDraft : public store::PublishableDraft {
  public:
