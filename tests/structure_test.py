@@ -220,7 +220,7 @@ def dead_references(root: pathlib.Path, every: list[str]) -> list[str]:
 
 
 # Where names are quoted for SQL.
-QUOTES_SQL = ("store/sql_name.cc", "tools/sql/printer.cc")
+QUOTES_SQL = ("store/sql_name.cc",)
 PRINTED_COMMAND = re.compile(r"modelfs (?:[a-z-]+ )+[^\n]*\{|\b(?:GRANT|REVOKE) [^\n]*\{|: umount [^\n]*\{")
 
 

@@ -6,6 +6,7 @@
 
 #include "cas/base/check.h"
 #include "cas/base/text.h"
+#include "tests/tools/sql/print_sql.h"
 #include "tools/sql/parser.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size_bytes) {

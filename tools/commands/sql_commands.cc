@@ -87,7 +87,7 @@ Json StatementJson(const ParsedStatement& statement, const SqlTable& table) {
   }
   return {{"kind", "statement"},
           {"statement", statement.number},
-          {"sql", PrintSql(statement.statement)},
+          {"sql", statement.text},
           {"rows", std::move(rows)}};
 }
 

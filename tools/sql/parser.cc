@@ -169,7 +169,8 @@ class Parser {
                                     fmt::format("the statement has {} bytes; the limit is {}",
                                                 last_end_ - first.begin, kSqlStatementMaxBytes)));
       }
-      statements.push_back({std::move(statement), statements.size() + 1, line});
+      statements.push_back({std::move(statement), statements.size() + 1, line,
+                            std::string(script_.substr(first.begin, last_end_ - first.begin))});
     }
   }
 

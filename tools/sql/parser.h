@@ -1,4 +1,4 @@
-// Parses and prints the SQL of `modelfs sql`. Written by hand: a lexer and one function per statement,
+// Parses the SQL of `modelfs sql`. Written by hand: a lexer and one function per statement,
 // without recursion, so no input is nested too deeply. Pure functions, hence thread-safe.
 #pragma once
 
@@ -18,6 +18,7 @@ struct ParsedStatement {
   SqlStatement statement;
   size_t number = 0;  // 1, 2, 3, … in its script
   size_t line = 0;    // where it begins, from 1
+  std::string text;   // as it is written, without its semicolon
 };
 
 // All statements of a script. Keywords and names may be in any case; the result has names in lower case and
@@ -28,9 +29,5 @@ Result<std::vector<ParsedStatement>> ParseSql(std::string_view script);
 
 // Whether `typed` is complete: it ends with a semicolon outside quotes and comments, or has no statement.
 bool IsWholeSql(std::string_view typed);
-
-// The statement as SQL without a semicolon, on one line except for line ends inside quotes. It parses to an
-// equal statement.
-std::string PrintSql(const SqlStatement& statement);
 
 }  // namespace modelfs::tools

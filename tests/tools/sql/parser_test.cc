@@ -9,6 +9,7 @@
 
 #include "cas/base/text.h"
 #include "store/principal.h"
+#include "tests/tools/sql/print_sql.h"
 
 namespace modelfs::tools {
 namespace {
@@ -97,6 +98,7 @@ TEST(Sql, StatementsOfAScriptHaveANumberAndALine) {
   EXPECT_EQ((*parsed)[0].line, 1U);
   EXPECT_EQ((*parsed)[1].line, 4U);
   EXPECT_EQ((*parsed)[1].number, 2U);
+  EXPECT_EQ((*parsed)[1].text, "SHOW\n GROUPS");
   EXPECT_EQ((*parsed)[2].line, 5U);
   EXPECT_TRUE(std::holds_alternative<ShowPrincipals>((*parsed)[2].statement));
   for (const char* nothing : {"", " ;; ", "-- only this", "/* and this */\n"}) {

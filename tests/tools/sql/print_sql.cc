@@ -1,8 +1,9 @@
+#include "tests/tools/sql/print_sql.h"
+
 #include <fmt/core.h>
 #include <fmt/ranges.h>
 
 #include "store/sql_name.h"
-#include "tools/sql/parser.h"
 
 namespace modelfs::tools {
 namespace {
