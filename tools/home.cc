@@ -95,8 +95,8 @@ Status CheckOwner(const Fd& home, const std::string& path) {
                   path, owner, info.st_uid, info.st_gid));
 }
 
-// A part that is reached through a symlink, or that is another user's, is not used. What mkfs(8) leaves is
-// none.
+// Refuses a part that is a symlink or belongs to another user. lost+found, which mkfs(8) makes, is not a
+// part.
 Status CheckPart(const Fd& directory, const std::string& path, const std::string& name) {
   struct stat info = {};
   if (::fstatat(directory.get(), name.c_str(), &info, AT_SYMLINK_NOFOLLOW) != 0 || name == "lost+found")
@@ -109,7 +109,7 @@ Status CheckPart(const Fd& directory, const std::string& path, const std::string
                     "(mount --bind)",
                     path, Printable(name)));
   }
-  // A FIFO would keep the one who opens it waiting for somebody at its other end.
+  // An open of a FIFO would wait for a process at its other end.
   if (!S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) {
     return Error(
         Code::kFailedPrecondition,
@@ -175,8 +175,8 @@ bool HoldsContent(const std::string& home) {
          AnyEntry(home + "/drafts", any);
 }
 
-// Refuses a directory in which somebody keeps other things: a registry fills its home with folders of its
-// own. What an interrupted init left is fine, and so is what mkfs(8) leaves.
+// Refuses a directory that holds other things: a registry fills its home with folders of its own. The remains
+// of an interrupted init are fine, and so is the lost+found of mkfs(8).
 Status CheckNewHome(const std::string& path) {
   std::error_code failure;
   // In this order: what another init makes has its data.mdb before it holds anything.

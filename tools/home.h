@@ -5,7 +5,7 @@
 //   HOME/objects/ …  the artifacts (cas/local/local_store.h)
 //   HOME/drafts/     versions that are still being written (cas/drafts/draft_store.h)
 //   HOME/mounts/     one file for each mount that is up (tools/mounts.h)
-//   HOME/gc.lock     held by whoever sweeps (tools/gc.h); made early: a full disk may have no room for it
+//   HOME/gc.lock     held during a sweep (tools/gc.h); made early: a full disk may have no room for it
 #pragma once
 
 #include <map>
@@ -47,35 +47,34 @@ struct LocalHome : Session {
 
 struct HomeOptions {
   std::string
-      identity_map;  // who the host's users are, where it is not empty (store/identity/host_identities.h)
+      identity_map;  // a mapping file of the host's users; may be empty (store/identity/host_identities.h)
   unsigned lock_wait_s = 10;  // how long a change waits for other writers (store/kv/lmdb_kv.h)
 };
 inline constexpr unsigned kMostLockWaitS = 3600;
 
-// Where the registry is: `option` (from -r), else $MODELFS_REGISTRY, made absolute.
+// The path of the registry: `option` (from -r), else $MODELFS_REGISTRY, made absolute.
 //   kInvalidArgument   neither is given
 //   kUnimplemented     a URL: this version has no remote registries
 Result<std::string> HomePath(std::string_view option);
 
-// The same, where names were given too: a path under a mount says by itself which registry is meant.
+// The same for a command with names: a path under a mount determines its registry by itself.
 //   kInvalidArgument   the names, or a name and the option, are of different registries
 Result<std::string> HomePath(std::string_view option, const std::vector<const Place*>& places);
 
-// What is to be said of a home without a registry/data.mdb: kNotFound (run init) where there is nothing,
-// kDataLoss (restore it) where the rest of a registry is.
+// The error for a home without a registry/data.mdb: kNotFound (run init) if nothing is there, kDataLoss
+// (restore it) if the rest of a registry is.
 Error NoRegistry(const std::string& home);
 
-// For a mount, which root may make of another user's home: this process goes on as that user, with
-// CAP_SYS_ADMIN alone, so that it parses nothing of theirs as root and leaves nothing that they cannot use.
-// Call before any thread is started. Anybody else's process stays as it is, as does root in a home of its
-// own.
+// Root may mount another user's home. This process then continues as that user, with CAP_SYS_ADMIN alone: it
+// parses none of the user's files as root, and leaves no file that the user cannot use. Call it before any
+// thread is started. It changes nothing for other users, nor for root in a home of its own.
 Status BecomeOwnerOf(const std::string& home);
 // Whether that would change anything.
 bool WouldBecomeOwnerOf(const std::string& home);
 
-// Makes the folders and the registry's first record, also where an init was killed half-way.
-//   kAlreadyExists        there is a registry
-//   kPermissionDenied     the directory is another user's
+// Makes the folders and the registry's first record. It also completes an init that was killed half-way.
+//   kAlreadyExists        a registry is there
+//   kPermissionDenied     the directory belongs to another user
 //   kFailedPrecondition   the directory holds something else, or would lie on a file system that cannot
 //                         hold a registry (a network's, a mount of modelfs); nothing was made
 //   kDataLoss             it holds the artifacts of a registry whose data.mdb is gone: a new one would let
@@ -83,32 +82,32 @@ bool WouldBecomeOwnerOf(const std::string& home);
 Status MakeHome(const std::string& path, store::RegistrySettings::SignaturePolicy signature,
                 const HomeOptions& options);
 
-// A home that was checked and is held open: what is in it stays the same, whatever others put in the place
-// of its path.
+// A home that was checked and is held open, so that it stays the same even if others replace its path.
 struct HeldHome {
-  std::string path;  // the members are as Home has them
+  std::string path;  // the members are as in LocalHome
   Fd directory;
   std::string files;
 };
-// Checks, as far as the directory says it, that this process may open the registry there.
-//   kNotFound, kDataLoss  there is no registry (NoRegistry)
-//   kPermissionDenied     it, or something in it, is another user's; the message names the user. Root, too,
-//                         works in its own homes only: others could not use what root leaves in theirs, and
-//                         what they put there would have root open what they like
-//   kFailedPrecondition   others can write in it, a part of it is a symlink or a FIFO, or it lies on a file
-//                         system that is read-only
+// Checks, as far as the directory shows it, that this process may open the registry there.
+//   kNotFound, kDataLoss  no registry is there (NoRegistry)
+//   kPermissionDenied     it, or a part of it, belongs to another user; the message names the user. Root,
+//   too,
+//                         works in its own homes only: other users could not use the files that root leaves,
+//                         and could choose the files that root opens
+//   kFailedPrecondition   others can write in it, a part of it is a symlink or a FIFO, or its file system is
+//                         read-only
 Result<HeldHome> HoldHome(const std::string& path);
 
 // Opens, and checks that the caller (this process) may use it. `door` is for the audit record.
-//   kNotFound           no registry there; says to run init
-//   kDataLoss           its data.mdb is missing or damaged; says to restore it
+//   kNotFound           no registry is there; the message says to run init
+//   kDataLoss           its data.mdb is missing or damaged; the message says to restore it
 //   and as HoldHome
 Result<std::unique_ptr<LocalHome>> OpenHome(const std::string& path, std::string door,
                                             std::shared_ptr<spdlog::logger> log, const HomeOptions& options);
 Result<std::unique_ptr<LocalHome>> OpenHome(HeldHome held, std::string door,
                                             std::shared_ptr<spdlog::logger> log, const HomeOptions& options);
 
-// Moves old audit records to files where that is due (EmbeddedRegistry::TendAudit), and answers how many. A
+// Moves old audit records to files if that is due (EmbeddedRegistry::TendAudit), and returns how many. A
 // failure is logged: the audit log is whole then, and the next call tries again.
 uint64_t TendAuditLog(LocalHome& home, store::EmbeddedRegistry::Tending when);
 

@@ -256,7 +256,7 @@ class AliasesZone : public Zone {
     }
     Outcome<void> done = RenameWithin(request, parent, name, new_name, flags);
     if (!done.has_value()) {
-      // What VFS would say for NOREPLACE, had it seen the name.
+      // The VFS returns EEXIST for NOREPLACE itself if it knows the name.
       const bool exists = done.error().errno_value == EEXIST && (flags & RENAME_NOREPLACE) != 0;
       if (!exists) return tl::unexpected(ForRename(std::move(done).error()));
     }
@@ -343,7 +343,7 @@ class AliasesZone : public Zone {
     return there.ok() ? Refuse(error) : RefuseNode(there.error());
   }
 
-  // What one call of the registry decides is left to it: no question comes before it.
+  // The registry decides in the call that changes: no question comes before it.
   Outcome<void> RenameWithin(const Request& request, NodeId parent, std::string_view name,
                              std::string_view new_name, unsigned flags) {
     const ObjectId model_id = Parse(parent).object;

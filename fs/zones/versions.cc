@@ -223,7 +223,7 @@ class VersionsZone : public Zone {
   Outcome<OpenedDirectory> OpenDirectory(const Request& request, NodeId node) override {
     const store::ObjectId model = Parse(node).object;
     std::vector<std::pair<std::string, cas::DraftNumber>> drafts = drafts_.List(model, request.caller.uid);
-    // Who may not know of the versions may still make one, and has its own drafts.
+    // A caller that may not see the versions may still create one, and has drafts of its own.
     const bool versions_too = May(context_, request, store::Operation::kGet, model);
     if (!versions_too && drafts.empty() && !May(context_, request, store::Operation::kCreateVersion, model)) {
       if (auto may = Permit(context_, request, store::Operation::kGet, model); !may) {
@@ -350,7 +350,7 @@ class VersionsZone : public Zone {
   Outcome<void> DeleteVersion(const Request& request, store::ObjectId model, VersionNumber number) {
     const Result<store::VersionInfo> version = context_.registry->GetVersion(context_.daemon, model, number);
     if (!version.ok()) {
-      // That there is no such version, and of which model, is for who might delete it.
+      // Only a caller that might delete it learns that the version does not exist, and of which model.
       if (auto may = Permit(context_, request, store::Operation::kDeleteVersion, model,
                             {{"version_arg", std::to_string(number)}});
           !may) {

@@ -25,7 +25,8 @@ tl::unexpected<Refusal> NoSuchXattr(std::string_view name) {
   return Refuse(ENODATA, fmt::format("{}: no such attribute here", name));
 }
 
-// What the registry tells the caller about one object or version. ESTALE if it is gone.
+// The registry's description of one object or version, as far as the caller may know it. ESTALE if it is
+// gone.
 Outcome<RecentReads::Ptr> DescriptionFor(const Context& context, const Request& request,
                                          const store::Target& target) {
   RecentReads* const kept = context.recent_reads;

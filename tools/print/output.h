@@ -46,7 +46,7 @@ class Table {
   std::vector<std::vector<std::string>> rows_;
 };
 
-// What `show` prints: a label and a value a line; values that are empty are left out.
+// The lines of `show`: a label and a value each; empty values are left out.
 class Fields {
  public:
   void Add(std::string_view label, std::string_view value);
