@@ -635,8 +635,8 @@ class Names(Case):
 
     def test_a_daemon_at_its_limit_of_open_files_names_the_limit(self):
         versions = self.path("versions")
-        for name in range(32):
-            self.write(f"prod/ml/iris/versions/draft/{name}", str(name))
+        for name in range(32):  # too large for the daemon to serve them from memory, without a descriptor
+            self.write(f"prod/ml/iris/versions/draft/{name}", str(name).ljust(200_000))
         self.ok("commit", versions + "/draft")
         os.mkdir(versions + "/draft")
         pid = self.daemon_pid()
