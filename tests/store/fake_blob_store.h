@@ -12,6 +12,7 @@
 #include "cas/base/thread.h"
 #include "cas/blob_store.h"
 #include "cas/tree.h"
+#include "store/leases.h"
 
 namespace modelfs::testing {
 

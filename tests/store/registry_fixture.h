@@ -1,67 +1,23 @@
-// A registry with its engine, blobs, clock and caller.
+// A registry with its engine and its surroundings.
 #pragma once
 
 #include <gtest/gtest.h>
 
-#include <atomic>
-#include <map>
 #include <memory>
-#include <set>
+#include <optional>
 #include <string>
-#include <vector>
+#include <utility>
 
 #include "cas/base/checksum.h"
 #include "cas/base/codec.h"
-#include "cas/base/text.h"
 #include "store/embedded/embedded_registry.h"
 #include "store/kv/lmdb_kv.h"
 #include "store/kv/memory_kv.h"
 #include "store/records/keys.h"
 #include "tests/store/expect.h"
-#include "tests/store/fake_blob_store.h"
-#include "tests/store/kv/scratch_dir.h"
+#include "tests/store/surroundings.h"
 
 namespace modelfs::testing {
-
-class FakeClock : public Clock {
- public:
-  int64_t NowMs() const override { return now_ms_; }
-  int64_t SinceBootMs() const override { return NowMs(); }
-  void Advance(int64_t ms) { now_ms_ += ms; }
-
- private:
-  std::atomic<int64_t> now_ms_{1'700'000'000'000};
-};
-
-inline store::Caller Ann() {
-  store::Caller caller;
-  caller.principal = "ann";
-  caller.uid = 1000;
-  caller.door = "test";
-  return caller;
-}
-
-// A host with these users and groups. Set up before the first query.
-class FakeDirectory : public store::PrincipalDirectory {
- public:
-  std::map<std::string, std::vector<std::string>> users = {
-      {"ann", {}}, {"bob", {}}, {"eve", {}}};  // -> groups
-  std::set<std::string> groups;
-
-  std::optional<Found> Find(std::string_view name) override {
-    for (const auto& [user, in] : users) {
-      if (FoldCase(user) == FoldCase(name)) return Found{user, store::PrincipalKind::kUser};
-    }
-    for (const std::string& group : groups) {
-      if (FoldCase(group) == FoldCase(name)) return Found{group, store::PrincipalKind::kGroup};
-    }
-    return std::nullopt;
-  }
-  std::vector<std::string> GroupsOf(std::string_view user) override {
-    const auto found = users.find(std::string(user));
-    return found == users.end() ? std::vector<std::string>() : found->second;
-  }
-};
 
 inline std::unique_ptr<store::Kv> OpenLmdbAt(const std::string& directory) {
   store::LmdbOptions options;
@@ -82,7 +38,7 @@ inline void MakeFormatTwo(store::Kv& kv) {
   EXPECT_OK(kv.Commit(transaction));
 }
 
-struct Box {
+struct Box : Surroundings {
   explicit Box(std::unique_ptr<store::Kv> engine,
                store::RegistrySettings::SignaturePolicy signature =
                    store::RegistrySettings::SignaturePolicy::kIfMlmodel,
@@ -98,37 +54,19 @@ struct Box {
     auto opened = store::EmbeddedRegistry::Open(*kv, blobs, clock, &directory, std::move(options));
     EXPECT_OK(opened);
     registry = *std::move(opened);
+    governance = registry.get();
   }
 
-  // The model's id; makes the model and its containers if they do not exist.
-  store::ObjectId Make(const std::string& name) {
-    store::ObjectId id = store::kMetastoreId;
-    const store::FullName full = store::FullName::Parse(name).value();
-    for (const std::string& part : full.parts) {
-      auto made = registry->Create(ann, id, part, "");
-      if (!made.ok()) made = registry->LookupChild(ann, id, part);
-      EXPECT_OK(made);
-      id = made->id;
-    }
-    return id;
-  }
-
+  store::ObjectId Make(const std::string& name) { return MakeIn(*registry, name); }
   Result<store::VersionInfo> Commit(store::ObjectId model, const std::string& bytes = "weights",
                                     std::optional<store::VersionNumber> expected = std::nullopt,
                                     const store::NewVersion& fields = {}) {
-    const store::Lease lease = registry->AcquireLease(ann, "test").value();
-    const Digest tree = blobs.PutTree({{"model.bin", bytes}}, lease.epoch);
-    auto committed = registry->CommitVersion(ann, model, tree, lease, fields, expected);
-    EXPECT_OK(registry->ReleaseLease(ann, lease));
-    return committed;
+    return CommitTo(*registry, *registry, model, bytes, expected, fields);
   }
 
-  FakeClock clock;
-  store::Caller ann = Ann();
-  FakeDirectory directory;
-  FakeBlobStore blobs;
   std::unique_ptr<store::Kv> kv;
   std::unique_ptr<store::EmbeddedRegistry> registry;
+  store::Governance* governance = nullptr;  // the registry
 };
 
 }  // namespace modelfs::testing

@@ -12,6 +12,7 @@
 #include "store/records/records.h"
 #include "store/registry_json.h"
 #include "tests/store/embedded/script.h"
+#include "tests/store/kv/scratch_dir.h"
 #include "tests/store/registry_fixture.h"
 
 namespace modelfs::store {

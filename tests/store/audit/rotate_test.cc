@@ -16,6 +16,7 @@
 #include "store/records/keys.h"
 #include "store/records/records.h"
 #include "tests/cas/fake_files.h"
+#include "tests/store/kv/scratch_dir.h"
 #include "tests/store/kv/worker.h"
 #include "tests/store/registry_fixture.h"
 

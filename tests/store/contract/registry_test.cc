@@ -1,4 +1,4 @@
-// The registry's contract, on every engine.
+// The contract of Registry.
 #include "store/registry.h"
 
 #include <gtest/gtest.h>
@@ -8,16 +8,15 @@
 #include <set>
 #include <thread>
 
-#include "tests/store/contract/engines.h"
-#include "tests/store/registry_fixture.h"
+#include "tests/store/contract/implementation.h"
 
 namespace modelfs::store {
 namespace {
 
-using testing::Box;
+using Box = testing::ContractBox;
 using testing::Outcome;
 
-class RegistryContract : public OverEachEngine {};
+class RegistryContract : public testing::OverEachImplementation {};
 
 std::vector<std::string> NamesOf(const Page<ObjectInfo>& page) {
   std::vector<std::string> names;
@@ -32,9 +31,8 @@ std::vector<std::string> AliasesOf(const ObjectInfo& model) {
   return names;
 }
 
-TEST_P(RegistryContract, InitWorksOnceAndItsUserIsTheAdmin) {
-  Box box(Engine());
-  EXPECT_EQ(Outcome(InitializeRegistry(*box.kv, box.clock, box.ann, {})), "already exists");
+TEST_P(RegistryContract, TheUserThatMadeItIsItsAdmin) {
+  Box box(GetParam());
   EXPECT_EQ(box.registry->Get(box.ann, kMetastoreId)->owner, "ann");
   Caller root = box.ann;
   root.uid = 0;
@@ -48,39 +46,8 @@ TEST_P(RegistryContract, InitWorksOnceAndItsUserIsTheAdmin) {
   EXPECT_EQ(box.registry->Settings(box.ann)->id.size(), 32U);
 }
 
-TEST_P(RegistryContract, AnEmptyEngineIsNotARegistry) {
-  const auto kv = Engine();
-  testing::FakeBlobStore blobs;
-  EXPECT_EQ(Outcome(EmbeddedRegistry::Open(*kv, blobs, SystemClock())), "failed precondition");
-}
-
-// Only EmbeddedRegistry admits mounts, so this is no part of the contract.
-TEST(Registry, AMountSpeaksForNobodyBeforeItIsAdmitted) {
-  Box box(MakeMemoryKv());
-  Caller on_the_kernels_word = box.ann;
-  on_the_kernels_word.proof = Proof::kMount;
-  EXPECT_EQ(Outcome(box.registry->Get(on_the_kernels_word, kMetastoreId)), "permission denied");
-  EXPECT_EQ(Outcome(box.registry->Create(on_the_kernels_word, kMetastoreId, "c", "")), "permission denied");
-
-  on_the_kernels_word.speaker = box.registry->AdmitMount(box.ann, "/mine", Speaker::For::kOwner).value();
-  EXPECT_OK(box.registry->Get(on_the_kernels_word, kMetastoreId));
-  Caller other = on_the_kernels_word;
-  other.uid = box.ann.uid + 1;
-  EXPECT_EQ(Outcome(box.registry->Get(other, kMetastoreId)), "permission denied");
-  other.speaker = box.registry->AdmitMount(box.ann, "/all", Speaker::For::kLocalUsers).value();
-  EXPECT_OK(box.registry->Get(other, kMetastoreId));
-
-  ASSERT_OK(box.registry->FlushAudit());
-  std::vector<std::string> admitted;
-  const auto records = box.registry->Audit(box.ann, {.action = "mountMetastore"}).value();
-  for (const AuditRecord& record : records) {
-    admitted.push_back(record.params.at("mount_point") + ": " + record.params.at("speaks_for"));
-  }
-  EXPECT_EQ(admitted, (std::vector<std::string>{"/mine: its owner", "/all: users of its host"}));
-}
-
 TEST_P(RegistryContract, ObjectsAreMadeFoundAndListed) {
-  Box box(Engine());
+  Box box(GetParam());
   const auto prod = box.registry->Create(box.ann, kMetastoreId, "prod", "production").value();
   EXPECT_EQ(prod.kind, ObjectKind::kCatalog);
   EXPECT_EQ(prod.owner, "ann");
@@ -109,7 +76,7 @@ TEST_P(RegistryContract, ObjectsAreMadeFoundAndListed) {
 }
 
 TEST_P(RegistryContract, ListsArePagedInTheOrderOfNames) {
-  Box box(Engine());
+  Box box(GetParam());
   const ObjectId schema = box.Make("c.s");
   std::vector<std::string> want;
   for (int i = 0; i < 25; ++i) want.push_back("m" + std::to_string(i));
@@ -132,7 +99,7 @@ TEST_P(RegistryContract, ListsArePagedInTheOrderOfNames) {
 }
 
 TEST_P(RegistryContract, ContainersAreDeletedOnlyWhenEmpty) {
-  Box box(Engine());
+  Box box(GetParam());
   const ObjectId model = box.Make("c.s.m");
   const auto schema = box.registry->Lookup(box.ann, FullName::Parse("c.s").value()).value();
   const auto kept = box.registry->Delete(box.ann, schema.id, Registry::DeleteMode::kWithVersions);
@@ -151,7 +118,7 @@ TEST_P(RegistryContract, ContainersAreDeletedOnlyWhenEmpty) {
 }
 
 TEST_P(RegistryContract, AModelWithAReusedNameIsANewModel) {
-  Box box(Engine());
+  Box box(GetParam());
   const ObjectId first = box.Make("c.s.m");
   ASSERT_OK(box.Commit(first));
   const VersionId version = box.registry->GetVersion(box.ann, first, 1)->id;
@@ -166,7 +133,7 @@ TEST_P(RegistryContract, AModelWithAReusedNameIsANewModel) {
 }
 
 TEST_P(RegistryContract, RenamingKeepsEverythingButTheName) {
-  Box box(Engine());
+  Box box(GetParam());
   const ObjectId model = box.Make("c.s.old");
   ASSERT_OK(box.Commit(model));
   ASSERT_OK(box.registry->SetAlias(box.ann, model, "Champion", 1));
@@ -187,7 +154,7 @@ TEST_P(RegistryContract, RenamingKeepsEverythingButTheName) {
 }
 
 TEST_P(RegistryContract, OwnersAndDescriptionsChange) {
-  Box box(Engine());
+  Box box(GetParam());
   const ObjectId model = box.Make("c.s.m");
   ASSERT_OK(box.Commit(model));
   box.clock.Advance(5);
@@ -206,7 +173,7 @@ TEST_P(RegistryContract, OwnersAndDescriptionsChange) {
 }
 
 TEST_P(RegistryContract, TagsHaveTheirLimitAndTheirModes) {
-  Box box(Engine());
+  Box box(GetParam());
   const ObjectId model = box.Make("c.s.m");
   ASSERT_OK(box.Commit(model));
   for (const Target& target : {Target{model, std::nullopt}, Target{model, 1}}) {
@@ -229,7 +196,7 @@ TEST_P(RegistryContract, TagsHaveTheirLimitAndTheirModes) {
 }
 
 TEST_P(RegistryContract, AVersionGetsTheNextNumberAndIsReady) {
-  Box box(Engine());
+  Box box(GetParam());
   const ObjectId model = box.Make("c.s.m");
   NewVersion fields;
   fields.source = "/home/ann/iris";
@@ -257,7 +224,7 @@ TEST_P(RegistryContract, AVersionGetsTheNextNumberAndIsReady) {
 }
 
 TEST_P(RegistryContract, VersionNumbersAreNeverReused) {
-  Box box(Engine());
+  Box box(GetParam());
   const ObjectId model = box.Make("c.s.m");
   for (int i = 0; i < 3; ++i) ASSERT_OK(box.Commit(model));
   ASSERT_OK(box.registry->DeleteVersion(box.ann, model, 3));
@@ -270,7 +237,7 @@ TEST_P(RegistryContract, VersionNumbersAreNeverReused) {
 }
 
 TEST_P(RegistryContract, ANewVersionIsCheckedBeforeItsTreeIsStored) {
-  Box box(Engine());
+  Box box(GetParam());
   const ObjectId model = box.Make("c.s.m");
   const ObjectId schema = box.registry->Get(box.ann, model)->parent;
   const ObjectId catalog = box.registry->Get(box.ann, schema)->parent;
@@ -312,7 +279,7 @@ TEST_P(RegistryContract, ANewVersionIsCheckedBeforeItsTreeIsStored) {
     EXPECT_OK(box.registry->CheckNewVersion(box.ann, container, {}, 1));
     EXPECT_EQ(Outcome(box.registry->CheckNewVersion(box.ann, container, {}, 2)), "out of range");
   }
-  ASSERT_OK(box.registry->SetSettings(box.ann, schema, {}, {.max_models = 1, .max_versions = 1}));
+  ASSERT_OK(box.governance->SetSettings(box.ann, schema, {}, {.max_models = 1, .max_versions = 1}));
   EXPECT_EQ(Outcome(box.registry->CheckNewVersion(box.ann, model, {}, std::nullopt)), "limit reached");
   EXPECT_EQ(Outcome(box.registry->CheckNewVersion(box.ann, schema, {}, std::nullopt)), "limit reached");
 
@@ -321,11 +288,11 @@ TEST_P(RegistryContract, ANewVersionIsCheckedBeforeItsTreeIsStored) {
   for (const ObjectId object : {model, schema, catalog, kMetastoreId}) {
     EXPECT_EQ(Outcome(box.registry->CheckNewVersion(bob, object, {}, std::nullopt)), "permission denied");
   }
-  ASSERT_OK(box.registry->FlushAudit());
+  ASSERT_OK(box.implementation->FlushAudit());
   AuditQuery refused;
   refused.outcome = AuditQuery::Outcome::kRefused;
   std::vector<std::string> actions;
-  const auto records = box.registry->Audit(box.ann, refused).value();
+  const auto records = box.journal->Audit(box.ann, refused).value();
   for (const AuditRecord& record : records) {
     actions.push_back(record.principal + " " + record.action);
   }
@@ -335,9 +302,9 @@ TEST_P(RegistryContract, ANewVersionIsCheckedBeforeItsTreeIsStored) {
 }
 
 TEST_P(RegistryContract, ATreeMustBeStoredAndNotEmpty) {
-  Box box(Engine());
+  Box box(GetParam());
   const ObjectId model = box.Make("c.s.m");
-  const Lease lease = box.registry->AcquireLease(box.ann, "test").value();
+  const Lease lease = box.leases->AcquireLease(box.ann, "test").value();
   EXPECT_EQ(Outcome(box.registry->CommitVersion(box.ann, model, DigestOf("nothing"), lease, {}, {})),
             "failed precondition");
   const Digest empty = box.blobs.PutTree({});
@@ -347,9 +314,9 @@ TEST_P(RegistryContract, ATreeMustBeStoredAndNotEmpty) {
 }
 
 TEST_P(RegistryContract, AnMlmodelNeedsItsSignature) {
-  Box box(Engine());
+  Box box(GetParam());
   const ObjectId model = box.Make("c.s.m");
-  const Lease lease = box.registry->AcquireLease(box.ann, "test").value();
+  const Lease lease = box.leases->AcquireLease(box.ann, "test").value();
   const Digest bare = box.blobs.PutTree({{"MLmodel", "flavors: {}\n"}, {"w", "x"}});
   const auto refused = box.registry->CommitVersion(box.ann, model, bare, lease, {}, {});
   ASSERT_EQ(Outcome(refused), "failed precondition");
@@ -365,19 +332,19 @@ TEST_P(RegistryContract, AnMlmodelNeedsItsSignature) {
 }
 
 TEST_P(RegistryContract, ARegistryCanRequireASignatureOfEveryVersion) {
-  Box box(Engine(), RegistrySettings::SignaturePolicy::kRequired);
+  Box box(GetParam(), RegistrySettings::SignaturePolicy::kRequired);
   EXPECT_EQ(Outcome(box.Commit(box.Make("c.s.m"))), "failed precondition");
 }
 
 TEST_P(RegistryContract, APendingVersionIsFinalizedOrFails) {
-  Box box(Engine());
+  Box box(GetParam());
   const ObjectId model = box.Make("c.s.m");
   const auto begun = box.registry->BeginVersion(box.ann, model, {}).value();
   EXPECT_EQ(begun.number, 1U);
   EXPECT_EQ(begun.status, VersionStatus::kPending);
   EXPECT_EQ(Outcome(box.registry->SetAlias(box.ann, model, "A", 1)), "failed precondition");
   EXPECT_EQ(box.registry->Get(box.ann, model)->latest_ready, 0U);
-  const Lease lease = box.registry->AcquireLease(box.ann, "test").value();
+  const Lease lease = box.leases->AcquireLease(box.ann, "test").value();
   const Digest tree = box.blobs.PutTree({{"w", "x"}});
   EXPECT_EQ(box.registry->FinalizeVersion(box.ann, model, 1, tree, lease)->status, VersionStatus::kReady);
   EXPECT_OK(box.registry->FinalizeVersion(box.ann, model, 1, tree, lease));
@@ -399,19 +366,19 @@ TEST_P(RegistryContract, APendingVersionIsFinalizedOrFails) {
 }
 
 TEST_P(RegistryContract, APendingVersionAgesToFailed) {
-  Box box(Engine());
+  Box box(GetParam());
   const ObjectId model = box.Make("c.s.m");
   ASSERT_OK(box.registry->BeginVersion(box.ann, model, {}));
   box.clock.Advance(kPendingLifetimeMs);
-  ASSERT_OK(box.registry->MarkForSweep(box.ann));
+  ASSERT_OK(box.implementation->MarkForSweep(box.ann));
   EXPECT_EQ(box.registry->GetVersion(box.ann, model, 1)->status, VersionStatus::kPending);
   box.clock.Advance(1);
-  ASSERT_OK(box.registry->MarkForSweep(box.ann));
+  ASSERT_OK(box.implementation->MarkForSweep(box.ann));
   EXPECT_EQ(box.registry->GetVersion(box.ann, model, 1)->status, VersionStatus::kFailed);
 }
 
 TEST_P(RegistryContract, ACopyOfAVersionKeepsItsFieldsButNotItsAliases) {
-  Box box(Engine());
+  Box box(GetParam());
   const ObjectId model = box.Make("dev.s.m");
   const ObjectId target = box.Make("prod.s.m");
   NewVersion fields;
@@ -445,7 +412,7 @@ std::map<VersionNumber, std::string> SourcesOf(Box& box, ObjectId model) {
 }
 
 TEST_P(RegistryContract, ACopyOfAModelIsTheModelUnderAnotherName) {
-  Box box(Engine());
+  Box box(GetParam());
   const ObjectId model = box.Make("dev.s.m");
   NewVersion fields;
   fields.run_id = "run";
@@ -464,7 +431,7 @@ TEST_P(RegistryContract, ACopyOfAModelIsTheModelUnderAnotherName) {
   }
 
   const ObjectId schema = box.Make("prod.s");
-  const uint64_t before = box.registry->CurrentRevision(box.ann).value();
+  const uint64_t before = box.journal->CurrentRevision(box.ann).value();
   const auto copy = box.registry->CopyModel(box.ann, model, schema, "m").value();
   EXPECT_TRUE(copy.made);
   ASSERT_EQ(copy.versions.size(), 2U);
@@ -486,20 +453,20 @@ TEST_P(RegistryContract, ACopyOfAModelIsTheModelUnderAnotherName) {
   EXPECT_EQ(box.Commit(copy.model.id)->number, 7U);
   // One event per commit: the model, each version, the aliases.
   std::vector<EventKind> told;
-  const std::vector<Event> events = box.registry->Events(box.ann, before, 100)->events;
+  const std::vector<Event> events = box.journal->Events(box.ann, before, 100)->events;
   for (const Event& event : events) {
     if (event.object == copy.model.id) told.push_back(event.kind);
   }
   EXPECT_EQ(told,
             (std::vector<EventKind>{EventKind::kCreated, EventKind::kVersionReady, EventKind::kVersionReady,
                                     EventKind::kAliasSet, EventKind::kVersionReady}));
-  EXPECT_EQ(box.registry->CheckRecords(box.ann)->problems, std::vector<std::string>());
+  EXPECT_EQ(box.implementation->Problems(box.ann), std::vector<std::string>());
   ASSERT_OK(box.registry->Delete(box.ann, copy.model.id, Registry::DeleteMode::kWithVersions));
-  EXPECT_EQ(box.registry->CheckRecords(box.ann)->problems, std::vector<std::string>());
+  EXPECT_EQ(box.implementation->Problems(box.ann), std::vector<std::string>());
 }
 
 TEST_P(RegistryContract, ACopyIntoAnExistingModelAddsTheMissingVersions) {
-  Box box(Engine());
+  Box box(GetParam());
   const ObjectId model = box.Make("dev.s.m");
   const ObjectId target = box.Make("prod.s.m");
   const ObjectId schema = box.registry->Get(box.ann, target)->parent;
@@ -531,7 +498,7 @@ TEST_P(RegistryContract, ACopyIntoAnExistingModelAddsTheMissingVersions) {
 }
 
 TEST_P(RegistryContract, VersionsAreListedInPagesByNumber) {
-  Box box(Engine());
+  Box box(GetParam());
   const ObjectId other = box.Make("c.s.other");
   const ObjectId model = box.Make("c.s.m");
   const ObjectId after = box.Make("c.s.z");
@@ -550,7 +517,7 @@ TEST_P(RegistryContract, VersionsAreListedInPagesByNumber) {
 }
 
 TEST_P(RegistryContract, AliasesMoveSwapAndAreRenamedInOneCommit) {
-  Box box(Engine());
+  Box box(GetParam());
   const ObjectId model = box.Make("c.s.m");
   for (int i = 0; i < 3; ++i) ASSERT_OK(box.Commit(model));
   const auto aliases = [&] { return AliasesOf(box.registry->Get(box.ann, model).value()); };
@@ -583,7 +550,7 @@ TEST_P(RegistryContract, AliasesMoveSwapAndAreRenamedInOneCommit) {
 }
 
 TEST_P(RegistryContract, AliasSlotsAreUniqueAndStay) {
-  Box box(Engine());
+  Box box(GetParam());
   const ObjectId model = box.Make("c.s.m");
   ASSERT_OK(box.Commit(model));
   ASSERT_OK(box.Commit(model));
@@ -613,7 +580,7 @@ TEST_P(RegistryContract, AliasSlotsAreUniqueAndStay) {
 }
 
 TEST_P(RegistryContract, DeletingAVersionDeletesItsAliasesAndTags) {
-  Box box(Engine());
+  Box box(GetParam());
   const ObjectId model = box.Make("c.s.m");
   ASSERT_OK(box.Commit(model));
   ASSERT_OK(box.Commit(model));
@@ -630,19 +597,19 @@ TEST_P(RegistryContract, DeletingAVersionDeletesItsAliasesAndTags) {
 }
 
 TEST_P(RegistryContract, ARefusedCallLeavesNoTrace) {
-  Box box(Engine());
+  Box box(GetParam());
   const ObjectId model = box.Make("c.s.m");
   ASSERT_OK(box.Commit(model));
-  const uint64_t before = box.registry->CurrentRevision(box.ann).value();
+  const uint64_t before = box.journal->CurrentRevision(box.ann).value();
   EXPECT_FALSE(box.registry->SetAlias(box.ann, model, "v1", 1).ok());
   EXPECT_FALSE(box.registry->SetAlias(box.ann, model, "A", 2).ok());
   EXPECT_FALSE(box.registry->Create(box.ann, model, "x", "").ok());
   EXPECT_FALSE(box.registry->Delete(box.ann, model, Registry::DeleteMode::kIfEmpty).ok());
-  EXPECT_EQ(box.registry->CurrentRevision(box.ann).value(), before);
+  EXPECT_EQ(box.journal->CurrentRevision(box.ann).value(), before);
 }
 
 TEST_P(RegistryContract, MovingAnAliasKeepsItsAuditTrail) {
-  Box box(Engine());
+  Box box(GetParam());
   box.ann.request_id = "req-1";
   const ObjectId model = box.Make("c.s.m");
   const ObjectId other = box.Make("c.s.m2");
@@ -652,7 +619,7 @@ TEST_P(RegistryContract, MovingAnAliasKeepsItsAuditTrail) {
   ASSERT_OK(box.registry->SetAlias(box.ann, model, "Champion", 1));
   ASSERT_OK(box.registry->SetAlias(box.ann, model, "Champion", 2));
   ASSERT_OK(box.registry->Rename(box.ann, model, "renamed"));
-  const auto trail = box.registry->Audit(box.ann, {.full_name = "c.s.renamed"}).value();
+  const auto trail = box.journal->Audit(box.ann, {.full_name = "c.s.renamed"}).value();
   std::vector<std::string> actions;
   for (const AuditRecord& record : trail) actions.push_back(record.action);
   EXPECT_EQ(actions, (std::vector<std::string>{"createRegisteredModel", "createModelVersion",
@@ -664,24 +631,22 @@ TEST_P(RegistryContract, MovingAnAliasKeepsItsAuditTrail) {
   EXPECT_EQ(move.params.at("previous_version_num"), "1");
   EXPECT_EQ(move.principal, "ann");
   EXPECT_EQ(move.request_id, "req-1");
-  EXPECT_EQ(box.registry->Audit(box.ann, {.full_name = "c.s.m"})->size(), 6U) << "found by its old name too";
-  const auto all = box.registry->Audit(box.ann, {}).value();
+  EXPECT_EQ(box.journal->Audit(box.ann, {.full_name = "c.s.m"})->size(), 6U) << "found by its old name too";
+  const auto all = box.journal->Audit(box.ann, {}).value();
   for (size_t i = 0; i < all.size(); ++i) EXPECT_EQ(all[i].sequence, i + 1);
-  EXPECT_EQ(box.registry->Audit(box.ann, {.after_sequence = 3, .limit = 2})->at(0).sequence, 4U);
-  EXPECT_EQ(box.registry->VerifyAudit(box.ann).value(), all.size());
+  EXPECT_EQ(box.journal->Audit(box.ann, {.after_sequence = 3, .limit = 2})->at(0).sequence, 4U);
+  EXPECT_EQ(box.journal->VerifyAudit(box.ann).value(), all.size());
 }
 
-INSTANTIATE_OVER_ENGINES(RegistryContract);
-
 // Scripts set the same values again. Neither watchers nor the log, which is kept for ever, notice it.
-TEST(Registry, SettingTheSameValueIsNotAChange) {
-  Box box(MakeMemoryKv());
-  EmbeddedRegistry& registry = *box.registry;
+TEST_P(RegistryContract, SettingTheSameValueIsNotAChange) {
+  Box box(GetParam());
+  Registry& registry = *box.registry;
   const ObjectId model = box.Make("c.s.m");
   const ObjectId schema = registry.Get(box.ann, model)->parent;
   const VersionNumber number = box.Commit(model)->number;
-  ASSERT_OK(registry.ChangeGrants(box.ann, model,
-                                  {{.principal = "ann", .add = {Privilege::kManage, Privilege::kApplyTag}}}));
+  ASSERT_OK(box.governance->ChangeGrants(
+      box.ann, model, {{.principal = "ann", .add = {Privilege::kManage, Privilege::kApplyTag}}}));
   const Target bare{model, std::nullopt};
   const ContainerSettings limited{.protected_aliases = {{"Champion", "bob"}}, .max_models = 5};
   const auto set_all = [&](const std::string& text, const std::string& owner, const ContainerSettings& from,
@@ -690,15 +655,16 @@ TEST(Registry, SettingTheSameValueIsNotAChange) {
       EXPECT_OK(registry.SetDescription(box.ann, target, text));
       EXPECT_OK(registry.SetTag(box.ann, target, "k", text));
     }
-    EXPECT_OK(registry.SetSettings(box.ann, schema, from, to));
+    EXPECT_OK(box.governance->SetSettings(box.ann, schema, from, to));
     EXPECT_EQ(registry.SetOwner(box.ann, model, owner)->owner, FoldCase(owner));
   };
   const auto what_was_heard = [&] {
-    return std::pair(registry.Events(box.ann, 0, 1000)->events.size(), registry.Audit(box.ann, {})->size());
+    return std::pair(box.journal->Events(box.ann, 0, 1000)->events.size(),
+                     box.journal->Audit(box.ann, {})->size());
   };
   auto before = what_was_heard();
   ASSERT_OK(registry.SetDescription(box.ann, bare, ""));
-  ASSERT_OK(registry.SetSettings(box.ann, schema, {}, {}));
+  ASSERT_OK(box.governance->SetSettings(box.ann, schema, {}, {}));
   EXPECT_EQ(what_was_heard(), before) << "nor is removing an absent value";
   set_all("x", "bob", {}, limited);
   before = what_was_heard();
@@ -718,8 +684,10 @@ TEST(Registry, SettingTheSameValueIsNotAChange) {
   set_all("y", "ann", limited, {});
   const auto after = what_was_heard();
   EXPECT_EQ(after.first, before.first + 6);
-  EXPECT_EQ(registry.Audit(box.ann, {.principal = "ann"})->size(), before.second + 6);
+  EXPECT_EQ(box.journal->Audit(box.ann, {.principal = "ann"})->size(), before.second + 6);
 }
+
+INSTANTIATE_OVER_IMPLEMENTATIONS(RegistryContract);
 
 }  // namespace
 }  // namespace modelfs::store

@@ -10,6 +10,7 @@
 #include "store/kv/lmdb_kv.h"
 #include "tests/store/expect.h"
 #include "tests/store/kv/must.h"
+#include "tests/store/kv/scratch_dir.h"
 #include "tests/store/kv/worker.h"
 #include "tests/store/registry_fixture.h"
 

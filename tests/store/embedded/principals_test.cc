@@ -93,35 +93,5 @@ TEST(Principals, DeletedGroupsHaveNoEffect) {
   EXPECT_OK(registry.CheckAccess(eve, Operation::kCreateCatalog, kMetastoreId));
 }
 
-// Even if a user of the host has the same name and comes with its groups.
-TEST(Principals, AServicePrincipalIsInNoGroupOfTheHost) {
-  Box box(MakeMemoryKv());
-  EmbeddedRegistry& registry = *box.registry;
-  box.directory.groups = {"staff"};
-  box.directory.users["bot"] = {"staff"};
-  Caller bot = box.ann;
-  bot.principal = "bot";
-  bot.groups = {"staff"};
-  ASSERT_OK(registry.ChangeGrants(box.ann, kMetastoreId,
-                                  {{.principal = "staff", .add = {Privilege::kCreateCatalog}}}));
-  EXPECT_OK(registry.CheckAccess(bot, Operation::kCreateCatalog, kMetastoreId));
-  ASSERT_OK(registry.CreatePrincipal(box.ann, PrincipalKind::kServicePrincipal, "bot"));
-  EXPECT_EQ(Outcome(registry.CheckAccess(bot, Operation::kCreateCatalog, kMetastoreId)), "permission denied");
-  EXPECT_EQ(GroupNames(box, "bot"), std::vector<std::string>{std::string(kAccountUsers)});
-}
-
-TEST(Principals, ADeletedGroupDoesNotConnectTwoGroups) {
-  Box box(MakeMemoryKv());
-  EmbeddedRegistry& registry = *box.registry;
-  for (const char* group : {"a", "between", "b"}) {
-    ASSERT_OK(registry.CreatePrincipal(box.ann, PrincipalKind::kGroup, group));
-  }
-  ASSERT_OK(registry.AddMember(box.ann, "a", "between"));
-  ASSERT_OK(registry.AddMember(box.ann, "between", "b"));
-  EXPECT_EQ(Outcome(registry.AddMember(box.ann, "b", "a")), "failed precondition");
-  ASSERT_OK(registry.DeletePrincipal(box.ann, "between"));
-  EXPECT_EQ(Outcome(registry.AddMember(box.ann, "b", "a")), "ok");
-}
-
 }  // namespace
 }  // namespace modelfs::store

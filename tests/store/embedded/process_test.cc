@@ -11,6 +11,7 @@
 #include <sstream>
 
 #include "tests/store/embedded/script.h"
+#include "tests/store/kv/scratch_dir.h"
 #include "tests/store/kv/worker.h"
 #include "tests/store/registry_fixture.h"
 

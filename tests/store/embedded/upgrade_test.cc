@@ -8,6 +8,7 @@
 #include "cas/base/checksum.h"
 #include "cas/base/codec.h"
 #include "store/records/keys.h"
+#include "tests/store/kv/scratch_dir.h"
 #include "tests/store/registry_fixture.h"
 
 namespace modelfs::store {
