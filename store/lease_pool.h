@@ -1,8 +1,8 @@
-// One short lease (store/leases.h) that operations share while they bring blobs into a version. A lease costs a
-// durable commit, so a `cp -r` of ten thousand files must not take ten thousand. A live lease holds every sweep
-// back, so none is kept for long either. It is taken when the first operation needs one, and replaced by a
-// younger one after share_for. It is given back when its last user is done and it was
-// either replaced or unused for idle_for.
+// One short lease (store/leases.h) that operations share while they bring blobs into a version. A lease costs
+// a durable commit, so a `cp -r` of ten thousand files must not take ten thousand. A live lease holds every
+// sweep back, so none is kept for long either. It is taken when the first operation needs one, and replaced
+// by a younger one after share_for. It is given back when its last user is done and it was either replaced or
+// unused for idle_for.
 //
 // Thread-safe. Has a thread of its own, which sleeps while no lease is held.
 #pragma once

@@ -79,9 +79,10 @@ Result<ObjectId> InnermostOf(Registry& registry, const Caller& caller, const Ful
   return kMetastoreId;
 }
 
-Result<VersionInfo> PublishOnce(Registry& registry, const HeldLease& lease, const Caller& caller,
-                                const NewTree& tree, const StoreContent& store) {
+Result<VersionInfo> PublishOnce(Registry& registry, cas::BlobStore& blobs, const HeldLease& lease,
+                                const Caller& caller, const NewTree& tree, const StoreContent& store) {
   ASSIGN_OR_RETURN(const StoredTree content, store(lease.lease().epoch));
+  RETURN_IF_ERROR(blobs.Offer(content.tree, Deadline::After(cas::kPatience)));
   FAIL_POINT("register.stored");
   ASSIGN_OR_RETURN(const Destination destination,
                    FindOrMakeModel(registry, caller, tree.model, tree.parents));
@@ -158,12 +159,12 @@ Status CheckPublishTree(Registry& registry, const Caller& caller, const NewTree&
   return registry.CheckNewVersion(caller, innermost, tree.fields, tree.expected);
 }
 
-Result<VersionInfo> PublishTree(Registry& registry, LeasePool& leases, const Caller& caller,
-                                const NewTree& tree, const StoreContent& store) {
+Result<VersionInfo> PublishTree(Registry& registry, cas::BlobStore& blobs, LeasePool& leases,
+                                const Caller& caller, const NewTree& tree, const StoreContent& store) {
   for (int attempt = 1;; ++attempt) {
     ASSIGN_OR_RETURN(HeldLease lease, leases.Get());
     FAIL_POINT("register.leased");
-    Result<VersionInfo> version = PublishOnce(registry, lease, caller, tree, store);
+    Result<VersionInfo> version = PublishOnce(registry, blobs, lease, caller, tree, store);
     // The lease ended on the way, or a file of the content changed while it was read.
     if (version.ok() || version.error().code() != Code::kAborted || attempt == kLeaseTries) return version;
     lease.Ended();

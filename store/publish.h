@@ -45,11 +45,11 @@ Status CheckPublishTree(Registry& registry, const Caller& caller, const NewTree&
 // Stores the content of a version with this epoch. It is called again if the lease ended meanwhile.
 using StoreContent = std::function<Result<StoredTree>(cas::Epoch epoch)>;
 
-// Takes a lease, stores the content, makes the model if it does not exist, and commits the version. After a
-// failure neither the version nor a model made for it remains; nothing refers to the bytes, and a sweep takes
-// them. Errors as Registry::CommitVersion, and as StoreContent.
-Result<VersionInfo> PublishTree(Registry& registry, LeasePool& leases, const Caller& caller,
-                                const NewTree& tree, const StoreContent& store);
+// Takes a lease, stores the content, offers it, makes the model if it does not exist, and commits the
+// version. After a failure neither the version nor a model made for it remains; nothing refers to the bytes,
+// and a sweep takes them. Errors as Registry::CommitVersion, and as StoreContent.
+Result<VersionInfo> PublishTree(Registry& registry, cas::BlobStore& blobs, LeasePool& leases,
+                                const Caller& caller, const NewTree& tree, const StoreContent& store);
 
 // --- copies: no byte is stored ---
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstring>
+#include <functional>
 #include <map>
 #include <memory>
 #include <set>
@@ -37,7 +38,10 @@ class FakeBlobStore : public cas::BlobStore {
     epochs_[digest] = std::max(epochs_[digest], epoch);
     return OkStatus();
   }
-  Status Offer(const Digest&, const Deadline&) override { return OkStatus(); }
+  Status Offer(const Digest& tree, const Deadline&) override {
+    return on_offer ? on_offer(tree) : OkStatus();
+  }
+  std::function<Status(const Digest& tree)> on_offer;  // null: OK
   std::vector<bool> AreNative(std::span<const Digest> digests) override {
     return std::vector<bool>(digests.size(), false);
   }

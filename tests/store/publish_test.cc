@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -37,12 +38,18 @@ struct PublishBox : Box {
 
 FullName Name(const char* dotted) { return *FullName::Parse(dotted); }
 
+// Nothing if it went well.
+template <typename T>
+std::optional<Code> CodeOf(const T& result) {
+  return result.ok() ? std::nullopt : std::optional<Code>(result.error().code());
+}
+
 TEST(PublishTree, MakesTheModelAndItsVersion) {
   PublishBox box;
   box.Make("c.s");
   NewTree tree{.model = Name("c.s.m")};
   tree.fields.comment = "first";
-  const auto version = PublishTree(*box.registry, box.leases, box.ann, tree, box.Storing("w"));
+  const auto version = PublishTree(*box.registry, box.blobs, box.leases, box.ann, tree, box.Storing("w"));
   ASSERT_TRUE(version.ok()) << version.error().message();
   EXPECT_EQ(version->number, 1U);
   EXPECT_EQ(box.registry->GetVersion(box.ann, version->model, 1)->comment, "first");
@@ -53,10 +60,20 @@ TEST(PublishTree, LeavesNoModelBehindIfItsVersionIsRefused) {
   box.Make("c.s");
   const NewTree tree{.model = Name("c.s.m"), .content = "the directory"};
   const auto nothing = [](cas::Epoch) -> Result<StoredTree> { return StoredTree(Digest{}); };
-  const auto refused = PublishTree(*box.registry, box.leases, box.ann, tree, nothing);
+  const auto refused = PublishTree(*box.registry, box.blobs, box.leases, box.ann, tree, nothing);
   ASSERT_FALSE(refused.ok());
   EXPECT_NE(refused.error().message().find("the directory"), std::string::npos) << refused.error().message();
-  EXPECT_EQ(box.registry->Lookup(box.ann, tree.model).error().code(), Code::kNotFound);
+  EXPECT_EQ(CodeOf(box.registry->Lookup(box.ann, tree.model)), Code::kNotFound);
+}
+
+TEST(PublishTree, CommitsNothingThatTheRegistryCannotRead) {
+  PublishBox box;
+  box.Make("c.s");
+  box.blobs.on_offer = [](const Digest&) { return Error(Code::kUnavailable, "no way to the registry"); };
+  const NewTree tree{.model = Name("c.s.m")};
+  EXPECT_EQ(CodeOf(PublishTree(*box.registry, box.blobs, box.leases, box.ann, tree, box.Storing("w"))),
+            Code::kUnavailable);
+  EXPECT_EQ(CodeOf(box.registry->Lookup(box.ann, tree.model)), Code::kNotFound) << "no model either";
 }
 
 TEST(PublishTree, StoresTheContentAgainUnderANewLeaseIfTheFirstHasEnded) {
@@ -67,8 +84,8 @@ TEST(PublishTree, StoresTheContentAgainUnderANewLeaseIfTheFirstHasEnded) {
     if (box.epochs.empty()) box.EndLeases();
     return store(epoch);
   };
-  const auto version =
-      PublishTree(*box.registry, box.leases, box.ann, NewTree{.model = Name("c.s.m")}, once_too_slow);
+  const auto version = PublishTree(*box.registry, box.blobs, box.leases, box.ann,
+                                   NewTree{.model = Name("c.s.m")}, once_too_slow);
   ASSERT_TRUE(version.ok()) << version.error().message();
   EXPECT_EQ(box.epochs.size(), 2U);
 }
@@ -76,12 +93,12 @@ TEST(PublishTree, StoresTheContentAgainUnderANewLeaseIfTheFirstHasEnded) {
 TEST(PublishTree, CheckRefusesBeforeAnyByteIsStored) {
   PublishBox box;
   const Status no_schema = CheckPublishTree(*box.registry, box.ann, {.model = Name("c.s.m")});
-  EXPECT_EQ(no_schema.error().code(), Code::kNotFound);
+  EXPECT_EQ(CodeOf(no_schema), Code::kNotFound);
   EXPECT_NE(no_schema.error().message().find("mkdir -p c.s"), std::string::npos);
   EXPECT_TRUE(
       CheckPublishTree(*box.registry, box.ann, {.model = Name("c.s.m"), .parents = Parents::kCreate}).ok());
   box.Make("c.s.m");
-  EXPECT_EQ(CheckPublishTree(*box.registry, box.ann, {.model = Name("c.s.m"), .expected = 7}).error().code(),
+  EXPECT_EQ(CodeOf(CheckPublishTree(*box.registry, box.ann, {.model = Name("c.s.m"), .expected = 7})),
             Code::kOutOfRange);
 }
 
@@ -136,8 +153,18 @@ TEST(PublishDraft, IsWritableAgainAfterARefusal) {
   const ObjectId model = box.Make("c.s.m");
   MemoryDraft draft(box, model);
   const auto refused = PublishDraft(*box.registry, box.blobs, box.leases, box.ann, model, draft, 5);
-  EXPECT_EQ(refused.error().code(), Code::kOutOfRange);
+  EXPECT_EQ(CodeOf(refused), Code::kOutOfRange);
   EXPECT_EQ(draft.log, "seal note5 unseal ");
+}
+
+TEST(PublishDraft, CommitsNothingThatTheRegistryCannotRead) {
+  PublishBox box;
+  const ObjectId model = box.Make("c.s.m");
+  MemoryDraft draft(box, model);
+  box.blobs.on_offer = [](const Digest&) { return Error(Code::kUnavailable, "no way to the registry"); };
+  const auto refused = PublishDraft(*box.registry, box.blobs, box.leases, box.ann, model, draft, {});
+  EXPECT_EQ(CodeOf(refused), Code::kUnavailable);
+  EXPECT_EQ(draft.log, "seal unseal ");
 }
 
 TEST(PublishDraft, IsSealedAgainUnderANewLeaseIfTheFirstHasEnded) {
@@ -218,7 +245,7 @@ TEST(CollectGarbage, RemovesNothingIfATreeCannotBeRead) {
   const auto version = box.Commit(box.Make("c.s.m"), "w");
   box.blobs.Remove(version->tree);
   MemoryHome home(box);
-  EXPECT_EQ(CollectGarbage(*box.registry, box.ann, home, {}).error().code(), Code::kDataLoss);
+  EXPECT_EQ(CodeOf(CollectGarbage(*box.registry, box.ann, home, {})), Code::kDataLoss);
   EXPECT_FALSE(home.live.has_value());
 }
 
@@ -227,7 +254,7 @@ TEST(CollectGarbage, StopsBeforeTheSweep) {
   MemoryHome home(box);
   std::stop_source stop;
   stop.request_stop();
-  EXPECT_EQ(CollectGarbage(*box.registry, box.ann, home, stop.get_token()).error().code(), Code::kCancelled);
+  EXPECT_EQ(CodeOf(CollectGarbage(*box.registry, box.ann, home, stop.get_token())), Code::kCancelled);
   EXPECT_FALSE(home.live.has_value());
 }
 

@@ -137,10 +137,10 @@ Status RunRegister(const Cli& cli, const RegisterArguments& arguments) {
   RETURN_IF_ERROR(CheckOutside(*home, arguments.directory));
 
   store::LeasePool leases(*home->leases, home->caller, "register " + place.name.ToString());
-  ASSIGN_OR_RETURN(const store::VersionInfo version,
-                   store::PublishTree(*home->registry, leases, home->caller, tree, [&](cas::Epoch epoch) {
-                     return StoreDirectory(*home, tree, arguments, epoch);
-                   }));
+  ASSIGN_OR_RETURN(
+      const store::VersionInfo version,
+      store::PublishTree(*home->registry, *home->blobs, leases, home->caller, tree,
+                         [&](cas::Epoch epoch) { return StoreDirectory(*home, tree, arguments, epoch); }));
   for (const std::string& alias : arguments.aliases) {
     const auto set = home->registry->SetAlias(home->caller, version.model, alias, version.number);
     if (!set.ok()) {
