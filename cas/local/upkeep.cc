@@ -7,9 +7,14 @@
 #include <algorithm>
 #include <atomic>
 #include <charconv>
+#include <span>
+#include <string>
 
 #include "cas/base/clock.h"
 #include "cas/base/fail_point.h"
+#include "cas/blob_store.h"
+#include "cas/chunk_list.h"
+#include "cas/local/file_hasher.h"
 #include "cas/local/parallel.h"
 #include "cas/local/scrub.h"
 
@@ -59,6 +64,38 @@ Result<Sums> LoadSumsAgain(BlobDirectory& core, const Digest& digest, const File
   return Error(Code::kDataLoss, sums.error().message());
 }
 
+// Whether the list that sums name is of version 1, as earlier programs wrote it, and right for this file. OK
+// and false, too, if the list is not in the store.
+Result<bool> NameAListOfDigests(BlobDirectory& core, const Sums& sums, int fd, const std::string& path) {
+  const std::string list_path = core.ObjectPath(sums.chunk_list);
+  Result<Fd> file = core.files.OpenRead(list_path);
+  if (!file.ok()) return file.error().code() == Code::kNotFound ? Result<bool>(false) : file.error();
+  std::string encoded(sums.chunk_list.size_bytes, '\0');
+  const std::span<std::byte> room = std::as_writable_bytes(std::span(encoded));
+  ASSIGN_OR_RETURN(const size_t count, ReadFully(core.files, file->get(), list_path, 0, room));
+  if (count != encoded.size() || DigestOf(encoded) != sums.chunk_list) return false;
+  const Result<ChunkList> list = ChunkList::Decode(encoded);
+  if (!list.ok() || list->kind != ChunkList::Kind::kDigests || list->blob_bytes != sums.blob.size_bytes)
+    return false;
+  ChunkBuffer buffer;
+  for (size_t i = 0; i < list->chunks.size(); ++i) {
+    const uint64_t offset = i * kChunkBytes;
+    const std::span<std::byte> chunk =
+        buffer.span().first(std::min(kChunkBytes, sums.blob.size_bytes - offset));
+    ASSIGN_OR_RETURN(const size_t read, ReadFully(core.files, fd, path, offset, chunk));
+    if (read != chunk.size() || !list->Matches(sums.blob.sha256, i, chunk)) return false;
+  }
+  return true;
+}
+
+// Whether `sums` are those of a file that hashes to `hashed`: with the same list, or one of version 1.
+Result<bool> AreTheSumsOf(BlobDirectory& core, const Sums& sums, const Sums& hashed, int fd,
+                          const std::string& path) {
+  if (sums == hashed) return true;
+  if (sums.blob != hashed.blob || sums.chunks != hashed.chunks) return false;
+  return NameAListOfDigests(core, sums, fd, path);
+}
+
 // Returns the defect of a blob, or nothing; kNotFound if the blob was removed meanwhile. `digest.size_bytes`
 // is the size of the file.
 Result<std::optional<std::string>> Examine(BlobDirectory& core, const Digest& digest, const FileInfo& info,
@@ -78,7 +115,10 @@ Result<std::optional<std::string>> Examine(BlobDirectory& core, const Digest& di
   Result<Sums> sums = core.LoadSums(digest);
   if (!sums.ok()) sums = LoadSumsAgain(core, digest, info);
   if (!sums.ok() && sums.error().code() == Code::kNotFound) return sums.error();
-  if (sums.ok() && *sums == hashed.large->sums) return std::optional<std::string>();
+  if (sums.ok()) {
+    ASSIGN_OR_RETURN(const bool right, AreTheSumsOf(core, *sums, hashed.large->sums, file.get(), path));
+    if (right) return std::optional<std::string>();
+  }
   std::string reason = "its bytes are good, but its sums file is wrong";
   if (!sums.ok())
     reason = fmt::format("its bytes are good, but not its sums file ({})", sums.error().message());

@@ -5,13 +5,16 @@
 #include <atomic>
 #include <chrono>
 #include <filesystem>
+#include <fstream>
 #include <functional>
 #include <memory>
+#include <sstream>
 #include <string>
 #include <thread>
 
 #include "cas/chunk_list.h"
 #include "cas/local/local_store.h"
+#include "cas/local/sums.h"
 #include "tests/cas/fake_files.h"
 #include "tests/cas/test_support.h"
 
@@ -56,6 +59,40 @@ struct TwoStores {
   std::unique_ptr<LocalStore> store;
   std::unique_ptr<LocalStore> other;
 };
+
+// As programs until 2026-11 stored it: the list holds the SHA-256 of each chunk, and the sums name it.
+Digest StoreWithListOfDigests(TwoStores& stores, const std::string& bytes, const std::string& listed) {
+  const Digest blob = DigestOf(bytes);
+  EXPECT_TRUE(stores.store->Put(blob, bytes, kNow).ok());
+  ChunkList list{.kind = ChunkList::Kind::kDigests, .blob_bytes = bytes.size(), .chunks = {}};
+  for (size_t at = 0; at < listed.size(); at += kChunkBytes) {
+    list.chunks.push_back(DigestOf(std::string_view(listed).substr(at, kChunkBytes)).sha256);
+  }
+  const std::string encoded = list.Encode();
+  EXPECT_TRUE(stores.store->Put(DigestOf(encoded), encoded, kNow).ok());
+  std::ifstream file(stores.SumsPath(blob), std::ios::binary);
+  std::stringstream text;
+  text << file.rdbuf();
+  Sums sums = Sums::Decode(text.str()).value();
+  sums.chunk_list = DigestOf(encoded);
+  std::filesystem::remove(stores.SumsPath(blob));
+  WriteFile(stores.SumsPath(blob), sums.Encode());
+  return blob;
+}
+
+TEST(Upkeep, FsckKnowsTheListsOfEarlierPrograms) {
+  TwoStores stores;
+  const std::string bytes = RandomBytes(kChunkBytes + 5, 9);
+  StoreWithListOfDigests(stores, bytes, bytes);
+  EXPECT_TRUE(stores.store->Fsck(false, nullptr).value().damaged.empty());
+}
+
+TEST(Upkeep, FsckFindsAListOfOtherBytes) {
+  TwoStores stores;
+  const std::string bytes = RandomBytes(kChunkBytes + 5, 9);
+  StoreWithListOfDigests(stores, bytes, RandomBytes(kChunkBytes + 5, 10));
+  EXPECT_EQ(stores.store->Fsck(false, nullptr).value().damaged.size(), 1U);
+}
 
 TEST(Upkeep, ABlobSweptDuringAReadIsNotDamagedAndLeavesNoSums) {
   const std::string large = RandomBytes(kChunkBytes + 1, 1);
