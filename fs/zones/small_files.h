@@ -15,15 +15,16 @@
 
 namespace modelfs::fs {
 
-// Thread-safe. Holds the files that were used last, `max_bytes` of them together at the most.
+// Thread-safe. Holds the files that were used last, and those that are in use: `max_bytes` together at the
+// most.
 class SmallFiles {
  public:
   using Bytes = std::shared_ptr<const std::string>;
 
   SmallFiles(cas::BlobStore& blobs, size_t max_bytes) : blobs_(blobs), max_bytes_(max_bytes) {}
 
-  // The whole blob; its SHA-256 was checked when it was read. Waits for the local disk alone. Errors as
-  // BlobStore::ReadAll with Deadline::Now().
+  // The whole blob; its SHA-256 was checked when it was read. Null if those in use leave no room for it.
+  // Waits for the local disk alone. Errors as BlobStore::ReadAll with Deadline::Now().
   Result<Bytes> Get(const Digest& blob);
 
  private:
@@ -31,6 +32,8 @@ class SmallFiles {
     Digest blob;
     Bytes bytes;
   };
+
+  bool MakeRoom(size_t bytes) REQUIRES(mu_);
 
   cas::BlobStore& blobs_;
   const size_t max_bytes_;

@@ -203,8 +203,8 @@ class BlobHandle : public TreeHandle {
     return NotYet(FetchOf(blob_, offset_bytes, out.size()));
   }
 
-  // A small file that was opened while its bytes were on another host is like a SmallHandle: both may be open
-  // at the same time.
+  // A small file that was opened while its bytes were on another host, or memory was full, is like a
+  // SmallHandle: both may be open at the same time.
   std::optional<cas::FileId> File() const override { return small_ ? std::nullopt : blob_->File(); }
   // Where a handle of the same nodeid is cached, the dispatcher splices from it.
   std::optional<int> NativeFd() const override { return small_ ? std::nullopt : blob_->NativeFd(); }
@@ -579,10 +579,12 @@ Outcome<std::shared_ptr<FileHandle>> TreesZone::HandleOf(const Found& found, Nod
   const bool small = IsSmall(digest);
   if (small) {
     Result<SmallFiles::Bytes> bytes = small_.Get(digest);
-    if (bytes.ok()) {
+    if (bytes.ok() && *bytes != nullptr) {
       return std::make_shared<SmallHandle>(*std::move(bytes), std::move(subject), node, digest, attr, open_);
     }
-    if (bytes.error().code() != Code::kDeadlineExceeded) return RefuseOpen(found, subject, bytes.error());
+    if (!bytes.ok() && bytes.error().code() != Code::kDeadlineExceeded) {
+      return RefuseOpen(found, subject, bytes.error());
+    }
   }
   const auto blob = context_.blobs->Open(digest);
   if (!blob.ok()) return RefuseOpen(found, subject, blob.error());
