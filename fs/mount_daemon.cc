@@ -178,7 +178,7 @@ class Daemon : public MountDaemon {
   MountOptions options_;
   Refusals refusals_{SystemClock()};
   HeldNames held_names_{SystemClock()};
-  RecentReads recent_reads_{SystemClock()};
+  RecentReads recent_reads_{SystemClock(), *parts_.journal, parts_.daemon};
   std::unique_ptr<Decisions> decisions_;
   KernelNotifier notifier_;
   std::unique_ptr<Reclaimer> reclaimer_;

@@ -92,7 +92,6 @@ class Watcher::Impl {
 
   void Tell(const Event& event) {
     Notifier& kernel = *context_.notifier;
-    if (context_.recent_reads != nullptr) context_.recent_reads->Clear();
     switch (event.kind) {
       case EventKind::kDeleted:
         if (event.object_kind == ObjectKind::kModel) {
@@ -165,7 +164,6 @@ class Watcher::Impl {
     const auto now = context_.journal->CurrentRevision(context_.daemon);
     if (!now.ok()) return false;
     context_.trees->DropAll();
-    if (context_.recent_reads != nullptr) context_.recent_reads->Clear();
     // As if uids had changed hands: a missed event may have deleted a principal that owned objects.
     if (context_.acls != nullptr) context_.acls->IdsChanged();
     size_t room = kResyncNames;

@@ -237,7 +237,6 @@ class AliasesZone : public Zone {
       if (FindAlias(*model, name) == nullptr && held_names_.Drop(model_id, name)) return {};
     }
     const Status gone = context_.registry->DeleteAlias(request.caller, model_id, name);
-    ForgetReads();
     if (!gone.ok()) return RefuseChange(model_id, gone.error());
     return {};
   }
@@ -309,17 +308,12 @@ class AliasesZone : public Zone {
     if (recent != nullptr) {
       if (const auto attr = recent->FindAttr(node)) return Attr{*attr, kLinkAttrTtlS};
     }
-    const uint64_t generation = recent != nullptr ? recent->Generation() : 0;
+    const std::optional<uint64_t> revision = recent != nullptr ? recent->Revision() : std::nullopt;
     const Result<ObjectInfo> model = context_.registry->Get(context_.daemon, model_id);
     if (!model.ok()) return RefuseNode(model.error());
     const struct stat attr = ModelPartStat(context_, *model);
-    if (recent != nullptr) recent->KeepAttr(generation, node, attr);
+    if (recent != nullptr) recent->KeepAttr(revision, node, attr);
     return Attr{attr, kLinkAttrTtlS};
-  }
-
-  // A change by this mount: the next reader asks the registry again.
-  void ForgetReads() {
-    if (context_.recent_reads != nullptr) context_.recent_reads->Clear();
   }
 
   // Whether nothing but the registry can have a say about making an alias of that name.
@@ -332,7 +326,6 @@ class AliasesZone : public Zone {
     const auto mode = (flags & RENAME_NOREPLACE) != 0 ? store::Registry::AliasMode::kCreateOnly
                                                       : store::Registry::AliasMode::kSet;
     auto set = context_.registry->SetAlias(request.caller, model, name, version, mode);
-    ForgetReads();
     return set;
   }
 
@@ -358,7 +351,6 @@ class AliasesZone : public Zone {
     const AliasInfo* from = FindAlias(*model, name);
     Outcome<void> done = from != nullptr ? RenameAlias(request, *model, *from, new_name, flags)
                                          : RenameHeld(request, *model, name, new_name, flags);
-    ForgetReads();
     return done;
   }
 
@@ -377,11 +369,11 @@ class AliasesZone : public Zone {
   Outcome<ObjectInfo> ModelToChange(const Request& request, NodeId aliases) {
     const ObjectId model = Parse(aliases).object;
     RecentReads* const recent = context_.recent_reads;
-    const uint64_t generation = recent != nullptr ? recent->Generation() : 0;
+    const std::optional<uint64_t> revision = recent != nullptr ? recent->Revision() : std::nullopt;
     Result<store::Description> described =
         context_.registry->Describe(request.caller, {.object = model, .to_do = store::Operation::kSetAlias});
     if (!described.ok()) return RefuseCaller(context_, model, described.error());
-    if (recent != nullptr) recent->KeepAttr(generation, aliases, ModelPartStat(context_, described->object));
+    if (recent != nullptr) recent->KeepAttr(revision, aliases, ModelPartStat(context_, described->object));
     return std::move(described->object);
   }
 

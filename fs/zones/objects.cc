@@ -20,7 +20,6 @@
 #include "fs/sharing/permit.h"
 #include "fs/zones/attrs.h"
 #include "fs/zones/info.h"
-#include "fs/zones/recent_reads.h"
 #include "fs/zones/xattrs.h"
 #include "fs/zones/zones.h"
 
@@ -465,7 +464,6 @@ Outcome<void> ObjectsZone::Rename(const Request& request, NodeId parent, std::st
   if (!model.ok()) return Refuse(model.error());
   if (name == new_name) return {};
   const auto renamed = context_.registry->Rename(request.caller, model->id, new_name);
-  if (context_.recent_reads != nullptr) context_.recent_reads->Clear();
   if (renamed.ok()) return {};
   switch (renamed.error().code()) {
     case Code::kAlreadyExists:  // a model is never replaced; `mv` must not get EEXIST or EINVAL

@@ -33,18 +33,13 @@ Outcome<RecentReads::Ptr> DescriptionFor(const Context& context, const Request& 
   if (kept != nullptr) {
     if (RecentReads::Ptr found = kept->Find(request, target)) return found;
   }
-  const uint64_t generation = kept != nullptr ? kept->Generation() : 0;
+  const std::optional<uint64_t> revision = kept != nullptr ? kept->Revision() : std::nullopt;
   Result<store::Description> described =
       context.registry->Describe(request.caller, {target.object, target.version});
   if (!described.ok()) return RefuseCaller(context, target, described.error());
   auto found = std::make_shared<const store::Description>(*std::move(described));
-  if (kept != nullptr) kept->Keep(generation, request, target, found);
+  if (kept != nullptr) kept->Keep(revision, request, target, found);
   return found;
-}
-
-// A change by this mount's user: the next reader asks the registry again.
-void ForgetReads(const Context& context) {
-  if (context.recent_reads != nullptr) context.recent_reads->Clear();
 }
 
 const std::string& CommentIn(const store::Description& described) {
@@ -293,14 +288,12 @@ Outcome<void> Remove(const Context& context, const Request& request, const store
 Outcome<void> SetXattrOf(const Context& context, const Request& request, const store::Target& target,
                          std::string_view subject, std::string_view name, std::string_view value, int flags) {
   Outcome<void> set = Set(context, request, target, subject, name, value, flags);
-  ForgetReads(context);
   return set;
 }
 
 Outcome<void> RemoveXattrOf(const Context& context, const Request& request, const store::Target& target,
                             std::string_view subject, std::string_view name) {
   Outcome<void> removed = Remove(context, request, target, subject, name);
-  ForgetReads(context);
   return removed;
 }
 

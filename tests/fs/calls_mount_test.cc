@@ -165,5 +165,22 @@ TEST(CallsOfAMount, AttributesThatWereReadAMomentAgoAreNotOlderThanTheReadersOwn
   EXPECT_EQ(AttributesOf(path).at("user.tag.team"), "audio");
 }
 
+// Nor older than a change that another process has finished.
+TEST(CallsOfAMount, AttributesThatWereReadAMomentAgoEndWithAnyChange) {
+  SKIP_WITHOUT_MOUNT();
+  Counted counted;
+  const std::string path = counted.path("");
+  for (int round = 0; round < 50; ++round) {
+    AttributesOf(path);
+    const std::string value = std::to_string(round);
+    ASSERT_TRUE(
+        counted.world.registry->SetTag(counted.world.caller, {counted.model, std::nullopt}, "team", value)
+            .ok());
+    std::array<char, 64> read = {};
+    ASSERT_GT(::getxattr(path.c_str(), "user.tag.team", read.data(), read.size()), 0);
+    ASSERT_EQ(value, read.data());
+  }
+}
+
 }  // namespace
 }  // namespace modelfs::fs
