@@ -34,13 +34,22 @@ namespace {
 constexpr size_t kMostIdentities = 10'000;
 constexpr size_t kMostFacts = 200'000;
 
+// Without its grants.
 Result<Level> LevelOf(View& view, const StoredObject& stored) {
   Level level;
   level.id = stored.record.id;
   level.kind = stored.record.kind;
   ASSIGN_OR_RETURN(level.owner, view.OwnerOf(stored.record));
-  ASSIGN_OR_RETURN(level.grants, view.Grants(level.id));
   return level;
+}
+
+// Adds the grants of the first `count` levels.
+Status AddGrants(View& view, std::vector<Level>& levels, size_t count) {
+  std::vector<ObjectId> ids;
+  for (size_t i = 0; i < count; ++i) ids.push_back(levels[i].id);
+  ASSIGN_OR_RETURN(std::vector<GrantsRecord> grants, view.GrantsOf(ids));
+  for (size_t i = 0; i < count; ++i) levels[i].grants = std::move(grants[i]);
+  return OkStatus();
 }
 
 Result<std::vector<Level>> LevelsOf(View& view, ObjectId object) {
@@ -53,6 +62,7 @@ Result<std::vector<Level>> LevelsOf(View& view, ObjectId object) {
     at = stored.parent;
   }
   std::reverse(levels.begin(), levels.end());
+  RETURN_IF_ERROR(AddGrants(view, levels, levels.size()));
   return levels;
 }
 
@@ -61,6 +71,7 @@ Result<std::vector<Level>> LevelsOf(View& view, const FullName& name) {
   ASSIGN_OR_RETURN(std::optional<StoredObject> at, view.Object(kMetastoreId));
   std::vector<Level> levels(1);
   ASSIGN_OR_RETURN(levels.back(), LevelOf(view, *at));
+  size_t existing = 1;
   for (const std::string& part : name.parts) {
     Level level;
     level.kind = static_cast<ObjectKind>(static_cast<unsigned>(levels.back().kind) + 1);
@@ -71,9 +82,11 @@ Result<std::vector<Level>> LevelsOf(View& view, const FullName& name) {
     }
     if (at) {
       ASSIGN_OR_RETURN(level, LevelOf(view, *at));
+      ++existing;
     }
     levels.push_back(std::move(level));
   }
+  RETURN_IF_ERROR(AddGrants(view, levels, existing));
   return levels;
 }
 
@@ -314,9 +327,9 @@ Result<Identity> Authorizer::ComputeIdentity(View& view, PrincipalId self,
     const PrincipalId member = open.front();
     open.pop_front();
     ASSIGN_OR_RETURN(const std::vector<PrincipalId> in, view.GroupsAround(member));
-    for (const PrincipalId group : in) {
-      ASSIGN_OR_RETURN(const PrincipalInfo info, view.Principal(group));
-      if (!info.deleted) add(group);
+    ASSIGN_OR_RETURN(const std::vector<PrincipalInfo> infos, view.Principals(in));
+    for (const PrincipalInfo& group : infos) {
+      if (!group.deleted) add(group.id);
     }
   }
   identity.all.assign(found.begin(), found.end());

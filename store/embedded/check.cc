@@ -392,7 +392,7 @@ Result<RegistryCheck> EmbeddedRegistryImpl::CheckRecords(const Caller& caller) {
     return OkStatus();
   };
   RETURN_IF_ERROR(Demand(caller, {Operation::kReclaim}));
-  RETURN_IF_ERROR(note(kv_.CheckPages()));
+  if (Maintenance* const engine = kv_.maintenance()) RETURN_IF_ERROR(note(engine->CheckPages()));
   if (!report.problems.empty()) return report;  // records in damaged pages are not worth reading
   RETURN_IF_ERROR(note(Inspect(caller, Operation::kReclaim, kMetastoreId,
                                [&](View& view) -> Status { return Checker(view, report).Walk(); })));

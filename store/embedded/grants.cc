@@ -225,14 +225,17 @@ Result<std::vector<GrantInfo>> EmbeddedRegistryImpl::GrantsAt(View& view, const 
     // Grants on the metastore never flow down.
     if (from == ObjectKind::kMetastore && kind != ObjectKind::kMetastore) continue;
     ASSIGN_OR_RETURN(const GrantsRecord grants, view.Grants(place.object.record.id));
+    std::vector<PrincipalId> holders;
     for (const GrantsRecord::Grant& grant : grants.grants) {
-      if (only && !only->Is(grant.principal)) continue;
-      ASSIGN_OR_RETURN(const PrincipalInfo info, view.Principal(grant.principal));
+      if (!only || only->Is(grant.principal)) holders.push_back(grant.principal);
+    }
+    ASSIGN_OR_RETURN(const std::vector<PrincipalInfo> infos, view.Principals(holders));
+    for (const PrincipalInfo& info : infos) {
       GrantInfo& row = answer.emplace_back();
       row.principal_id = info.id;
       if (!info.deleted) row.principal = info.name;
       row.kind = info.kind;
-      row.privileges = grant.privileges;
+      row.privileges = grants.Of(info.id);
       row.from_kind = from;
       row.from = place.name;
     }

@@ -55,12 +55,8 @@ Result<PrincipalInfo> NeedRegistryGroup(View& view, std::string_view name) {
 
 // Those of the principals that are not deleted.
 Result<std::vector<PrincipalInfo>> Living(View& view, const std::vector<PrincipalId>& ids) {
-  std::vector<PrincipalInfo> living;
-  living.reserve(ids.size());
-  for (const PrincipalId id : ids) {
-    ASSIGN_OR_RETURN(PrincipalInfo info, view.Principal(id));
-    if (!info.deleted) living.push_back(std::move(info));
-  }
+  ASSIGN_OR_RETURN(std::vector<PrincipalInfo> living, view.Principals(ids));
+  std::erase_if(living, [](const PrincipalInfo& info) { return info.deleted; });
   return living;
 }
 Result<std::vector<PrincipalInfo>> GroupsAround(View& view, PrincipalId member) {
@@ -232,15 +228,15 @@ Result<Page<PrincipalInfo>> EmbeddedRegistryImpl::ListPrincipals(const Caller& c
   }
   return Inspect(caller, Operation::kUse, kMetastoreId, [&](View& view) -> Result<Page<PrincipalInfo>> {
     ASSIGN_OR_RETURN(const std::vector<KvEntry> entries, view.snapshot().Range(begin, end, limit + 1));
-    Page<PrincipalInfo> answer;
+    std::vector<PrincipalId> ids;
     for (const KvEntry& entry : entries) {
-      if (answer.items.size() == limit) {
-        answer.next_token = EncodePageToken(kListQuery, FoldCase(answer.items.back().name));
-        break;
-      }
-      ASSIGN_OR_RETURN(const PrincipalId id, DecodeNumber(entry.value, "principal's name"));
-      ASSIGN_OR_RETURN(PrincipalInfo info, view.Principal(id));
-      answer.items.push_back(std::move(info));
+      if (ids.size() == limit) break;
+      ASSIGN_OR_RETURN(ids.emplace_back(), DecodeNumber(entry.value, "principal's name"));
+    }
+    Page<PrincipalInfo> answer;
+    ASSIGN_OR_RETURN(answer.items, view.Principals(ids));
+    if (entries.size() > limit) {
+      answer.next_token = EncodePageToken(kListQuery, FoldCase(answer.items.back().name));
     }
     return answer;
   });
@@ -397,12 +393,9 @@ Result<std::vector<PrincipalInfo>> EmbeddedRegistryImpl::GroupsOf(const Caller& 
                  [&](View& view) -> Result<std::vector<PrincipalInfo>> {
                    ASSIGN_OR_RETURN(const PrincipalInfo member, Need(view, principal));
                    ASSIGN_OR_RETURN(const Identity identity, authorizer_.IdentityOfPrincipal(view, member));
-                   std::vector<PrincipalInfo> groups;
-                   for (const PrincipalId id : identity.all) {
-                     if (id == member.id) continue;
-                     ASSIGN_OR_RETURN(PrincipalInfo info, view.Principal(id));
-                     groups.push_back(std::move(info));
-                   }
+                   std::vector<PrincipalId> ids = identity.all;
+                   std::erase(ids, member.id);
+                   ASSIGN_OR_RETURN(std::vector<PrincipalInfo> groups, view.Principals(ids));
                    std::sort(groups.begin(), groups.end(),
                              [](const PrincipalInfo& a, const PrincipalInfo& b) { return a.name < b.name; });
                    return groups;

@@ -6,6 +6,15 @@
 
 namespace modelfs::store {
 
+Result<std::vector<std::optional<KvEntry>>> Snapshot::GetMany(const std::vector<std::string>& keys) {
+  std::vector<std::optional<KvEntry>> entries;
+  entries.reserve(keys.size());
+  for (const std::string& key : keys) {
+    ASSIGN_OR_RETURN(entries.emplace_back(), Get(key));
+  }
+  return entries;
+}
+
 Status CheckKey(std::string_view key) {
   if (!key.empty() && key.size() <= kKvMaxKeyBytes) return OkStatus();
   return Error(Code::kInvalidArgument,

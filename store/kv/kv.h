@@ -41,6 +41,9 @@ class Snapshot {
   virtual ~Snapshot() = default;
   virtual Revision revision() const = 0;
   virtual Result<std::optional<KvEntry>> Get(std::string_view key) = 0;
+  // The entries of several keys, in the order of the keys: in one round trip, if the engine is on another
+  // host. For reads that do not depend on each other. By default, each key by Get.
+  virtual Result<std::vector<std::optional<KvEntry>>> GetMany(const std::vector<std::string>& keys);
   // Up to `limit` entries with begin <= key < end, in order; an empty `end` is the end of all keys.
   virtual Result<std::vector<KvEntry>> Range(std::string_view begin, std::string_view end, size_t limit) = 0;
   // The last entry with begin <= key < end.
@@ -59,7 +62,8 @@ struct KvExpectation {
 
 // How much a transaction may use of the space that is reserved on a full disk. A transaction that only
 // deletes may always use it: it leaves nothing behind, and its pages are free after it. A transaction that
-// leaves something for ever (an audit record) uses the reserve up, however much it deletes.
+// leaves something for ever (an audit record) uses the reserve up, however much it deletes. An engine without
+// such a reserve ignores this.
 enum class Reserve : uint8_t {
   kNone,
   kPart,  // until half of it is gone
@@ -91,6 +95,17 @@ struct KvTransaction {
 struct LogEntry {
   Revision revision = 0;
   std::string payload;
+};
+
+// The care for an engine's own files, of engines that have files on this host.
+class Maintenance {
+ public:
+  virtual ~Maintenance() = default;
+
+  // Reads the engine's own data, damage of which no other call would notice: every page of its index and of
+  // its free space. Values are for the caller to check.
+  //   kDataLoss
+  virtual Status CheckPages() = 0;
 };
 
 class Kv {
@@ -127,10 +142,8 @@ class Kv {
   // Forgets log entries with revision <= through, in steps.
   virtual Status TrimLog(Revision through) = 0;
 
-  // Reads the engine's own data, damage of which no other call would notice: every page of its index and of
-  // its free space. Values are for the caller to check.
-  //   kDataLoss
-  virtual Status CheckPages() = 0;
+  // Null if the engine has no files on this host. Lives as long as the engine.
+  virtual Maintenance* maintenance() { return nullptr; }
 
   // Returns when a commit after `after` may have been made, by any process; at the deadline; or when
   // stopped. Spurious returns are allowed: read the log to know.

@@ -621,7 +621,7 @@ uint64_t ReserveToLeave(const KvTransaction& transaction) {
   return transaction.reserve == Reserve::kPart ? kReserveBytes / 2 : kReserveBytes;
 }
 
-class LmdbKv : public Kv {
+class LmdbKv : public Kv, private Maintenance {
  public:
   LmdbKv(std::shared_ptr<Environment> env, std::chrono::milliseconds poll_every)
       : env_(std::move(env)), poll_every_(poll_every) {}
@@ -723,6 +723,8 @@ class LmdbKv : public Kv {
     }
     return OkStatus();
   }
+
+  Maintenance* maintenance() override { return this; }
 
   Status CheckPages() override {
     constexpr int kAttempts = 8;  // another one only if a commit came between two reads

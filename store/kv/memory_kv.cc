@@ -134,8 +134,6 @@ class MemoryKv : public Kv {
     return OkStatus();
   }
 
-  Status CheckPages() override { return OkStatus(); }
-
   void WaitForCommit(Revision after, const Deadline& deadline, const std::stop_token& stop) override {
     // The callback takes the lock so that it cannot fall between the check and the wait.
     const std::stop_callback wake(stop, [state = state_] {

@@ -120,12 +120,23 @@ Result<std::map<std::string, std::string>> View::Tags(ObjectId object, VersionNu
 }
 
 Result<PrincipalInfo> View::Principal(PrincipalId id) {
-  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, Peek(keys::Principal(id)));
-  const std::string what = fmt::format("principal {}", id);
-  if (!entry) return Error(Code::kNotFound, fmt::format("{} does not exist", what));
-  ASSIGN_OR_RETURN(PrincipalRecord record, PrincipalRecord::Decode(entry->value, what));
-  record.info.id = id;
-  return record.info;
+  ASSIGN_OR_RETURN(const std::vector<PrincipalInfo> infos, Principals({id}));
+  return infos.front();
+}
+
+Result<std::vector<PrincipalInfo>> View::Principals(const std::vector<PrincipalId>& ids) {
+  std::vector<std::string> wanted;
+  for (const PrincipalId id : ids) wanted.push_back(keys::Principal(id));
+  ASSIGN_OR_RETURN(const std::vector<std::optional<KvEntry>> entries, PeekMany(wanted));
+  std::vector<PrincipalInfo> infos;
+  for (size_t i = 0; i < ids.size(); ++i) {
+    const std::string what = fmt::format("principal {}", ids[i]);
+    if (!entries[i]) return Error(Code::kNotFound, fmt::format("{} does not exist", what));
+    ASSIGN_OR_RETURN(PrincipalRecord record, PrincipalRecord::Decode(entries[i]->value, what));
+    record.info.id = ids[i];
+    infos.push_back(std::move(record.info));
+  }
+  return infos;
 }
 
 Result<std::optional<PrincipalInfo>> View::FindPrincipal(std::string_view name) {
@@ -151,9 +162,11 @@ Result<std::vector<PrincipalId>> View::SecondNumbers(std::string begin, const st
   std::vector<PrincipalId> numbers;
   for (bool more = true; more;) {
     ASSIGN_OR_RETURN(const std::vector<KvEntry> entries, snapshot_->Range(begin, end, kStep));
-    for (const KvEntry& entry : entries) {
-      ASSIGN_OR_RETURN(const std::optional<KvEntry> still, Peek(entry.key));
-      if (still) numbers.push_back(keys::SecondNumber(entry.key));  // else this change has removed it
+    std::vector<std::string> found;
+    for (const KvEntry& entry : entries) found.push_back(entry.key);
+    ASSIGN_OR_RETURN(const std::vector<std::optional<KvEntry>> present, PeekMany(found));
+    for (const std::optional<KvEntry>& entry : present) {
+      if (entry) numbers.push_back(keys::SecondNumber(entry->key));  // else this change has removed it
     }
     more = entries.size() == kStep;
     if (more) begin = keys::After(entries.back().key);
@@ -184,9 +197,21 @@ Result<PrincipalId> View::OwnerOf(const ObjectRecord& record) {
 }
 
 Result<GrantsRecord> View::Grants(ObjectId object) {
-  ASSIGN_OR_RETURN(const std::optional<KvEntry> entry, Get(keys::Grants(object)));
-  if (!entry) return GrantsRecord();
-  return GrantsRecord::Decode(entry->value, fmt::format("grants on object {}", object));
+  ASSIGN_OR_RETURN(const std::vector<GrantsRecord> grants, GrantsOf({object}));
+  return grants.front();
+}
+
+Result<std::vector<GrantsRecord>> View::GrantsOf(const std::vector<ObjectId>& objects) {
+  std::vector<std::string> wanted;
+  for (const ObjectId object : objects) wanted.push_back(keys::Grants(object));
+  ASSIGN_OR_RETURN(const std::vector<std::optional<KvEntry>> entries, GetMany(wanted));
+  std::vector<GrantsRecord> grants(objects.size());
+  for (size_t i = 0; i < objects.size(); ++i) {
+    if (!entries[i]) continue;
+    ASSIGN_OR_RETURN(grants[i],
+                     GrantsRecord::Decode(entries[i]->value, fmt::format("grants on object {}", objects[i])));
+  }
+  return grants;
 }
 
 Result<ContainerSettingsRecord> View::SettingsOf(ObjectId container) {
@@ -233,6 +258,21 @@ Result<std::optional<KvEntry>> Change::Get(const std::string& key) {
 Result<std::optional<KvEntry>> Change::Peek(const std::string& key) {
   ASSIGN_OR_RETURN(std::optional<KvEntry> entry, snapshot().Get(key));
   return OrWritten(key, std::move(entry));
+}
+
+Result<std::vector<std::optional<KvEntry>>> Change::GetMany(const std::vector<std::string>& keys) {
+  ASSIGN_OR_RETURN(std::vector<std::optional<KvEntry>> entries, snapshot().GetMany(keys));
+  for (size_t i = 0; i < keys.size(); ++i) {
+    expected_[keys[i]] = entries[i] ? entries[i]->revision : 0;
+    entries[i] = OrWritten(keys[i], std::move(entries[i]));
+  }
+  return entries;
+}
+
+Result<std::vector<std::optional<KvEntry>>> Change::PeekMany(const std::vector<std::string>& keys) {
+  ASSIGN_OR_RETURN(std::vector<std::optional<KvEntry>> entries, snapshot().GetMany(keys));
+  for (size_t i = 0; i < keys.size(); ++i) entries[i] = OrWritten(keys[i], std::move(entries[i]));
+  return entries;
 }
 
 std::optional<KvEntry> Change::OrWritten(const std::string& key, std::optional<KvEntry> read) const {

@@ -46,6 +46,13 @@ class View {
   virtual Result<std::optional<KvEntry>> Get(const std::string& key) { return snapshot_->Get(key); }
   // As Get, for a record that a change does not rely on by itself.
   virtual Result<std::optional<KvEntry>> Peek(const std::string& key) { return snapshot_->Get(key); }
+  // As Get and as Peek, for several keys in one read.
+  virtual Result<std::vector<std::optional<KvEntry>>> GetMany(const std::vector<std::string>& keys) {
+    return snapshot_->GetMany(keys);
+  }
+  virtual Result<std::vector<std::optional<KvEntry>>> PeekMany(const std::vector<std::string>& keys) {
+    return snapshot_->GetMany(keys);
+  }
 
   // kNotFound: no such object any more.
   Result<StoredObject> Object(ObjectId id);
@@ -71,6 +78,8 @@ class View {
   // reads the epoch, so a change does not rely on each of their records.
   // kNotFound: no principal ever had this id.
   Result<PrincipalInfo> Principal(PrincipalId id);
+  // In the order of the ids, in one read.
+  Result<std::vector<PrincipalInfo>> Principals(const std::vector<PrincipalId>& ids);
   // By name in any case; nullopt if no principal has the name, or it was deleted.
   Result<std::optional<PrincipalInfo>> FindPrincipal(std::string_view name);
   // The groups that directly contain a principal, and the direct members of a group. Both include deleted
@@ -82,6 +91,8 @@ class View {
   // The owner, also of a record that knows only a name; kNobodyId if no principal has that name any more.
   Result<PrincipalId> OwnerOf(const ObjectRecord& record);
   Result<GrantsRecord> Grants(ObjectId object);
+  // In the order of the objects, in one read.
+  Result<std::vector<GrantsRecord>> GrantsOf(const std::vector<ObjectId>& objects);
   // The settings of this container itself, without those of its containers.
   Result<ContainerSettingsRecord> SettingsOf(ObjectId container);
 
@@ -110,6 +121,8 @@ class Change : public View {
 
   Result<std::optional<KvEntry>> Get(const std::string& key) override;
   Result<std::optional<KvEntry>> Peek(const std::string& key) override;
+  Result<std::vector<std::optional<KvEntry>>> GetMany(const std::vector<std::string>& keys) override;
+  Result<std::vector<std::optional<KvEntry>>> PeekMany(const std::vector<std::string>& keys) override;
   void Put(const std::string& key, std::string value) { writes_[key] = std::move(value); }
   void Delete(const std::string& key) { writes_[key] = std::nullopt; }
 

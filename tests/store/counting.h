@@ -25,6 +25,7 @@ class Counting {
     std::string names;       // of these calls, in order
     uint64_t snapshots = 0;  // read transactions of the engine within them
     uint64_t commits = 0;    // likewise
+    uint64_t reads = 0;      // calls of these read transactions: a round trip each, if the engine is remote
   };
   // Since the last Take.
   Counts Take() {
@@ -49,6 +50,10 @@ class Counting {
     const MutexLock lock(mu_);
     if (depth_ > 0) ++counts_.snapshots;
   }
+  void CountRead() {
+    const MutexLock lock(mu_);
+    if (depth_ > 0) ++counts_.reads;
+  }
   void CountCommit() {
     const MutexLock lock(mu_);
     if (depth_ > 0) ++counts_.commits;
@@ -60,13 +65,42 @@ class Counting {
   Counts counts_ GUARDED_BY(mu_);
 };
 
+class CountingSnapshot : public Snapshot {
+ public:
+  CountingSnapshot(std::unique_ptr<Snapshot> below, Counting& counts)
+      : below_(std::move(below)), counts_(counts) {}
+
+  Revision revision() const override { return below_->revision(); }
+  Result<std::optional<KvEntry>> Get(std::string_view key) override {
+    counts_.CountRead();
+    return below_->Get(key);
+  }
+  Result<std::vector<std::optional<KvEntry>>> GetMany(const std::vector<std::string>& keys) override {
+    counts_.CountRead();
+    return below_->GetMany(keys);
+  }
+  Result<std::vector<KvEntry>> Range(std::string_view begin, std::string_view end, size_t limit) override {
+    counts_.CountRead();
+    return below_->Range(begin, end, limit);
+  }
+  Result<std::optional<KvEntry>> Last(std::string_view begin, std::string_view end) override {
+    counts_.CountRead();
+    return below_->Last(begin, end);
+  }
+
+ private:
+  std::unique_ptr<Snapshot> below_;
+  Counting& counts_;
+};
+
 class CountingKv : public Kv {
  public:
   CountingKv(Kv& below, Counting& counts) : below_(below), counts_(counts) {}
 
   Result<std::unique_ptr<Snapshot>> Read() override {
     counts_.CountSnapshot();
-    return below_.Read();
+    ASSIGN_OR_RETURN(std::unique_ptr<Snapshot> snapshot, below_.Read());
+    return std::unique_ptr<Snapshot>(std::make_unique<CountingSnapshot>(std::move(snapshot), counts_));
   }
   Result<Revision> Commit(const KvTransaction& transaction) override {
     counts_.CountCommit();
@@ -80,7 +114,7 @@ class CountingKv : public Kv {
     return below_.ReadLog(after, limit);
   }
   Status TrimLog(Revision through) override { return below_.TrimLog(through); }
-  Status CheckPages() override { return below_.CheckPages(); }
+  Maintenance* maintenance() override { return below_.maintenance(); }
   void WaitForCommit(Revision after, const Deadline& deadline, const std::stop_token& stop) override {
     below_.WaitForCommit(after, deadline, stop);
   }

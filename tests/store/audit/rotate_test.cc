@@ -113,7 +113,6 @@ class CountsIndexReads : public Kv {
     return kv_->ReadLog(after, limit);
   }
   Status TrimLog(Revision through) override { return kv_->TrimLog(through); }
-  Status CheckPages() override { return kv_->CheckPages(); }
   void WaitForCommit(Revision after, const Deadline& deadline, const std::stop_token& stop) override {
     kv_->WaitForCommit(after, deadline, stop);
   }

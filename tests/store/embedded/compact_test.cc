@@ -88,7 +88,7 @@ TEST(Compaction, KeepsContentOwnerAndModeInFewerBytes) {
   {
     const auto kv = OpenLmdbAt(home);
     EXPECT_EQ(Everything(*kv), before);
-    EXPECT_OK(kv->CheckPages());
+    EXPECT_OK(kv->maintenance()->CheckPages());
     KvTransaction more;
     more.Put("after", "x");
     EXPECT_OK(kv->Commit(more));

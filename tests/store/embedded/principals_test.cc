@@ -1,9 +1,15 @@
-// Deleted principals leave the groups that they were in, and lose their own members.
+// Deleted principals leave the groups that they were in, and lose their own members. The reads of the engine
+// by calls about principals.
 #include <fmt/core.h>
 #include <gtest/gtest.h>
 
+#include <memory>
+#include <string>
+#include <vector>
+
 #include "store/records/keys.h"
 #include "store/records/records.h"
+#include "tests/store/counting.h"
 #include "tests/store/registry_fixture.h"
 
 namespace modelfs::store {
@@ -91,6 +97,69 @@ TEST(Principals, DeletedGroupsHaveNoEffect) {
   ASSERT_OK(registry.MarkForSweep(box.ann));
   EXPECT_EQ(Memberships(box), 2U) << "a sweep removes the rest";
   EXPECT_OK(registry.CheckAccess(eve, Operation::kCreateCatalog, kMetastoreId));
+}
+
+// An engine that counts the reads of each call: a round trip each, if the engine were on another host.
+class EngineReads : public ::testing::Test {
+ protected:
+  EngineReads() {
+    EXPECT_OK(InitializeRegistry(*memory_, around_.clock, ann(), {}));
+    registry_ = EmbeddedRegistry::Open(kv_, around_.blobs, around_.clock, &around_.directory).value();
+    governance_ = std::make_unique<CountingGovernance>(*registry_, counting_);
+  }
+
+  const Caller& ann() const { return around_.ann; }
+  template <typename Call>
+  uint64_t Of(const Call& call) {
+    counting_.Take();
+    EXPECT_OK(call(*governance_));
+    return counting_.Take().reads;
+  }
+
+  testing::Surroundings around_;
+  std::unique_ptr<Kv> memory_ = MakeMemoryKv();
+  Counting counting_;
+  CountingKv kv_{*memory_, counting_};
+  std::unique_ptr<EmbeddedRegistry> registry_;
+  std::unique_ptr<CountingGovernance> governance_;
+};
+
+TEST_F(EngineReads, DoNotGrowWithTheNumberOfPrincipals) {
+  const auto add_members = [&](int from, int to) {
+    for (int i = from; i < to; ++i) {
+      const std::string name = fmt::format("user{}", i);
+      ASSERT_OK(registry_->CreatePrincipal(ann(), PrincipalKind::kUser, name));
+      ASSERT_OK(registry_->AddMember(ann(), "team", name));
+      ASSERT_OK(registry_->ChangeGrants(ann(), kMetastoreId,
+                                        {{.principal = name, .add = {Privilege::kCreateCatalog}}}));
+    }
+  };
+  const auto listings = [&] {
+    return std::vector<uint64_t>{
+        Of([&](Governance& governance) { return governance.ListPrincipals(ann(), {}); }),
+        Of([&](Governance& governance) { return governance.Members(ann(), "team"); }),
+        Of([&](Governance& governance) { return governance.Grants(ann(), kMetastoreId, ""); })};
+  };
+  ASSERT_OK(registry_->CreatePrincipal(ann(), PrincipalKind::kGroup, "team"));
+  add_members(0, 3);
+  const std::vector<uint64_t> of_few = listings();
+  add_members(3, 40);
+  EXPECT_EQ(listings(), of_few);
+}
+
+// Two reads more for each container of a model: its place and its record. The grants of all are one read.
+TEST_F(EngineReads, OfADecisionAreOneForTheGrantsOfAllContainers) {
+  const ObjectId model = around_.MakeIn(*registry_, "c.s.m");
+  const ObjectId schema = registry_->Get(ann(), model)->parent;
+  const ObjectId catalog = registry_->Get(ann(), schema)->parent;
+  const auto reads = [&](ObjectId object) {
+    // A change of grants: no cached decision is valid after it.
+    EXPECT_OK(registry_->ChangeGrants(ann(), object, {{.principal = "eve", .add = {Privilege::kManage}}}));
+    return Of([&](Governance& governance) { return governance.CheckAccess(ann(), Operation::kSee, object); });
+  };
+  const uint64_t of_catalog = reads(catalog);
+  EXPECT_EQ(reads(schema), of_catalog + 2);
+  EXPECT_EQ(reads(model), of_catalog + 4);
 }
 
 }  // namespace

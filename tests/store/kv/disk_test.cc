@@ -95,7 +95,7 @@ TEST_P(FullDisk, ReadsAndDeletesStillWork) {
     ASSERT_TRUE(removed.ok()) << i << " of " << keys << ": " << removed.error().message();
   }
   EXPECT_TRUE((*kv->Read())->Range("key", "kez", 10)->empty());
-  EXPECT_OK(kv->CheckPages());
+  EXPECT_OK(kv->maintenance()->CheckPages());
 }
 
 // As an earlier build left it: LMDB's lock file full of holes, and no file that is written in place.

@@ -111,6 +111,21 @@ TEST_P(KvContract, ASnapshotIsUnmovedByLaterCommits) {
   EXPECT_EQ(snapshot->Range("", "", 10).value().size(), 1U);
 }
 
+TEST_P(KvContract, SeveralKeysAreReadInTheirOrderFromOneState) {
+  const auto kv = Open();
+  const Revision first = PutOne(*kv, "a", "1").value();
+  ASSERT_OK(PutOne(*kv, "b", "2"));
+  const auto snapshot = kv->Read().value();
+  std::thread([&] { EXPECT_OK(PutOne(*kv, "c", "later")); }).join();
+  const auto entries = snapshot->GetMany({"b", "c", "a", "b"}).value();
+  ASSERT_EQ(entries.size(), 4U);
+  std::vector<std::string> values;
+  for (const auto& entry : entries) values.push_back(entry ? entry->key + "=" + entry->value : "(absent)");
+  EXPECT_EQ(values, (std::vector<std::string>{"b=2", "(absent)", "a=1", "b=2"}));
+  EXPECT_EQ(entries[2]->revision, first);
+  EXPECT_TRUE(snapshot->GetMany({}).value().empty());
+}
+
 TEST_P(KvContract, RangesAreOrderedBytewiseAndBounded) {
   const auto kv = Open();
   KvTransaction transaction;
@@ -294,6 +309,8 @@ TEST_P(KvContract, AgreesWithAMapUnderRandomOperations) {
 
 INSTANTIATE_TEST_SUITE_P(Engines, KvContract, ::testing::Values("memory", "lmdb"),
                          [](const auto& engine) { return std::string(engine.param); });
+
+TEST(MemoryKv, HasNoFilesToMaintain) { EXPECT_EQ(MakeMemoryKv()->maintenance(), nullptr); }
 
 TEST(LmdbKv, KeepsEverythingAcrossReopening) {
   const ScratchDir dir;
@@ -485,7 +502,7 @@ TEST(LmdbKv, DamagedPagesAreReportedWithTheRemedy) {
   {
     const auto kv = MustOpenLmdb(home);
     for (int i = 0; i < 300; ++i) ASSERT_OK(PutOne(*kv, "k" + std::to_string(i), std::string(500, 'v')));
-    ASSERT_OK(kv->CheckPages());
+    ASSERT_OK(kv->maintenance()->CheckPages());
   }
   const std::string copy = dir.path() + "/copy";
   std::filesystem::copy_file(data, copy);
@@ -500,7 +517,7 @@ TEST(LmdbKv, DamagedPagesAreReportedWithTheRemedy) {
       file << std::string(kPage, '\0');
     }
     const auto opened = OpenLmdbKv({.directory = home});
-    const Status checked = opened.ok() ? (*opened)->CheckPages() : Status(opened.error());
+    const Status checked = opened.ok() ? (*opened)->maintenance()->CheckPages() : Status(opened.error());
     if (checked.ok()) {  // then the page is not in use
       size_t entries = 0;
       for (int i = 0; i < 300; ++i) entries += ValueAt(**opened, "k" + std::to_string(i)).size() / 500;
@@ -535,7 +552,7 @@ TEST(LmdbKv, DamageInsideOfWellFormedPagesIsFoundToo) {
   };
   const auto check = [&](const std::string& bytes) {
     std::ofstream(data, std::ios::trunc | std::ios::binary) << bytes;
-    return Outcome(OpenLmdbKv({.directory = home}).value()->CheckPages());
+    return Outcome(OpenLmdbKv({.directory = home}).value()->maintenance()->CheckPages());
   };
   EXPECT_EQ(check(whole), "ok");
 
