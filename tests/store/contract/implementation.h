@@ -7,6 +7,7 @@
 
 #include <memory>
 #include <optional>
+#include <ostream>
 #include <string>
 #include <vector>
 
@@ -44,6 +45,8 @@ struct Factory {
                                           store::RegistrySettings::SignaturePolicy signature);
 };
 std::vector<Factory> Factories();
+// For the names of the tests, which must not contain an address.
+inline void PrintTo(const Factory& factory, std::ostream* out) { *out << factory.name; }
 
 // An implementation and its surroundings.
 struct ContractBox : Surroundings {
