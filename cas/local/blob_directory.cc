@@ -177,6 +177,13 @@ Result<Sums> BlobDirectory::LoadSums(const Digest& digest) {
   return sums;
 }
 
+Result<std::optional<Digest>> BlobDirectory::ReuseListOf(const Digest& blob, Epoch epoch) {
+  const Result<Sums> sums = LoadSums(blob);
+  if (!sums.ok()) return std::optional<Digest>();
+  ASSIGN_OR_RETURN(const bool present, ReuseIfPresent(sums->chunk_list, epoch));
+  return present ? std::optional(sums->chunk_list) : std::nullopt;
+}
+
 Status BlobDirectory::RepairSums(const Sums& sums, const FileInfo& info) {
   const std::string path = SumsPath(sums.blob);
   RETURN_IF_ERROR(MakeShards({path}));

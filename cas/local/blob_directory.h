@@ -87,6 +87,9 @@ class BlobDirectory {
   Result<bool> ReuseIfPresent(const Digest& digest, Epoch epoch);
 
   Result<Sums> LoadSums(const Digest& digest);
+  // The chunk list that the sums of a large blob name, marked as used in `epoch`; nullopt without sums or
+  // list.
+  Result<std::optional<Digest>> ReuseListOf(const Digest& blob, Epoch epoch);
   // Replaces a sums file that was missing or damaged; the new one gets the blob's epoch. Returns kNotFound,
   // and writes nothing, if the blob is no longer the file that `info` describes: a sweep may have taken it
   // meanwhile. Takes the shared sweep lock.

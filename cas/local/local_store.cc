@@ -398,8 +398,9 @@ Result<StoredFile> LocalStore::Impl::ImportFile(const SourceFile& source, Epoch 
   } else {
     RETURN_IF_ERROR(batch.AddStaged(hashed.stored.blob, std::move(staged)));
   }
-  RETURN_IF_ERROR(batch.AddLargeParts(hashed));
-  return hashed.stored;
+  StoredFile stored = hashed.stored;
+  ASSIGN_OR_RETURN(stored.chunk_list, batch.AddLargeParts(hashed));
+  return stored;
 }
 
 Result<std::vector<StoredFile>> LocalStore::Impl::ImportAll(const SourceDirectory& directory,
@@ -463,14 +464,14 @@ Result<std::vector<StoredFile>> LocalStore::Impl::PublishAll(const std::vector<P
       if (Status unchanged = CheckUnchanged(source); !unchanged.ok() && !IsTheBlob(source, hashed))
         return unchanged.error();
     }
-    stored[i] = hashed.stored;
+    stored[i].blob = hashed.stored.blob;
     ASSIGN_OR_RETURN(const bool present, ReuseIfSound(hashed.stored.blob, epoch, stop));
     if (present) {
       batch.AddPresent(hashed.stored.blob);
     } else {
       RETURN_IF_ERROR(batch.AddLink(hashed.stored.blob, item.source_path));
     }
-    RETURN_IF_ERROR(batch.AddLargeParts(hashed));
+    ASSIGN_OR_RETURN(stored[i].chunk_list, batch.AddLargeParts(hashed));
     return true;
   });
   RETURN_IF_ERROR(each);
@@ -483,10 +484,8 @@ Result<StoredFile> LocalStore::Impl::ReuseFile(const Digest& digest, Epoch epoch
   ASSIGN_OR_RETURN(const bool present, core_->ReuseIfPresent(digest, epoch));
   if (!present) return core_->Missing(digest);
   if (digest.size_bytes <= kChunkBytes) return StoredFile{.blob = digest, .chunk_list = std::nullopt};
-  if (const Result<Sums> sums = core_->LoadSums(digest); sums.ok()) {
-    ASSIGN_OR_RETURN(const bool list_present, core_->ReuseIfPresent(sums->chunk_list, epoch));
-    if (list_present) return StoredFile{.blob = digest, .chunk_list = sums->chunk_list};
-  }
+  ASSIGN_OR_RETURN(const std::optional<Digest> list, core_->ReuseListOf(digest, epoch));
+  if (list.has_value()) return StoredFile{.blob = digest, .chunk_list = list};
   const std::string path = core_->ObjectPath(digest);
   ASSIGN_OR_RETURN(const Fd file, core_->files.OpenRead(path));
   ASSIGN_OR_RETURN(const FileInfo info, InfoOf(file.get(), path));
@@ -498,9 +497,10 @@ Result<StoredFile> LocalStore::Impl::ReuseFile(const Digest& digest, Epoch epoch
   }
   RETURN_IF_ERROR(core_->RepairSums(hashed.large->sums, info));
   PublishBatch batch(*core_, epoch, 2);
-  RETURN_IF_ERROR(batch.AddLargeParts(hashed));
+  StoredFile stored = hashed.stored;
+  ASSIGN_OR_RETURN(stored.chunk_list, batch.AddLargeParts(hashed));
   RETURN_IF_ERROR(batch.Commit());
-  return hashed.stored;
+  return stored;
 }
 
 LocalStore::LocalStore(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

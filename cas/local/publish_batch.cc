@@ -73,21 +73,21 @@ Status PublishBatch::AddLink(const Digest& digest, const std::string& source_pat
   return Seal(std::move(incoming));
 }
 
-Status PublishBatch::AddLargeParts(const HashedFile& hashed) {
-  if (hashed.large == nullptr) return OkStatus();
-  const Digest& list = *hashed.stored.chunk_list;
-  ASSIGN_OR_RETURN(const bool list_present, core_.ReuseIfPresent(list, epoch_));
-  if (list_present) {
-    AddPresent(list);
-  } else {
-    RETURN_IF_ERROR(AddBytes(list, hashed.large->chunk_list));
-  }
+Result<std::optional<Digest>> PublishBatch::AddLargeParts(const HashedFile& hashed) {
+  if (hashed.large == nullptr) return std::optional<Digest>();
   const Digest& blob = hashed.stored.blob;
+  ASSIGN_OR_RETURN(std::optional<Digest> list, core_.ReuseListOf(blob, epoch_));
+  if (list.has_value()) {
+    AddPresent(*list);
+  } else {
+    list = hashed.stored.chunk_list;
+    RETURN_IF_ERROR(AddList(*list, hashed.large->chunk_list));
+  }
   ASSIGN_OR_RETURN(const bool sums_present, core_.ReuseSumsIfPresent(blob, epoch_));
   if (sums_present) {
     MutexLock lock(mu_);
     touched_.push_back(core_.SumsPath(blob));
-    return OkStatus();
+    return list;
   }
   ASSIGN_OR_RETURN(StagedFile staged, StagedFile::Create(core_, epoch_));
   const std::string encoded = hashed.large->sums.Encode();
@@ -97,7 +97,15 @@ Status PublishBatch::AddLargeParts(const HashedFile& hashed) {
   incoming.path = staged.path_;
   incoming.file = std::move(staged.file_);
   incoming.kind = Incoming::Kind::kSums;
-  return Seal(std::move(incoming));
+  RETURN_IF_ERROR(Seal(std::move(incoming)));
+  return list;
+}
+
+Status PublishBatch::AddList(const Digest& list, std::string_view encoded) {
+  ASSIGN_OR_RETURN(const bool present, core_.ReuseIfPresent(list, epoch_));
+  if (!present) return AddBytes(list, encoded);
+  AddPresent(list);
+  return OkStatus();
 }
 
 Status PublishBatch::Seal(Incoming incoming) {

@@ -51,8 +51,9 @@ class PublishBatch {
   Status AddStaged(const Digest& digest, StagedFile staged);
   // A file elsewhere on the same file system, which gets a second name and becomes read-only.
   Status AddLink(const Digest& digest, const std::string& source_path);
-  // The chunk list and sums of a large blob; those that are present already are not stored again.
-  Status AddLargeParts(const HashedFile& hashed);
+  // The chunk list and sums of a large blob, and nothing of a small one. Returns the list that the blob has
+  // now: a blob keeps the list that is present with it, so that equal content stays one tree.
+  Result<std::optional<Digest>> AddLargeParts(const HashedFile& hashed);
 
   Status Commit();
 
@@ -65,6 +66,7 @@ class PublishBatch {
     bool done = false;
   };
 
+  Status AddList(const Digest& list, std::string_view encoded);
   Status Seal(Incoming incoming);
   Status SyncBytes() REQUIRES(mu_);
   Status GiveName(Incoming& incoming);

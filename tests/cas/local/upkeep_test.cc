@@ -13,6 +13,7 @@
 #include <thread>
 
 #include "cas/chunk_list.h"
+#include "cas/local/import_directory.h"
 #include "cas/local/local_store.h"
 #include "cas/local/sums.h"
 #include "tests/cas/fake_files.h"
@@ -84,6 +85,22 @@ TEST(Upkeep, FsckKnowsTheListsOfEarlierPrograms) {
   TwoStores stores;
   const std::string bytes = RandomBytes(kChunkBytes + 5, 9);
   StoreWithListOfDigests(stores, bytes, bytes);
+  EXPECT_TRUE(stores.store->Fsck(false, nullptr).value().damaged.empty());
+}
+
+// Equal content stays one tree, whichever way it comes into the store.
+TEST(Upkeep, ABlobKeepsItsListWhenTheSameBytesAreStoredAnew) {
+  TwoStores stores;
+  const std::string bytes = RandomBytes(kChunkBytes + 5, 9);
+  const Digest blob = StoreWithListOfDigests(stores, bytes, bytes);
+  const Digest list = stores.store->ChunkListOf(blob).value();
+  std::filesystem::create_directory(stores.home / "source");
+  WriteFile(stores.home / "source/w", bytes);
+  const ImportedTree imported =
+      ImportDirectory(*stores.store, stores.home / "source", kLater, nullptr).value();
+  EXPECT_EQ(imported.tree.Find("w")->chunk_list, list);
+  const PublishItem item{.source_path = stores.home / "source/w", .known = std::nullopt};
+  EXPECT_EQ(stores.store->PublishAll({item}, kLater, nullptr).value().front().chunk_list, list);
   EXPECT_TRUE(stores.store->Fsck(false, nullptr).value().damaged.empty());
 }
 
