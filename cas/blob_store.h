@@ -104,9 +104,10 @@ class BlobStore {
   //   kNotFound   no tier has it any more
   virtual Status Keep(const Digest& digest, Epoch epoch) = 0;
 
-  // Makes the blobs that this tree lists, and the tree itself, available where the registry can read them:
-  // the step between storing a tree and committing a version of it. kDeadlineExceeded, kUnavailable.
-  virtual Status Offer(const Digest& tree, const Deadline& deadline) = 0;
+  // Makes the blobs that this tree lists, the tree itself, and the blob of its files' times if there is one,
+  // available where the registry can read them: the step between storing a tree and committing a version of
+  // it. kDeadlineExceeded, kUnavailable.
+  virtual Status Offer(const Digest& tree, const std::optional<Digest>& times, const Deadline& deadline) = 0;
 
   // Of each in turn, whether Open would return a blob that has a NativeFd. Never blocks for long.
   virtual std::vector<bool> AreNative(std::span<const Digest> digests) = 0;

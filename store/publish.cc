@@ -82,7 +82,7 @@ Result<ObjectId> InnermostOf(Registry& registry, const Caller& caller, const Ful
 Result<VersionInfo> PublishOnce(Registry& registry, cas::BlobStore& blobs, const HeldLease& lease,
                                 const Caller& caller, const NewTree& tree, const StoreContent& store) {
   ASSIGN_OR_RETURN(const StoredTree content, store(lease.lease().epoch));
-  RETURN_IF_ERROR(blobs.Offer(content.tree, Deadline::After(cas::kPatience)));
+  RETURN_IF_ERROR(blobs.Offer(content.tree, content.times, Deadline::After(cas::kPatience)));
   FAIL_POINT("register.stored");
   ASSIGN_OR_RETURN(const Destination destination,
                    FindOrMakeModel(registry, caller, tree.model, tree.parents));
@@ -117,7 +117,7 @@ Result<VersionInfo> CommitSealed(Registry& registry, cas::BlobStore& blobs, cons
     ASSIGN_OR_RETURN(times, ShownTimes(blobs, *source));
   }
   ASSIGN_OR_RETURN(const Digest stored_times, cas::PutTreeTimes(blobs, times, lease.lease().epoch));
-  RETURN_IF_ERROR(blobs.Offer(sealed.tree, Deadline::After(cas::kPatience)));
+  RETURN_IF_ERROR(blobs.Offer(sealed.tree, stored_times, Deadline::After(cas::kPatience)));
   const StoredTree content(sealed.tree, stored_times);
   for (int attempt = 1;; ++attempt) {
     // The draft remembers the number before the registry has it, so the flow asks for the next one here.

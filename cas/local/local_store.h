@@ -95,7 +95,10 @@ class LocalStore : public BlobStore {
   Result<std::shared_ptr<OpenBlob>> Open(const Digest& digest) override;
   Status Keep(const Digest& digest, Epoch epoch) override;
   // The registry of a home reads this very store.
-  Status Offer(const Digest& /*tree*/, const Deadline& /*deadline*/) override { return OkStatus(); }
+  Status Offer(const Digest& /*tree*/, const std::optional<Digest>& /*times*/,
+               const Deadline& /*deadline*/) override {
+    return OkStatus();
+  }
   std::vector<bool> AreNative(std::span<const Digest> digests) override;
   std::vector<uint64_t> LocalBytesOf(std::span<const Digest> digests) override;
   [[nodiscard]] Subscription OnNative(std::function<void(const Digest&)> listener) override;

@@ -1,4 +1,4 @@
-// A store whose chosen blobs are on another host that does not answer until the test says so. All others are
+// A store with chosen blobs on another host, which does not answer until the test says so. All others are
 // those of the store below.
 #pragma once
 
@@ -65,12 +65,12 @@ class StallingStore : public cas::BlobStore {
     const MutexLock lock(origin_->mu);
     origin_->offers = answer;
   }
-  Status Offer(const Digest& tree, const Deadline& deadline) override {
+  Status Offer(const Digest& tree, const std::optional<Digest>& times, const Deadline& deadline) override {
     {
       const MutexLock lock(origin_->mu);
       if (!origin_->offers.ok()) return origin_->offers;
     }
-    return below_.Offer(tree, deadline);
+    return below_.Offer(tree, times, deadline);
   }
   std::vector<bool> AreNative(std::span<const Digest> digests) override {
     std::vector<bool> native = below_.AreNative(digests);

@@ -63,7 +63,9 @@ class UnverifiedStore : public cas::BlobStore {
   Status Put(const Digest& digest, std::string_view bytes, cas::Epoch epoch) override;
   Result<std::shared_ptr<cas::OpenBlob>> Open(const Digest& digest) override;
   Status Keep(const Digest& digest, cas::Epoch epoch) override { return below_.Keep(digest, epoch); }
-  Status Offer(const Digest& tree, const Deadline& deadline) override { return below_.Offer(tree, deadline); }
+  Status Offer(const Digest& tree, const std::optional<Digest>& times, const Deadline& deadline) override {
+    return below_.Offer(tree, times, deadline);
+  }
   std::vector<bool> AreNative(std::span<const Digest> digests) override;
   std::vector<uint64_t> LocalBytesOf(std::span<const Digest> digests) override {
     return below_.LocalBytesOf(digests);

@@ -38,7 +38,7 @@ class FakeBlobStore : public cas::BlobStore {
     epochs_[digest] = std::max(epochs_[digest], epoch);
     return OkStatus();
   }
-  Status Offer(const Digest& tree, const Deadline&) override {
+  Status Offer(const Digest& tree, const std::optional<Digest>&, const Deadline&) override {
     return on_offer ? on_offer(tree) : OkStatus();
   }
   std::function<Status(const Digest& tree)> on_offer;  // null: OK
