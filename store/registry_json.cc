@@ -240,10 +240,6 @@ std::string_view OpensField(AuditSettings::Opens opens) {
   return opens == AuditSettings::Opens::kEach ? "each" : "counted";
 }
 
-std::string VersionName(const VersionInfo& version) {
-  return fmt::format("{}/{}", version.model_name.ToString(), version.number);
-}
-
 std::string JsonText(const Json& json, int indent) { return VisibleJson(Dump(json, indent)); }
 std::string AuditFileText(const AuditRecord& record) { return Dump(AuditJson(record), -1); }
 

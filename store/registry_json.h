@@ -51,9 +51,6 @@ std::string_view PrincipalKindField(PrincipalKind kind);  // "user", "service_pr
 std::string_view SignatureField(bool required);           // "required", "if-mlmodel"
 std::string_view OpensField(AuditSettings::Opens opens);  // "counted", "each"
 
-// "prod.ml.iris/3"; any command takes it.
-std::string VersionName(const VersionInfo& version);
-
 // JSON for people and programs. `indent` < 0: on one line. No line break follows. Characters that could drive
 // a terminal are escaped (cas/base/json_text.h), and bytes that are not UTF-8 are replaced.
 std::string JsonText(const Json& json, int indent);

@@ -1,5 +1,7 @@
 #include "store/types.h"
 
+#include <fmt/core.h>
+
 namespace modelfs::store {
 
 std::string_view StatusName(VersionStatus status) {
@@ -12,6 +14,10 @@ std::string_view StatusName(VersionStatus status) {
       return "FAILED_REGISTRATION";
   }
   return "UNKNOWN";
+}
+
+std::string VersionName(const VersionInfo& version) {
+  return fmt::format("{}/{}", version.model_name.ToString(), version.number);
 }
 
 }  // namespace modelfs::store

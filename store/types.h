@@ -93,6 +93,9 @@ struct VersionInfo {
   std::string updated_by;
 };
 
+// "prod.ml.iris/3"; any command takes it.
+std::string VersionName(const VersionInfo& version);
+
 // The result of copying a whole model.
 struct ModelCopy {
   ObjectInfo model;   // the destination

@@ -89,7 +89,7 @@ std::string ShownName(const Context& context, const Request& request, const stor
 
 std::string ShownName(const Context& context, const Request& request, const store::VersionInfo& version) {
   if (!May(context, request, store::Operation::kSee, version.model)) return "this version";
-  if (MayKnowNumbers(context, request, version.model)) return NameOf(version);
+  if (MayKnowNumbers(context, request, version.model)) return store::VersionName(version);
   return fmt::format("this version of {}", version.model_name.ToString());
 }
 
@@ -107,10 +107,6 @@ std::string NeverChanges(std::string_view number) {
 
 std::string HowToCopy(std::string_view from, std::string_view to) {
   return ShellCommand({"modelfs", "cp"}, {std::string(from), std::string(to)});
-}
-
-std::string NameOf(const store::VersionInfo& version) {
-  return fmt::format("{}/{}", version.model_name.ToString(), version.number);
 }
 
 tl::unexpected<Refusal> RefuseCaller(const Context& context, store::ObjectId object, const Error& error) {

@@ -20,7 +20,7 @@ namespace modelfs::fs {
 Outcome<void> Permit(const Context& context, const Request& request, store::Operation operation,
                      store::ObjectId object, std::map<std::string, std::string> params = {});
 
-// The two halves of Permit, for a caller whose `params` cost time: the decision, and what follows from one
+// The two halves of Permit, if `params` cost time: the decision, and the refusal that follows from a decision
 // that is not OK.
 Status Decide(const Context& context, const Request& request, store::Operation operation,
               store::ObjectId object);
@@ -43,7 +43,8 @@ bool MayKnowName(const Context& context, const Request& request, NodeId node);
 // The object's name in a sentence before any permission: "this model" for a caller that may not see it.
 // (Catalogs and schemas keep their names, because a caller with the nodeid of one had its name.)
 std::string ShownName(const Context& context, const Request& request, const store::ObjectInfo& object);
-// Likewise the version's, as NameOf; without its number for a caller that may see the model, but no versions.
+// Likewise the version's, as store::VersionName; without its number for a caller that may see the model, but
+// no versions.
 std::string ShownName(const Context& context, const Request& request, const store::VersionInfo& version);
 // The version's number, or "N" for a caller that may not know it.
 std::string ShownNumber(const Context& context, const Request& request, const store::VersionInfo& version);
@@ -51,8 +52,6 @@ std::string ShownNumber(const Context& context, const Request& request, const st
 std::string NeverChanges(std::string_view number);
 // The command that copies a model, or one of its versions, by their names.
 std::string HowToCopy(std::string_view from, std::string_view to);
-// "prod.ml.iris/3", for a caller that may see it.
-std::string NameOf(const store::VersionInfo& version);
 
 // For an error of a registry call in the caller's name, about an object that has a name in the kernel: if the
 // object is hidden from the caller, the refusal is EACCES and not ENOENT.

@@ -74,7 +74,7 @@ struct IdLookup {
   std::function<std::vector<gid_t>(std::string_view group)> gids;
   // Whether a range of uids gives many users this name: no ACL can list them.
   std::function<bool(std::string_view user)> shared = [](std::string_view) { return false; };
-  // The uids whose processes the registry knows by one of these names.
+  // The uids of processes that the registry knows by one of these names.
   std::function<std::vector<uid_t>(const std::vector<std::string>& names)> called;
 };
 

@@ -305,14 +305,14 @@ class AliasesZone : public Zone {
   // Of aliases/. The kernel drops its copy whenever it makes a name there, also a held one.
   Outcome<Attr> DirectoryAttr(NodeId node, ObjectId model_id) {
     RecentReads* const recent = context_.recent_reads;
-    if (recent != nullptr) {
-      if (const auto attr = recent->FindAttr(node)) return Attr{*attr, kLinkAttrTtlS};
-    }
     const std::optional<uint64_t> revision = recent != nullptr ? recent->Revision() : std::nullopt;
+    if (revision) {
+      if (const auto attr = recent->FindAttr(*revision, node)) return Attr{*attr, kLinkAttrTtlS};
+    }
     const Result<ObjectInfo> model = context_.registry->Get(context_.daemon, model_id);
     if (!model.ok()) return RefuseNode(model.error());
     const struct stat attr = ModelPartStat(context_, *model);
-    if (recent != nullptr) recent->KeepAttr(revision, node, attr);
+    if (revision) recent->KeepAttr(*revision, node, attr);
     return Attr{attr, kLinkAttrTtlS};
   }
 
@@ -325,8 +325,7 @@ class AliasesZone : public Zone {
                                      VersionNumber version, unsigned flags) {
     const auto mode = (flags & RENAME_NOREPLACE) != 0 ? store::Registry::AliasMode::kCreateOnly
                                                       : store::Registry::AliasMode::kSet;
-    auto set = context_.registry->SetAlias(request.caller, model, name, version, mode);
-    return set;
+    return context_.registry->SetAlias(request.caller, model, name, version, mode);
   }
 
   // For the error of a change in the caller's name. ESTALE if the model is gone.
@@ -349,9 +348,8 @@ class AliasesZone : public Zone {
     const Outcome<ObjectInfo> model = ModelToChange(request, parent);
     if (!model) return tl::unexpected(model.error());
     const AliasInfo* from = FindAlias(*model, name);
-    Outcome<void> done = from != nullptr ? RenameAlias(request, *model, *from, new_name, flags)
-                                         : RenameHeld(request, *model, name, new_name, flags);
-    return done;
+    return from != nullptr ? RenameAlias(request, *model, *from, new_name, flags)
+                           : RenameHeld(request, *model, name, new_name, flags);
   }
 
   // A link under the temporary name `name` becomes the alias `new_name`.
@@ -373,7 +371,7 @@ class AliasesZone : public Zone {
     Result<store::Description> described =
         context_.registry->Describe(request.caller, {.object = model, .to_do = store::Operation::kSetAlias});
     if (!described.ok()) return RefuseCaller(context_, model, described.error());
-    if (recent != nullptr) recent->KeepAttr(revision, aliases, ModelPartStat(context_, described->object));
+    if (revision) recent->KeepAttr(*revision, aliases, ModelPartStat(context_, described->object));
     return std::move(described->object);
   }
 

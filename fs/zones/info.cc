@@ -427,7 +427,7 @@ std::string InfoZone::VersionText(const Request& request, const ObjectInfo& mode
       Error(Code::kFailedPrecondition,
             fmt::format("{}: {}. Modes, owners and times of its files stay, too. To delete the version as a "
                         "whole: `rmdir versions/{}`",
-                        NameOf(*version), NeverChanges(std::to_string(*number)), *number)));
+                        store::VersionName(*version), NeverChanges(std::to_string(*number)), *number)));
 }
 
 Outcome<std::string> InfoZone::GetXattr(const Request& request, NodeId node, std::string_view name) {

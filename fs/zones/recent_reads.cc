@@ -17,8 +17,8 @@ bool RecentReads::Matches(const Kept& kept, const Request& request, const store:
          kept.groups == caller.groups && IsFresh(kept.since_boot_ms);
 }
 
-RecentReads::Ptr RecentReads::Find(const Request& request, const store::Target& target) const {
-  const std::optional<uint64_t> revision = Revision();
+RecentReads::Ptr RecentReads::Find(uint64_t revision, const Request& request,
+                                   const store::Target& target) const {
   const MutexLock lock(mu_);
   for (const Kept& kept : kept_) {
     if (kept.revision == revision && Matches(kept, request, target)) return kept.description;
@@ -26,19 +26,18 @@ RecentReads::Ptr RecentReads::Find(const Request& request, const store::Target& 
   return nullptr;
 }
 
-void RecentReads::Keep(std::optional<uint64_t> revision, const Request& request, const store::Target& target,
+void RecentReads::Keep(uint64_t revision, const Request& request, const store::Target& target,
                        Ptr description) {
   // The kernel has no number for a thread of another pid namespace: all of them look like one.
-  if (!revision || request.pid == 0) return;
+  if (request.pid == 0) return;
   const store::Caller& caller = request.caller;
   const MutexLock lock(mu_);
   if (kept_.size() == kMost) kept_.pop_front();
-  kept_.push_back({*revision, request.pid, caller.uid, caller.shared_name, caller.principal, caller.groups,
+  kept_.push_back({revision, request.pid, caller.uid, caller.shared_name, caller.principal, caller.groups,
                    target, clock_.SinceBootMs(), std::move(description)});
 }
 
-std::optional<struct stat> RecentReads::FindAttr(NodeId node) const {
-  const std::optional<uint64_t> revision = Revision();
+std::optional<struct stat> RecentReads::FindAttr(uint64_t revision, NodeId node) const {
   const MutexLock lock(mu_);
   for (const KeptAttr& kept : attrs_) {
     if (kept.revision == revision && kept.node == node && IsFresh(kept.since_boot_ms)) return kept.attr;
@@ -46,11 +45,10 @@ std::optional<struct stat> RecentReads::FindAttr(NodeId node) const {
   return std::nullopt;
 }
 
-void RecentReads::KeepAttr(std::optional<uint64_t> revision, NodeId node, const struct stat& attr) {
-  if (!revision) return;
+void RecentReads::KeepAttr(uint64_t revision, NodeId node, const struct stat& attr) {
   const MutexLock lock(mu_);
   if (attrs_.size() == kMost) attrs_.pop_front();
-  attrs_.push_back({*revision, node, clock_.SinceBootMs(), attr});
+  attrs_.push_back({revision, node, clock_.SinceBootMs(), attr});
 }
 
 void RecentReads::Clear() {

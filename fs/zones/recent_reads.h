@@ -38,17 +38,16 @@ class RecentReads {
   RecentReads(const Clock& clock, store::Journal& journal, store::Caller daemon)
       : clock_(clock), journal_(journal), daemon_(std::move(daemon)) {}
 
-  // The registry's revision; taken before the registry is asked. Nothing if it cannot be read.
+  // The registry's revision, for the calls below: read it before the registry is asked. Nothing if it cannot
+  // be read.
   std::optional<uint64_t> Revision() const;
-  // Null if none is kept.
-  Ptr Find(const Request& request, const store::Target& target) const;
-  // Keeps it, as of `revision`.
-  void Keep(std::optional<uint64_t> revision, const Request& request, const store::Target& target,
-            Ptr description);
+  // Null if none is kept of this revision.
+  Ptr Find(uint64_t revision, const Request& request, const store::Target& target) const;
+  void Keep(uint64_t revision, const Request& request, const store::Target& target, Ptr description);
 
-  // Nothing if none are kept.
-  std::optional<struct stat> FindAttr(NodeId node) const;
-  void KeepAttr(std::optional<uint64_t> revision, NodeId node, const struct stat& attr);
+  // Nothing if none are kept of this revision.
+  std::optional<struct stat> FindAttr(uint64_t revision, NodeId node) const;
+  void KeepAttr(uint64_t revision, NodeId node, const struct stat& attr);
 
   // For a change that has no revision: of the host's users.
   void Clear();

@@ -575,7 +575,8 @@ Outcome<OpenedFile> TreesZone::Open(const Request& request, NodeId node, int fla
 Outcome<std::shared_ptr<FileHandle>> TreesZone::HandleOf(const Found& found, NodeId node) {
   const Digest& digest = found.node->file->blob;
   const struct stat attr = TreeStat(context_, *found.version, found.parts.tree_node);
-  std::string subject = fmt::format("{}: {}", NameOf(found.version->info), Printable(found.node->file->path));
+  std::string subject =
+      fmt::format("{}: {}", store::VersionName(found.version->info), Printable(found.node->file->path));
   const bool small = IsSmall(digest);
   if (small) {
     Result<SmallFiles::Bytes> bytes = small_.Get(digest);

@@ -30,15 +30,15 @@ tl::unexpected<Refusal> NoSuchXattr(std::string_view name) {
 Outcome<RecentReads::Ptr> DescriptionFor(const Context& context, const Request& request,
                                          const store::Target& target) {
   RecentReads* const kept = context.recent_reads;
-  if (kept != nullptr) {
-    if (RecentReads::Ptr found = kept->Find(request, target)) return found;
-  }
   const std::optional<uint64_t> revision = kept != nullptr ? kept->Revision() : std::nullopt;
+  if (revision) {
+    if (RecentReads::Ptr found = kept->Find(*revision, request, target)) return found;
+  }
   Result<store::Description> described =
       context.registry->Describe(request.caller, {target.object, target.version});
   if (!described.ok()) return RefuseCaller(context, target, described.error());
   auto found = std::make_shared<const store::Description>(*std::move(described));
-  if (kept != nullptr) kept->Keep(revision, request, target, found);
+  if (revision) kept->Keep(*revision, request, target, found);
   return found;
 }
 
@@ -237,10 +237,8 @@ Outcome<std::vector<std::string>> ListFileXattrs(const Context& context, const R
   return std::vector<std::string>{"user.modelfs.cached", "user.modelfs.sha256", "user.modelfs.size"};
 }
 
-namespace {
-
-Outcome<void> Set(const Context& context, const Request& request, const store::Target& target,
-                  std::string_view subject, std::string_view name, std::string_view value, int flags) {
+Outcome<void> SetXattrOf(const Context& context, const Request& request, const store::Target& target,
+                         std::string_view subject, std::string_view name, std::string_view value, int flags) {
   if (!IsRegistryXattr(name)) return RefuseForeign(subject, name);
   if (name == kDescription) return SetDescription(context, request, target, subject, value, flags);
   if (name == kOwner) return SetOwner(context, request, target, subject, value, flags);
@@ -261,8 +259,8 @@ Outcome<void> Set(const Context& context, const Request& request, const store::T
   return RefuseCaller(context, target, set.error());
 }
 
-Outcome<void> Remove(const Context& context, const Request& request, const store::Target& target,
-                     std::string_view subject, std::string_view name) {
+Outcome<void> RemoveXattrOf(const Context& context, const Request& request, const store::Target& target,
+                            std::string_view subject, std::string_view name) {
   if (!IsRegistryXattr(name)) return RefuseForeign(subject, name);
   if (name == kDescription) {
     if (auto may = Permit(context, request, store::Operation::kDescribe, target.object); !may) return may;
@@ -281,20 +279,6 @@ Outcome<void> Remove(const Context& context, const Request& request, const store
     return NoSuchXattr(name);
   }
   return RefuseCaller(context, target, removed.error());
-}
-
-}  // namespace
-
-Outcome<void> SetXattrOf(const Context& context, const Request& request, const store::Target& target,
-                         std::string_view subject, std::string_view name, std::string_view value, int flags) {
-  Outcome<void> set = Set(context, request, target, subject, name, value, flags);
-  return set;
-}
-
-Outcome<void> RemoveXattrOf(const Context& context, const Request& request, const store::Target& target,
-                            std::string_view subject, std::string_view name) {
-  Outcome<void> removed = Remove(context, request, target, subject, name);
-  return removed;
 }
 
 }  // namespace modelfs::fs

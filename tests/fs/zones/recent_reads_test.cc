@@ -13,9 +13,11 @@ struct Box {
   Box() : model(world.Make("c.s.m")), reads(SystemClock(), *world.registry, world.caller) {
     request.pid = 7;
     request.caller = world.caller;
-    reads.Keep(reads.Revision(), request, {model, std::nullopt}, std::make_shared<store::Description>());
+    reads.Keep(*reads.Revision(), request, {model, std::nullopt}, std::make_shared<store::Description>());
   }
-  bool Finds(const Request& by) const { return reads.Find(by, {model, std::nullopt}) != nullptr; }
+  bool Finds(const Request& by) const {
+    return reads.Find(*reads.Revision(), by, {model, std::nullopt}) != nullptr;
+  }
 
   ZoneWorld world;
   store::ObjectId model;
@@ -50,7 +52,7 @@ TEST(RecentReads, NoneAreKeptForThreadsThatTheKernelCannotName) {
   Box box;
   Request unknown = box.request;
   unknown.pid = 0;
-  box.reads.Keep(box.reads.Revision(), unknown, {box.model, std::nullopt},
+  box.reads.Keep(*box.reads.Revision(), unknown, {box.model, std::nullopt},
                  std::make_shared<store::Description>());
   EXPECT_FALSE(box.Finds(unknown));
 }
