@@ -15,6 +15,7 @@
 #include "store/governance.h"
 #include "store/kv/kv.h"
 #include "store/registry.h"
+#include "tests/store/forwarding_kv.h"
 
 namespace modelfs::store {
 
@@ -93,9 +94,9 @@ class CountingSnapshot : public Snapshot {
   Counting& counts_;
 };
 
-class CountingKv : public Kv {
+class CountingKv : public ForwardingKv {
  public:
-  CountingKv(Kv& below, Counting& counts) : below_(below), counts_(counts) {}
+  CountingKv(Kv& below, Counting& counts) : ForwardingKv(below), counts_(counts) {}
 
   Result<std::unique_ptr<Snapshot>> Read() override {
     counts_.CountSnapshot();
@@ -106,21 +107,12 @@ class CountingKv : public Kv {
     counts_.CountCommit();
     return below_.Commit(transaction);
   }
-  Patience NewPatience(std::stop_token stop) const override { return below_.NewPatience(std::move(stop)); }
-  Error Busy() const override { return below_.Busy(); }
-  Status DeleteKeys(const std::vector<std::string>& keys) override { return below_.DeleteKeys(keys); }
   Result<std::vector<LogEntry>> ReadLog(Revision after, size_t limit) override {
     counts_.CountSnapshot();
     return below_.ReadLog(after, limit);
   }
-  Status TrimLog(Revision through) override { return below_.TrimLog(through); }
-  Maintenance* maintenance() override { return below_.maintenance(); }
-  void WaitForCommit(Revision after, const Deadline& deadline, const std::stop_token& stop) override {
-    below_.WaitForCommit(after, deadline, stop);
-  }
 
  private:
-  Kv& below_;
   Counting& counts_;
 };
 

@@ -12,6 +12,7 @@
 #include "store/records/keys.h"
 #include "store/records/records.h"
 #include "tests/store/embedded/script.h"
+#include "tests/store/forwarding_kv.h"
 #include "tests/store/registry_fixture.h"
 
 namespace modelfs::store {
@@ -95,9 +96,9 @@ TEST(AuditChain, RemovedEditedAndReorderedRecordsAreFound) {
 }
 
 // An engine with a disk that is full for audit records: each commit that contains one fails.
-class NoRoomForAudit : public Kv {
+class NoRoomForAudit : public ForwardingKv {
  public:
-  explicit NoRoomForAudit(std::unique_ptr<Kv> kv) : kv_(std::move(kv)) {}
+  explicit NoRoomForAudit(std::unique_ptr<Kv> kv) : ForwardingKv(*kv), kv_(std::move(kv)) {}
 
   void SetFull(bool full) { full_ = full; }
   // The number of refused changes.
@@ -105,7 +106,6 @@ class NoRoomForAudit : public Kv {
   // Letters of keys that were written without an audit record.
   const std::set<char>& unaudited() const { return unaudited_; }
 
-  Result<std::unique_ptr<Snapshot>> Read() override { return kv_->Read(); }
   Result<Revision> Commit(const KvTransaction& transaction) override {
     const bool audited = std::any_of(transaction.writes.begin(), transaction.writes.end(),
                                      [](const KvWrite& write) { return write.key[0] == 'A'; });
@@ -115,17 +115,7 @@ class NoRoomForAudit : public Kv {
       if (transaction.log_entry) ++refused_;  // a change: records of refusals have no event
       return Error(Code::kNoSpace, "the disk is full");
     }
-    return kv_->Commit(transaction);
-  }
-  Patience NewPatience(std::stop_token stop) const override { return kv_->NewPatience(std::move(stop)); }
-  Error Busy() const override { return kv_->Busy(); }
-  Status DeleteKeys(const std::vector<std::string>& keys) override { return kv_->DeleteKeys(keys); }
-  Result<std::vector<LogEntry>> ReadLog(Revision after, size_t limit) override {
-    return kv_->ReadLog(after, limit);
-  }
-  Status TrimLog(Revision through) override { return kv_->TrimLog(through); }
-  void WaitForCommit(Revision after, const Deadline& deadline, const std::stop_token& stop) override {
-    kv_->WaitForCommit(after, deadline, stop);
+    return below_.Commit(transaction);
   }
 
  private:

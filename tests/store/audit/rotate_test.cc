@@ -16,6 +16,7 @@
 #include "store/records/keys.h"
 #include "store/records/records.h"
 #include "tests/cas/fake_files.h"
+#include "tests/store/forwarding_kv.h"
 #include "tests/store/kv/scratch_dir.h"
 #include "tests/store/kv/worker.h"
 #include "tests/store/registry_fixture.h"
@@ -95,26 +96,15 @@ TEST(AuditRotation, MovedRecordsAreReadAndVerifiedAsBefore) {
 }
 
 // An engine that counts the entries that are read of the audit index.
-class CountsIndexReads : public Kv {
+class CountsIndexReads : public ForwardingKv {
  public:
-  explicit CountsIndexReads(std::unique_ptr<Kv> kv) : kv_(std::move(kv)) {}
+  explicit CountsIndexReads(std::unique_ptr<Kv> kv) : ForwardingKv(*kv), kv_(std::move(kv)) {}
 
   size_t read() const { return read_; }
 
   Result<std::unique_ptr<Snapshot>> Read() override {
-    ASSIGN_OR_RETURN(std::unique_ptr<Snapshot> snapshot, kv_->Read());
+    ASSIGN_OR_RETURN(std::unique_ptr<Snapshot> snapshot, below_.Read());
     return std::unique_ptr<Snapshot>(std::make_unique<Counting>(std::move(snapshot), read_));
-  }
-  Result<Revision> Commit(const KvTransaction& transaction) override { return kv_->Commit(transaction); }
-  Patience NewPatience(std::stop_token stop) const override { return kv_->NewPatience(std::move(stop)); }
-  Error Busy() const override { return kv_->Busy(); }
-  Status DeleteKeys(const std::vector<std::string>& keys) override { return kv_->DeleteKeys(keys); }
-  Result<std::vector<LogEntry>> ReadLog(Revision after, size_t limit) override {
-    return kv_->ReadLog(after, limit);
-  }
-  Status TrimLog(Revision through) override { return kv_->TrimLog(through); }
-  void WaitForCommit(Revision after, const Deadline& deadline, const std::stop_token& stop) override {
-    kv_->WaitForCommit(after, deadline, stop);
   }
 
  private:

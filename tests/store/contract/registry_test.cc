@@ -223,6 +223,20 @@ TEST_P(RegistryContract, AVersionGetsTheNextNumberAndIsReady) {
   EXPECT_EQ(box.registry->Get(box.ann, model)->latest_ready, 2U);
 }
 
+TEST_P(RegistryContract, OpeningAVersionNeedsTheRightToReadItsFiles) {
+  Box box(GetParam());
+  const ObjectId model = box.Make("c.s.m");
+  const VersionInfo version = box.Commit(model, "w").value();
+  const Result<VersionInfo> opened = box.registry->OpenVersion(box.ann, version.id, {{"file", "w"}});
+  ASSERT_OK(opened);
+  EXPECT_EQ(opened->tree, version.tree);
+  EXPECT_EQ(opened->number, version.number);
+  EXPECT_EQ(Outcome(box.registry->OpenVersion(box.ann, 4711, {})), "not found");
+  Caller bob = box.ann;
+  bob.principal = "bob";
+  EXPECT_EQ(Outcome(box.registry->OpenVersion(bob, version.id, {{"file", "w"}})), "permission denied");
+}
+
 TEST_P(RegistryContract, VersionNumbersAreNeverReused) {
   Box box(GetParam());
   const ObjectId model = box.Make("c.s.m");
