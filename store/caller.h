@@ -1,5 +1,5 @@
-// The caller of a registry call: a principal, the proof of who it is, and its request. An edge makes it from
-// something that was proved, never from something that was claimed.
+// The caller of a registry call: a principal, the proof of its identity, and its request. An edge makes it
+// from something that was proved, never from something that was claimed.
 #pragma once
 
 #include <sys/types.h>

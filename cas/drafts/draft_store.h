@@ -88,7 +88,7 @@ class DraftFile {
  public:
   virtual ~DraftFile() = default;
   // Waits for the local disk alone. kDataLoss once the file has lost bytes (Draft::LostBytes).
-  // kDeadlineExceeded if the file shares a blob whose bytes are on another host: wait for PendingRead, then
+  // kDeadlineExceeded if the file shares a blob with bytes on another host: wait for PendingRead, then
   // read again.
   virtual Result<size_t> Read(uint64_t offset_bytes, std::span<std::byte> out) = 0;
   virtual Pending PendingRead(uint64_t offset_bytes, uint64_t length_bytes) = 0;

@@ -27,7 +27,7 @@ void Dispatcher::GetXattr(Call& call, NodeId node, std::string_view name, size_t
 }
 
 // The kernel caches this answer for all users, so it must not depend on the caller. "No ACL" must be ENODATA:
-// any other error would be returned to every user whose access is checked.
+// any other error would be returned to every user that is checked.
 void Dispatcher::GetAcl(Call& call, NodeId node, std::string_view name, size_t size_bytes) {
   const bool access = name == kAccessAcl;
   const auto acl = access ? options_.acls->AclOf(node) : Outcome<std::optional<std::string>>(std::nullopt);
